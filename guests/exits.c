@@ -1,0 +1,33 @@
+/* Times accesses: goes through a list of register writes (and one read) a number of times.
+ *
+ *   count=N  write0=ADDRESS .. write4=ADDRESS  read=ADDRESS
+ */
+#include "guest.h"
+
+int run(void)
+{
+	static const char *const names[] = { "write0", "write1", "write2", "write3", "write4" };
+	u32 count = option("count", 1000), left = count;
+	volatile u32 *at[5], *from = (volatile u32 *)option("read", 0);
+	u64 begin;
+	int writes = 0;
+
+	while (writes < 5 && option(names[writes], 0))
+		at[writes] = (volatile u32 *)option(names[writes], 0), writes++;
+	begin = ticks();
+	if (from)
+		while (left--)
+			(void)*from;
+	else if (writes == 1)
+		while (left--)
+			*at[0] = 1;
+	else if (writes == 5)
+		while (left--)
+			*at[0] = 1, *at[1] = 2, *at[2] = 3, *at[3] = 4, *at[4] = 5;
+	print("exits: count=");
+	print_number(count);
+	print(" ticks=");
+	print_number(ticks() - begin);
+	print("\n");
+	return 0;
+}

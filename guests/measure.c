@@ -1,0 +1,126 @@
+/* Times block requests, with as few instructions for each as can be: all of them are written
+ * into the rings beforehand, and going round costs an index, a doorbell and a look.
+ *
+ *   op=read|write  bytes=N  depth=N  batches=N  pattern=sequential|random  wait=poll|interrupt
+ *   ring=0|3       floor=1 doorbell=ADDRESS: ring that instead, and wait for nothing
+ */
+#include "guest.h"
+
+enum { PREPARED = 64, BUFFERS = 32 << 20 };
+
+static struct queue queue;
+static u16 depth;
+static u32 batches;
+static u64 doorbell;
+static int floor_only, by_interrupt;
+static u64 begin, finish;
+
+static void prepare(struct device *device)
+{
+	u32 bytes = option("bytes", 4096), slots = BUFFERS / bytes;
+	u64 sectors = read32(device->base + CONFIG) | (u64)read32(device->base + CONFIG + 4) << 32;
+	u64 places = sectors * SECTOR / bytes, seed = 88172645463325252ull;
+	int random = option_is("pattern", "random"), write = option_is("op", "write");
+	struct { u32 type, reserved; u64 sector; } *header = (void *)(HEAP + 0x10000);
+	volatile u8 *status = (void *)(HEAP + 0x20000);
+	u64 buffers = HEAP + 0x100000;
+
+	if (places > (64 << 20) / bytes)
+		places = (64 << 20) / bytes;
+	for (u32 i = 0; i < PREPARED; i++) {
+		volatile struct desc *desc = &queue.desc[3 * i];
+
+		seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
+		header[i].type = write;
+		header[i].sector = (random ? seed % places : i % places) * (bytes / SECTOR);
+		desc[0] = (struct desc){ (u64)&header[i], 16, NEXT, 3 * i + 1 };
+		desc[1] = (struct desc){ buffers + (i % slots) * bytes, bytes, NEXT | (write ? 0 : WRITE), 3 * i + 2 };
+		desc[2] = (struct desc){ (u64)&status[i], 1, WRITE, 0 };
+	}
+	for (u32 i = 0; i < QUEUE_SIZE; i++)
+		queue.avail->ring[i] = 3 * (i % PREPARED);
+	queue.avail->flags = by_interrupt ? 0 : 1;
+}
+
+static void go(void)
+{
+	volatile u16 *avail = &queue.avail->idx, *used = &queue.used->idx;
+	volatile u32 *bell = (volatile u32 *)doorbell;
+	u16 index = *avail, step = depth;
+	u32 left = batches;
+
+	begin = ticks();
+	if (floor_only)
+		while (left--) {
+			*avail = index += step;
+			*bell = 0;
+		}
+	else if (by_interrupt)
+		while (left--) {
+			*avail = index += step;
+			*bell = 0;
+			do
+				wait_for_interrupt();
+			while (*used != index);
+		}
+	else
+		while (left--) {
+			*avail = index += step;
+			*bell = 0;
+			while (*used != index)
+				;
+		}
+	finish = ticks();
+}
+
+static void report(void)
+{
+	volatile u8 *status = (void *)(HEAP + 0x20000);
+
+	for (int i = 0; i < PREPARED && !floor_only; i++)
+		if (status[i])
+			fail("request status", status[i], 0);
+	print("measure: requests=");
+	print_number((u64)depth * batches);
+	print(" ticks=");
+	print_number(finish - begin);
+	print(" interrupts=");
+	print_number(interrupts_taken);
+	print("\n");
+	end(0);
+}
+
+static void measure(void)
+{
+	u32 wanted = batches;
+
+	/* every prepared request once, so that none is cold and each has a status */
+	batches = PREPARED / depth ? PREPARED / depth : 1;
+	go();
+	batches = wanted;
+	go();
+	report();
+}
+
+int run(void)
+{
+	struct device device;
+
+	if (!find_devices(&device, 1))
+		fail("disks", 0, 1);
+	depth = option("depth", 1);
+	batches = option("batches", 1000);
+	floor_only = option("floor", 0);
+	by_interrupt = option_is("wait", "interrupt");
+	device_start(&device, 0);
+	queue_start(&device, &queue, 0, (void *)HEAP);
+	device_ready(&device);
+	doorbell = option("doorbell", device.base + NOTIFY);
+	prepare(&device);
+	if (by_interrupt)
+		interrupts_start(&device);
+	if (option("ring", 0) == 3)
+		enter_ring3(measure);
+	measure();
+	return 0;
+}

@@ -1,0 +1,60 @@
+/* What a handler may use, the same for both builds of it.
+ *
+ *   struct device          where the handler runs; opaque
+ *   device_state(), device_page(), device_scratch()
+ *   ram_at()               guest memory, bounds-checked
+ *   image_read()           page cache -> guest memory, never waiting
+ *   loop()                 a bounded loop that the verifier walks once
+ *   fetch_add() and kin    full barriers: BPF orders an atomic only if its result is used
+ *
+ * x86 only: plain stores are seen in program order by other CPUs (TSO), so publishing an
+ * index needs no more than a compiler barrier.
+ */
+#ifndef SPLITVMM_PLATFORM_H
+#define SPLITVMM_PLATFORM_H
+
+#include <linux/types.h>
+#ifdef __bpf__
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#else
+#include <linux/stddef.h>
+#endif
+#include "exit_path.gen.h"
+#include "virtqueue.gen.h"
+
+#define READ_ONCE(x)	(*(const volatile __typeof__(x) *)&(x))
+#define WRITE_ONCE(x, v) (*(volatile __typeof__(x) *)&(x) = (v))
+#define PAGE_BYTES	4096
+
+/* Where a run of guest memory lies: offset into RAM, or -1 with a reason.
+ * Lengths are at most CHUNK; a run neither crosses the hole nor leaves its map element,
+ * whose size, memory->element, is then the bound that the verifier sees. */
+static __always_inline __s64 ram_offset(const volatile struct memory_layout *memory, __u64 gpa,
+				      __u32 length, __u32 *reason)
+{
+	__u64 offset = gpa, end = memory->low;
+
+	*reason = DECLINE_OUTSIDE_RAM;
+	if (gpa >= memory->low) {
+		if (gpa < memory->high)
+			return -1;
+		offset = gpa - memory->high + memory->low;
+		end = memory->bytes;
+	}
+	if (offset > end || length > end - offset)
+		return -1;
+	*reason = DECLINE_STRADDLES;
+	if ((offset & ((1ull << REGION_SHIFT) - 1)) + length > memory->element)
+		return -1;
+	*reason = 0;
+	return offset;
+}
+
+#ifdef __bpf__
+#include "platform_bpf.h"
+#else
+#include "platform_native.h"
+#endif
+
+#endif

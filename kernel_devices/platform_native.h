@@ -1,0 +1,110 @@
+/* The exit path in the process itself: the same handlers in a shared object. */
+#ifndef SPLITVMM_PLATFORM_NATIVE_H
+#define SPLITVMM_PLATFORM_NATIVE_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <stddef.h>
+#include <stdlib.h>
+#include <sys/uio.h>
+#include <time.h>
+
+#define barrier()	__asm__ volatile("" ::: "memory")
+
+struct device {
+	void *state, *page, *scratch;
+	__u8 *ram;
+	struct memory_layout memory;
+};
+
+#define DEVICE_STATE(type)						\
+	static __always_inline type *device_state(struct device *device)	\
+	{								\
+		return device->state;					\
+	}
+
+#define DEVICE_SCRATCH(type, count)					\
+	enum { scratch_bytes = sizeof(type) * (count) };		\
+	static __always_inline type *device_scratch(struct device *device, __u32 index) \
+	{								\
+		return index < (count) ? (type *)device->scratch + index : NULL; \
+	}
+
+#define DEVICE_NO_SCRATCH	enum { scratch_bytes = 1 };
+
+static __always_inline void *device_page(struct device *device)
+{
+	return device->page;
+}
+
+static __always_inline void *ram_at(struct device *device, __u64 gpa, __u32 length, __u32 *reason)
+{
+	__s64 offset = ram_offset(&device->memory, gpa, length, reason);
+
+	return offset < 0 ? NULL : device->ram + offset;
+}
+
+/* 0, or -1 where the page cache lacks any of it: RWF_NOWAIT neither reads nor waits. */
+static __always_inline int image_read(void *to, __u32 length, __u64 image, __u32 image_fd, __u64 offset)
+{
+	struct iovec part = { to, length };
+
+	(void)image;
+	return preadv2(image_fd, &part, 1, offset, RWF_NOWAIT) == (ssize_t)length ? 0 : -1;
+}
+
+static __always_inline long loop(__u32 count, long (*step)(__u32, void *), void *context)
+{
+	__u32 i;
+
+	for (i = 0; i < count; i++)
+		if (step(i, context))
+			break;
+	return i;
+}
+
+static __always_inline __u64 now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ull + now.tv_nsec;
+}
+
+#define fetch_add(word, n)	__sync_fetch_and_add(word, n)
+#define fetch_or(word, n)	__sync_fetch_and_or(word, n)
+#define fetch_and(word, n)	__sync_fetch_and_and(word, n)
+#define exchange(word, n)	__sync_lock_test_and_set(word, n)
+
+/* What offload.py calls; the same names in every device's shared object. */
+#define DEVICE_HANDLER(notify, hash)							\
+	const __u64 layout_hash = hash;							\
+	struct device *device_new(void *state, void *page, void *ram,			\
+				  const struct memory_layout *memory)			\
+	{										\
+		struct device *device = calloc(1, sizeof(*device));			\
+											\
+		if (!device)								\
+			return NULL;							\
+		device->state = state;							\
+		device->page = page;							\
+		device->ram = ram;							\
+		device->memory = *memory;						\
+		device->scratch = calloc(1, scratch_bytes);				\
+		if (device->scratch)							\
+			return device;							\
+		free(device);								\
+		return NULL;								\
+	}										\
+	void device_free(struct device *device)						\
+	{										\
+		free(device->scratch);							\
+		free(device);								\
+	}										\
+	int device_notify(struct device *device, const struct access *access, __u32 *reason) \
+	{										\
+		return notify(device, access, reason);					\
+	}
+
+#endif

@@ -1,0 +1,174 @@
+/* Generated from vmm/devmodel/virtqueue.py by `splitvmm compile`; change that instead. */
+#ifndef SPLITVMM_VIRTQUEUE_GEN_H
+#define SPLITVMM_VIRTQUEUE_GEN_H
+
+#include <linux/types.h>
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "virtio is little-endian");
+
+enum side {
+	SIDE_USER = 0,
+	SIDE_KERNEL = 1,
+};
+
+enum {
+	DECLINE_HELD_BY_USER = 0x1,
+	DECLINE_NOT_READY = 0x2,
+	DECLINE_MALFORMED = 0x3,
+	DECLINE_OUTSIDE_RAM = 0x4,
+	DECLINE_STRADDLES = 0x5,
+	DECLINE_BUSY = 0x6,
+	DECLINE_BUDGET = 0x7,
+};
+
+/* Descriptor (VIRTIO 1.2, 2.7.5). */
+struct vring_desc {
+	__le64 addr;	/* 0x000 buffer [guest-physical address] */
+	__le32 len;	/* 0x008 its length [bytes] */
+	__le16 flags;	/* 0x00c what the buffer is */
+	__le16 next;	/* 0x00e index of the next descriptor, if flags say so */
+};
+_Static_assert(__builtin_offsetof(struct vring_desc, addr) == 0x0, "vring_desc.addr");
+_Static_assert(__builtin_offsetof(struct vring_desc, len) == 0x8, "vring_desc.len");
+_Static_assert(__builtin_offsetof(struct vring_desc, flags) == 0xc, "vring_desc.flags");
+_Static_assert(__builtin_offsetof(struct vring_desc, next) == 0xe, "vring_desc.next");
+_Static_assert(sizeof(struct vring_desc) == 0x10, "vring_desc");
+enum {
+	VRING_DESC_FLAGS_NEXT = 1 << 0,
+	VRING_DESC_FLAGS_WRITE = 1 << 1,
+	VRING_DESC_FLAGS_INDIRECT = 1 << 2,
+};
+
+/* One completion (VIRTIO 1.2, 2.7.8). */
+struct vring_used_elem {
+	__le32 id;	/* 0x000 head of the chain that is done */
+	__le32 len;	/* 0x004 written to its device-writable part [bytes] */
+};
+_Static_assert(__builtin_offsetof(struct vring_used_elem, id) == 0x0, "vring_used_elem.id");
+_Static_assert(__builtin_offsetof(struct vring_used_elem, len) == 0x4, "vring_used_elem.len");
+_Static_assert(sizeof(struct vring_used_elem) == 0x8, "vring_used_elem");
+
+/* Who may serve; see vmm/sync/PROTOCOL.md. */
+struct ownership {
+	__u32 holder;	/* 0x000 the side that may serve */
+	__u32 generation;	/* 0x004 moves with every hand-over */
+};
+_Static_assert(__builtin_offsetof(struct ownership, holder) == 0x0, "ownership.holder");
+_Static_assert(__builtin_offsetof(struct ownership, generation) == 0x4, "ownership.generation");
+_Static_assert(sizeof(struct ownership) == 0x8, "ownership");
+
+/* Who is inside, and what came of it.  `sequence` is odd while the counters move. */
+struct entry {
+	__u32 active;	/* 0x000 handlers inside, atomic */
+	__u32 rings;	/* 0x004 doorbells that the handler inside has yet to look at, atomic */
+	__u32 sequence;	/* 0x008 odd while a handler writes the counters below */
+	__u32 last_reason;	/* 0x00c why it declined last; 0 if it never did */
+	__u64 doorbells;	/* 0x010 doorbells that reached the handler, atomic */
+	__u64 handled;	/* 0x018 requests completed by the handler */
+	__u64 bytes;	/* 0x020 data moved by the handler [bytes] */
+	__u64 busy_ns;	/* 0x028 time inside the handler [ns] */
+	__u64 declined[16];	/* 0x030 doorbells declined, by reason, atomic */
+};
+_Static_assert(__builtin_offsetof(struct entry, active) == 0x0, "entry.active");
+_Static_assert(__builtin_offsetof(struct entry, rings) == 0x4, "entry.rings");
+_Static_assert(__builtin_offsetof(struct entry, sequence) == 0x8, "entry.sequence");
+_Static_assert(__builtin_offsetof(struct entry, last_reason) == 0xc, "entry.last_reason");
+_Static_assert(__builtin_offsetof(struct entry, doorbells) == 0x10, "entry.doorbells");
+_Static_assert(__builtin_offsetof(struct entry, handled) == 0x18, "entry.handled");
+_Static_assert(__builtin_offsetof(struct entry, bytes) == 0x20, "entry.bytes");
+_Static_assert(__builtin_offsetof(struct entry, busy_ns) == 0x28, "entry.busy_ns");
+_Static_assert(__builtin_offsetof(struct entry, declined) == 0x30, "entry.declined");
+_Static_assert(sizeof(struct entry) == 0xb0, "entry");
+
+/* What the Python half did. */
+struct user_counters {
+	__u64 doorbells;	/* 0x000 doorbells served in userspace */
+	__u64 handled;	/* 0x008 requests completed in userspace */
+	__u64 bytes;	/* 0x010 data moved by userspace [bytes] */
+	__u64 busy_ns;	/* 0x018 time serving in userspace [ns] */
+};
+_Static_assert(__builtin_offsetof(struct user_counters, doorbells) == 0x0, "user_counters.doorbells");
+_Static_assert(__builtin_offsetof(struct user_counters, handled) == 0x8, "user_counters.handled");
+_Static_assert(__builtin_offsetof(struct user_counters, bytes) == 0x10, "user_counters.bytes");
+_Static_assert(__builtin_offsetof(struct user_counters, busy_ns) == 0x18, "user_counters.busy_ns");
+_Static_assert(sizeof(struct user_counters) == 0x20, "user_counters");
+
+/* ownership and counters of one device */
+struct device_control {
+	const struct ownership ownership;	/* 0x000 who may serve */
+	__u8 reserved_8[56];	/* 0x008 to the next field's place */
+	struct entry entry;	/* 0x040 who is inside, and what came of it */
+	__u8 reserved_f0[16];	/* 0x0f0 to the next field's place */
+	const struct user_counters user;	/* 0x100 what the Python half did */
+	__u8 reserved_120[32];	/* 0x120 to the next field's place */
+};
+_Static_assert(__builtin_offsetof(struct device_control, ownership) == 0x0, "device_control.ownership");
+_Static_assert(__builtin_offsetof(struct device_control, reserved_8) == 0x8, "device_control.reserved_8");
+_Static_assert(__builtin_offsetof(struct device_control, entry) == 0x40, "device_control.entry");
+_Static_assert(__builtin_offsetof(struct device_control, reserved_f0) == 0xf0, "device_control.reserved_f0");
+_Static_assert(__builtin_offsetof(struct device_control, user) == 0x100, "device_control.user");
+_Static_assert(__builtin_offsetof(struct device_control, reserved_120) == 0x120, "device_control.reserved_120");
+_Static_assert(sizeof(struct device_control) == 0x140, "device_control");
+
+/* What the driver set up, latched when it made the queue ready. */
+struct setup {
+	__u64 desc;	/* 0x000 descriptor table [guest-physical address] */
+	__u64 avail;	/* 0x008 avail ring [guest-physical address] */
+	__u64 used;	/* 0x010 used ring [guest-physical address] */
+	__u16 size;	/* 0x018 ring entries, a power of two */
+	__u8 ready;	/* 0x01a 1 while the queue may be served */
+	__u8 event_index;	/* 0x01b 1 if VIRTIO_F_EVENT_IDX was negotiated */
+	__u8 indirect;	/* 0x01c 1 if VIRTIO_F_INDIRECT_DESC was negotiated */
+	__u8 reserved[3];	/* 0x01d to a multiple of 8 */
+};
+_Static_assert(__builtin_offsetof(struct setup, desc) == 0x0, "setup.desc");
+_Static_assert(__builtin_offsetof(struct setup, avail) == 0x8, "setup.avail");
+_Static_assert(__builtin_offsetof(struct setup, used) == 0x10, "setup.used");
+_Static_assert(__builtin_offsetof(struct setup, size) == 0x18, "setup.size");
+_Static_assert(__builtin_offsetof(struct setup, ready) == 0x1a, "setup.ready");
+_Static_assert(__builtin_offsetof(struct setup, event_index) == 0x1b, "setup.event_index");
+_Static_assert(__builtin_offsetof(struct setup, indirect) == 0x1c, "setup.indirect");
+_Static_assert(__builtin_offsetof(struct setup, reserved) == 0x1d, "setup.reserved");
+_Static_assert(sizeof(struct setup) == 0x20, "setup");
+
+/* Where the holder stands; the only memory of it that anyone has. */
+struct position {
+	__u16 next_avail;	/* 0x000 avail entry to serve next, free running */
+	__u16 next_used;	/* 0x002 used entry to write next, free running */
+	__u16 signalled;	/* 0x004 used index at the last interrupt, free running */
+	__u8 signalled_valid;	/* 0x006 1 once `signalled` means something */
+	__u8 reserved;	/* 0x007 to a multiple of 8 */
+};
+_Static_assert(__builtin_offsetof(struct position, next_avail) == 0x0, "position.next_avail");
+_Static_assert(__builtin_offsetof(struct position, next_used) == 0x2, "position.next_used");
+_Static_assert(__builtin_offsetof(struct position, signalled) == 0x4, "position.signalled");
+_Static_assert(__builtin_offsetof(struct position, signalled_valid) == 0x6, "position.signalled_valid");
+_Static_assert(__builtin_offsetof(struct position, reserved) == 0x7, "position.reserved");
+_Static_assert(sizeof(struct position) == 0x8, "position");
+
+/* shared state of one virtqueue */
+struct virtqueue {
+	const struct ownership ownership;	/* 0x000 who may serve */
+	__u8 reserved_8[56];	/* 0x008 to the next field's place */
+	const struct setup setup;	/* 0x040 what the driver set up */
+	__u8 reserved_60[32];	/* 0x060 to the next field's place */
+	struct entry entry;	/* 0x080 who is inside, and what came of it */
+	__u8 reserved_130[16];	/* 0x130 to the next field's place */
+	struct position position;	/* 0x140 where the holder stands */
+	__u8 reserved_148[56];	/* 0x148 to the next field's place */
+	const struct user_counters user;	/* 0x180 what the Python half did */
+	__u8 reserved_1a0[32];	/* 0x1a0 to the next field's place */
+};
+_Static_assert(__builtin_offsetof(struct virtqueue, ownership) == 0x0, "virtqueue.ownership");
+_Static_assert(__builtin_offsetof(struct virtqueue, reserved_8) == 0x8, "virtqueue.reserved_8");
+_Static_assert(__builtin_offsetof(struct virtqueue, setup) == 0x40, "virtqueue.setup");
+_Static_assert(__builtin_offsetof(struct virtqueue, reserved_60) == 0x60, "virtqueue.reserved_60");
+_Static_assert(__builtin_offsetof(struct virtqueue, entry) == 0x80, "virtqueue.entry");
+_Static_assert(__builtin_offsetof(struct virtqueue, reserved_130) == 0x130, "virtqueue.reserved_130");
+_Static_assert(__builtin_offsetof(struct virtqueue, position) == 0x140, "virtqueue.position");
+_Static_assert(__builtin_offsetof(struct virtqueue, reserved_148) == 0x148, "virtqueue.reserved_148");
+_Static_assert(__builtin_offsetof(struct virtqueue, user) == 0x180, "virtqueue.user");
+_Static_assert(__builtin_offsetof(struct virtqueue, reserved_1a0) == 0x1a0, "virtqueue.reserved_1a0");
+_Static_assert(sizeof(struct virtqueue) == 0x1c0, "virtqueue");
+
+#endif /* SPLITVMM_VIRTQUEUE_GEN_H */

@@ -1,0 +1,171 @@
+"""A device as the machine sees it: a register page, shared state, an interrupt line, and
+what the Python half does when the guest writes.
+
+Derive from RegisterDevice, name the schema and the built handler, and define
+`on_write_<register>(value)` for each register that userspace takes.  A write that the
+kernel half declined arrives by the same way as one that never was offloaded.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from .devmodel.exit_path import Action, Bus
+from .devmodel.layout import PAGE, DeviceLayout, layout_device
+from .devmodel.schema import Access, Register, Takes
+from .devmodel.view import ffi, view_of
+from .devmodel.virtqueue import Side
+from .sync._shared import lib
+from .sync.ownership import Ownership
+
+BUILD = Path(__file__).parent.parent / "build"
+
+
+@dataclass
+class Place:
+    """Where a device is put, by the machine."""
+
+    slot: int                   # its page, and its program on the exit path
+    bus: Bus
+    base: int                   # guest-physical address or port
+    page: int                   # address of the register page in this process
+    page_fd: int                # of the map that it lies in, or -1
+    state: int                  # address of the shared state
+    state_fd: int
+    line: object                # interrupts.Line
+    memory: object              # GuestMemory
+    keep: tuple = ()            # what must live as long as the device
+
+
+@dataclass(frozen=True)
+class Routed:
+    """A write that the kernel half takes."""
+
+    address: int
+    width: int
+    action: Action
+    offset: int
+    target: int = 0
+
+
+class RegisterDevice:
+    """Base of every device.  `schema` declares it; `handler` is the stem of its built objects
+    in `handlers`, or "" if it has no kernel half."""
+
+    schema: type
+    handler = ""
+    handlers = BUILD
+    size = PAGE
+
+    def __init__(self, name: str):
+        self.name = name
+        self.layout: DeviceLayout = layout_device(self.schema)
+        self.mode = "off"           # off, host or on: where its doorbells go now
+        self.lock = threading.RLock()   # userspace's own threads; taken before any hand-over
+        self.place: Place | None = None
+
+    # what is derived from the schema
+
+    @property
+    def transport(self) -> DeviceLayout:
+        """The layout whose registers the page shows; a virtio device has its transport's."""
+        return self.layout
+
+    def attach(self, place: Place) -> None:
+        """Take a place in a machine; the page and state are zeroed memory."""
+        self.place = place
+        transport = self.transport
+        self.page = view_of(transport.page)(place.page, place.keep)
+        self.state = self.view_state(place)
+        self.control = Ownership(self.name, self.state.control.ownership, self.state.control.entry)
+        self._by_place = {(r.offset, r.type.size): (name, r) for name, r in transport.registers.items()}
+        self._writers = {name: self._writer(name, r) for name, r in transport.registers.items()}
+        for name, register in transport.registers.items():
+            setattr(self.page, name, register.reset)
+
+    def view_state(self, place: Place):
+        return view_of(self.layout.state)(place.state, place.keep)
+
+    def _writer(self, name: str, register: Register):
+        handler = getattr(self, f"on_write_{name}", None)
+        if handler is not None or register.access is Access.RO:
+            return handler
+        if register.takes is Takes.USER and register.access is not Access.WO:
+            return lambda value: setattr(self.page, name, value)
+        return None
+
+    def routes(self) -> list[Routed]:
+        """What the exit path is to take while the device is offloaded."""
+        found = []
+        for register in self.transport.registers.values():
+            if register.takes is Takes.NOTIFY:
+                found.append(self._route(register, Action.NOTIFY))
+            elif register.takes is Takes.POSTED and (register.clears or register.access is Access.W1C):
+                found.append(self._route(register, Action.CLEAR))
+            elif register.takes is Takes.POSTED:
+                found.append(self._route(register, Action.POSTED))
+        return found
+
+    def _route(self, register: Register, action: Action) -> Routed:
+        cleared = self.transport.registers[register.clears] if register.clears else register
+        return Routed(self.place.base + register.offset, register.type.size, action,
+                      register.offset, cleared.offset)
+
+    def ownerships(self) -> list[Ownership]:
+        """Everything that changes hands when the device is offloaded or taken back."""
+        return [self.control]
+
+    def set_home(self, home: Side) -> None:
+        """Move the device to one side.  The vCPUs stand still."""
+        with self.lock:
+            for ownership in self.ownerships():
+                ownership.move(home)
+
+    # the guest's accesses
+
+    def read(self, offset: int, width: int) -> int:
+        """A read that left the guest: only of pages that are no guest memory."""
+        found = self._by_place.get((offset, width))
+        if found and found[1].access is not Access.WO:
+            reader = getattr(self, f"on_read_{found[0]}", None)
+            return reader() if reader else getattr(self.page, found[0])
+        return self.read_undeclared(offset, width)
+
+    def read_undeclared(self, offset: int, width: int) -> int:
+        """A read of no register, or of a part of one: the bytes of the page."""
+        at = self.place.page + offset
+        return int.from_bytes(bytes(self._bytes(at, width)), "little")
+
+    @staticmethod
+    def _bytes(address: int, count: int):
+        return ffi.buffer(ffi.cast("char *", address), count)
+
+    def write(self, offset: int, width: int, value: int) -> None:
+        """A write by the guest, whether the exit path declined it or never saw it."""
+        found = self._by_place.get((offset, width))
+        if found is None:
+            self.write_undeclared(offset, width, value)
+            return
+        name, register = found
+        writer = self._writers[name]
+        if writer is not None:
+            with self.lock:
+                writer(value)
+        elif register.takes is Takes.POSTED:
+            self._post(name, register, value)
+        # else read-only, or nothing to do: the guest's write has no effect
+
+    def write_undeclared(self, offset: int, width: int, value: int) -> None:
+        """A write of no register has no effect."""
+
+    def _post(self, name: str, register: Register, value: int) -> None:
+        if register.clears or register.access is Access.W1C:
+            cleared = self.transport.registers[register.clears] if register.clears else register
+            lib.fetch_and32(self.place.page + cleared.offset, ~value & 0xffffffff)
+        else:
+            setattr(self.page, name, value)
+
+    def close(self) -> None:
+        """Let go of what the device holds outside its memory."""

@@ -1,0 +1,113 @@
+"""What the exit path itself shares with userspace: routes, guest memory's shape, declines.
+
+One table of routes decides what becomes of a guest's write.  The BPF dispatcher has it
+as a hash map, the native one as an array; key and value are these structs in both.
+"""
+
+from __future__ import annotations
+
+import enum
+from functools import lru_cache
+
+from .layout import compose, layout_block
+from .schema import KERNEL, USER, Block, enum_of, nested, u16, u32, u64
+
+DECLINES = 1024     # a string instruction is emulated at most so often before KVM looks for signals
+PAGES = 64          # devices of one VM
+VCPUS = 64
+REGION_SHIFT = 29   # a pointer into one map element reaches 512 MiB (BPF_MAX_VAR_OFF)
+SIGNAL = 36         # real-time, so that it queues; blocked except inside KVM_RUN
+CHUNK = 256 << 10   # bytes copied by one helper call; map elements of guest RAM end in as much slack
+
+
+class Bus(enum.IntEnum):
+    MMIO = 0
+    PORT = 1
+
+
+class Action(enum.IntEnum):
+    POSTED = 1      # store the value in the device's page
+    CLEAR = 2       # clear its one bits in the page
+    NOTIFY = 3      # run the device's handler
+    WATCH = 4       # tell userspace, and let KVM do what it does
+    IGNORE = 5      # taken, and nothing done
+
+
+class Verdict(enum.IntEnum):
+    TO_USER = 0             # not ours, or declined
+    HANDLED = 1             # done
+    HANDLED_INTERRUPT = 2   # done, and the driver wants an interrupt
+
+
+class RouteKey(Block):
+    """An access, exactly: another width at the same address is another key."""
+
+    address = u64("guest-physical address or port")
+    bus = enum_of(u32, Bus)("which of the two")
+    width = u32("size of the access", unit="bytes")
+
+
+class Route(Block):
+    """What becomes of it."""
+
+    device = u32("slot of the device: its page, and its program")
+    action = enum_of(u16, Action)("what to do")
+    offset = u16("register written, from the start of the page", unit="bytes")
+    target = u16("register that a CLEAR acts on", unit="bytes")
+    reserved = u16("to a multiple of 4")
+
+
+class Access(Block):
+    """One write by the guest, as its handler sees it."""
+
+    value = u64("what was written, zero-extended")
+    device = u32("slot of the device")
+    offset = u16("register written, from the start of the page", unit="bytes")
+    width = u16("size of the access", unit="bytes")
+
+
+class Declined(Block):
+    """A write that goes up to userspace, in order, exactly once."""
+
+    access = nested(Access)("the write")
+    reason = u32("the device's reason; 0 for a write that follows a declined one")
+    reserved = u32("to a multiple of 8")
+
+
+class Outbox(Block, writer=KERNEL):
+    """One vCPU's declines: written by its own thread on the exit path, read when KVM_RUN returns."""
+
+    access = nested(Access)("handed from the dispatcher to the device's program")
+    head = u32("declines written, free running")
+    lost = u32("declines that found the ring full; 0 unless something is badly wrong")
+    ring = nested(Declined)[DECLINES]("the declines")
+
+
+class Inbox(Block, writer=USER):
+    """The reading side of it."""
+
+    tail = u32("declines read, free running")
+    reserved = u32("to a multiple of 8")
+
+
+class MemoryLayout(Block):
+    """Guest RAM as the exit path finds it: one run of bytes with a hole below 4 GiB."""
+
+    bytes = u64("guest RAM in all", unit="bytes")
+    low = u64("of it, below the hole: guest-physical 0 to here", unit="bytes")
+    high = u64("where the rest starts", unit="guest-physical address")
+    element = u64("guest RAM in one map element", unit="bytes")
+
+
+@lru_cache(maxsize=None)
+def vcpu_layout():
+    return compose("vcpu_exits", "vcpu exits", "what one vCPU's thread and its exit path share", [
+        ("outbox", layout_block(Outbox), None, "declines, written on the exit path"),
+        ("inbox", layout_block(Inbox), None, "how far userspace has read them"),
+    ])
+
+
+STRUCTS = (RouteKey, Route, MemoryLayout)
+ENUMS = (Bus, Action, Verdict)
+CONSTANTS = {"DECLINES": DECLINES, "PAGES": PAGES, "VCPUS": VCPUS, "REGION_SHIFT": REGION_SHIFT,
+             "CHUNK": CHUNK, "DECLINE_SIGNAL": SIGNAL}

@@ -1,0 +1,232 @@
+"""The words a device is declared in.
+
+A device is one class.  Its fields, registers, queues, state blocks and decline
+reasons are class attributes, one line each; nothing here computes an offset.
+`layout.py` turns the declaration into offsets and owns every check that needs
+one, `emit_c.py` and `view.py` print the result for C and for Python.
+
+    class Blk(Device, id=2, version=1):
+        \"""virtio-blk (VIRTIO 1.2, section 5.2).\"""
+        request = queue("requests", count=16, size=256)
+
+        class Disk(Block, writer=USER):
+            capacity = u64("disk size", unit="512-byte sectors")
+"""
+
+from __future__ import annotations
+
+import enum
+import keyword
+import re
+from dataclasses import dataclass, field, replace
+
+
+class SchemaError(ValueError):
+    """A mistake in a declaration: names class and field, what was found, what was wanted."""
+
+    def __init__(self, where: str, found: str, wanted: str):
+        super().__init__(f"{where}: {found}; wanted {wanted}")
+        self.where, self.found, self.wanted = where, found, wanted
+
+
+class Writer(enum.Enum):
+    """The one side that writes a block; everybody reads it."""
+
+    USER = "user"       # the Python half
+    KERNEL = "kernel"   # the exit-path handler
+    HOLDER = "holder"   # whichever side holds the queue at the time
+
+
+class Access(enum.Enum):
+    """What the guest may do with a register."""
+
+    RO = "ro"
+    RW = "rw"
+    WO = "wo"
+    W1C = "w1c"         # a write clears the bits that are one
+
+
+class Takes(enum.Enum):
+    """Who takes the guest's write of a register."""
+
+    USER = "user"       # exits to the Python half
+    POSTED = "posted"   # the kernel half stores it in the page; no exit
+    NOTIFY = "notify"   # the device's kernel handler runs, and may decline
+
+
+USER, KERNEL, HOLDER = Writer.USER, Writer.KERNEL, Writer.HOLDER
+RO, RW, WO, W1C = Access.RO, Access.RW, Access.WO, Access.W1C
+POSTED, NOTIFY = Takes.POSTED, Takes.NOTIFY
+
+C_KEYWORDS = frozenset(
+    "auto break case char const continue default do double else enum extern float for goto if "
+    "inline int long register restrict return short signed sizeof static struct switch typedef "
+    "union unsigned void volatile while".split())
+
+
+@dataclass(frozen=True)
+class Type:
+    """A field's type.  Calling it declares a field; indexing it makes a fixed array."""
+
+    c_name: str                     # as C spells one element
+    size: int                       # bytes of one element
+    align: int                      # bytes
+    signed: bool = False
+    count: int | None = None        # elements, if an array
+    enum: type | None = None
+    bits: tuple = ()                # (name, lowest bit, width), for named bit fields
+    block: type | None = None       # the nested Block
+
+    def __getitem__(self, count: int) -> Type:
+        return replace(self, count=count)
+
+    def __call__(self, doc: str, *, unit: str = "") -> Field:
+        return Field(self, doc, unit)
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a block; its name is the attribute it is assigned to."""
+
+    type: Type
+    doc: str
+    unit: str = ""
+
+
+def _scalar(c_name: str, size: int, signed: bool = False) -> Type:
+    return Type(c_name, size, size, signed)
+
+
+u8, u16, u32, u64 = (_scalar(f"__u{8 * n}", n) for n in (1, 2, 4, 8))
+i8, i16, i32, i64 = (_scalar(f"__s{8 * n}", n, True) for n in (1, 2, 4, 8))
+le16, le32, le64 = (_scalar(f"__le{8 * n}", n) for n in (2, 4, 8))
+
+
+def enum_of(base: Type, values: type) -> Type:
+    """`base` holding one of an IntEnum's values, which C sees under the same names."""
+    return replace(base, enum=values)
+
+
+def bits_of(base: Type, **named) -> Type:
+    """`base` cut into named bit fields: `name=bit` or `name=(lowest bit, width)`."""
+    return replace(base, bits=_bits(named))
+
+
+def nested(block: type) -> Type:
+    """Another Block in place; it must have no writer of its own."""
+    return Type("", 0, 0, block=block)
+
+
+def _bits(named: dict) -> tuple:
+    return tuple((name, *(at if isinstance(at, tuple) else (at, 1))) for name, at in named.items())
+
+
+@dataclass(frozen=True)
+class Register:
+    """One register of a device's page.  `offset` and width are in bytes."""
+
+    offset: int
+    type: Type
+    doc: str
+    access: Access = RW
+    takes: Takes = Takes.USER
+    reset: int = 0
+    bits: tuple = ()
+    clears: str = ""            # a posted write clears these bits of that register instead
+    read_effect: bool = False   # a read changes state, so the page cannot be guest memory
+
+
+def reg(offset: int, type_: Type, doc: str, *, bits: dict | None = None, **options) -> Register:
+    """Declare a register; `bits` is `{name: bit}` or `{name: (lowest bit, width)}`."""
+    return Register(offset, type_, doc, bits=_bits(bits or {}), **options)
+
+
+@dataclass(frozen=True)
+class Queue:
+    """`count` virtqueues of at most `size` entries each (VIRTIO 1.2, 2.7)."""
+
+    doc: str
+    count: int = 1
+    size: int = 256
+
+
+def queue(doc: str, *, count: int = 1, size: int = 256) -> Queue:
+    return Queue(doc, count, size)
+
+
+class Reason(enum.IntEnum):
+    """Why a handler declines.  0 is never a reason; subclasses of it are made by `reasons`."""
+
+
+def reasons(**named: str) -> dict[str, str]:
+    """Decline reasons in order, `NAME="what it means"`; numbered from 1 after the common ones."""
+    return dict(named)
+
+
+class _OnceOnly(dict):
+    """A class body in which no name is declared twice (Python keeps the last without a word)."""
+
+    def __init__(self, where: str):
+        super().__init__()
+        self.where = where
+
+    def __setitem__(self, name, value):
+        if name in self and not name.startswith("__"):
+            raise SchemaError(f"{self.where}.{name}", "declared twice", "one declaration")
+        super().__setitem__(name, value)
+
+
+class _Declaration(type):
+    """Collects what a class body declares, in order; checks only names, as layout does the rest."""
+
+    @classmethod
+    def __prepare__(mcs, name, bases, **options):
+        return _OnceOnly(name)
+
+    def __new__(mcs, name, bases, body, **options):
+        cls = super().__new__(mcs, name, bases, dict(body))
+        cls.options = options
+        cls.c_name = snake(name)
+        for attribute in body:
+            if isinstance(body[attribute], (Field, Register, Queue)):
+                check_name(f"{name}.{attribute}", attribute)
+        return cls
+
+    def __init__(cls, name, bases, body, **options):
+        super().__init__(name, bases, body)
+
+    def of_kind(cls, kind) -> dict:
+        """Name -> declaration of this kind, base classes' first, in order."""
+        found = {}
+        for base in reversed(cls.__mro__):
+            for name, value in vars(base).items():
+                if isinstance(value, kind):
+                    found[name] = value
+        return found
+
+
+def snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+def check_name(where: str, name: str) -> None:
+    """The same name is used in Python and in C, so it must be good in both."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise SchemaError(where, f"name {name!r}", "lower-case letters, digits and underscores")
+    if name in C_KEYWORDS or keyword.iskeyword(name):
+        raise SchemaError(where, f"name {name!r}", "a name that is no keyword of C or Python")
+
+
+class Block(metaclass=_Declaration):
+    """Fields that lie together.  `writer=` puts it on cache lines of its own in shared state;
+    without one it is a plain struct, to be nested or to describe guest memory."""
+
+
+class Device(metaclass=_Declaration):
+    """A device: `class Blk(Device, id=2, version=1)`, with its spec section in the docstring.
+
+    `id` is the virtio device number (0 for a device of one's own), `version` moves
+    whenever the layout does.  `decline = reasons(...)` names why its handler may decline.
+    """
+
+    decline: dict[str, str] = {}

@@ -1,0 +1,196 @@
+"""Layout -> Python views over shared memory.
+
+A view is an object at an address.  It knows every field by name and nothing else: a
+misspelt name is an AttributeError both ways, and writing what the other side owns is an
+OwnershipError.  Each field is read or written with one access of its own width.
+
+All attributes of a view without a leading underscore are the schema's; what can be done with
+a view as a whole are functions here: `read_together`, `to_dict`, `address_of`.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from _cffi_backend import FFI     # what an API-mode module uses; `import cffi` takes 30 ms more
+
+from .layout import BlockLayout, FieldLayout
+from .schema import Writer
+
+ffi = FFI()
+_TYPES = {(size, signed): f"{'' if signed else 'u'}int{8 * size}_t"
+          for size in (1, 2, 4, 8) for signed in (False, True)}
+
+
+class OwnershipError(AttributeError):
+    """A write of a field that another side owns at the moment."""
+
+
+class TornRead(RuntimeError):
+    """Several fields could not be read as one: their writer never paused."""
+
+
+class View:
+    """Base of every generated view: a block at an address of this process."""
+
+    __slots__ = ("_address", "_memory", "_keep", "_held", "_parts")
+    _layout: BlockLayout
+
+    def __init__(self, address: int, keep=None, held=None):
+        """`keep` is whatever must outlive the view; `held` tells whether userspace holds the
+        HOLDER blocks inside."""
+        if address % self._layout.align:
+            raise ValueError(f"{self._layout.where} at {address:#x}; wanted a multiple of "
+                             f"{self._layout.align}")
+        set_ = super().__setattr__
+        set_("_address", address)
+        set_("_keep", keep)
+        set_("_held", held)
+        set_("_memory", {size: ffi.cast(f"{name} *", address)
+                         for (size, signed), name in _TYPES.items() if not signed})
+        set_("_parts", {f.name: _part(f, address, keep, held) for f in self._layout.fields
+                        if f.block or f.type.count})
+
+    def __init_subclass__(cls):
+        cls.__slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{self._layout.where} at {self._address:#x}>"
+
+
+def address_of(view: View) -> int:
+    """Where it lies in this process."""
+    return view._address
+
+
+def read_together(view: View, *names: str, tries: int = 10_000) -> tuple:
+    """Values of several fields as they were at one moment, by the block's `sequence`.
+
+    Raises TornRead if the writer gave no gap in `tries` looks, and KeyError if the block has
+    no `sequence` to go by.
+    """
+    view._layout.field("sequence")
+    for _ in range(tries):
+        before = view.sequence
+        if before & 1:
+            continue
+        values = tuple(tuple(v) if isinstance(v := getattr(view, n), Array) else v for n in names)
+        if view.sequence == before:
+            return values
+    raise TornRead(f"{view._layout.where}: no quiet moment in {tries} reads")
+
+
+def to_dict(view: View) -> dict:
+    """Every field but the reserved ones, nested blocks as dicts."""
+    return {f.name: _plain(getattr(view, f.name)) for f in view._layout.fields if not f.reserved}
+
+
+class Array:
+    """A fixed array of scalars in shared memory."""
+
+    __slots__ = ("_pointer", "_count", "_check")
+
+    def __init__(self, pointer, count: int, check):
+        self._pointer, self._count, self._check = pointer, count, check
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> int:
+        if not 0 <= index < self._count:
+            raise IndexError(f"element {index} of {self._count}")
+        return self._pointer[index]
+
+    def __setitem__(self, index: int, value: int) -> None:
+        if not 0 <= index < self._count:
+            raise IndexError(f"element {index} of {self._count}")
+        self._check()
+        self._pointer[index] = value
+
+    def __bytes__(self) -> bytes:
+        return bytes(ffi.buffer(self._pointer, self._count * ffi.sizeof(ffi.typeof(self._pointer).item)))
+
+
+def _plain(value):
+    if isinstance(value, View):
+        return to_dict(value)
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return list(value) if isinstance(value, Array) else int(value)
+
+
+def _refusal(where: str, writer: Writer | None):
+    """Why a field may not be written, or None."""
+    if writer is Writer.KERNEL:
+        return f"{where} is written by the kernel half; userspace may only read it"
+    return None
+
+
+def _part(item: FieldLayout, address: int, keep, held):
+    """What a compound field reads as: a view, a tuple of views, or an Array."""
+    at = address + item.offset
+    if item.block is None:
+        owner = item
+
+        def check():
+            if owner.writer is Writer.KERNEL:
+                raise OwnershipError(_refusal(owner.name, owner.writer))
+        c_type = _TYPES[item.type.size, item.type.signed]
+        return Array(ffi.cast(f"{c_type} *", at), item.type.count, check)
+    kind = view_of(item.block, item.writer)
+    if item.type.count is None:
+        return kind(at, keep, held)
+    return tuple(kind(at + i * item.type.size, keep, held) for i in range(item.type.count))
+
+
+def _scalar(item: FieldLayout, where: str, writer: Writer | None) -> property:
+    size, index = item.type.size, item.offset // item.type.size
+    values, sign = item.type.enum, 1 << (8 * size - 1) if item.type.signed else 0
+    refusal = _refusal(f"{where}.{item.name}", writer)
+
+    def get(self):
+        value = self._memory[size][index]
+        if values is not None:
+            try:
+                return values(value)
+            except ValueError:
+                return value
+        return value - 2 * sign if sign and value & sign else value
+
+    def put(self, value):
+        if refusal:
+            raise OwnershipError(refusal)
+        if writer is Writer.HOLDER and self._held is not None and not self._held():
+            raise OwnershipError(f"{where}.{item.name} belongs to the holder, which is the kernel half now")
+        self._memory[size][index] = value + 2 * sign if value < 0 and sign else value
+
+    return property(get, put, doc=item.doc)
+
+
+def _bit(item: FieldLayout, low: int, width: int) -> property:
+    mask = (1 << width) - 1
+
+    def get(self):
+        return getattr(self, item.name) >> low & mask
+
+    def put(self, value):
+        if not 0 <= value <= mask:
+            raise ValueError(f"{item.name}: {value} in {width} bits")
+        setattr(self, item.name, getattr(self, item.name) & ~(mask << low) | value << low)
+
+    return property(get, put)
+
+
+@lru_cache(maxsize=None)
+def view_of(layout: BlockLayout, writer: Writer | None = None) -> type[View]:
+    """The view class of a block; `writer` counts where the block has none of its own."""
+    writer = layout.writer or writer
+    members: dict = {"__slots__": (), "_layout": layout, "__doc__": layout.doc}
+    for item in layout.fields:
+        if item.block or item.type.count:
+            members[item.name] = property(lambda self, name=item.name: self._parts[name], doc=item.doc)
+            continue
+        members[item.name] = _scalar(item, layout.where, writer)
+        for name, low, width in item.type.bits:
+            members[f"{item.name}_{name}"] = _bit(item, low, width)
+    return type(View)(f"{layout.c_name}_view", (View,), members)

@@ -1,0 +1,126 @@
+"""Split virtqueues (VIRTIO 1.2, section 2.7): the rings in guest memory and the state that
+both halves of a device share about one queue.
+
+Every device's state starts with a `control` block of the same shape as a queue's
+ownership, so that a handler that serves no queue is entered and left the same way.
+"""
+
+from __future__ import annotations
+
+import enum
+from functools import lru_cache
+
+from .layout import MAX_REASONS, compose, layout_block
+from .schema import (HOLDER, KERNEL, USER, Block, bits_of, enum_of, le16, le32, le64, nested, u8,
+                     u16, u32, u64)
+
+COMMON_REASONS = {
+    "HELD_BY_USER": "userspace holds the queue",
+    "NOT_READY": "the queue is not set up",
+    "MALFORMED": "a chain breaks a rule of the specification",
+    "OUTSIDE_RAM": "an address is outside guest memory",
+    "STRADDLES": "a buffer spans two memory elements",
+    "BUSY": "the queue was filled faster than it was served",
+    "BUDGET": "one doorbell asked for more bytes than one exit may take",
+}
+
+
+class Side(enum.IntEnum):
+    """Who holds a queue."""
+
+    USER = 0
+    KERNEL = 1
+
+
+class VringDesc(Block):
+    """Descriptor (VIRTIO 1.2, 2.7.5)."""
+
+    addr = le64("buffer", unit="guest-physical address")
+    len = le32("its length", unit="bytes")
+    flags = bits_of(le16, next=0, write=1, indirect=2)("what the buffer is")
+    next = le16("index of the next descriptor, if flags say so")
+
+
+class VringUsedElem(Block):
+    """One completion (VIRTIO 1.2, 2.7.8)."""
+
+    id = le32("head of the chain that is done")
+    len = le32("written to its device-writable part", unit="bytes")
+
+
+class Ownership(Block, writer=USER):
+    """Who may serve; see vmm/sync/PROTOCOL.md."""
+
+    holder = enum_of(u32, Side)("the side that may serve")
+    generation = u32("moves with every hand-over")
+
+
+class Entry(Block, writer=KERNEL):
+    """Who is inside, and what came of it.  `sequence` is odd while the counters move."""
+
+    active = u32("handlers inside, atomic")
+    rings = u32("doorbells that the handler inside has yet to look at, atomic")
+    sequence = u32("odd while a handler writes the counters below")
+    last_reason = u32("why it declined last; 0 if it never did")
+    doorbells = u64("doorbells that reached the handler, atomic")
+    handled = u64("requests completed by the handler")
+    bytes = u64("data moved by the handler", unit="bytes")
+    busy_ns = u64("time inside the handler", unit="ns")
+    declined = u64[MAX_REASONS]("doorbells declined, by reason, atomic")
+
+
+class Setup(Block, writer=USER):
+    """What the driver set up, latched when it made the queue ready."""
+
+    desc = u64("descriptor table", unit="guest-physical address")
+    avail = u64("avail ring", unit="guest-physical address")
+    used = u64("used ring", unit="guest-physical address")
+    size = u16("ring entries, a power of two")
+    ready = u8("1 while the queue may be served")
+    event_index = u8("1 if VIRTIO_F_EVENT_IDX was negotiated")
+    indirect = u8("1 if VIRTIO_F_INDIRECT_DESC was negotiated")
+    reserved = u8[3]("to a multiple of 8")
+
+
+class Position(Block, writer=HOLDER):
+    """Where the holder stands; the only memory of it that anyone has."""
+
+    next_avail = u16("avail entry to serve next, free running")
+    next_used = u16("used entry to write next, free running")
+    signalled = u16("used index at the last interrupt, free running")
+    signalled_valid = u8("1 once `signalled` means something")
+    reserved = u8("to a multiple of 8")
+
+
+class UserCounters(Block, writer=USER):
+    """What the Python half did."""
+
+    doorbells = u64("doorbells served in userspace")
+    handled = u64("requests completed in userspace")
+    bytes = u64("data moved by userspace", unit="bytes")
+    busy_ns = u64("time serving in userspace", unit="ns")
+
+
+@lru_cache(maxsize=None)
+def control_layout():
+    """The device-wide counterpart of a queue: ownership and counters."""
+    return compose("device_control", "device control", "ownership and counters of one device", [
+        ("ownership", layout_block(Ownership), None, "who may serve"),
+        ("entry", layout_block(Entry), None, "who is inside, and what came of it"),
+        ("user", layout_block(UserCounters), None, "what the Python half did"),
+    ])
+
+
+@lru_cache(maxsize=None)
+def queue_layout():
+    """One virtqueue's shared state."""
+    return compose("virtqueue", "virtqueue", "shared state of one virtqueue", [
+        ("ownership", layout_block(Ownership), None, "who may serve"),
+        ("setup", layout_block(Setup), None, "what the driver set up"),
+        ("entry", layout_block(Entry), None, "who is inside, and what came of it"),
+        ("position", layout_block(Position), None, "where the holder stands"),
+        ("user", layout_block(UserCounters), None, "what the Python half did"),
+    ])
+
+
+MEMORY_STRUCTS = (VringDesc, VringUsedElem)

@@ -1,0 +1,167 @@
+"""A raw disk image, or a block device, as sectors: buffered or past the page cache."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import mmap
+import os
+import stat
+from pathlib import Path
+
+from .devmodel.blk import SECTOR
+from .errors import UserError
+from .sync._shared import ffi, lib
+
+PUNCH_HOLE = 0x02 | 0x01    # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
+ZERO_RANGE = 0x10 | 0x01    # FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE
+BLKSSZGET = 0x1268          # linux/fs.h
+PAGE = mmap.PAGESIZE
+WINDOW = 512 << 10          # bytes mapped around a page that the exit path missed
+WARM_LIMIT = 1 << 30        # bytes of cached pages mapped at the start
+
+
+class DiskError(UserError):
+    """The image cannot be used as a disk."""
+
+
+class DiskImage:
+    """`size` bytes.  Offsets and lengths are in bytes; reads past what is there are errors."""
+
+    def __init__(self, path: Path, read_only: bool = False, direct: bool = False):
+        self.path, self.read_only, self.direct = path, read_only, direct
+        flags = (os.O_RDONLY if read_only else os.O_RDWR) | (os.O_DIRECT if direct else 0)
+        try:
+            self.fd = os.open(path, flags | os.O_CLOEXEC)
+        except OSError as error:
+            hint = "readonly=on" if error.errno in (errno.EACCES, errno.EROFS) else "an image or block device"
+            raise DiskError(f"{path}: {error.strerror}; wanted {hint}") from None
+        try:
+            self._check()
+        except BaseException:
+            os.close(self.fd)
+            raise
+        self.address = self._map()
+
+    def _check(self) -> None:
+        mode = os.fstat(self.fd).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
+            raise DiskError(f"{self.path}: neither a file nor a block device")
+        self.size = os.lseek(self.fd, 0, os.SEEK_END)
+        if self.size == 0 or self.size % SECTOR:
+            raise DiskError(f"{self.path}: {self.size} bytes; wanted a multiple of {SECTOR}, and some")
+        try:
+            fcntl.flock(self.fd, (fcntl.LOCK_SH if self.read_only else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DiskError(f"{self.path}: in use by another process; wanted it alone, or "
+                            "readonly=on for every user of it") from None
+        self.block = 512
+        if stat.S_ISBLK(mode):
+            self.block = int.from_bytes(fcntl.ioctl(self.fd, BLKSSZGET, bytes(4)), "little")
+
+    def _map(self) -> int:
+        """The image's page cache in this process, for the exit path; 0 past the page cache."""
+        if self.direct:
+            return 0
+        address = lib.map_file(self.fd, self.size)
+        if address:
+            self._warm(address)
+        return address
+
+    def _warm(self, address: int) -> None:
+        """Map what the page cache holds already, so that the exit path finds it."""
+        for start in range(0, min(self.size, WARM_LIMIT), 64 << 20):
+            length = min(64 << 20, self.size - start)
+            pages = ffi.new("uint8_t[]", -(-length // PAGE))
+            if lib.resident(address + start, length, pages) < 0:
+                return
+            run = None
+            for i, flag in enumerate([*ffi.buffer(pages), b"\0"]):
+                if flag[0] & 1 and run is None:
+                    run = i
+                elif not flag[0] & 1 and run is not None:
+                    lib.populate(address + start + run * PAGE, (i - run) * PAGE)
+                    run = None
+
+    def populate(self, offset: int, length: int) -> None:
+        """Read in and map the pages around a miss, so that the exit path finds the next one."""
+        if self.address:
+            start = offset // WINDOW * WINDOW
+            end = min(-(-(offset + length) // WINDOW) * WINDOW, self.size)
+            lib.populate(self.address + start, end - start)
+
+    # I/O; each raises OSError
+
+    def read(self, buffers: list[memoryview], offset: int) -> None:
+        self._transfer(os.preadv, buffers, offset)
+
+    def write(self, buffers: list[memoryview], offset: int) -> None:
+        self._transfer(os.pwritev, buffers, offset)
+
+    def _transfer(self, call, buffers: list[memoryview], offset: int) -> None:
+        length = sum(len(buffer) for buffer in buffers)
+        if self.direct:
+            self._bounce(call, buffers, offset, length)
+            return
+        done = call(self.fd, buffers, offset)
+        while done < length:        # a short transfer: go on where it stopped
+            rest, skip = [], done
+            for buffer in buffers:
+                if skip < len(buffer):
+                    rest.append(buffer[skip:])
+                skip = max(0, skip - len(buffer))
+            more = call(self.fd, rest, offset + done)
+            if more <= 0:
+                raise OSError(errno.EIO, f"{self.path}: {done} of {length} bytes at {offset:#x}")
+            done += more
+
+    def _bounce(self, call, buffers, offset: int, length: int) -> None:
+        """O_DIRECT needs aligned memory, which a guest's buffers need not be."""
+        start, end = offset // PAGE * PAGE, min(-(-(offset + length) // PAGE) * PAGE, self.size)
+        with mmap.mmap(-1, -(-(end - start) // PAGE) * PAGE) as bounce:
+            view = memoryview(bounce)[:end - start]
+            try:
+                if call is os.preadv or (start, end) != (offset, offset + length):
+                    self._whole(os.preadv, view, start)
+                at = offset - start
+                for buffer in buffers:
+                    if call is os.preadv:
+                        buffer[:] = view[at:at + len(buffer)]
+                    else:
+                        view[at:at + len(buffer)] = buffer
+                    at += len(buffer)
+                if call is os.pwritev:
+                    self._whole(os.pwritev, view, start)
+            finally:
+                view.release()
+
+    def _whole(self, call, view, offset: int) -> None:
+        if call(self.fd, [view], offset) != len(view):
+            raise OSError(errno.EIO, f"{self.path}: short transfer at {offset:#x}")
+
+    def flush(self) -> None:
+        os.fdatasync(self.fd)
+
+    def discard(self, offset: int, length: int) -> None:
+        self._allocate(PUNCH_HOLE, offset, length)
+
+    def write_zeroes(self, offset: int, length: int, unmap: bool) -> None:
+        try:
+            self._allocate(PUNCH_HOLE if unmap else ZERO_RANGE, offset, length)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+            zeros = memoryview(bytes(min(length, 1 << 20)))
+            for at in range(0, length, len(zeros)):
+                self.write([zeros[:min(len(zeros), length - at)]], offset + at)
+
+    def _allocate(self, mode: int, offset: int, length: int) -> None:
+        error = lib.file_allocate(self.fd, mode, offset, length)
+        if error < 0:
+            raise OSError(-error, f"{self.path}: {os.strerror(-error)}")
+
+    def close(self) -> None:
+        if self.address:
+            lib.unmap_file(self.address, self.size)
+            self.address = 0
+        os.close(self.fd)

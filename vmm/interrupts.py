@@ -1,0 +1,120 @@
+"""Interrupt lines: I/O APIC pins, raised from userspace or straight from a doorbell.
+
+An irqfd on an I/O APIC pin costs a kernel worker for each interrupt (KVM injects only MSIs
+where the eventfd is signalled: kvm_arch_set_irq_inatomic, arch/x86/kvm/irq.c).  So a pin
+whose doorbell is claimed in the kernel is shadowed: while the guest has it unmasked and
+edge-triggered, its GSI is routed as the MSI that the redirection entry amounts to; while it
+is masked, no irqfd is there at all, as a masked edge is lost on hardware too (82093AA, 3.2.4).
+The exit path tells us of each write to the I/O APIC (Action.WATCH); KVM itself handles it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+IOAPIC = 0xfec00000         # guest-physical
+IOAPIC_WINDOW = 0x10        # offset of its data register
+FIRST_PIN, LAST_PIN = 5, 23     # those that devices may have
+
+MASKED, LEVEL = 1 << 16, 1 << 15
+LOGICAL = 1 << 11
+FIXED, LOWEST_PRIORITY = 0, 1
+
+
+def msi_of(entry: int) -> tuple[int, int] | None:
+    """(address, data) of the MSI that an edge on a redirection entry amounts to (82093AA,
+    3.2.4; SDM volume 3, 11.11), or None if the entry is masked, level or of a special kind."""
+    delivery = entry >> 8 & 7
+    if entry & (MASKED | LEVEL) or delivery not in (FIXED, LOWEST_PRIORITY):
+        return None
+    address = 0xfee00000 | (entry >> 56) << 12
+    if entry & LOGICAL:
+        address |= 1 << 2
+    if delivery == LOWEST_PRIORITY:
+        address |= 1 << 3
+    return address, entry & 0xff | delivery << 8
+
+
+class Line:
+    """One device's interrupt line."""
+
+    def __init__(self, interrupts: Interrupts, pin: int):
+        self._interrupts, self.pin, self.pulses = interrupts, pin, 0
+
+    def pulse(self) -> None:
+        self.pulses += 1
+        self._interrupts.pulse(self.pin)
+
+
+class Interrupts:
+    """All lines of one VM; `vm` is None where there is no KVM, and pulses are only counted."""
+
+    def __init__(self, vm):
+        self.vm = vm
+        self._lock = threading.Lock()
+        self._claimed: dict[int, int] = {}      # pin -> eventfd that a doorbell signals
+        self._wired: dict[int, tuple | str] = {}    # pin -> what its irqfd leads to now
+        self._next = FIRST_PIN
+        if vm:
+            vm.set_routing(self._routes({}))
+
+    def line(self) -> Line:
+        """The next free pin's."""
+        if self._next > LAST_PIN:
+            raise RuntimeError(f"interrupt pin {self._next}; wanted at most {LAST_PIN}")
+        self._next += 1
+        return Line(self, self._next - 1)
+
+    def pulse(self, pin: int) -> None:
+        if self.vm:
+            self.vm.pulse(pin)
+
+    def claim(self, pin: int) -> int:
+        """An eventfd that raises the pin's interrupt when a doorbell in the kernel signals it."""
+        with self._lock:
+            fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            self._claimed[pin] = fd
+            self._update()
+            return fd
+
+    def release(self, pin: int) -> None:
+        """Undo `claim`; no doorbell signals the eventfd any more."""
+        with self._lock:
+            fd = self._claimed.pop(pin)
+            if pin in self._wired:
+                del self._wired[pin]
+                self.vm.irqfd(fd, pin, False)
+            self._update()
+            os.close(fd)
+
+    def ioapic_changed(self) -> None:
+        """The guest wrote the I/O APIC."""
+        with self._lock:
+            self._update()
+
+    def _update(self) -> None:
+        pins = self.vm.ioapic_pins() if self._claimed else []
+        wanted: dict[int, tuple | str] = {}
+        for pin in self._claimed:
+            if not pins[pin] & MASKED:
+                wanted[pin] = msi_of(pins[pin]) or "pin"
+        if wanted == self._wired:
+            return
+        for pin in set(self._wired) - set(wanted):
+            self.vm.irqfd(self._claimed[pin], pin, False)
+        self.vm.set_routing(self._routes({p: m for p, m in wanted.items() if m != "pin"}))
+        for pin in set(wanted) - set(self._wired):
+            self.vm.irqfd(self._claimed[pin], pin, True)
+        self._wired = wanted
+
+    def _routes(self, msis: dict[int, tuple]) -> list[dict]:
+        lib = self.vm.lib
+        return [{"gsi": pin, "type": lib.KVM_IRQ_ROUTING_MSI, "address_lo": msis[pin][0],
+                 "data": msis[pin][1]} if pin in msis else
+                {"gsi": pin, "type": lib.KVM_IRQ_ROUTING_IRQCHIP, "irqchip": lib.KVM_IRQCHIP_IOAPIC,
+                 "pin": pin} for pin in range(lib.KVM_IOAPIC_NUM_PINS)]
+
+    def close(self) -> None:
+        for pin in list(self._claimed):
+            self.release(pin)

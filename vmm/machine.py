@@ -1,0 +1,377 @@
+"""A whole VM put together: the only file that knows every part."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+
+from . import boot
+from .blk import BlkDevice
+from .bpf import BpfUnavailable, Maps
+from .bus import AddressSpace
+from .device import Place, RegisterDevice
+from .devmodel.exit_path import PAGES, SIGNAL, Bus
+from .devmodel.layout import PAGE
+from .devmodel.virtqueue import Side
+from .disk_image import DiskImage
+from .errors import UserError
+from .interrupts import Interrupts
+from .kvm import Vcpu, Vm
+from .memory import GuestMemory
+from .offload import (LOADING_ERRORS, WATCHED, BpfBackend, HostBackend, OffloadError, SharedPlaces,
+                      unavailable)
+from .serial import COM1, EXIT_PORT, ExitPort, Serial
+from .vcpu import VcpuThread
+from .virtio_mmio import VirtioMmioDevice
+
+DEVICE_BASE = 0xd0000000        # guest-physical; one page a device from here
+SERIAL_PIN = 4
+
+
+@dataclass
+class DiskConfig:
+    """One `--disk`."""
+
+    path: Path
+    offload: str = "auto"
+    read_only: bool = False
+    direct: bool = False
+    queues: int = 1
+    serial: str = ""
+    queue_size: int = 256
+
+
+@dataclass
+class MachineConfig:
+    """What `splitvmm run` was told."""
+
+    guest: Path | None = None
+    memory: int = 256 << 20         # bytes
+    cpus: int = 1
+    cmdline: str = ""
+    disks: list[DiskConfig] = field(default_factory=list)
+    modules: list[Path] = field(default_factory=list)
+    flat: int | None = None         # guest-physical address of a flat binary
+    serial: str = "stdout"          # stdout, stdio, null or file=PATH
+    kvm: bool = True                # without it there are no vCPUs: a driver in Python is the guest
+
+
+class Machine:
+    """A VM; a context manager that takes everything down again."""
+
+    def __init__(self, config: MachineConfig, devices: tuple[tuple[RegisterDevice, str], ...] = ()):
+        """`devices` are further ones, each with its offload mode: of one's own, say."""
+        self.config = config
+        self.devices: list[RegisterDevice] = []
+        self.choices: dict[str, str] = {}       # device -> how its mode came about
+        self.status: int | None = None
+        self.first_run_s: float | None = None
+        self._error: BaseException | None = None
+        self._closing: list = []
+        self._loaded: set[tuple[str, str]] = set()
+        self._parking = threading.Condition()
+        self._pause, self._parked, self._running, self._stopped = 0, 0, 0, False
+        self._threads: list[VcpuThread] = []
+        try:
+            self._build(devices)
+        except BaseException:
+            self.close()
+            raise
+
+    # building
+
+    def _build(self, extra) -> None:
+        config = self.config
+        asked = {d.offload for d in config.disks} | {mode for _, mode in extra}
+        self.vm = self._closes(Vm()) if config.kvm else None
+        self.maps, self._no_bpf = self._make_maps(asked)
+        try:
+            self.memory = self._closes(GuestMemory(config.memory, self.maps))
+        except BpfUnavailable as error:
+            if "on" in asked:
+                raise
+            self.maps, self._no_bpf = None, unavailable(error)
+            self.memory = self._closes(GuestMemory(config.memory))
+        self.places = self._closes(SharedPlaces(self.maps))
+        self.interrupts = self._closes(Interrupts(self.vm))
+        self.buses = {bus: AddressSpace(bus) for bus in Bus}
+        self.bpf: BpfBackend | None = None
+        self.host: HostBackend | None = None
+        self._add_ports()
+        self.vcpus = [self._closes(Vcpu(self.vm, i)) for i in range(config.cpus)] if self.vm else []
+        if self.vm:
+            for gpa, size, address in self.memory.slots():
+                self.vm.add_memory(gpa, size, address)
+        for disk in config.disks:
+            image = DiskImage(disk.path, disk.read_only, disk.direct)
+            device = self._closes(BlkDevice(f"disk{len(self.devices)}", image, disk.queues,
+                                            disk.serial, disk.queue_size))
+            self.add_device(device, disk.offload)
+        for device, mode in extra:
+            self.add_device(self._closes(device), mode)
+        if config.guest:
+            entry = boot.load(self.memory, config.guest, self.command_line, config.modules, config.flat)
+            boot.start(self.vcpus[0], self.memory, entry)
+
+    def _closes(self, part):
+        self._closing.append(part)
+        return part
+
+    def _make_maps(self, asked: set[str]) -> tuple[Maps | None, str]:
+        """BPF maps where any device may want them, or None and why not."""
+        if not asked & {"on", "auto"}:
+            return None, "no device asked for it"
+        if not self.vm:
+            if "on" in asked:
+                raise OffloadError("offload=on needs /dev/kvm, whose exits it is on; wanted host, off or auto")
+            return None, "no vCPUs"
+        try:
+            return self._closes(Maps()), ""
+        except BpfUnavailable as error:
+            if "on" in asked:
+                raise
+            return None, unavailable(error)
+
+    def _add_ports(self) -> None:
+        output, where = None, self.config.serial
+        if where in ("stdout", "stdio"):
+            output = sys.stdout.fileno()
+        elif where.startswith("file="):
+            try:
+                output = os.open(where[5:], os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+            except OSError as error:
+                raise UserError(f"--serial {where}: {error.strerror}; wanted a file to write") from None
+        elif where != "null":
+            raise UserError(f"--serial {where}: unknown; wanted stdout, stdio, null or file=PATH")
+        from .interrupts import Line
+        self.serial = Serial(output, Line(self.interrupts, SERIAL_PIN))
+        self.buses[Bus.PORT].add(COM1, 8, self.serial, "serial port")
+        self.buses[Bus.PORT].add(EXIT_PORT, 4, ExitPort(self.stop), "exit port")
+        if where == "stdio":
+            threading.Thread(target=self._feed_serial, daemon=True, name="stdin").start()
+
+    def _feed_serial(self) -> None:
+        while data := os.read(sys.stdin.fileno(), 4096):
+            self.serial.receive(data)
+
+    def add_device(self, device: RegisterDevice, mode: str, base: int | None = None,
+                   bus: Bus = Bus.MMIO) -> None:
+        """Give a device its place, and its offload mode (off, host, on or auto)."""
+        slot = len(self.devices)
+        if slot >= PAGES:
+            raise UserError(f"{slot + 1} devices; wanted at most {PAGES}")
+        base = DEVICE_BASE + slot * PAGE if base is None else base
+        region, fd = self.places.state(device.name, device.layout.state.size)
+        device.attach(Place(slot, bus, base, self.places.page(slot), self.places.pages_fd,
+                            region.address, fd, self.interrupts.line(), self.memory,
+                            (self.places, region)))
+        self.buses[bus].add(base, device.size, device, device.name)
+        if self.vm and bus is Bus.MMIO and device.transport.page_is_memory:
+            self.vm.add_memory(base, PAGE, device.place.page, read_only=True)
+        self.devices.append(device)
+        self._choose(device, mode)
+
+    @property
+    def command_line(self) -> str:
+        """The guest's, with every virtio device announced as Linux has it."""
+        announced = [f"virtio_mmio.device=4K@{d.place.base:#x}:{d.place.line.pin}"
+                     for d in self.devices if isinstance(d, VirtioMmioDevice)]
+        return " ".join(filter(None, [self.config.cmdline, *announced]))
+
+    # offload
+
+    def _choose(self, device: RegisterDevice, mode: str) -> None:
+        if mode != "auto":
+            self._set_mode(device, mode)
+            self.choices[device.name] = f"{mode}, as asked"
+            return
+        image = getattr(device, "image", None)
+        if image is not None and image.direct:
+            self.choices[device.name] = "off: direct=on goes past the page cache, which is what a handler reads"
+            return
+        refusals = []
+        for candidate in ("on", "host"):
+            try:
+                self._set_mode(device, candidate)
+                break
+            except LOADING_ERRORS as error:
+                refusals.append(f"{candidate} not possible: {unavailable(error)}")
+        self.choices[device.name] = "; ".join([f"{device.mode}, the best possible", *refusals])
+
+    def _set_mode(self, device: RegisterDevice, mode: str) -> None:
+        """The vCPUs stand still, or do not run yet."""
+        if mode not in ("off", "host", "on"):
+            raise UserError(f"offload {mode!r}; wanted on, host, off or auto")
+        if mode == device.mode:
+            return
+        backend = self._backend(mode)
+        if backend and (device.name, mode) not in self._loaded:
+            backend.load(device)
+            self._loaded.add((device.name, mode))
+        if device.mode != "off":
+            self._backend(device.mode).disable(device)
+            device.mode = "off"
+            device.set_home(Side.USER)
+        if backend:
+            backend.enable(device)
+            device.mode = mode
+            device.set_home(Side.KERNEL)
+
+    def _backend(self, mode: str):
+        if mode == "off":
+            return None
+        if mode == "host":
+            if self.host is None:
+                self.host = self._closes(HostBackend(self.memory))
+                for vcpu in self.vcpus:
+                    vcpu.loop.hook = vcpu.ffi.cast("write_hook", self.host.hook)
+                    vcpu.loop.path = vcpu.ffi.cast("void *", self.host.context)
+            return self.host
+        if self.maps is None:
+            raise OffloadError(f"BPF: {self._no_bpf}")
+        if self.bpf is None:
+            self.bpf = self._closes(BpfBackend(self.maps, self.memory, self.vm, self.interrupts,
+                                               self.config.cpus))
+        return self.bpf
+
+    def set_offload(self, device: RegisterDevice, mode: str) -> None:
+        """Switch a device's offload while the guest runs; nothing is lost.
+
+        Called by any thread but a vCPU's.  `on` works if the machine was built with a device
+        that was on or auto, as guest memory must be BPF map memory.
+        """
+        with self.paused():
+            self._set_mode(device, mode)
+
+    @contextmanager
+    def paused(self, timeout_s: float = 10.0):
+        """All vCPUs outside KVM_RUN and waiting, for the block."""
+        with self._parking:
+            self._pause += 1
+            self._kick()
+            if not self._parking.wait_for(lambda: self._parked == self._running, timeout_s):
+                self._pause -= 1
+                self._parking.notify_all()
+                raise RuntimeError(f"{self._running - self._parked} vCPUs did not pause in {timeout_s} s")
+        try:
+            yield
+        finally:
+            with self._parking:
+                self._pause -= 1
+                self._parking.notify_all()
+
+    # running; what a vCPU's thread asks of its host
+
+    def on_thread(self, vcpu: Vcpu) -> None:
+        if self.maps and self.bpf:
+            self.bpf.on_thread(vcpu.index)
+        if self.first_run_s is None:
+            self.first_run_s = monotonic()
+
+    def checkpoint(self) -> bool:
+        """Where vCPUs wait while the machine is paused; False when it has stopped."""
+        if self._pause and not self._stopped:
+            with self._parking:
+                self._parked += 1
+                self._parking.notify_all()
+                self._parking.wait_for(lambda: not self._pause or self._stopped)
+                self._parked -= 1
+        return not self._stopped
+
+    def declined(self, vcpu: Vcpu) -> None:
+        """KVM_RUN was interrupted: do what the exit path left to us, in order."""
+        if self.bpf is None:
+            return
+        for access in self.bpf.declined(vcpu.index):
+            if access.device == WATCHED:
+                self.interrupts.ioapic_changed()
+            else:
+                self.devices[access.device].write(access.offset, access.width, access.value)
+
+    def failed(self, error: BaseException) -> None:
+        self._error = self._error or error
+        self.stop(1)
+
+    def stop(self, status: int) -> None:
+        """End the guest with this exit status; the first one counts."""
+        with self._parking:
+            if self.status is None:
+                self.status = status
+            self._stopped = True
+            self._kick()
+            self._parking.notify_all()
+
+    def _kick(self) -> None:
+        me = threading.get_ident()
+        for thread in self._threads:
+            if thread.ident != me and thread.thread and thread.is_alive():
+                thread.lib.kick_thread(thread.thread, SIGNAL)
+
+    def start(self) -> None:
+        """Let the guest run, on threads of its own."""
+        for vcpu in self.vcpus:
+            thread = VcpuThread(vcpu, self)
+            self._threads.append(thread)
+        self._running = len(self._threads)
+        for thread in self._threads:
+            thread.start()
+
+    def wait(self, timeout_s: float | None = None) -> int:
+        """Until the guest ends: its exit status.  Raises what ended a vCPU otherwise."""
+        deadline = None if timeout_s is None else monotonic() + timeout_s
+        for thread in self._threads:
+            while thread.is_alive():
+                thread.join(0.2 if deadline is None else max(0, min(0.2, deadline - monotonic())))
+                if deadline is not None and monotonic() >= deadline and thread.is_alive():
+                    raise TimeoutError(f"the guest still runs after {timeout_s} s")
+                if self._stopped:
+                    self._kick()
+        self.serial.flush()
+        if self._error:
+            raise self._error
+        return self.status or 0
+
+    def run(self, timeout_s: float | None = None) -> int:
+        self.start()
+        return self.wait(timeout_s)
+
+    # a driver that is no guest
+
+    def guest_write(self, bus: Bus, address: int, width: int, value: int) -> int:
+        """A write as a vCPU would do it, by the way of the device's mode; returns the verdict."""
+        if self.host:
+            verdict, gsi = self.host.write(bus, address, width, value)
+            if verdict:
+                if verdict == 2:
+                    self.interrupts.pulse(gsi)
+                return verdict
+        self.buses[bus].write(address, width, value)
+        return 0
+
+    def guest_read(self, bus: Bus, address: int, width: int) -> int:
+        return self.buses[bus].read(address, width)
+
+    def close(self) -> None:
+        if self._threads:
+            self.stop(1)
+            for thread in self._threads:
+                while thread.is_alive():
+                    self._kick()
+                    thread.join(0.05)
+        if hasattr(self, "serial"):
+            self.serial.flush()
+            if self.config.serial.startswith("file="):
+                os.close(self.serial.output)
+        while self._closing:
+            self._closing.pop().close()
+
+    def __enter__(self) -> Machine:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()

@@ -1,0 +1,70 @@
+/* libbpf, with its messages kept for the error that may follow. */
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static char messages[1 << 16];
+static size_t messages_at;
+
+static int keep_message(enum libbpf_print_level level, const char *format, va_list arguments)
+{
+	if (level == LIBBPF_DEBUG || messages_at >= sizeof(messages) - 1)
+		return 0;
+	messages_at += vsnprintf(messages + messages_at, sizeof(messages) - messages_at, format, arguments);
+	if (messages_at > sizeof(messages) - 1)
+		messages_at = sizeof(messages) - 1;
+	return 0;
+}
+
+static void messages_clear(void)
+{
+	libbpf_set_print(keep_message);
+	messages_at = 0;
+	messages[0] = 0;
+}
+
+static const char *messages_text(void)
+{
+	return messages;
+}
+
+static struct bpf_object *object_open(const char *path)
+{
+	return bpf_object__open_file(path, NULL);
+}
+
+/* A map of this kind: its file descriptor, or -errno. */
+static int map_new(int kind, const char *name, int key, int value, int entries, int flags)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = flags);
+	int fd = bpf_map_create(kind, name, key, value, entries, &options);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static struct bpf_link *attach(struct bpf_object *object, const char *name)
+{
+	struct bpf_program *program = bpf_object__find_program_by_name(object, name);
+
+	return program ? bpf_program__attach(program) : NULL;
+}
+
+static int program_fd(struct bpf_object *object, const char *name)
+{
+	struct bpf_program *program = bpf_object__find_program_by_name(object, name);
+
+	return program ? bpf_program__fd(program) : -ENOENT;
+}
+
+/* Run a raw tracepoint's program once, on this thread: what it returned, or -errno. */
+static int run_program(int fd, uint64_t argument)
+{
+	uint64_t arguments[12] = { argument };
+	LIBBPF_OPTS(bpf_test_run_opts, options, .ctx_in = arguments, .ctx_size_in = sizeof(arguments));
+	int result = bpf_prog_test_run_opts(fd, &options);
+
+	return result < 0 ? -errno : (int)options.retval;
+}

@@ -1,0 +1,189 @@
+"""Build the C extension modules: vmm._kvm, vmm._bpf, vmm.sync._shared.
+
+    python vmm/native/build.py kvm|bpf|shared
+
+API mode: constants and structs are those of the system's headers, checked by the compiler.
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+from cffi import FFI
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+
+KVM_REQUESTS = """KVM_GET_API_VERSION KVM_CREATE_VM KVM_CHECK_EXTENSION KVM_GET_VCPU_MMAP_SIZE
+KVM_GET_SUPPORTED_CPUID KVM_CREATE_VCPU KVM_CREATE_IRQCHIP KVM_SET_USER_MEMORY_REGION
+KVM_SET_TSS_ADDR KVM_SET_IDENTITY_MAP_ADDR KVM_IRQFD KVM_IOEVENTFD KVM_IRQ_LINE KVM_SET_GSI_ROUTING
+KVM_GET_IRQCHIP KVM_SET_IRQCHIP KVM_GET_REGS KVM_SET_REGS KVM_GET_SREGS KVM_SET_SREGS KVM_SET_CPUID2
+KVM_GET_MP_STATE KVM_SET_MP_STATE KVM_GET_TSC_KHZ""".split()
+KVM_NUMBERS = """KVM_API_VERSION KVM_CAP_USER_MEMORY KVM_CAP_IRQCHIP KVM_CAP_IOEVENTFD KVM_CAP_IRQFD
+KVM_CAP_READONLY_MEM KVM_CAP_IRQ_ROUTING KVM_CAP_NR_MEMSLOTS KVM_CAP_MAX_VCPUS
+KVM_CAP_EXT_CPUID KVM_MEM_READONLY KVM_IOEVENTFD_FLAG_DATAMATCH KVM_IOEVENTFD_FLAG_PIO
+KVM_IOEVENTFD_FLAG_DEASSIGN KVM_IRQFD_FLAG_DEASSIGN KVM_IRQ_ROUTING_IRQCHIP KVM_IRQ_ROUTING_MSI
+KVM_IRQCHIP_IOAPIC KVM_EXIT_IO KVM_EXIT_MMIO KVM_EXIT_HLT KVM_EXIT_SHUTDOWN KVM_EXIT_INTR
+KVM_EXIT_FAIL_ENTRY KVM_EXIT_INTERNAL_ERROR KVM_EXIT_UNKNOWN KVM_EXIT_SYSTEM_EVENT
+KVM_EXIT_EXCEPTION KVM_EXIT_DEBUG KVM_EXIT_IRQ_WINDOW_OPEN KVM_EXIT_SET_TPR
+KVM_MP_STATE_RUNNABLE KVM_IOAPIC_NUM_PINS""".split()
+
+KVM = "".join(f"#define {name} ...\n" for name in KVM_REQUESTS + KVM_NUMBERS) + """
+struct kvm_userspace_memory_region { uint32_t slot, flags; uint64_t guest_phys_addr, memory_size, userspace_addr; ...; };
+struct kvm_regs { uint64_t rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp, r8, r9, r10, r11, r12, r13, r14, r15, rip, rflags; ...; };
+struct kvm_segment { uint64_t base; uint32_t limit; uint16_t selector; uint8_t type, present, dpl, db, s, l, g, avl, unusable; ...; };
+struct kvm_dtable { uint64_t base; uint16_t limit; ...; };
+struct kvm_sregs { struct kvm_segment cs, ds, es, fs, gs, ss, tr, ldt; struct kvm_dtable gdt, idt;
+                   uint64_t cr0, cr2, cr3, cr4, cr8, efer, apic_base; ...; };
+struct kvm_ioeventfd { uint64_t datamatch, addr; uint32_t len; int32_t fd; uint32_t flags; ...; };
+struct kvm_irqfd { uint32_t fd, gsi, flags; ...; };
+struct kvm_mp_state { uint32_t mp_state; ...; };
+struct kvm_cpuid_entry2 { uint32_t function, index, flags, eax, ebx, ecx, edx; ...; };
+struct cpuid_list { uint32_t nent; struct kvm_cpuid_entry2 entries[256]; ...; };
+struct routing_entry { uint32_t gsi, type, irqchip, pin, address_lo, address_hi, data; };
+struct kvm_run { uint8_t request_interrupt_window, immediate_exit; uint32_t exit_reason; ...; };
+
+typedef int (*write_hook)(void *, uint32_t, uint64_t, uint32_t, uint64_t, int32_t *);
+struct vcpu_loop { int vcpu_fd, vm_fd, signal; struct kvm_run *run; write_hook hook; void *path;
+                   uint64_t runs, hooked; uint32_t bus, is_write, width, count;
+                   uint64_t address, value; uint8_t *data; };
+int vcpu_enter(struct vcpu_loop *loop);
+void vcpu_answer(struct vcpu_loop *loop, uint64_t value);
+int kvm_call(int fd, unsigned long request, void *argument);
+int kvm_call_value(int fd, unsigned long request, unsigned long value);
+int set_signal_mask(int vcpu_fd, int signal);
+int block_signal(int signal);
+int kick_thread(int thread, int signal);
+int this_thread(void);
+int pulse_line(int vm_fd, uint32_t gsi);
+int set_routing(int vm_fd, const struct routing_entry *entries, uint32_t count);
+int ioapic_pins(int vm_fd, uint64_t *redirections);
+struct kvm_run *map_run(int vcpu_fd, size_t bytes);
+int unmap_run(struct kvm_run *run, size_t bytes);
+uint64_t exit_detail(const struct kvm_run *run);
+"""
+KVM_SOURCE = """
+#include "kvm_run.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+struct cpuid_list { uint32_t nent, padding; struct kvm_cpuid_entry2 entries[256]; };
+struct routing_entry { uint32_t gsi, type, irqchip, pin, address_lo, address_hi, data; };
+
+/* The whole table anew: entries of type MSI or IRQCHIP. */
+static int set_routing(int vm_fd, const struct routing_entry *entries, uint32_t count)
+{
+	struct kvm_irq_routing *table = calloc(1, sizeof(*table) + count * sizeof(table->entries[0]));
+	int result;
+
+	if (!table)
+		return -ENOMEM;
+	table->nr = count;
+	for (uint32_t i = 0; i < count; i++) {
+		table->entries[i].gsi = entries[i].gsi;
+		table->entries[i].type = entries[i].type;
+		if (entries[i].type == KVM_IRQ_ROUTING_MSI) {
+			table->entries[i].u.msi.address_lo = entries[i].address_lo;
+			table->entries[i].u.msi.address_hi = entries[i].address_hi;
+			table->entries[i].u.msi.data = entries[i].data;
+		} else {
+			table->entries[i].u.irqchip.irqchip = entries[i].irqchip;
+			table->entries[i].u.irqchip.pin = entries[i].pin;
+		}
+	}
+	result = kvm_call(vm_fd, KVM_SET_GSI_ROUTING, table);
+	free(table);
+	return result;
+}
+
+/* The in-kernel I/O APIC's redirection table, KVM_IOAPIC_NUM_PINS entries. */
+static int ioapic_pins(int vm_fd, uint64_t *redirections)
+{
+	struct kvm_irqchip chip = { .chip_id = KVM_IRQCHIP_IOAPIC };
+	int result = kvm_call(vm_fd, KVM_GET_IRQCHIP, &chip);
+
+	for (int i = 0; result >= 0 && i < KVM_IOAPIC_NUM_PINS; i++)
+		redirections[i] = chip.chip.ioapic.redirtbl[i].bits;
+	return result;
+}
+
+static struct kvm_run *map_run(int vcpu_fd, size_t bytes)
+{
+	void *at = mmap(0, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu_fd, 0);
+
+	return at == MAP_FAILED ? NULL : at;
+}
+
+static int unmap_run(struct kvm_run *run, size_t bytes)
+{
+	return munmap(run, bytes);
+}
+
+/* What KVM adds to a failed entry or an internal error. */
+static uint64_t exit_detail(const struct kvm_run *run)
+{
+	return run->exit_reason == KVM_EXIT_FAIL_ENTRY ? run->fail_entry.hardware_entry_failure_reason :
+	       run->exit_reason == KVM_EXIT_INTERNAL_ERROR ? run->internal.suberror :
+	       run->exit_reason == KVM_EXIT_SYSTEM_EVENT ? run->system_event.type : 0;
+}
+"""
+
+BPF = "".join(f"#define {name} ...\n" for name in "BPF_F_MMAPABLE BPF_ANY".split()) + """
+enum bpf_map_type { BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PROG_ARRAY, ... };
+struct bpf_object; struct bpf_map; struct bpf_link;
+void messages_clear(void);
+const char *messages_text(void);
+struct bpf_object *object_open(const char *path);
+int bpf_object__load(struct bpf_object *object);
+void bpf_object__close(struct bpf_object *object);
+struct bpf_map *bpf_object__find_map_by_name(const struct bpf_object *object, const char *name);
+struct bpf_map *bpf_object__next_map(const struct bpf_object *object, const struct bpf_map *map);
+const char *bpf_map__name(const struct bpf_map *map);
+int bpf_map__reuse_fd(struct bpf_map *map, int fd);
+int bpf_map__fd(const struct bpf_map *map);
+void *bpf_map__initial_value(struct bpf_map *map, size_t *size);
+int bpf_map_update_elem(int fd, const void *key, const void *value, uint64_t flags);
+int bpf_map_delete_elem(int fd, const void *key);
+int bpf_link__destroy(struct bpf_link *link);
+int map_new(int kind, const char *name, int key, int value, int entries, int flags);
+struct bpf_link *attach(struct bpf_object *object, const char *name);
+int program_fd(struct bpf_object *object, const char *name);
+int run_program(int fd, uint64_t argument);
+"""
+
+SHARED = """
+void full_barrier(void);
+uint32_t fetch_or32(uint64_t address, uint32_t bits);
+uint32_t fetch_and32(uint64_t address, uint32_t bits);
+uint64_t reserve(size_t bytes);
+int unreserve(uint64_t at, size_t bytes);
+int map_fixed(uint64_t at, size_t bytes, int fd, uint64_t offset);
+uint64_t map_file(int fd, size_t bytes);
+int unmap_file(uint64_t at, size_t bytes);
+int populate(uint64_t at, size_t bytes);
+int resident(uint64_t at, size_t bytes, uint8_t *pages);
+int file_allocate(int fd, int mode, uint64_t offset, uint64_t bytes);
+"""
+
+MODULES = {
+    "kvm": ("vmm._kvm", KVM, KVM_SOURCE, {"sources": [str(HERE / "kvm_run.c")]}),
+    "bpf": ("vmm._bpf", BPF, '#include "bpf.c"', {"libraries": ["bpf"]}),
+    "shared": ("vmm.sync._shared", SHARED, '#include "shared.c"', {}),
+}
+
+
+def main(which: str) -> None:
+    name, declarations, source, options = MODULES[which]
+    builder = FFI()
+    builder.cdef(declarations)
+    builder.set_source(name, "#define _GNU_SOURCE\n" + source, include_dirs=[str(HERE)], extra_compile_args=["-O2", "-Wall", "-Wno-discarded-qualifiers"],
+                       **options)
+    built = Path(builder.compile(tmpdir=str(ROOT / "build" / "native")))
+    place = ROOT / Path(*name.split(".")).with_suffix(".so")
+    place.unlink(missing_ok=True)       # a process that has the old one mapped keeps it
+    shutil.copyfile(built, place)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

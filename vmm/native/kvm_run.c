@@ -1,0 +1,144 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "kvm_run.h"
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+int kvm_call(int fd, unsigned long request, void *argument)
+{
+	int result = ioctl(fd, request, argument);
+
+	return result < 0 ? -errno : result;
+}
+
+int kvm_call_value(int fd, unsigned long request, unsigned long value)
+{
+	int result = ioctl(fd, request, value);
+
+	return result < 0 ? -errno : result;
+}
+
+/* Inside KVM_RUN nothing is blocked but what the thread had blocked before, less `signal`. */
+int set_signal_mask(int vcpu_fd, int signal)
+{
+	struct { struct kvm_signal_mask head; uint64_t set; } mask = { .head.len = 8 };
+	sigset_t now;
+
+	pthread_sigmask(SIG_BLOCK, NULL, &now);
+	memcpy(&mask.set, &now, sizeof(mask.set));
+	mask.set &= ~(1ull << (signal - 1));
+	return kvm_call(vcpu_fd, KVM_SET_SIGNAL_MASK, &mask);
+}
+
+int block_signal(int signal)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, signal);
+	return -pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+int this_thread(void)
+{
+	return syscall(SYS_gettid);
+}
+
+/* The thread leaves KVM_RUN, or does not enter it the next time: the signal stays pending. */
+int kick_thread(int thread, int signal)
+{
+	return syscall(SYS_tgkill, getpid(), thread, signal) < 0 ? -errno : 0;
+}
+
+/* One edge of an interrupt line. */
+int pulse_line(int vm_fd, uint32_t gsi)
+{
+	struct kvm_irq_level level = { .irq = gsi, .level = 1 };
+	int result = kvm_call(vm_fd, KVM_IRQ_LINE, &level);
+
+	level.level = 0;
+	return result < 0 ? result : kvm_call(vm_fd, KVM_IRQ_LINE, &level);
+}
+
+static void drain(int signal)
+{
+	static const struct timespec now;
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, signal);
+	while (sigtimedwait(&set, NULL, &now) > 0)
+		;
+}
+
+static uint64_t load(const uint8_t *data, uint32_t width)
+{
+	uint64_t value = 0;
+
+	memcpy(&value, data, width <= 8 ? width : 8);
+	return value;
+}
+
+/* Take the access apart; 0 if the exit is none. */
+static int access_of(struct vcpu_loop *loop)
+{
+	struct kvm_run *run = loop->run;
+
+	if (run->exit_reason == KVM_EXIT_MMIO) {
+		loop->bus = 0;
+		loop->is_write = run->mmio.is_write;
+		loop->width = run->mmio.len;
+		loop->count = 1;
+		loop->address = run->mmio.phys_addr;
+		loop->data = run->mmio.data;
+	} else if (run->exit_reason == KVM_EXIT_IO) {
+		loop->bus = 1;
+		loop->is_write = run->io.direction == KVM_EXIT_IO_OUT;
+		loop->width = run->io.size;
+		loop->count = run->io.count;
+		loop->address = run->io.port;
+		loop->data = (uint8_t *)run + run->io.data_offset;
+	} else {
+		return 0;
+	}
+	loop->value = loop->is_write ? load(loop->data, loop->width) : 0;
+	return 1;
+}
+
+void vcpu_answer(struct vcpu_loop *loop, uint64_t value)
+{
+	memcpy(loop->data, &value, loop->width <= 8 ? loop->width : 8);
+}
+
+/* Run the guest until Python is needed: an exit reason, or -errno (-EINTR: a decline or a kick). */
+int vcpu_enter(struct vcpu_loop *loop)
+{
+	for (;;) {
+		int32_t gsi = -1;
+		int verdict;
+
+		if (ioctl(loop->vcpu_fd, KVM_RUN, 0) < 0) {
+			if (errno == EAGAIN)
+				continue;
+			if (errno != EINTR)
+				return -errno;
+			drain(loop->signal);
+			return -EINTR;
+		}
+		loop->runs++;
+		if (!access_of(loop) || !loop->is_write || loop->count != 1 || !loop->hook)
+			return loop->run->exit_reason;
+		verdict = loop->hook(loop->path, loop->bus, loop->address, loop->width, loop->value, &gsi);
+		if (!verdict)
+			return loop->run->exit_reason;
+		loop->hooked++;
+		if (verdict == 2 && gsi >= 0)
+			pulse_line(loop->vm_fd, gsi);
+	}
+}

@@ -1,0 +1,31 @@
+/* The part of the vCPU loop that is C: enter the guest, and let the native exit path try first. */
+#include <linux/kvm.h>
+#include <stdint.h>
+
+/* exit_path_write() of the native dispatcher; 0 is TO_USER, 2 asks for the interrupt `gsi`. */
+typedef int (*write_hook)(void *path, uint32_t bus, uint64_t address, uint32_t width,
+			  uint64_t value, int32_t *gsi);
+
+struct vcpu_loop {
+	int vcpu_fd, vm_fd, signal;
+	struct kvm_run *run;
+	write_hook hook;		/* NULL: every exit goes to Python */
+	void *path;
+	uint64_t runs;			/* KVM_RUN calls that returned */
+	uint64_t hooked;		/* exits that the hook took */
+
+	/* the access, where the exit is one */
+	uint32_t bus, is_write, width, count;
+	uint64_t address, value;
+	uint8_t *data;			/* where it comes from, or a read's answer goes */
+};
+
+int vcpu_enter(struct vcpu_loop *loop);
+void vcpu_answer(struct vcpu_loop *loop, uint64_t value);
+int kvm_call(int fd, unsigned long request, void *argument);
+int kvm_call_value(int fd, unsigned long request, unsigned long value);
+int set_signal_mask(int vcpu_fd, int signal);
+int block_signal(int signal);
+int kick_thread(int thread, int signal);
+int this_thread(void);
+int pulse_line(int vm_fd, uint32_t gsi);

@@ -1,0 +1,75 @@
+/* Memory that both sides map, and the order of accesses to it. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <errno.h>
+#include <stdint.h>
+#include <stddef.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+
+static void full_barrier(void)
+{
+	__sync_synchronize();
+}
+
+static uint32_t fetch_or32(uint64_t address, uint32_t bits)
+{
+	return __sync_fetch_and_or((volatile uint32_t *)address, bits);
+}
+
+static uint32_t fetch_and32(uint64_t address, uint32_t bits)
+{
+	return __sync_fetch_and_and((volatile uint32_t *)address, bits);
+}
+
+/* Address space with a page of nothing on either side; 0 on failure. */
+static uint64_t reserve(size_t bytes)
+{
+	uint8_t *at = mmap(0, bytes + 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return at == MAP_FAILED ? 0 : (uint64_t)at + 4096;
+}
+
+static int unreserve(uint64_t at, size_t bytes)
+{
+	return munmap((void *)(at - 4096), bytes + 8192);
+}
+
+static int map_fixed(uint64_t at, size_t bytes, int fd, uint64_t offset)
+{
+	void *got = mmap((void *)at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, offset);
+
+	return got == MAP_FAILED ? -errno : 0;
+}
+
+/* A file's page cache, read-only; 0 on failure. */
+static uint64_t map_file(int fd, size_t bytes)
+{
+	void *got = mmap(0, bytes, PROT_READ, MAP_SHARED, fd, 0);
+
+	return got == MAP_FAILED ? 0 : (uint64_t)got;
+}
+
+static int unmap_file(uint64_t at, size_t bytes)
+{
+	return munmap((void *)at, bytes);
+}
+
+/* Read the pages in if need be and map them, without touching them from here. */
+static int populate(uint64_t at, size_t bytes)
+{
+	return madvise((void *)at, bytes, 22 /* MADV_POPULATE_READ, Linux 5.14 */) ? -errno : 0;
+}
+
+/* One byte a page: bit 0 is set for those in the page cache. */
+static int resident(uint64_t at, size_t bytes, uint8_t *pages)
+{
+	return mincore((void *)at, bytes, pages) ? -errno : 0;
+}
+
+/* Deallocate (mode 3), zero (mode 0x11: keeps the size) or what else fallocate(2) does. */
+static int file_allocate(int fd, int mode, uint64_t offset, uint64_t bytes)
+{
+	return fallocate(fd, mode, offset, bytes) ? -errno : 0;
+}

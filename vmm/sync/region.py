@@ -1,0 +1,61 @@
+"""Memory that both sides map: BPF map memory where a kernel half is to see it, else a memfd.
+
+A region may be put together from several pieces, contiguous in this process, with a page
+of nothing on either side so that running off its end cannot go unnoticed.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from ._shared import ffi, lib
+
+PAGE = 4096     # bytes
+
+
+@dataclass(frozen=True)
+class Piece:
+    """`length` bytes of the file `fd` from `offset`; whole pages."""
+
+    fd: int
+    offset: int
+    length: int
+
+
+class Region:
+    """Shared memory at `address`, `size` bytes, also as the memoryview `view`."""
+
+    def __init__(self, name: str, pieces: list[Piece], owned_fds: tuple[int, ...] = ()):
+        """Takes `owned_fds` over.  Raises OSError if the memory cannot be mapped."""
+        self.name = name
+        self.size = sum(piece.length for piece in pieces)
+        self._fds = owned_fds
+        self.address = lib.reserve(self.size)
+        if not self.address:
+            raise MemoryError(f"{name}: no address space for {self.size:#x} bytes")
+        at = self.address
+        for piece in pieces:
+            error = lib.map_fixed(at, piece.length, piece.fd, piece.offset)
+            if error < 0:
+                lib.unreserve(self.address, self.size)
+                raise OSError(-error, f"{name}: mapping {piece.length:#x} bytes: {os.strerror(-error)}")
+            at += piece.length
+        self.view = memoryview(ffi.buffer(ffi.cast("char *", self.address), self.size)).cast("B")
+
+    @classmethod
+    def anonymous(cls, name: str, size: int) -> Region:
+        """Plain shared memory, zeroed; whole pages."""
+        size = -(-size // PAGE) * PAGE
+        fd = os.memfd_create(f"splitvmm-{name}")
+        os.ftruncate(fd, size)
+        return cls(name, [Piece(fd, 0, size)], (fd,))
+
+    def close(self) -> None:
+        """Unmap; nothing may use the memory any more."""
+        if self.address:
+            self.view.release()
+            lib.unreserve(self.address, self.size)
+            self.address = 0
+            for fd in self._fds:
+                os.close(fd)

@@ -1,0 +1,232 @@
+"""virtio over MMIO, version 2 (VIRTIO 1.2, section 4.2): everything but what a device is for.
+
+Derive from VirtioMmioDevice: give `features`, `config` (a view of the configuration that
+follows the registers) and `serve(queue)`.
+"""
+
+from __future__ import annotations
+
+import logging
+from time import monotonic_ns
+
+from .device import Place, RegisterDevice
+from .devmodel.layout import DeviceLayout, layout_block, layout_device
+from .devmodel.view import view_of
+from .devmodel.virtio_mmio import CONFIG, VirtioMmio
+from .devmodel.virtqueue import Side
+from .sync._shared import lib
+from .sync.ownership import Ownership
+from .virtqueue import BrokenQueue, UserQueue
+
+log = logging.getLogger("splitvmm.virtio")
+
+INDIRECT_DESC, EVENT_IDX, VERSION_1 = 1 << 28, 1 << 29, 1 << 32     # VIRTIO 1.2, 6
+DRIVER_OK, FEATURES_OK, NEEDS_RESET = 4, 8, 64                      # device status, 2.1
+USED_BUFFER, CONFIG_CHANGE = 1, 2                                   # interrupt status, 4.2.2
+
+_POSTED = ("queue_num", "queue_desc_low", "queue_desc_high", "queue_driver_low",
+           "queue_driver_high", "queue_device_low", "queue_device_high")
+
+
+class VirtioMmioDevice(RegisterDevice):
+    """The transport.  `queue_sizes` holds the most entries of each queue."""
+
+    config_type: type       # the Block that lies at CONFIG
+
+    def __init__(self, name: str, features: int, queue_sizes: list[int]):
+        super().__init__(name)
+        self.offered = features | VERSION_1 | INDIRECT_DESC | EVENT_IDX
+        self.queue_sizes = queue_sizes
+        self.accepted = 0
+        self.queues: list[UserQueue] = []
+        self.home = Side.USER
+
+    @property
+    def transport(self) -> DeviceLayout:
+        return layout_device(VirtioMmio)
+
+    def attach(self, place: Place) -> None:
+        super().attach(place)
+        self.config = view_of(layout_block(self.config_type))(place.page + CONFIG, place.keep)
+        self.queues = [UserQueue(f"{self.name} queue {i}", i, self.state.queue[i], place.memory)
+                       for i in range(len(self.queue_sizes))]
+        self.page.device_id = self.layout.id
+        self._reset_registers()
+
+    def view_state(self, place: Place):
+        """State whose HOLDER fields may be written only while userspace holds their queue."""
+        state = view_of(self.layout.state)(place.state, place.keep)
+        item = self.layout.state.field("queue")
+        kind = view_of(item.block)
+        guarded = tuple(kind(place.state + item.offset + i * item.type.size, place.keep,
+                             Ownership(self.name, queue.ownership, queue.entry).held_by_user)
+                        for i, queue in enumerate(state.queue))
+        state._parts["queue"] = guarded
+        return state
+
+    def ownerships(self) -> list[Ownership]:
+        if self.page.status & NEEDS_RESET:
+            return [self.control]       # its queues stay with userspace until the reset
+        return [self.control, *(queue.ownership for queue in self.queues if queue.ready)]
+
+    def set_home(self, home: Side) -> None:
+        self.home = home
+        super().set_home(home)
+        if home == Side.KERNEL:
+            return
+        with self.lock:         # doorbells that were on their way in are ours now
+            for queue in self.queues:
+                self._serve(queue)
+
+    # registers that userspace takes
+
+    def _reset_registers(self) -> None:
+        self.page.queue_num_max = self.queue_sizes[0] if self.queue_sizes else 0
+        self.page.device_features = self.offered & 0xffffffff
+        self._feature_window = self._driver_window = self._selected = 0
+
+    def on_write_device_features_sel(self, value: int) -> None:
+        self.page.device_features = self.offered >> 32 * value & 0xffffffff if value < 2 else 0
+
+    def on_write_driver_features_sel(self, value: int) -> None:
+        self._driver_window = value
+
+    def on_write_driver_features(self, value: int) -> None:
+        if self.page.status & FEATURES_OK or self._driver_window > 1:
+            return          # too late (2.2.1), or no such bits
+        shift = 32 * self._driver_window
+        self.accepted = self.accepted & ~(0xffffffff << shift) | value << shift
+
+    def on_write_queue_sel(self, value: int) -> None:
+        self._selected = value
+        known = value < len(self.queues)
+        self.page.queue_num_max = self.queue_sizes[value] if known else 0
+        self.page.queue_ready = int(known and self.queues[value].ready)
+        for name in _POSTED:
+            setattr(self.page, name, 0)
+
+    def on_write_queue_ready(self, value: int) -> None:
+        if self._selected >= len(self.queues):
+            return
+        queue = self.queues[self._selected]
+        if value & 1 and not queue.ready:
+            try:
+                self._start(queue)
+            except BrokenQueue as error:
+                self._needs_reset(error)
+        elif not value & 1 and queue.ready:
+            self._stop(queue)
+        self.page.queue_ready = int(queue.ready)
+
+    def on_write_status(self, value: int) -> None:
+        if value == 0:
+            self.reset()
+            return
+        if value & FEATURES_OK and not self.page.status & FEATURES_OK and not self._features_fit():
+            value &= ~FEATURES_OK       # the driver reads it back and gives up (2.2.2)
+        self.page.status = value & 0xff | self.page.status & NEEDS_RESET
+
+    def on_write_queue_notify(self, value: int) -> None:
+        if value < len(self.queues):
+            self._serve(self.queues[value])
+
+    def on_write_interrupt_ack(self, value: int) -> None:
+        lib.fetch_and32(self._interrupt_status, ~value & 0xffffffff)
+
+    @property
+    def _interrupt_status(self) -> int:
+        return self.place.page + self.transport.registers["interrupt_status"].offset
+
+    def _features_fit(self) -> bool:
+        return bool(self.accepted & VERSION_1) and not self.accepted & ~self.offered
+
+    def reset(self) -> None:
+        """Back to the beginning (2.4); requests in flight are over, none is served after it."""
+        for queue in self.queues:
+            if queue.ready:
+                self._stop(queue)
+        self.accepted = 0
+        self.page.status = 0
+        lib.fetch_and32(self._interrupt_status, 0)
+        for name in _POSTED:
+            setattr(self.page, name, 0)
+        self.page.queue_ready = 0
+        self._reset_registers()
+
+    def write_undeclared(self, offset: int, width: int, value: int) -> None:
+        if offset >= CONFIG:
+            with self.lock:
+                self.config_write(offset - CONFIG, width, value)
+
+    def config_write(self, offset: int, width: int, value: int) -> None:
+        """A write of device configuration; by default it has no effect."""
+
+    # queues
+
+    def _start(self, queue: UserQueue) -> None:
+        if not self.page.status & FEATURES_OK:
+            raise BrokenQueue(f"{queue.name}: started before FEATURES_OK; wanted negotiation first (3.1.1)")
+        page = self.page
+        desc = page.queue_desc_low | page.queue_desc_high << 32
+        avail = page.queue_driver_low | page.queue_driver_high << 32
+        used = page.queue_device_low | page.queue_device_high << 32
+        queue.check(page.queue_num, self.queue_sizes[queue.index], desc, avail, used)
+        setup, position = queue.state.setup, queue.state.position
+        setup.desc, setup.avail, setup.used, setup.size = desc, avail, used, page.queue_num
+        setup.event_index = int(bool(self.accepted & EVENT_IDX))
+        setup.indirect = int(bool(self.accepted & INDIRECT_DESC))
+        position.next_avail = position.next_used = position.signalled = position.signalled_valid = 0
+        setup.ready = 1
+        queue.latch()
+        queue.ownership.move(self.home)
+
+    def _stop(self, queue: UserQueue) -> None:
+        queue.ownership.move(Side.USER)
+        queue.state.setup.ready = 0
+        queue.latch()
+
+    def _serve(self, queue: UserQueue) -> None:
+        """A doorbell that is ours: take the queue, serve it empty, give it back."""
+        if not queue.ready or self.page.status & NEEDS_RESET:
+            return
+        started = monotonic_ns()
+        counters = queue.state.user
+        counters.doorbells += 1
+        with queue.ownership:
+            try:
+                requests, moved = self.serve(queue)
+                wanted = queue.wants_interrupt()
+            except BrokenQueue as error:
+                self._needs_reset(error)
+                return
+        if requests:
+            counters.handled += requests
+            counters.bytes += moved
+        counters.busy_ns += monotonic_ns() - started
+        if wanted:
+            self.interrupt(USED_BUFFER)
+
+    def serve(self, queue: UserQueue) -> tuple[int, int]:
+        """Serve a queue empty; returns requests and bytes.  May raise BrokenQueue."""
+        raise NotImplementedError
+
+    def interrupt(self, cause: int) -> None:
+        lib.fetch_or32(self._interrupt_status, cause)
+        self.place.line.pulse()
+
+    def config_changed(self) -> None:
+        """Device configuration is new: the generation moves, and the driver is told (2.5.1)."""
+        self.page.config_generation = (self.page.config_generation + 1) & 0xffffffff
+        if self.page.status & DRIVER_OK:
+            self.interrupt(CONFIG_CHANGE)
+
+    def _needs_reset(self, why: Exception) -> None:
+        """The driver broke a rule: no queue is served until it resets the device (2.1.2)."""
+        log.warning("%s; the device needs a reset", why)
+        for queue in self.queues:
+            if queue.ready:
+                queue.ownership.home = Side.USER
+                if queue.ownership.holder == Side.KERNEL:
+                    queue.ownership.take()
+        self.page.status |= NEEDS_RESET
+        self.interrupt(CONFIG_CHANGE)
