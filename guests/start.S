@@ -57,6 +57,8 @@ long_mode:
 	movb %ah, gdt + 0x28 + 7
 	movq $interrupt_stack_top, %rax
 	movq %rax, task_state + 4	/* rsp0 */
+	movw $0x68, task_state + 102	/* I/O permission bitmap, all zeros: ring 3 may use ports */
+	movb $0xff, io_bitmap + 8192
 	movl $0x28, %eax
 	ltr %ax
 	movl start_info, %edi
@@ -123,7 +125,7 @@ gdt:	.quad 0
 	.quad 0x00cf93000000ffff	/* 0x10 data, ring 0 */
 	.quad 0x00affb000000ffff	/* 0x18 code, ring 3 */
 	.quad 0x00cff3000000ffff	/* 0x20 data, ring 3 */
-	.quad 0x0000890000000067, 0	/* 0x28 task state */
+	.quad 0x0000890000002068, 0	/* 0x28 task state, with its bitmap */
 gdt_pointer:
 	.word gdt_pointer - gdt - 1
 	.long gdt, 0
@@ -138,6 +140,8 @@ directories:
 	.skip 4 * 4096
 task_state:
 	.skip 0x68
+io_bitmap:
+	.skip 8192 + 1
 	.balign 16
 	.skip 16384
 stack_top:

@@ -76,7 +76,7 @@ class Machine:
         self._loaded: set[tuple[str, str]] = set()
         self._parking = threading.Condition()
         self._pause, self._parked, self._running, self._stopped = 0, 0, 0, False
-        self._threads: list[VcpuThread] = []
+        self.threads: list[VcpuThread] = []
         try:
             self._build(devices)
         except BaseException:
@@ -308,7 +308,7 @@ class Machine:
 
     def _kick(self) -> None:
         me = threading.get_ident()
-        for thread in self._threads:
+        for thread in self.threads:
             if thread.ident != me and thread.thread and thread.is_alive():
                 thread.lib.kick_thread(thread.thread, SIGNAL)
 
@@ -316,15 +316,15 @@ class Machine:
         """Let the guest run, on threads of its own."""
         for vcpu in self.vcpus:
             thread = VcpuThread(vcpu, self)
-            self._threads.append(thread)
-        self._running = len(self._threads)
-        for thread in self._threads:
+            self.threads.append(thread)
+        self._running = len(self.threads)
+        for thread in self.threads:
             thread.start()
 
     def wait(self, timeout_s: float | None = None) -> int:
         """Until the guest ends: its exit status.  Raises what ended a vCPU otherwise."""
         deadline = None if timeout_s is None else monotonic() + timeout_s
-        for thread in self._threads:
+        for thread in self.threads:
             while thread.is_alive():
                 thread.join(0.2 if deadline is None else max(0, min(0.2, deadline - monotonic())))
                 if deadline is not None and monotonic() >= deadline and thread.is_alive():
@@ -357,9 +357,9 @@ class Machine:
         return self.buses[bus].read(address, width)
 
     def close(self) -> None:
-        if self._threads:
+        if self.threads:
             self.stop(1)
-            for thread in self._threads:
+            for thread in self.threads:
                 while thread.is_alive():
                     self._kick()
                     thread.join(0.05)

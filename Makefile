@@ -1,0 +1,87 @@
+# `make demo` and `make test` do everything on a fresh machine; all other targets are their parts.
+
+.DEFAULT_GOAL := build
+SHELL := /bin/bash
+PY := .venv/bin/python
+CLANG ?= $(shell command -v clang || command -v clang-19 || echo clang)
+BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Werror -Wno-unused-function \
+	-I/usr/include/$(shell gcc -print-multiarch 2>/dev/null)
+NATIVE_FLAGS := -O2 -g -fPIC -shared -Wall -Werror -Wno-unused-function
+GUEST_FLAGS := -O2 -g -ffreestanding -fno-pic -no-pie -static -nostdlib -mno-red-zone -mgeneral-regs-only \
+	-fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none -mcmodel=small -Wall -Werror \
+	-Wl,-T,guests/guest.ld -Wl,--build-id=none -Wl,--no-warn-rwx-segments -Wl,-z,noexecstack
+
+HANDLERS := blk probe
+GUESTS := check measure exits
+COMMON_HEADERS := $(wildcard kernel_devices/*.h)
+BUILT := build/exit_path.bpf.o build/exit_path.so build/real_mode.bin \
+	$(HANDLERS:%=build/%.bpf.o) $(HANDLERS:%=build/%.so) $(GUESTS:%=build/%.elf)
+MODULES := vmm/_kvm.so vmm/_bpf.so vmm/sync/_shared.so
+
+demo: build
+	@$(PY) -m tools.demo
+
+test: build check
+	@$(PY) -m pytest
+
+build: setup $(BUILT) build/abi.stamp
+
+# What a fresh machine lacks: Debian packages, .venv, the C extension modules.
+setup: .venv/.installed $(MODULES)
+
+build/.packages: tools/packages.txt tools/setup_packages
+	@mkdir -p build
+	@tools/setup_packages tools/packages.txt
+	@touch $@
+
+.venv/.installed: pyproject.toml | build/.packages
+	@echo "setup: .venv"
+	@test -x $(PY) || python3 -m venv .venv
+	@$(PY) -m pip -q --disable-pip-version-check install -e '.[test]'
+	@touch $@
+
+NATIVE_DEPS := vmm/native/build.py .venv/.installed
+vmm/_kvm.so: vmm/native/kvm_run.c vmm/native/kvm_run.h $(NATIVE_DEPS)
+	@$(PY) vmm/native/build.py kvm
+vmm/_bpf.so: vmm/native/bpf.c $(NATIVE_DEPS)
+	@$(PY) vmm/native/build.py bpf
+vmm/sync/_shared.so: vmm/native/shared.c $(NATIVE_DEPS)
+	@$(PY) vmm/native/build.py shared
+
+build/exit_path.bpf.o: kernel_devices/exit_path.bpf.c $(COMMON_HEADERS) | build/.packages
+	$(CLANG) $(BPF_FLAGS) -c $< -o $@
+build/exit_path.so: kernel_devices/exit_path.c $(COMMON_HEADERS) | build/.packages
+	$(CC) $(NATIVE_FLAGS) -o $@ $<
+
+define handler
+build/$(1).bpf.o: kernel_devices/$(1)/$(1).c kernel_devices/$(1)/$(1).gen.h $(COMMON_HEADERS) | build/.packages
+	$(CLANG) $(BPF_FLAGS) -c $$< -o $$@
+build/$(1).so: kernel_devices/$(1)/$(1).c kernel_devices/$(1)/$(1).gen.h $(COMMON_HEADERS) | build/.packages
+	$(CC) $(NATIVE_FLAGS) -o $$@ $$<
+endef
+$(foreach name,$(HANDLERS),$(eval $(call handler,$(name))))
+
+build/%.elf: guests/%.c guests/start.S guests/guest.c guests/guest.h guests/guest.ld | build/.packages
+	$(CC) $(GUEST_FLAGS) -o $@ guests/start.S guests/guest.c $<
+build/real_mode.bin: guests/real_mode.S | build/.packages
+	$(CC) -nostdlib -static -no-pie -Wl,--oformat=binary -Wl,-Ttext=0x7c00 -Wl,--build-id=none -o $@ $<
+
+# The schemas against the compiler's debug information, as at every load.
+build/abi.stamp: $(BUILT) $(wildcard vmm/devmodel/*.py) tools/abi.py
+	@$(PY) -m tools.abi build && touch $@
+
+headers: setup
+	@$(PY) -m tools.headers
+check: setup
+	@$(PY) -m tools.headers --check
+
+bench: build
+	.venv/bin/splitvmm bench exits
+	.venv/bin/splitvmm bench blk --peer qemu
+
+clean:
+	rm -rf build vmm/*.so vmm/sync/*.so
+distclean: clean
+	rm -rf .venv *.egg-info
+
+.PHONY: demo test build setup headers check bench clean distclean

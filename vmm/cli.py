@@ -1,0 +1,149 @@
+"""The command line: one function a command; `main` only dispatches."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from .errors import UserError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.func(options)
+    except UserError as error:
+        print(f"splitvmm: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="splitvmm", description="Run virtual machines whose devices live on both sides of the "
+        "kernel boundary, and measure what that buys.")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_run(commands)
+    _add_bench(commands)
+    _add_compile(commands)
+    return parser
+
+
+def _add_run(commands) -> None:
+    run = commands.add_parser("run", help="boot a guest and end with its exit status",
+                              description="Boot a guest and end with its exit status.")
+    run.set_defaults(func=run_guest)
+    guest = run.add_argument_group("guest")
+    guest.add_argument("guest", metavar="GUEST", type=Path,
+                       help="ELF file with a PVH note, 64-bit ELF file, or a flat binary with --flat")
+    guest.add_argument("--cmdline", metavar="TEXT", default="", help="command line for the guest; "
+                       "the addresses of its devices are added to it")
+    guest.add_argument("--module", metavar="FILE", type=Path, action="append", default=[],
+                       help="load FILE as a boot module; may be given more than once")
+    guest.add_argument("--flat", metavar="ADDRESS",
+                       help="load GUEST as it is at ADDRESS and start it there in real mode")
+    machine = run.add_argument_group("machine")
+    machine.add_argument("--mem", metavar="SIZE", default="256M", help="guest memory (default: 256M)")
+    machine.add_argument("--cpus", metavar="N", default="1", help="number of vCPUs (default: 1)")
+    devices = run.add_argument_group("devices")
+    devices.add_argument("--disk", metavar="path=FILE[,KEY=VALUE...]", action="append", default=[],
+                         help="add a disk; may be given more than once.  Keys: offload=on|host|off|auto "
+                         "(who serves it: the kernel, this process in C, Python, or the best possible), "
+                         "readonly=on|off, direct=on|off (past the page cache), queues=N, queue_size=N, "
+                         "serial=TEXT")
+    devices.add_argument("--serial", metavar="WHERE", default="stdout",
+                         help="where the serial port leads: stdout, stdio (input as well), null, or "
+                         "file=PATH (default: stdout)")
+    report = run.add_argument_group("reporting")
+    report.add_argument("--stats", action="store_true",
+                        help="print what each half of each device did, when the guest has ended")
+
+
+def run_guest(options) -> int:
+    from . import options as parse
+    from .machine import Machine, MachineConfig
+    import logging
+    logging.basicConfig(format="splitvmm: %(message)s", stream=sys.stderr)
+    config = MachineConfig(
+        guest=options.guest, memory=parse.size(options.mem, "--mem"),
+        cpus=parse.whole(options.cpus, "--cpus", 1, 64), cmdline=options.cmdline,
+        disks=[parse.disk(text) for text in options.disk], modules=options.module,
+        flat=None if options.flat is None else parse.whole(options.flat, "--flat", 0, 0xfffff),
+        serial=options.serial)
+    with Machine(config) as machine:
+        for name, why in machine.choices.items():
+            if "asked" not in why:
+                print(f"splitvmm: {name}: offload {why}", file=sys.stderr)
+        try:
+            status = machine.run()
+        except RuntimeError as error:
+            raise UserError(str(error)) from None
+        if options.stats:
+            from .stats import print_stats
+            print_stats(machine)
+        return status
+
+
+def _add_bench(commands) -> None:
+    bench = commands.add_parser(
+        "bench", help="time the exit path, or block requests, with offload off and on",
+        description="Time the exit path, or block requests, in several modes, interleaved in one run.")
+    bench.set_defaults(func=run_bench)
+    bench.add_argument("what", choices=("exits", "blk"), help="what to time")
+    bench.add_argument("--modes", metavar="LIST", default="off,host,on",
+                       help="which modes to compare (default: off,host,on)")
+    bench.add_argument("--peer", choices=("qemu",), help="run the same guest under it as well (blk only)")
+    bench.add_argument("--repeat", metavar="N", default="5", help="repetitions of each row (default: 5)")
+    bench.add_argument("--quick", action="store_true", help="few rows and few requests, for a first look")
+    bench.add_argument("--json", metavar="FILE", type=Path, help="write the rows to FILE as well")
+
+
+def run_bench(options) -> int:
+    from . import options as parse
+    from .bench import run
+    modes = options.modes.split(",")
+    for mode in modes:
+        parse.choice(mode, "--modes", ("off", "host", "on"))
+    return run.main(options.what, modes, options.peer, parse.whole(options.repeat, "--repeat", 1, 100),
+                    options.quick, options.json)
+
+
+def _add_compile(commands) -> None:
+    compile_ = commands.add_parser(
+        "compile", help="print the C header of a device's schema",
+        description="Print the C header of a device's schema, or write it to a file.")
+    compile_.set_defaults(func=compile_schema)
+    compile_.add_argument("schema", metavar="MODULE:CLASS", help="the device, such as "
+                          "vmm.devmodel.blk:Blk; the current directory is looked in first")
+    compile_.add_argument("-o", "--output", metavar="FILE", type=Path, help="write it to FILE")
+
+
+def compile_schema(options) -> int:
+    from importlib import import_module
+    from .devmodel import SchemaError
+    from .devmodel.headers import device_header, module_extra
+    from .devmodel.schema import Device
+    module_name, _, class_name = options.schema.partition(":")
+    if not module_name or not class_name:
+        raise UserError(f"{options.schema!r}; wanted MODULE:CLASS")
+    sys.path.insert(0, "")
+    try:
+        module = import_module(module_name)
+        device = getattr(module, class_name)
+        if not (isinstance(device, type) and issubclass(device, Device)):
+            raise UserError(f"{options.schema}: no device; wanted a subclass of vmm.devmodel.schema.Device")
+        text = device_header(device, module_name.replace(".", "/") + ".py", module_extra(module))
+    except ImportError as error:
+        raise UserError(f"{options.schema}: {error}; wanted a module that can be imported") from None
+    except AttributeError:
+        raise UserError(f"{options.schema}: {module_name} has no {class_name}") from None
+    except SchemaError as error:
+        raise UserError(str(error)) from None
+    if options.output:
+        options.output.write_text(text)
+    else:
+        sys.stdout.write(text)
+    return 0

@@ -1,0 +1,74 @@
+"""Command-line values: sizes, switches, and `key=value,…` lists as cloud-hypervisor has them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .errors import UserError
+
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+
+def size(text: str, what: str) -> int:
+    """`256M` in bytes; a bare number is bytes."""
+    number, unit = text.rstrip("kKmMgG"), text[len(text.rstrip("kKmMgG")):].lower()
+    if not number.isdigit() or unit not in _UNITS:
+        raise UserError(f"{what} {text!r}; wanted a size like 256M or 4G")
+    return int(number) * _UNITS[unit]
+
+
+def whole(text: str, what: str, low: int, high: int) -> int:
+    """A whole number, decimal or 0x hexadecimal, from `low` to `high`."""
+    try:
+        value = int(text, 0)
+    except ValueError:
+        value = low - 1
+    if not low <= value <= high:
+        raise UserError(f"{what} {text!r}; wanted a whole number from {low} to {high:#x}"
+                        if high > 1 << 16 else f"{what} {text!r}; wanted a whole number from {low} to {high}")
+    return value
+
+
+def switch(text: str, what: str) -> bool:
+    if text not in ("on", "off"):
+        raise UserError(f"{what} {text!r}; wanted on or off")
+    return text == "on"
+
+
+def choice(text: str, what: str, of: tuple[str, ...]) -> str:
+    if text not in of:
+        raise UserError(f"{what} {text!r}; wanted {', '.join(of[:-1])} or {of[-1]}")
+    return text
+
+
+def pairs(text: str, option: str, known: tuple[str, ...]) -> dict[str, str]:
+    """`a=1,b=2` as a dict.  A comma in a value is written twice."""
+    found: dict[str, str] = {}
+    for part in text.replace(",,", "\0").split(","):
+        key, equals, value = part.replace("\0", ",").partition("=")
+        if not equals:
+            raise UserError(f"{option} {text}: {part!r}; wanted key=value")
+        if key not in known:
+            raise UserError(f"{option} {text}: unknown key {key!r}; wanted one of {', '.join(known)}")
+        if key in found:
+            raise UserError(f"{option} {text}: {key} given twice; wanted it once")
+        found[key] = value
+    return found
+
+
+def disk(text: str):
+    """One --disk, as a DiskConfig."""
+    from .machine import DiskConfig
+    given = pairs(text, "--disk", ("path", "offload", "readonly", "direct", "queues", "queue_size",
+                                   "serial"))
+    if not given.get("path"):
+        raise UserError(f"--disk {text}: no path; wanted path=FILE")
+    size_ = whole(given.get("queue_size", "256"), "--disk queue_size", 1, 256)
+    if size_ & (size_ - 1):
+        raise UserError(f"--disk queue_size {size_}; wanted a power of two")
+    return DiskConfig(
+        Path(given["path"]),
+        choice(given.get("offload", "auto"), "--disk offload", ("on", "host", "off", "auto")),
+        switch(given.get("readonly", "off"), "--disk readonly"),
+        switch(given.get("direct", "off"), "--disk direct"),
+        whole(given.get("queues", "1"), "--disk queues", 1, 16), given.get("serial", ""), size_)
