@@ -177,7 +177,7 @@ def main(which: str) -> None:
     name, declarations, source, options = MODULES[which]
     builder = FFI()
     builder.cdef(declarations)
-    builder.set_source(name, "#define _GNU_SOURCE\n" + source, include_dirs=[str(HERE)], extra_compile_args=["-O2", "-Wall", "-Wno-discarded-qualifiers"],
+    builder.set_source(name, "#ifndef _GNU_SOURCE\n#define _GNU_SOURCE\n#endif\n" + source, include_dirs=[str(HERE)], extra_compile_args=["-O2", "-Wall", "-Wno-discarded-qualifiers"],
                        **options)
     built = Path(builder.compile(tmpdir=str(ROOT / "build" / "native")))
     place = ROOT / Path(*name.split(".")).with_suffix(".so")

@@ -1,0 +1,185 @@
+"""One run of a measuring guest, under splitvmm or under QEMU: what it took."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import shutil
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..device import BUILD, RegisterDevice, Routed
+from ..devmodel.exit_path import Action, Bus
+from ..devmodel.probe import Probe, ProbeRead
+from ..errors import UserError
+from ..machine import DiskConfig, Machine, MachineConfig
+from ..offload import route_bytes
+from ..stats import device_totals
+
+MEMORY = 64 << 20
+TIMEOUT_S = 120
+_LINE = re.compile(r"(measure|exits): \w+=(\d+) ticks=(\d+)")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one run took: `ticks` of the loop alone, the rest of the whole run."""
+
+    ticks: int
+    cpu_ns: int = 0
+    exits: int = 0          # returns to Python, declines included
+    handled: int = 0
+    declined: int = 0
+
+
+class ProbeDevice(RegisterDevice):
+    """The user half of Probe: takes everything and does nothing."""
+
+    schema = Probe
+    handler = "probe"
+
+
+class ProbeReadDevice(RegisterDevice):
+    """A register that counts its reads."""
+
+    schema = ProbeRead
+
+    def on_read_counter(self) -> int:
+        self.page.counter = (self.page.counter + 1) & 0xffffffff
+        return self.page.counter
+
+
+def _run(config: MachineConfig, devices=(), prepare=lambda machine: None) -> tuple[Sample, str]:
+    with tempfile.NamedTemporaryFile() as output:
+        config.serial = f"file={output.name}"
+        with Machine(config, devices) as machine:
+            prepare(machine)
+            before = time.process_time_ns()
+            status = machine.run(TIMEOUT_S)
+            cpu = time.process_time_ns() - before
+            exits = sum(thread.exits for thread in machine.threads)
+            totals = {}
+            if machine.bpf:
+                exits += sum(e.outbox.head for e in machine.bpf.exits)
+            if config.disks:
+                totals = device_totals(machine.devices[0])
+        text = Path(output.name).read_text()
+        ticks = _ticks(text, status, 0)
+        return Sample(ticks, cpu, exits, totals.get("handled", 0),
+                      sum(totals.get("declined", {}).values())), text
+
+
+def _ticks(text: str, status: int, wanted: int) -> int:
+    found = _LINE.search(text)
+    if status != wanted or not found:
+        raise UserError(f"the measuring guest ended with status {status} and said "
+                        f"{text.strip()[-200:]!r}; wanted {wanted} and its figures")
+    return int(found[3])
+
+
+def run_blk(mode: str, image: Path, cmdline: str) -> Sample:
+    """The measuring guest over a disk of ours."""
+    disk = DiskConfig(image, offload=mode)
+    return _run(MachineConfig(BUILD / "measure.elf", MEMORY, cmdline=cmdline, disks=[disk]))[0]
+
+
+def _claim(machine, address: int) -> int:
+    """An ioeventfd that nobody listens to."""
+    fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+    machine.vm.ioeventfd(Bus.MMIO, address, 4, fd, True)
+    return fd
+
+
+def run_floor(image: Path, cmdline: str) -> Sample:
+    """The same loop as run_blk's, ringing a doorbell that is claimed and ignored."""
+    probe, fds = ProbeDevice("probe"), []
+    address = 0xd0001000 + Probe.claimed.offset
+    config = MachineConfig(BUILD / "measure.elf", MEMORY, disks=[DiskConfig(image, offload="off")],
+                           cmdline=f"{cmdline} floor=1 doorbell={address:#x}")
+    try:
+        return _run(config, ((probe, "off"),), lambda machine: fds.append(_claim(machine, address)))[0]
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def run_exits(case, count: int) -> Sample:
+    """The guest that goes through a list of accesses."""
+    device = ProbeReadDevice("probe") if case.read == "counter" else ProbeDevice("probe")
+    base, registers, fds = 0xd0000000, device.layout.registers, []
+    words = [f"write{i}={base + registers[name].offset:#x}" for i, name in enumerate(case.writes)]
+    words += [f"read={base + registers[case.read].offset:#x}"] if case.read else []
+
+    def prepare(machine):
+        address = base + registers["claimed"].offset if "claimed" in case.writes else 0
+        if case.op == "claimed":
+            fds.append(_claim(machine, address))
+        elif case.op == "user-c":
+            route = Routed(address, 4, Action.IGNORE, registers["claimed"].offset)
+            host = machine.host
+            host.lib.exit_path_add(host.path, *route_bytes(device, route), host.ffi.NULL,
+                                   host.ffi.NULL, host.ffi.NULL, -1)
+    config = MachineConfig(BUILD / "exits.elf", MEMORY, cmdline=" ".join([f"count={count}", *words]))
+    try:
+        return _run(config, ((device, case.mode),), prepare)[0]
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def run_foreign(count: int, attached: bool) -> Sample:
+    """A claimed doorbell in a VM that is not offloaded, while another VM of ours is, or is not."""
+    from .rows import EXIT_CASES
+    claimed = EXIT_CASES[0]
+    if not attached:
+        return run_exits(claimed, count)
+    with Machine(MachineConfig(memory=1 << 20, serial="null"), ((ProbeDevice("other"), "on"),)):
+        return run_exits(claimed, count)
+
+
+def qemu_available() -> bool:
+    return shutil.which("qemu-system-x86_64") is not None
+
+
+def run_qemu(aio: str, image: Path, cmdline: str) -> Sample:
+    """The same guest under QEMU's virtio-blk, served by an iothread."""
+    with tempfile.NamedTemporaryFile() as output:
+        command = [
+            "qemu-system-x86_64", "-M", "microvm,acpi=off,ioapic2=off,rtc=off", "-accel", "kvm",
+            "-cpu", "qemu64,-sse3", "-m", str(MEMORY >> 20), "-nodefaults", "-no-user-config", "-display", "none",
+            "-no-reboot", "-kernel", str(BUILD / "measure.elf"), "-append", cmdline,
+            "-serial", f"file:{output.name}", "-global", "virtio-mmio.force-legacy=false",
+            "-object", "iothread,id=io", "-blockdev",
+            f"driver=raw,node-name=disk,file.driver=file,file.filename={image},file.aio={aio}",
+            "-device", "virtio-blk-device,drive=disk,iothread=io,queue-size=256",
+            "-device", "isa-debug-exit,iobase=0x501,iosize=4"]
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        text = Path(output.name).read_text()
+        if done.returncode != 1:
+            raise UserError(f"qemu: status {done.returncode}: {done.stderr.decode()[-300:]!r}; wanted 1")
+        cpu = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) * 1e9
+        return Sample(_ticks(text, 0, 0), int(cpu))
+
+
+def tsc_khz() -> int:
+    """Ticks of the guests' clock, per millisecond."""
+    with Machine(MachineConfig(memory=1 << 20, serial="null")) as machine:
+        return machine.vm.call("KVM_GET_TSC_KHZ", 0, machine.vcpus[0].fd)
+
+
+def memcpy_bytes_per_s() -> float:
+    """This machine's memcpy over 1 MiB pieces of 64 MiB, the median of 9 rounds."""
+    source, target = bytearray(os.urandom(1 << 20)) * 64, bytearray(64 << 20)
+    a, b, rounds = memoryview(source), memoryview(target), []
+    for _ in range(9):
+        start = time.perf_counter()
+        for at in range(0, 64 << 20, 1 << 20):
+            b[at:at + (1 << 20)] = a[at:at + (1 << 20)]
+        rounds.append((64 << 20) / (time.perf_counter() - start))
+    return sorted(rounds)[4]

@@ -1,0 +1,68 @@
+"""What is measured: the rows of each benchmark."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+
+UNROLLED = 32       # the measuring guest's batches come in multiples of this
+BLK_MODES = ("off", "host", "on", "qemu-threads", "qemu-io_uring")
+
+
+@dataclass(frozen=True)
+class BlkCase:
+    """One kind of block request; `bytes` each, `depth` of them for one doorbell."""
+
+    op: str = "read"
+    pattern: str = "random"
+    bytes: int = 4096
+    depth: int = 1
+    wait: str = "poll"
+    ring: int = 0
+
+    def batches(self, quick: bool) -> int:
+        """Doorbells that take some tenths of a second in the slowest mode."""
+        per_doorbell_us = 40 + self.depth * (15 + self.bytes / 4000) + (150 if self.wait == "interrupt" else 0)
+        wanted = (100_000 if quick else 250_000) / per_doorbell_us
+        return UNROLLED * max(2, round(wanted / UNROLLED))
+
+    def cmdline(self, batches: int) -> str:
+        fields = {k: v for k, v in asdict(self).items()}
+        return " ".join(f"{k}={v}" for k, v in {**fields, "batches": batches}.items())
+
+
+QUICK_BLK = (BlkCase(), BlkCase(wait="interrupt"), BlkCase(depth=32), BlkCase(ring=3),
+             BlkCase(pattern="sequential", bytes=1 << 20), BlkCase(op="write"))
+
+
+def blk_cases() -> list[BlkCase]:
+    """Sizes, depths, patterns and directions, then the ways to wait and to run of 4 KiB."""
+    cases = [BlkCase(op, pattern, size, depth)
+             for op in ("read", "write") for pattern in ("random", "sequential")
+             for size in (512, 4096, 65536, 1 << 20) for depth in (1, 32)]
+    base = BlkCase()
+    for depth in (1, 32):
+        cases += [replace(base, depth=depth, wait="interrupt"), replace(base, depth=depth, ring=3)]
+    return cases
+
+
+@dataclass(frozen=True)
+class ExitCase:
+    """One way for an access to go: registers of Probe that are written in turn, or one read."""
+
+    op: str
+    mode: str
+    writes: tuple[str, ...] = ()
+    read: str = ""
+
+
+EXIT_CASES = (
+    ExitCase("claimed", "off", ("claimed",)),
+    ExitCase("handled", "on", ("handled",)),
+    ExitCase("declined", "on", ("declined",)),
+    ExitCase("user-c", "host", ("claimed",)),
+    ExitCase("user-python", "off", ("user",)),
+    ExitCase("register-read-page", "off", read="constant"),
+    ExitCase("register-read-exit", "off", read="counter"),
+    ExitCase("posted-4-user-1", "on", ("posted0", "posted1", "posted2", "posted3", "user")),
+    ExitCase("user-5", "off", ("posted0", "posted1", "posted2", "posted3", "user")),
+)

@@ -1,0 +1,176 @@
+"""The benchmarks: modes interleaved in one run, medians with their spread, the floor beside each.
+
+Rows of the JSON file (schema 1) are documented in vmm/bench/README.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+
+from ..errors import UserError
+from . import measure
+from .measure import Sample
+from .rows import EXIT_CASES, QUICK_BLK, BlkCase, blk_cases
+
+IMAGE_BYTES = 64 << 20
+BASE_BATCHES = 32        # of the run that everything but the loop is taken from
+
+
+def main(what: str, modes: list[str], peer: str | None, repeat: int, quick: bool,
+         json_path: Path | None) -> int:
+    """Measure, print the table, write the JSON."""
+    machine = describe_machine()
+    rows = exits(repeat, quick, machine) if what == "exits" else blk(modes, peer, repeat, quick, machine)
+    show(what, machine, rows)
+    if json_path:
+        json_path.write_text(json.dumps({"schema": 1, "machine": machine, "rows": rows}, indent=1) + "\n")
+    return 0
+
+
+def describe_machine() -> dict:
+    """What the figures were taken on."""
+    model = next((line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+                  if line.startswith("model name")), "unknown")
+    return {"kernel": platform.release(), "cpu": model, "cpus": os.cpu_count(),
+            "tsc_khz": measure.tsc_khz(), "memcpy_bytes_per_s": int(measure.memcpy_bytes_per_s())}
+
+
+def _progress():
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    return Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+                    TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+
+
+def _spread(values: list[float]) -> dict:
+    return {"ns_per_request": round(median(values), 1), "ns_min": round(min(values), 1),
+            "ns_max": round(max(values), 1)}
+
+
+# exits
+
+def exits(repeat: int, quick: bool, machine: dict) -> list[dict]:
+    count = 3000 if quick else 10_000
+    samples: dict[str, list[Sample]] = {case.op: [] for case in EXIT_CASES}
+    foreign: list[float] = []
+    with _progress() as progress:
+        task = progress.add_task("exits", total=repeat * (len(EXIT_CASES) + 2))
+        for _ in range(repeat):
+            for case in EXIT_CASES:
+                progress.update(task, description=f"exits {case.op}")
+                samples[case.op].append(measure.run_exits(case, count))
+                progress.advance(task)
+            alone, beside = (measure.run_foreign(count, attached) for attached in (False, True))
+            foreign.append((beside.ticks - alone.ticks) / count * 1e6 / machine["tsc_khz"])
+            progress.advance(task, 2)
+    machine["foreign_exit_added_ns"] = round(median(foreign), 1)
+    floor = median(s.ticks for s in samples["claimed"]) / count * 1e6 / machine["tsc_khz"]
+    rows = []
+    for case in EXIT_CASES:
+        found = samples[case.op]
+        rows.append({"bench": "exits", "mode": case.mode, "op": case.op, "requests": count,
+                     **_spread([s.ticks / count * 1e6 / machine["tsc_khz"] for s in found]),
+                     "floor_ns": round(floor, 1),
+                     "cpu_ns_per_request": round(median(s.cpu_ns for s in found) / count, 1),
+                     "exits_to_user": found[0].exits, "handled": found[0].handled,
+                     "declined": found[0].declined})
+    return rows
+
+
+# blk
+
+def blk(modes: list[str], peer: str | None, repeat: int, quick: bool, machine: dict) -> list[dict]:
+    cases = list(QUICK_BLK) if quick else blk_cases()
+    modes = [*modes]
+    if peer == "qemu":
+        if not measure.qemu_available():
+            raise UserError("--peer qemu: no qemu-system-x86_64; install qemu-system-x86")
+        modes += ["qemu-threads", "qemu-io_uring"]
+    with tempfile.TemporaryDirectory(prefix="splitvmm-bench-") as directory:
+        image = Path(directory) / "disk"
+        image.write_bytes(os.urandom(IMAGE_BYTES))     # and so in the page cache
+        return _blk_rows(cases, modes, repeat, quick, machine, image)
+
+
+def _once(mode: str, image: Path, cmdline: str) -> Sample:
+    if mode == "floor":
+        return measure.run_floor(image, cmdline)
+    if mode.startswith("qemu-"):
+        return measure.run_qemu(mode[5:], image, cmdline)
+    return measure.run_blk(mode, image, cmdline)
+
+
+def _blk_rows(cases, modes, repeat, quick, machine, image) -> list[dict]:
+    rows = []
+    with _progress() as progress:
+        task = progress.add_task("blk", total=len(cases) * repeat * (2 * len(modes) + 1))
+        for case in cases:
+            batches, taken = case.batches(quick), {mode: [] for mode in [*modes, "floor"]}
+            for _ in range(repeat):
+                for mode in taken:
+                    progress.update(task, description=f"blk {case.op} {case.bytes} depth {case.depth} {mode}")
+                    base = _once(mode, image, case.cmdline(BASE_BATCHES)) if mode != "floor" else None
+                    taken[mode].append((_once(mode, image, case.cmdline(batches)), base))
+                    progress.advance(task, 2 if base else 1)
+            requests = batches * case.depth
+            floor = median(s.ticks for s, _ in taken["floor"]) / requests * 1e6 / machine["tsc_khz"]
+            rows += [_blk_row(case, mode, batches, taken[mode], floor, machine) for mode in modes]
+    return rows
+
+
+def _blk_row(case: BlkCase, mode: str, batches: int, taken, floor: float, machine: dict) -> dict:
+    requests, extra = batches * case.depth, (batches - BASE_BATCHES) * case.depth
+    ns = [s.ticks / requests * 1e6 / machine["tsc_khz"] for s, _ in taken]
+    cpu = median((s.cpu_ns - base.cpu_ns) / extra for s, base in taken)
+    last, base = taken[-1]
+    return {"bench": "blk", "mode": mode, **asdict(case), "requests": requests, **_spread(ns),
+            "floor_ns": round(floor, 1), "cpu_ns_per_request": round(cpu, 1),
+            "exits_to_user": last.exits - base.exits, "handled": last.handled - base.handled,
+            "declined": last.declined - base.declined}
+
+
+# tables
+
+def show(what: str, machine: dict, rows: list[dict]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    console = Console(width=None if os.isatty(1) else 118)
+    table = Table(title=f"{what}: Linux {machine['kernel']}, {machine['cpus']} CPUs; µs, medians",
+                  title_justify="left")
+    names = ["op", "mode"] if what == "exits" else ["request", "mode"]
+    for name in names:
+        table.add_column(name)
+    for name in ("µs", "min", "max", "floor", "above floor", "CPU", "to user", "handled", "declined"):
+        table.add_column(name, justify="right")
+    before = None
+    for row in rows:
+        label = row["op"] if what == "exits" else _label(row)
+        table.add_row(label if label != before else "", row["mode"], *(f"{row[k] / 1e3:.2f}" for k in (
+            "ns_per_request", "ns_min", "ns_max", "floor_ns")),
+            f"{(row['ns_per_request'] - row['floor_ns']) / 1e3:.2f}",
+            f"{row['cpu_ns_per_request'] / 1e3:.2f}", *(_share(row, k) for k in (
+                "exits_to_user", "handled", "declined")), end_section=False)
+        before = label
+    console.print(table)
+    console.print(f"memcpy {machine['memcpy_bytes_per_s'] / 1e9:.1f} GB/s" + (
+        f"; an exit of a VM that is not ours pays {machine['foreign_exit_added_ns']:.0f} ns for our being attached"
+        if "foreign_exit_added_ns" in machine else ""), highlight=False)
+
+
+def _share(row: dict, key: str) -> str:
+    if row["mode"].startswith("qemu"):
+        return "-"
+    return f"{100 * row[key] / row['requests']:.1f}%" if row["bench"] == "blk" else str(row[key])
+
+
+def _label(row: dict) -> str:
+    size = f"{row['bytes'] >> 10} KiB" if row["bytes"] >= 1024 else f"{row['bytes']} B"
+    extra = "" if row["wait"] == "poll" else ", interrupt"
+    extra += "" if row["ring"] == 0 else f", ring {row['ring']}"
+    return f"{row['op']} {size} x{row['depth']} {row['pattern']}{extra}"
