@@ -1,5 +1,5 @@
 /* The dispatcher: KVM's tracepoints see a guest's write on its vCPU's thread, before KVM's
- * own I/O bus does.  Writes of other VMs cost one failed look-up. */
+ * own I/O bus does.  Writes of other VMs cost one comparison. */
 #include "exit_path.h"
 
 MAP(routes, BPF_MAP_TYPE_HASH, 1024, sizeof(struct route_key), sizeof(struct route));
@@ -8,7 +8,6 @@ MAP(programs, BPF_MAP_TYPE_PROG_ARRAY, PAGES, 4, 4);
 enum { TRACE_WRITE = 2, PIO_OUT = 1 };	/* KVM_TRACE_MMIO_WRITE, KVM_PIO_OUT: arch/x86/kvm/trace.h */
 
 struct burst {
-	struct vcpu_exits *vcpu;
 	const void *data;
 	struct access access;
 };
@@ -24,52 +23,59 @@ static long decline_one(__u32 i, void *context)
 		return 1;
 	burst->access.value = 0;
 	bpf_probe_read_kernel(&burst->access.value, width, burst->data + i * width);
-	decline(burst->vcpu, &burst->access, 0);
+	decline(&burst->access, 0);
 	return 0;
 }
 
-static __always_inline int dispatch(struct bpf_raw_tracepoint_args *context, struct route_key *key,
-				  const void *data, __u32 count)
+/* Does this vCPU have a decline that userspace has not seen?  What it does meanwhile follows
+ * that one, in order.  The machine's count spares all but a few exits the look-up. */
+static __always_inline int declines_before(struct machine_exits *exits)
 {
-	struct vcpu_exits *vcpu = this_vcpu();
+	struct vcpu_exits *vcpu;
+
+	if (exits->whose.declined == READ_ONCE(exits->taken.declined))
+		return 0;
+	vcpu = this_vcpu();
+	return vcpu && vcpu->outbox.head != vcpu->inbox.tail;
+}
+
+static __always_inline int dispatch(struct bpf_raw_tracepoint_args *context, struct route_key *key,
+				    const void *data, __u32 count)
+{
+	struct machine_exits *exits = this_machine();
 	struct access access = {};
 	struct route *route;
 	void *page;
-	__u32 index, width = key->width;
+	__u32 index, width = key->width, action;
 
-	if (!vcpu)
+	if (!exits || exits->whose.process != bpf_get_current_pid_tgid() >> 32)
 		return 0;
 	route = bpf_map_lookup_elem(&routes, key);
-	if (!route || route->action == ACTION_IGNORE || width > 8 || count == 0)
+	if (!route || width > 8 || count == 0)
 		return 0;
+	action = route->action;
+	index = route->device;
+	if (action == ACTION_IGNORE)
+		return 0;
+	if (action == ACTION_NOTIFY && count == 1 && !declines_before(exits))
+		bpf_tail_call(context, &programs, index);
+
+	/* here still: no doorbell, or one that goes up */
 	bpf_probe_read_kernel(&access.value, width, data + (count - 1) * width);
-	access.device = index = route->device;
+	access.device = index;
 	access.offset = route->offset;
 	access.width = width;
-	if (route->action == ACTION_WATCH) {
-		decline(vcpu, &access, 0);
-		return 0;
-	}
-	if (count > 1 && route->action == ACTION_NOTIFY) {
-		struct burst burst = { vcpu, data, access };
+	if (action == ACTION_NOTIFY && count > 1) {
+		struct burst burst = { data, access };
 
 		bpf_loop(count, decline_one, &burst, 0);
-		return 0;
+	} else if (action == ACTION_NOTIFY || action == ACTION_WATCH || declines_before(exits)) {
+		decline(&access, 0);
+	} else {
+		page = bpf_map_lookup_elem(&pages, &index);
+		if (page)
+			posted_write(page, route, width, access.value);
 	}
-	/* What this vCPU does before userspace has seen its decline follows that, in order. */
-	if (vcpu->outbox.head != vcpu->inbox.tail) {
-		decline(vcpu, &access, 0);
-		return 0;
-	}
-	if (route->action == ACTION_NOTIFY) {
-		vcpu->outbox.access = access;
-		bpf_tail_call(context, &programs, index);
-		decline(vcpu, &access, 0);	/* no such program */
-		return 0;
-	}
-	page = bpf_map_lookup_elem(&pages, &index);
-	if (page)
-		posted_write(page, route, width, access.value);
 	return 0;
 }
 
@@ -95,12 +101,17 @@ int on_pio(struct bpf_raw_tracepoint_args *context)
 	return dispatch(context, &key, (const void *)context->args[4], context->args[3]);
 }
 
-/* Run once by each vCPU's thread (BPF_PROG_RUN; args: index), so that the thread is known by
- * the number the kernel has for it, whatever pid namespace the process is in. */
+/* Run once by each vCPU's thread (BPF_PROG_RUN; args: index), so that process and thread are
+ * known by the numbers the kernel has for them, whatever pid namespace they are in. */
 SEC("raw_tp")
 int register_vcpu(struct bpf_raw_tracepoint_args *context)
 {
-	__u32 thread = (__u32)bpf_get_current_pid_tgid(), index = context->args[0];
+	__u64 current = bpf_get_current_pid_tgid();
+	__u32 thread = (__u32)current, index = context->args[0];
+	struct machine_exits *exits = this_machine();
 
+	if (!exits)
+		return 1;
+	exits->whose.process = current >> 32;
 	return bpf_map_update_elem(&vcpu_of_thread, &thread, &index, BPF_ANY) ? 1 : 0;
 }

@@ -99,16 +99,14 @@ _Static_assert(sizeof(struct declined) == 0x18, "declined");
 
 /* One vCPU's declines: written by its own thread on the exit path, read when KVM_RUN returns. */
 struct outbox {
-	struct access access;	/* 0x000 handed from the dispatcher to the device's program */
-	__u32 head;	/* 0x010 declines written, free running */
-	__u32 lost;	/* 0x014 declines that found the ring full; 0 unless something is badly wrong */
-	struct declined ring[1024];	/* 0x018 the declines */
+	__u32 head;	/* 0x000 declines written, free running */
+	__u32 lost;	/* 0x004 declines that found the ring full; 0 unless something is badly wrong */
+	struct declined ring[1024];	/* 0x008 the declines */
 };
-_Static_assert(__builtin_offsetof(struct outbox, access) == 0x0, "outbox.access");
-_Static_assert(__builtin_offsetof(struct outbox, head) == 0x10, "outbox.head");
-_Static_assert(__builtin_offsetof(struct outbox, lost) == 0x14, "outbox.lost");
-_Static_assert(__builtin_offsetof(struct outbox, ring) == 0x18, "outbox.ring");
-_Static_assert(sizeof(struct outbox) == 0x6018, "outbox");
+_Static_assert(__builtin_offsetof(struct outbox, head) == 0x0, "outbox.head");
+_Static_assert(__builtin_offsetof(struct outbox, lost) == 0x4, "outbox.lost");
+_Static_assert(__builtin_offsetof(struct outbox, ring) == 0x8, "outbox.ring");
+_Static_assert(sizeof(struct outbox) == 0x6008, "outbox");
 
 /* The reading side of it. */
 struct inbox {
@@ -122,14 +120,45 @@ _Static_assert(sizeof(struct inbox) == 0x8, "inbox");
 /* what one vCPU's thread and its exit path share */
 struct vcpu_exits {
 	struct outbox outbox;	/* 0x000 declines, written on the exit path */
-	__u8 reserved_6018[40];	/* 0x6018 to the next field's place */
+	__u8 reserved_6008[56];	/* 0x6008 to the next field's place */
 	const struct inbox inbox;	/* 0x6040 how far userspace has read them */
 	__u8 reserved_6048[56];	/* 0x6048 to the next field's place */
 };
 _Static_assert(__builtin_offsetof(struct vcpu_exits, outbox) == 0x0, "vcpu_exits.outbox");
-_Static_assert(__builtin_offsetof(struct vcpu_exits, reserved_6018) == 0x6018, "vcpu_exits.reserved_6018");
+_Static_assert(__builtin_offsetof(struct vcpu_exits, reserved_6008) == 0x6008, "vcpu_exits.reserved_6008");
 _Static_assert(__builtin_offsetof(struct vcpu_exits, inbox) == 0x6040, "vcpu_exits.inbox");
 _Static_assert(__builtin_offsetof(struct vcpu_exits, reserved_6048) == 0x6048, "vcpu_exits.reserved_6048");
 _Static_assert(sizeof(struct vcpu_exits) == 0x6080, "vcpu_exits");
+
+/* Which exits are this VM's, and whether any of its declines is still to be read. */
+struct whose {
+	__u32 process;	/* 0x000 thread group of the vCPUs, as the kernel numbers it */
+	__u32 declined;	/* 0x004 declines of all vCPUs, free running, atomic */
+};
+_Static_assert(__builtin_offsetof(struct whose, process) == 0x0, "whose.process");
+_Static_assert(__builtin_offsetof(struct whose, declined) == 0x4, "whose.declined");
+_Static_assert(sizeof(struct whose) == 0x8, "whose");
+
+/* The reading side of it. */
+struct taken {
+	__u32 declined;	/* 0x000 declines read, free running, atomic */
+	__u32 reserved;	/* 0x004 to a multiple of 8 */
+};
+_Static_assert(__builtin_offsetof(struct taken, declined) == 0x0, "taken.declined");
+_Static_assert(__builtin_offsetof(struct taken, reserved) == 0x4, "taken.reserved");
+_Static_assert(sizeof(struct taken) == 0x8, "taken");
+
+/* what a VM's exit path and userspace share */
+struct machine_exits {
+	struct whose whose;	/* 0x000 written on the exit path */
+	__u8 reserved_8[56];	/* 0x008 to the next field's place */
+	const struct taken taken;	/* 0x040 how far userspace has read */
+	__u8 reserved_48[56];	/* 0x048 to the next field's place */
+};
+_Static_assert(__builtin_offsetof(struct machine_exits, whose) == 0x0, "machine_exits.whose");
+_Static_assert(__builtin_offsetof(struct machine_exits, reserved_8) == 0x8, "machine_exits.reserved_8");
+_Static_assert(__builtin_offsetof(struct machine_exits, taken) == 0x40, "machine_exits.taken");
+_Static_assert(__builtin_offsetof(struct machine_exits, reserved_48) == 0x48, "machine_exits.reserved_48");
+_Static_assert(sizeof(struct machine_exits) == 0x80, "machine_exits");
 
 #endif /* SPLITVMM_EXIT_PATH_GEN_H */

@@ -8,7 +8,8 @@ char LICENSE[] SEC("license") = "GPL";
 
 /* Set before loading, so that the verifier knows them as constants. */
 const volatile struct memory_layout memory;
-const volatile __u32 slot;
+const volatile __u64 base;	/* of the device's registers: guest-physical, or a port */
+const volatile __u32 slot, bus;
 
 #define MAP(name, kind, entries, key_bytes, value_bytes)	\
 	struct {						\
@@ -21,6 +22,7 @@ const volatile __u32 slot;
 MAP(ram, BPF_MAP_TYPE_ARRAY, 1, 4, 8);
 MAP(pages, BPF_MAP_TYPE_ARRAY, PAGES, 4, PAGE_BYTES);
 MAP(vcpu_of_thread, BPF_MAP_TYPE_HASH, VCPUS, 4, 4);
+MAP(machine, BPF_MAP_TYPE_ARRAY, 1, 4, sizeof(struct machine_exits));
 MAP(vcpus, BPF_MAP_TYPE_ARRAY, VCPUS, 4, sizeof(struct vcpu_exits));
 
 struct device { __u32 unused; };
@@ -82,6 +84,13 @@ static __always_inline int image_read(void *to, __u32 length, __u64 image, __u32
 #define fetch_and(word, n)		__sync_fetch_and_and(word, n)
 #define exchange(word, n)		__sync_lock_test_and_set(word, n)
 
+static __always_inline struct machine_exits *this_machine(void)
+{
+	__u32 key = 0;
+
+	return bpf_map_lookup_elem(&machine, &key);
+}
+
 static __always_inline struct vcpu_exits *this_vcpu(void)
 {
 	__u32 thread = (__u32)bpf_get_current_pid_tgid(), index;
@@ -94,37 +103,66 @@ static __always_inline struct vcpu_exits *this_vcpu(void)
 }
 
 /* Hand a write to userspace: KVM_RUN returns EINTR before the guest's next instruction.
- * Writer and reader of the outbox are one thread, so it needs no barrier. */
-static __always_inline void decline(struct vcpu_exits *vcpu, const struct access *access, __u32 reason)
+ * Writer and reader of an outbox are one thread, so it needs no barrier.  Off the hot path,
+ * and a function of its own, so that it is verified once. */
+static __attribute__((noinline)) int decline(struct access *access, __u32 reason)
 {
-	__u32 head = vcpu->outbox.head;
-	struct declined *declined = &vcpu->outbox.ring[head & (DECLINES - 1)];
+	struct machine_exits *exits = this_machine();
+	struct vcpu_exits *vcpu = this_vcpu();
+	struct declined *declined;
+	__u32 head;
 
+	if (!vcpu || !exits || !access)
+		return 0;
+	head = vcpu->outbox.head;
+	declined = &vcpu->outbox.ring[head & (DECLINES - 1)];
 	if (head - vcpu->inbox.tail >= DECLINES) {
 		vcpu->outbox.lost++;
 	} else {
 		declined->access = *access;
 		declined->reason = reason;
 		vcpu->outbox.head = head + 1;
+		fetch_add(&exits->whose.declined, 1);
 	}
 	bpf_send_signal_thread(DECLINE_SIGNAL);
+	return 0;
+}
+
+/* The access that the dispatcher tail-called for; KVM's arguments are as they were. */
+static __always_inline void access_again(struct bpf_raw_tracepoint_args *context, struct access *access)
+{
+	/* type, len, gpa, val; or rw, port, size, count, data */
+	__u64 first = context->args[1], second = context->args[2];
+	__u64 third = context->args[3], fourth = context->args[4];
+	int mmio = bus == BUS_MMIO;
+	__u32 width;
+
+	/* or clang would choose between places in the context, which the verifier refuses */
+	barrier_var(first);
+	barrier_var(second);
+	barrier_var(third);
+	barrier_var(fourth);
+	width = mmio ? first : second;
+	access->value = 0;
+	access->device = slot;
+	access->offset = (mmio ? second : first) - base;
+	access->width = width;
+	bpf_probe_read_kernel(&access->value, width & 8 ? 8 : width & 7,
+			      (const void *)(mmio ? third : fourth));
 }
 
 /* The program that the dispatcher tail-calls for NOTIFY registers. */
 #define DEVICE_HANDLER(notify, hash)						\
 	const volatile __u64 layout_hash = hash;				\
-	SEC("raw_tp") int device_exit(void *context)				\
+	SEC("raw_tp") int device_exit(struct bpf_raw_tracepoint_args *context)	\
 	{									\
-		struct vcpu_exits *vcpu = this_vcpu();				\
 		struct device device = {};					\
 		struct access access;						\
 		__u32 reason = 0;						\
 										\
-		if (!vcpu)							\
-			return 0;						\
-		access = vcpu->outbox.access;					\
+		access_again(context, &access);					\
 		if (notify(&device, &access, &reason) == VERDICT_TO_USER)	\
-			decline(vcpu, &access, reason);				\
+			decline(&access, reason);				\
 		return 0;							\
 	}
 

@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 
 from vmm.devmodel.abi import AbiMismatch, check_object
-from vmm.devmodel.exit_path import STRUCTS, vcpu_layout
+from vmm.devmodel.exit_path import STRUCTS, machine_layout, vcpu_layout
 from vmm.devmodel.headers import state_layouts
 from vmm.devmodel.layout import layout_block
 
 
 def main(arguments: list[str]) -> int:
     directory = Path(arguments[0])
-    common = [*(layout_block(block) for block in STRUCTS), vcpu_layout()]
+    common = [*(layout_block(block) for block in STRUCTS), vcpu_layout(), machine_layout()]
     wanted = {"exit_path": (common, ("route", "route_key"))}
     for stem, layout in state_layouts().items():
         wanted[stem] = (layout.structs() + common, (layout.state.c_name,))

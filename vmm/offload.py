@@ -12,16 +12,16 @@ import os
 from pathlib import Path
 
 from .bpf import BpfUnavailable, Maps, Object
-from .device import BUILD, RegisterDevice, Routed
+from .device import BUILD, Place, RegisterDevice, Routed
 from .devmodel.abi import AbiMismatch, check_object
 from .devmodel.exit_path import (PAGES, VCPUS, Action, Bus, MemoryLayout, Route, RouteKey,
-                                 vcpu_layout)
+                                 machine_layout, vcpu_layout)
 from .devmodel.layout import PAGE, BlockLayout, layout_block
 from .devmodel.view import address_of, ffi, view_of
 from .errors import UserError
 from .interrupts import IOAPIC, IOAPIC_WINDOW
 from .memory import GuestMemory
-from .sync.handoff import take_declined
+from .sync.handoff import Declines
 from .sync.region import Piece, Region
 
 MODES = ("off", "host", "on")
@@ -99,18 +99,25 @@ class BpfBackend:
         stride, kind = vcpu_layout().size, view_of(vcpu_layout())
         self._exits = Region("vcpus", [Piece(self._exits_fd, 0, -(-stride * vcpus // PAGE) * PAGE)])
         self.exits = [kind(self._exits.address + i * stride) for i in range(vcpus)]
+        self._machine_fd = maps.array("machine", machine_layout().size, 1)
+        self._machine = Region("machine", [Piece(self._machine_fd, 0, PAGE)])
+        machine = view_of(machine_layout())(self._machine.address)
+        self._declines = [Declines(exits, machine) for exits in self.exits]
         maps.hash("vcpu_of_thread", 4, 4, VCPUS)
         self._routes = maps.hash("routes", layout_block(RouteKey).size, layout_block(Route).size, 1024)
         self._programs = maps.programs("programs", PAGES)
-        self.dispatcher = Object(BUILD / "exit_path.bpf.o", maps, {}, self._constants(0))
+        self.dispatcher = Object(BUILD / "exit_path.bpf.o", maps, {}, self._constants())
         self._objects: dict[int, Object] = {}
         self._claims: dict[int, list[tuple[Routed, int]]] = {}
         self._sink = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)    # claims, and nobody reads
 
-    def _constants(self, slot: int) -> dict[str, bytes]:
-        return {"memory": bytes(ffi.buffer(ffi.cast("char *", address_of(self._memory_layout)),
-                                           layout_block(MemoryLayout).size)),
-                "slot": slot.to_bytes(4, "little")}
+    def _constants(self, place: Place | None = None) -> dict[str, bytes]:
+        constants = {"memory": bytes(ffi.buffer(ffi.cast("char *", address_of(self._memory_layout)),
+                                           layout_block(MemoryLayout).size))}
+        if place:
+            constants |= {"slot": place.slot.to_bytes(4, "little"), "bus": place.bus.to_bytes(4, "little"),
+                          "base": place.base.to_bytes(8, "little")}
+        return constants
 
     def on_thread(self, index: int) -> None:
         """Make this thread known as vCPU `index`."""
@@ -118,7 +125,7 @@ class BpfBackend:
             raise BpfUnavailable(f"vCPU {index}: no room in the map of threads")
 
     def declined(self, index: int):
-        return take_declined(self.exits[index])
+        return self._declines[index].take()
 
     def load(self, device: RegisterDevice) -> None:
         """Load a device's handler, if it has one; posted registers need none."""
@@ -127,7 +134,7 @@ class BpfBackend:
         path = device.handlers / f"{device.handler}.bpf.o"
         check_abi(path, device)
         loaded = Object(path, self.maps, {"state": device.place.state_fd},
-                        self._constants(device.place.slot))
+                        self._constants(device.place))
         self._objects[device.place.slot] = loaded
 
     def enable(self, device: RegisterDevice) -> None:
@@ -166,6 +173,7 @@ class BpfBackend:
         for loaded in self._objects.values():
             loaded.close()
         self._exits.close()
+        self._machine.close()
         os.close(self._sink)
 
 

@@ -77,7 +77,6 @@ class Declined(Block):
 class Outbox(Block, writer=KERNEL):
     """One vCPU's declines: written by its own thread on the exit path, read when KVM_RUN returns."""
 
-    access = nested(Access)("handed from the dispatcher to the device's program")
     head = u32("declines written, free running")
     lost = u32("declines that found the ring full; 0 unless something is badly wrong")
     ring = nested(Declined)[DECLINES]("the declines")
@@ -87,6 +86,20 @@ class Inbox(Block, writer=USER):
     """The reading side of it."""
 
     tail = u32("declines read, free running")
+    reserved = u32("to a multiple of 8")
+
+
+class Whose(Block, writer=KERNEL):
+    """Which exits are this VM's, and whether any of its declines is still to be read."""
+
+    process = u32("thread group of the vCPUs, as the kernel numbers it")
+    declined = u32("declines of all vCPUs, free running, atomic")
+
+
+class Taken(Block, writer=USER):
+    """The reading side of it."""
+
+    declined = u32("declines read, free running, atomic")
     reserved = u32("to a multiple of 8")
 
 
@@ -104,6 +117,14 @@ def vcpu_layout():
     return compose("vcpu_exits", "vcpu exits", "what one vCPU's thread and its exit path share", [
         ("outbox", layout_block(Outbox), None, "declines, written on the exit path"),
         ("inbox", layout_block(Inbox), None, "how far userspace has read them"),
+    ])
+
+
+@lru_cache(maxsize=None)
+def machine_layout():
+    return compose("machine_exits", "machine exits", "what a VM's exit path and userspace share", [
+        ("whose", layout_block(Whose), None, "written on the exit path"),
+        ("taken", layout_block(Taken), None, "how far userspace has read"),
     ])
 
 

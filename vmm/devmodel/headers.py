@@ -52,7 +52,7 @@ def exit_path_header() -> str:
     return emit_c.header("exit_path", "vmm/devmodel/exit_path.py", [
         emit_c.constants(exit_path.CONSTANTS),
         *(emit_c.enumeration(e) for e in exit_path.ENUMS),
-        *_structs(*roots, exit_path.vcpu_layout())])
+        *_structs(*roots, exit_path.vcpu_layout(), exit_path.machine_layout())])
 
 
 def virtio_mmio_header() -> str:

@@ -10,6 +10,7 @@ a view as a whole are functions here: `read_together`, `to_dict`, `address_of`.
 
 from __future__ import annotations
 
+import struct
 from functools import lru_cache
 
 from _cffi_backend import FFI     # what an API-mode module uses; `import cffi` takes 30 ms more
@@ -179,6 +180,19 @@ def _bit(item: FieldLayout, low: int, width: int) -> property:
         setattr(self, item.name, getattr(self, item.name) & ~(mask << low) | value << low)
 
     return property(get, put)
+
+
+@lru_cache(maxsize=None)
+def struct_of(layout: BlockLayout) -> struct.Struct:
+    """A struct.Struct of all scalars of a block in order, nested ones included; for code that
+    reads a whole block in one go."""
+    return struct.Struct("<" + _format(layout))
+
+
+def _format(layout: BlockLayout) -> str:
+    letters = {1: "b", 2: "h", 4: "i", 8: "q"}
+    return "".join((_format(f.block) if f.block else letters[f.type.size] if f.type.signed else
+                    letters[f.type.size].upper()) * (f.type.count or 1) for f in layout.fields)
 
 
 @lru_cache(maxsize=None)

@@ -154,6 +154,7 @@ int run_program(int fd, uint64_t argument);
 
 SHARED = """
 void full_barrier(void);
+uint32_t fetch_add32(uint64_t address, uint32_t n);
 uint32_t fetch_or32(uint64_t address, uint32_t bits);
 uint32_t fetch_and32(uint64_t address, uint32_t bits);
 uint64_t reserve(size_t bytes);

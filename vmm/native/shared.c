@@ -13,6 +13,11 @@ static void full_barrier(void)
 	__sync_synchronize();
 }
 
+static uint32_t fetch_add32(uint64_t address, uint32_t n)
+{
+	return __sync_fetch_and_add((volatile uint32_t *)address, n);
+}
+
 static uint32_t fetch_or32(uint64_t address, uint32_t bits)
 {
 	return __sync_fetch_and_or((volatile uint32_t *)address, bits);

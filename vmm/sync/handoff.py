@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ..devmodel.exit_path import DECLINES
+from ..devmodel.exit_path import DECLINES, Declined as DeclinedBlock, Taken, machine_layout
+from ..devmodel.layout import layout_block
+from ..devmodel.view import address_of, ffi, struct_of
+from ._shared import lib
 
 
 class LostDecline(RuntimeError):
@@ -13,25 +16,39 @@ class LostDecline(RuntimeError):
 
 
 class Declined(NamedTuple):
-    """One write: register `offset` of the device in slot `device`; `reason` is the device's."""
+    """One write to register `offset` of the device in slot `device`; `reason` is the device's."""
 
+    value: int
     device: int
     offset: int
     width: int      # bytes
-    value: int
     reason: int
+    reserved: int
 
 
-def take_declined(exits) -> Iterator[Declined]:
-    """Read a vCPU's outbox empty.  Called by the vCPU's own thread, outside KVM_RUN, so the
-    writer stands still.  Raises LostDecline if there was ever more than the outbox holds."""
-    outbox, inbox = exits.outbox, exits.inbox
-    if outbox.lost:
-        raise LostDecline(f"{outbox.lost} declined writes found the outbox full; wanted at most "
-                          f"{DECLINES} between two returns of KVM_RUN")
-    while (tail := inbox.tail) != outbox.head:
-        entry = outbox.ring[tail % DECLINES]
-        access = entry.access
-        taken = Declined(access.device, access.offset, access.width, access.value, entry.reason)
-        inbox.tail = (tail + 1) & 0xffffffff
-        yield taken
+class Declines:
+    """The reading side of one vCPU's outbox."""
+
+    def __init__(self, exits, machine):
+        """`exits` is the view of the vCPU's struct, `machine` that of the VM's."""
+        self._outbox, self._inbox = exits.outbox, exits.inbox
+        self._unpack = struct_of(layout_block(DeclinedBlock)).unpack_from
+        self._size = layout_block(DeclinedBlock).size
+        ring = ffi.cast("char *", address_of(exits.outbox.ring[0]))
+        self._ring = memoryview(ffi.buffer(ring, self._size * DECLINES))
+        self._taken = (address_of(machine) + machine_layout().field("taken").offset
+                       + layout_block(Taken).field("declined").offset)
+
+    def take(self) -> Iterator[Declined]:
+        """Read the outbox empty.  Called by the vCPU's own thread, outside KVM_RUN, so that the
+        writer stands still.  Raises LostDecline if there was ever more than it holds."""
+        outbox, inbox = self._outbox, self._inbox
+        tail, head = inbox.tail, outbox.head
+        while tail != head:
+            taken = Declined._make(self._unpack(self._ring, tail % DECLINES * self._size))
+            tail = inbox.tail = (tail + 1) & 0xffffffff
+            lib.fetch_add32(self._taken, 1)
+            yield taken
+        if outbox.lost:
+            raise LostDecline(f"{outbox.lost} declined writes found the outbox full; wanted at most "
+                              f"{DECLINES} between two returns of KVM_RUN")
