@@ -36,6 +36,7 @@ class View:
 
     __slots__ = ("_address", "_memory", "_keep", "_held", "_parts")
     _layout: BlockLayout
+    _writer: Writer | None
 
     def __init__(self, address: int, keep=None, held=None):
         """`keep` is whatever must outlive the view; `held` tells whether userspace holds the
@@ -49,8 +50,8 @@ class View:
         set_("_held", held)
         set_("_memory", {size: ffi.cast(f"{name} *", address)
                          for (size, signed), name in _TYPES.items() if not signed})
-        set_("_parts", {f.name: _part(f, address, keep, held) for f in self._layout.fields
-                        if f.block or f.type.count})
+        set_("_parts", {f.name: _part(f, address, keep, held, self._writer)
+                        for f in self._layout.fields if f.block or f.type.count})
 
     def __init_subclass__(cls):
         cls.__slots__ = ()
@@ -120,25 +121,22 @@ def _plain(value):
     return list(value) if isinstance(value, Array) else int(value)
 
 
-def _refusal(where: str, writer: Writer | None):
-    """Why a field may not be written, or None."""
+def _check_owner(where: str, writer: Writer | None, held) -> None:
+    """Raise OwnershipError unless userspace may write this now."""
     if writer is Writer.KERNEL:
-        return f"{where} is written by the kernel half; userspace may only read it"
-    return None
+        raise OwnershipError(f"{where} is written by the kernel half; userspace may only read it")
+    if writer is Writer.HOLDER and held is not None and not held():
+        raise OwnershipError(f"{where} belongs to the holder, which is the kernel half now")
 
 
-def _part(item: FieldLayout, address: int, keep, held):
+def _part(item: FieldLayout, address: int, keep, held, writer: Writer | None):
     """What a compound field reads as: a view, a tuple of views, or an Array."""
-    at = address + item.offset
+    at, writer = address + item.offset, item.writer or writer
     if item.block is None:
-        owner = item
-
-        def check():
-            if owner.writer is Writer.KERNEL:
-                raise OwnershipError(_refusal(owner.name, owner.writer))
         c_type = _TYPES[item.type.size, item.type.signed]
-        return Array(ffi.cast(f"{c_type} *", at), item.type.count, check)
-    kind = view_of(item.block, item.writer)
+        return Array(ffi.cast(f"{c_type} *", at), item.type.count,
+                     lambda: _check_owner(item.name, writer, held))
+    kind = view_of(item.block, writer)
     if item.type.count is None:
         return kind(at, keep, held)
     return tuple(kind(at + i * item.type.size, keep, held) for i in range(item.type.count))
@@ -147,7 +145,7 @@ def _part(item: FieldLayout, address: int, keep, held):
 def _scalar(item: FieldLayout, where: str, writer: Writer | None) -> property:
     size, index = item.type.size, item.offset // item.type.size
     values, sign = item.type.enum, 1 << (8 * size - 1) if item.type.signed else 0
-    refusal = _refusal(f"{where}.{item.name}", writer)
+    owned = writer in (Writer.KERNEL, Writer.HOLDER)
 
     def get(self):
         value = self._memory[size][index]
@@ -159,10 +157,8 @@ def _scalar(item: FieldLayout, where: str, writer: Writer | None) -> property:
         return value - 2 * sign if sign and value & sign else value
 
     def put(self, value):
-        if refusal:
-            raise OwnershipError(refusal)
-        if writer is Writer.HOLDER and self._held is not None and not self._held():
-            raise OwnershipError(f"{where}.{item.name} belongs to the holder, which is the kernel half now")
+        if owned:
+            _check_owner(f"{where}.{item.name}", writer, self._held)
         self._memory[size][index] = value + 2 * sign if value < 0 and sign else value
 
     return property(get, put, doc=item.doc)
@@ -199,7 +195,8 @@ def _format(layout: BlockLayout) -> str:
 def view_of(layout: BlockLayout, writer: Writer | None = None) -> type[View]:
     """The view class of a block; `writer` counts where the block has none of its own."""
     writer = layout.writer or writer
-    members: dict = {"__slots__": (), "_layout": layout, "__doc__": layout.doc}
+    members: dict = {"__slots__": (), "_layout": layout, "_writer": writer,
+                     "__doc__": layout.doc}
     for item in layout.fields:
         if item.block or item.type.count:
             members[item.name] = property(lambda self, name=item.name: self._parts[name], doc=item.doc)

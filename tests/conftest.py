@@ -1,0 +1,81 @@
+"""What tests need of the machine: skip with a reason where it is missing, fail where it is
+there and does not work.  SPLITVMM_REQUIRE=kvm,bpf turns those skips into failures."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tools.driver import BlkDriver
+from vmm.machine import DiskConfig, Machine, MachineConfig
+
+SECTORS = 4096
+
+
+def _missing(feature: str, reason: str) -> None:
+    if feature in os.environ.get("SPLITVMM_REQUIRE", "").split(","):
+        pytest.fail(f"{feature}: {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def kvm():
+    """/dev/kvm exists; whether it works is for the test to show."""
+    if not os.path.exists("/dev/kvm"):
+        _missing("kvm", "no /dev/kvm on this machine")
+
+
+def has_bpf() -> str:
+    """Why BPF cannot be had, or "": asked of the kernel itself, with the smallest of maps."""
+    from vmm.bpf import BpfUnavailable, Maps
+    try:
+        maps = Maps()
+        maps.array("test", 4096, 1)
+        maps.close()
+    except BpfUnavailable as error:
+        return str(error)
+    return ""
+
+
+@pytest.fixture(scope="session")
+def bpf(kvm):
+    if reason := has_bpf():
+        _missing("bpf", reason)
+
+
+@pytest.fixture(params=["off", "host", "on"])
+def mode(request, kvm):
+    """An offload mode, for tests that boot a guest."""
+    if request.param == "on":
+        request.getfixturevalue("bpf")
+    return request.param
+
+
+@pytest.fixture
+def image(tmp_path) -> Path:
+    """A disk image whose every sector tells its number."""
+    path = tmp_path / "disk"
+    path.write_bytes(b"".join(i.to_bytes(8, "little") * 64 for i in range(SECTORS)))
+    return path
+
+
+@pytest.fixture
+def machine_of():
+    """Makes machines without vCPUs; closes them."""
+    made = []
+
+    def make(image, mode="off", memory=4 << 20, **disk):
+        machine = Machine(MachineConfig(memory=memory, serial="null", kvm=False,
+                                        disks=[DiskConfig(image, offload=mode, **disk)]))
+        made.append(machine)
+        return machine
+    yield make
+    for machine in made:
+        machine.close()
+
+
+@pytest.fixture(params=["off", "host"])
+def driver(request, image, machine_of) -> BlkDriver:
+    """A driver of a disk served by the Python half, or by the native handler."""
+    machine = machine_of(image, request.param)
+    return BlkDriver(machine, machine.devices[0])

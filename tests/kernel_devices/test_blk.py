@@ -1,0 +1,481 @@
+"""virtio-blk, each case against the Python half and against the native build of the kernel
+half with the Python half behind it: both must end the same way."""
+
+import os
+import struct
+
+import pytest
+
+from tools.driver import EVENT_IDX, INDIRECT, INDIRECT_DESC, NEXT, WRITE, BlkDriver
+from vmm.devmodel.blk import SECTOR, RequestType, Status
+from vmm.devmodel.virtqueue import Side
+
+IN, OUT, GET_ID = RequestType.IN, RequestType.OUT, RequestType.GET_ID
+D = BlkDriver
+
+
+def sector(number: int) -> bytes:
+    return number.to_bytes(8, "little") * 64
+
+
+def offloaded(driver) -> bool:
+    return driver.device.mode == "host"
+
+
+def counters(driver, queue=0):
+    return driver.device.state.queue[queue]
+
+
+# What the handler serves
+
+def test_read(driver):
+    assert driver.read(7, 2) == sector(7) + sector(8)
+    assert counters(driver).entry.handled == offloaded(driver)
+    assert counters(driver).user.handled == (not offloaded(driver))
+
+
+def test_last_sector(driver):
+    assert driver.read(4095, 1) == sector(4095)
+
+
+def test_identify(driver):
+    assert driver.identify() == b"disk0"
+
+
+def test_write_then_read(driver, image):
+    driver.write(3, b"x" * 1024)
+    driver.flush()
+    assert driver.read(2, 3) == sector(2) + b"x" * 1024
+    assert image.read_bytes()[3 * SECTOR:5 * SECTOR] == b"x" * 1024
+
+
+def test_many_segments(driver):
+    sizes = [1, 511, 513, 100, 924, 512, 511]
+    at, parts = D.DATA, []
+    for size in sizes:
+        parts.append((at, size, WRITE))
+        at += size + 3
+    assert driver.request(IN, 10, parts) == 0 or offloaded(driver)
+    data = b"".join(driver.memory.read(a, n) for a, n, _ in parts)
+    assert data == b"".join(sector(10 + i) for i in range(len(data) // SECTOR))
+    assert driver.rings[0].take() == [(0, sum(sizes) + 1)]
+
+
+def test_indirect(driver):
+    table, ring = D.DATA + 0x10000, driver.rings[0]
+    driver.header(IN, 20)
+    ring.chain([(D.HEADER, 16, 0), (D.DATA, 512, WRITE), (D.STATUS, 1, WRITE)], table=table)
+    ring.put(5, table, 48, INDIRECT)
+    ring.offer(5)
+    assert bool(ring.ring()) == offloaded(driver)
+    assert driver.status() == 0 and driver.memory.read(D.DATA, 512) == sector(20)
+    assert ring.take() == [(5, 513)]
+
+
+def test_batch(driver):
+    """Five requests and one doorbell."""
+    ring = driver.rings[0]
+    for i in range(5):
+        driver.memory.write(D.HEADER + 32 * i, struct.pack("<IIQ", IN, 0, 100 + i))
+        ring.chain([(D.HEADER + 32 * i, 16, 0), (D.DATA + 512 * i, 512, WRITE),
+                    (D.STATUS + 0x400 + i, 1, WRITE)], first=3 * i)
+        ring.offer(3 * i)
+    ring.ring()
+    assert ring.take() == [(3 * i, 513) for i in range(5)]
+    assert driver.memory.read(D.DATA, 2560) == b"".join(sector(100 + i) for i in range(5))
+
+
+def test_batch_with_a_write_in_the_middle(driver):
+    """The handler stops at what it declines; the Python half goes on from there, in order."""
+    ring = driver.rings[0]
+    driver.memory.write(D.DATA + 0x8000, b"w" * 512)
+    for i, kind in enumerate((IN, OUT, IN)):
+        driver.memory.write(D.HEADER + 32 * i, struct.pack("<IIQ", kind, 0, 50))
+        data = (D.DATA + 0x8000, 512, 0) if kind == OUT else (D.DATA + 512 * i, 512, WRITE)
+        ring.chain([(D.HEADER + 32 * i, 16, 0), data, (D.STATUS + 0x400 + i, 1, WRITE)], first=3 * i)
+        ring.offer(3 * i)
+    assert ring.ring() == 0
+    assert [head for head, _ in ring.take()] == [0, 3, 6]
+    assert driver.memory.read(D.DATA, 512) == sector(50)
+    assert driver.memory.read(D.DATA + 1024, 512) == b"w" * 512
+    if offloaded(driver):
+        assert counters(driver).entry.handled == 1 and counters(driver).user.handled == 2
+
+
+def test_ring_wraps(driver):
+    driver.rings[0].offered = driver.rings[0].seen = 0
+    for i in range(3 * driver.size + 1):
+        assert driver.read(i, 1) == sector(i)
+
+
+def test_index_wraps(image, machine_of):
+    """65,536 requests and some more: every free-running index goes round."""
+    driver = _driver(machine_of, image, "host")
+    ring = driver.rings[0]
+    driver.header(IN, 1)
+    ring.chain([(D.HEADER, 16, 0), (D.DATA, 512, WRITE), (D.STATUS, 1, WRITE)])
+    for _ in range(65536 // 16 + 2):
+        for _ in range(16):
+            ring.offer(0)
+        ring.ring()
+        assert len(ring.take()) == 16
+    assert driver.read(9, 1) == sector(9)
+
+
+def _driver(machine_of, image, mode, **options):
+    machine = machine_of(image, mode, **options.pop("disk", {}))
+    return BlkDriver(machine, machine.devices[0], **options)
+
+
+def test_several_queues(image, machine_of):
+    driver = _driver(machine_of, image, "host", disk={"queues": 4})
+    for queue in (3, 0, 2, 1):
+        assert driver.read(queue + 30, 1, queue) == sector(queue + 30)
+    assert [counters(driver, q).entry.handled for q in range(4)] == [1, 1, 1, 1]
+
+
+# What both halves refuse with a status
+
+@pytest.mark.parametrize("kind, at, parts, status", [
+    (IN, 4096, [(D.DATA, 512, WRITE)], Status.IOERR),
+    (IN, 4095, [(D.DATA, 1024, WRITE)], Status.IOERR),
+    (IN, 2**64 - 1, [(D.DATA, 512, WRITE)], Status.IOERR),
+    (IN, 0, [(D.DATA, 100, WRITE)], Status.IOERR),
+    (OUT, 4096, [(D.DATA, 512, 0)], Status.IOERR),
+    (99, 0, [(D.DATA, 512, WRITE)], Status.UNSUPP),
+    (RequestType.DISCARD, 0, [(D.DATA, 15, 0)], Status.IOERR),
+    (RequestType.DISCARD, 0, [(D.DATA, 16 * 17, 0)], Status.IOERR),
+], ids=["past the end", "across the end", "wraps", "no sector", "write past the end", "unknown",
+        "half a range", "too many ranges"])
+def test_refused(driver, kind, at, parts, status):
+    driver.request(kind, at, parts)
+    assert driver.rings[0].take() and driver.status() == status
+    assert not driver.needs_reset
+    assert driver.read(1, 1) == sector(1)       # and goes on
+
+
+def test_write_zeroes_and_discard(driver, image):
+    for kind, at in ((RequestType.WRITE_ZEROES, 8), (RequestType.DISCARD, 16)):
+        driver.memory.write(D.DATA, struct.pack("<QII", at, 4, 0))
+        driver.request(kind, 0, [(D.DATA, 16, 0)])
+        assert driver.rings[0].take() == [(0, 1)] and driver.status() == Status.OK
+        assert driver.read(at, 4) == bytes(4 * SECTOR)
+        assert driver.read(at + 4, 1) == sector(at + 4)
+
+
+def test_read_only(image, machine_of):
+    driver = _driver(machine_of, image, "host", disk={"read_only": True})
+    with pytest.raises(OSError):
+        driver.write(0, b"x" * 512)
+    assert driver.status() == Status.IOERR and image.read_bytes()[:512] == sector(0)
+
+
+# Hostile chains: what the specification forbids ends in NEEDS_RESET, the same way in both halves
+
+HEAD, DATA, END = (D.HEADER, 16, 0), (D.DATA, 512, WRITE), (D.STATUS, 1, WRITE)
+TABLE = D.DATA + 0x10000
+RAM = 4 << 20
+
+
+def loop(ring):
+    ring.put(0, D.HEADER, 16, NEXT, 1)
+    ring.put(1, D.DATA, 512, NEXT | WRITE, 1)
+
+
+def self_loop(ring):
+    ring.put(0, D.HEADER, 16, NEXT, 0)
+
+
+def next_outside(ring):
+    ring.put(0, D.HEADER, 16, NEXT, 16)
+
+
+def next_far_outside(ring):
+    ring.put(0, D.HEADER, 16, NEXT, 0xffff)
+
+
+def zero_length(ring):
+    ring.chain([HEAD, (D.DATA, 0, WRITE), END])
+
+
+def readable_after_writable(ring):
+    ring.chain([HEAD, DATA, (D.DATA, 512, 0), END])
+
+
+def outside_ram(ring):
+    ring.chain([HEAD, (RAM, 512, WRITE), END])
+
+
+def across_the_end(ring):
+    ring.chain([HEAD, (RAM - 511, 512, WRITE), END])
+
+
+def wraps(ring):
+    ring.chain([HEAD, (2**64 - 256, 512, WRITE), END])
+
+
+def in_the_hole(ring):
+    ring.chain([HEAD, (0xd0000000, 512, WRITE), END])
+
+
+def huge(ring):
+    ring.chain([HEAD, (D.DATA, 0xffffffff, WRITE), END])
+
+
+def header_outside(ring):
+    ring.chain([(2**64 - 8, 16, 0), DATA, END])
+
+
+def status_outside(ring):
+    ring.chain([HEAD, DATA, (RAM, 1, WRITE)])
+
+
+def no_status(ring):
+    ring.chain([HEAD])
+
+
+def short_header(ring):
+    ring.chain([(D.HEADER, 15, 0), END])
+
+
+def indirect_in_indirect(ring):
+    ring.put(0, TABLE, 16, INDIRECT, table=TABLE)
+    ring.put(0, TABLE, 16, INDIRECT)
+
+
+def indirect_odd_length(ring):
+    ring.chain([HEAD, DATA, END], table=TABLE)
+    ring.put(0, TABLE, 47, INDIRECT)
+
+
+def indirect_empty(ring):
+    ring.put(0, TABLE, 0, INDIRECT)
+
+
+def indirect_with_next(ring):
+    ring.chain([HEAD, DATA, END], table=TABLE)
+    ring.put(0, TABLE, 48, INDIRECT | NEXT, 1)
+
+
+def indirect_outside(ring):
+    ring.put(0, RAM - 16, 48, INDIRECT)
+
+
+def indirect_wraps(ring):
+    ring.put(0, 2**64 - 16, 48, INDIRECT)
+
+
+def indirect_loop(ring):
+    ring.put(0, D.HEADER, 16, NEXT, 1, table=TABLE)
+    ring.put(1, D.DATA, 512, NEXT | WRITE, 1, table=TABLE)
+    ring.put(0, TABLE, 32, INDIRECT)
+
+
+HOSTILE = [loop, self_loop, next_outside, next_far_outside, zero_length, readable_after_writable,
+           outside_ram, across_the_end, wraps, in_the_hole, huge, header_outside, status_outside,
+           no_status, short_header, indirect_in_indirect, indirect_odd_length, indirect_empty,
+           indirect_with_next, indirect_outside, indirect_wraps, indirect_loop]
+
+
+@pytest.mark.parametrize("trap", HOSTILE, ids=lambda trap: trap.__name__)
+def test_hostile_chain(driver, trap):
+    ring = driver.rings[0]
+    driver.header(IN, 1)
+    trap(ring)
+    ring.offer(0)
+    assert ring.ring() == 0             # nothing is handled of it, and nothing written
+    assert ring.take() == [] and driver.needs_reset
+    assert driver.status() == 0xff
+    ring.ring()                         # nor later
+    assert ring.take() == []
+    driver.start()                      # until the driver has reset the device
+    assert driver.read(5, 1) == sector(5)
+
+
+def test_head_outside_the_table(driver):
+    driver.rings[0].offer(16)
+    assert driver.rings[0].ring() == 0 and driver.needs_reset
+
+
+def test_more_available_than_the_queue_holds(driver):
+    ring = driver.rings[0]
+    driver.memory.write_u16(ring.avail + 2, driver.size + 1)
+    assert ring.ring() == 0 and driver.needs_reset and ring.take() == []
+
+
+def test_indirect_that_was_not_negotiated(image, machine_of):
+    for mode in ("off", "host"):
+        with machine_of(image, mode, read_only=True) as machine:
+            driver = BlkDriver(machine, machine.devices[0], features=0)
+            driver.header(IN, 1)
+            driver.rings[0].chain([HEAD, DATA, END], table=TABLE)
+            driver.rings[0].put(0, TABLE, 48, INDIRECT)
+            driver.rings[0].offer(0)
+            assert driver.rings[0].ring() == 0 and driver.needs_reset
+
+
+def test_registers_rewritten_while_live(driver):
+    """The posted registers count only when the queue is made ready."""
+    driver.registers.write("queue_num", 0xffff)
+    driver.registers.write("queue_desc_low", 0xfffffff0)
+    driver.registers.write("queue_ready", 1)
+    assert driver.read(11, 1) == sector(11)
+
+
+@pytest.mark.parametrize("change", [dict(size=0), dict(size=3), dict(size=512), dict(desc=0x10008),
+                                    dict(avail=0x11001), dict(used=0x12002), dict(desc=RAM - 16),
+                                    dict(used=2**64 - 64), dict(avail=0xd0000000)], ids=str)
+def test_unsound_setup(driver, change):
+    ring = driver.rings[0]
+    driver.registers.write("queue_sel", 0)
+    driver.registers.write("queue_ready", 0)
+    for name, value in change.items():
+        setattr(ring, name, value)
+    assert driver.place(ring) == 0 and driver.needs_reset
+
+
+def test_doorbell_of_no_queue(driver):
+    for value in (1, 15, 16, 0xffffffff):
+        assert driver.registers.write("queue_notify", value) == 0
+    assert driver.read(2, 1) == sector(2)
+
+
+def test_reset_with_requests_waiting(driver):
+    ring = driver.rings[0]
+    driver.header(IN, 1)
+    ring.chain([HEAD, DATA, END])
+    ring.offer(0)
+    driver.registers.write("status", 0)
+    assert ring.ring() == 0 and ring.take() == [] and driver.status() == 0xff
+
+
+# What is declined, and why
+
+def decline_of(driver, trap_or_request):
+    before = list(counters(driver).entry.declined)
+    assert trap_or_request() == 0
+    after = list(counters(driver).entry.declined)
+    return [driver.device.layout.reasons(i).name for i in range(1, 15) if after[i] != before[i]]
+
+
+def test_reasons(image, machine_of):
+    driver = _driver(machine_of, image, "host")
+    ask = {
+        "WRITE": lambda: driver.request(OUT, 0, [(D.DATA, 512, 0)]),
+        "FLUSH": lambda: driver.request(RequestType.FLUSH, 0),
+        "OTHER_REQUEST": lambda: driver.request(99, 0),
+        "OUT_OF_RANGE": lambda: driver.request(IN, 4096, [(D.DATA, 512, WRITE)]),
+        "FRAMING": lambda: driver.request(IN, 0, [(D.DATA, 100, WRITE)]),
+        "OUTSIDE_RAM": lambda: driver.request(IN, 0, [(RAM, 512, WRITE)]),
+    }
+    assert {name: decline_of(driver, request) for name, request in ask.items()} == {n: [n] for n in ask}
+
+
+def test_held_by_user(image, machine_of):
+    driver = _driver(machine_of, image, "host")
+    driver.device.queues[0].ownership.take()
+    assert decline_of(driver, lambda: driver.request(IN, 0, [DATA])) == ["HELD_BY_USER"]
+
+
+def test_budget(tmp_path, machine_of):
+    """One exit copies no more than so much; the Python half goes on."""
+    path = tmp_path / "large"
+    path.write_bytes(bytes(10 << 20))
+    driver = _driver(machine_of, path, "host")
+    assert decline_of(driver, lambda: driver.request(IN, 0, [(D.DATA, 1 << 20, WRITE)] * 9)) == ["BUDGET"]
+    assert driver.status() == 0 and driver.rings[0].take() == [(0, (9 << 20) + 1)]
+
+
+def test_not_resident(image, machine_of):
+    """Pages that the page cache lacks: declined, read in by the Python half, and then served."""
+    fd = os.open(image, os.O_RDWR)
+    os.fdatasync(fd)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    try:
+        os.preadv(fd, [bytearray(512)], 0, os.RWF_NOWAIT)     # reads ahead from there
+        pytest.skip("this file system keeps its pages in memory")
+    except BlockingIOError:
+        pass
+    finally:
+        os.close(fd)
+    driver = _driver(machine_of, image, "host")
+    assert decline_of(driver, lambda: driver.request(IN, 3500, [DATA])) == ["NOT_RESIDENT"]
+    assert driver.memory.read(D.DATA, 512) == sector(3500)
+    assert driver.request(IN, 3500, [DATA]) != 0
+
+
+def test_declined_leaves_the_queue_as_it_was(image, machine_of):
+    """Between the handler's no and the Python half's yes, nothing in the rings has moved."""
+    driver = _driver(machine_of, image, "host")
+    ring, seen = driver.rings[0], []
+    serve = driver.device.serve
+
+    def watch(queue):
+        seen.append((ring.used_index(), driver.status(), queue.state.position.next_avail,
+                     queue.state.position.next_used))
+        return serve(queue)
+    driver.device.serve = watch
+    driver.write(0, b"y" * 512)
+    assert seen == [(0, 0xff, 0, 0)]
+
+
+# Interrupts and events
+
+@pytest.fixture(params=["off", "host"])
+def eventful(request, image, machine_of):
+    machine = machine_of(image, request.param)
+    return BlkDriver(machine, machine.devices[0], features=EVENT_IDX | INDIRECT_DESC)
+
+
+def interrupts(driver):
+    return driver.device.place.line.pulses + driver.pulses
+
+
+@pytest.fixture(autouse=True)
+def count_pulses(monkeypatch):
+    """Pulses of lines from the native exit path, which has no Line."""
+    from vmm.interrupts import Interrupts
+    pulses = []
+    monkeypatch.setattr(Interrupts, "pulse", lambda self, pin: pulses.append(pin))
+    monkeypatch.setattr(BlkDriver, "pulses", property(lambda self: len(pulses) - self.device.place.line.pulses),
+                        raising=False)
+
+
+def test_no_interrupt_flag(driver):
+    driver.rings[0].set_no_interrupt(True)
+    driver.read(0, 1)
+    assert interrupts(driver) == 0
+    driver.rings[0].set_no_interrupt(False)
+    driver.read(0, 1)
+    assert interrupts(driver) == 1
+    assert driver.registers.read("interrupt_status") == 1
+    driver.registers.write("interrupt_ack", 1)
+    assert driver.registers.read("interrupt_status") == 0
+
+
+def test_used_event(eventful):
+    ring = eventful.rings[0]
+    taken = []
+    for wanted in (0, 5, 5, 5, 5, 5):
+        ring.set_used_event(wanted)
+        eventful.read(0, 1)
+        taken.append(interrupts(eventful))
+    assert taken == [1, 1, 1, 1, 1, 2]
+
+
+def test_avail_event(eventful):
+    for i in range(1, 20):
+        eventful.read(0, 1)
+        assert eventful.rings[0].avail_event() == i
+
+
+def test_back_and_forth(image, machine_of):
+    """The indices go with the queue through any number of hand-overs."""
+    machine = machine_of(image, "host")
+    driver = BlkDriver(machine, machine.devices[0])
+    device = machine.devices[0]
+    for i in range(60):
+        machine.set_offload(device, ("off", "host")[i % 2])
+        assert driver.read(i, 1) == sector(i)
+    assert counters(driver).entry.handled == counters(driver).user.handled == 30
+    assert device.queues[0].ownership.holder == Side.KERNEL
