@@ -12,9 +12,9 @@ GUEST_FLAGS := -O2 -g -ffreestanding -fno-pic -no-pie -static -nostdlib -mno-red
 	-Wl,-T,guests/guest.ld -Wl,--build-id=none -Wl,--no-warn-rwx-segments -Wl,-z,noexecstack
 
 HANDLERS := blk probe
-GUESTS := check measure exits
+GUESTS := check measure exits twocpus
 COMMON_HEADERS := $(wildcard kernel_devices/*.h)
-BUILT := build/exit_path.bpf.o build/exit_path.so build/real_mode.bin \
+BUILT := build/exit_path.bpf.o build/exit_path.so build/real_mode.bin build/long_mode.elf build/broken.elf \
 	$(HANDLERS:%=build/%.bpf.o) $(HANDLERS:%=build/%.so) $(GUESTS:%=build/%.elf)
 MODULES := vmm/_kvm.so vmm/_bpf.so vmm/sync/_shared.so
 
@@ -63,7 +63,9 @@ $(foreach name,$(HANDLERS),$(eval $(call handler,$(name))))
 
 build/%.elf: guests/%.c guests/start.S guests/guest.c guests/guest.h guests/guest.ld | build/.packages
 	$(CC) $(GUEST_FLAGS) -o $@ guests/start.S guests/guest.c $<
-build/real_mode.bin: guests/real_mode.S | build/.packages
+build/long_mode.elf build/broken.elf: build/%.elf: guests/%.S | build/.packages
+	$(CC) -nostdlib -static -no-pie -Wl,-Ttext=0x100000 -Wl,--build-id=none -Wl,-z,noexecstack -o $@ $<
+build/%.bin: guests/%.S | build/.packages
 	$(CC) -nostdlib -static -no-pie -Wl,--oformat=binary -Wl,-Ttext=0x7c00 -Wl,--build-id=none -o $@ $<
 
 # The schemas against the compiler's debug information, as at every load.

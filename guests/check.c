@@ -3,6 +3,7 @@
  *
  *   area=SECTOR area_sectors=N   what may be written on the first disk (default: all of it)
  *   rounds=N                     how often the cuts are gone through
+ *   buffers=ADDRESS              where data goes (default: 17 MiB)
  */
 #include "guest.h"
 
@@ -23,7 +24,7 @@ static u32 seed = 12345;
 
 static struct { struct header header; u8 status[16]; } *const slots = (void *)HEAP + 0x80000;
 static struct desc *const tables = (void *)HEAP + 0x90000;	/* PARTS entries for each of a batch */
-static u8 *const buffer = (void *)HEAP + 0x100000, *const second = (void *)HEAP + 0x800000;
+static u8 *buffer, *second;
 
 static u32 random(u32 below)
 {
@@ -377,6 +378,8 @@ static void by_interrupt(struct device *device)
 
 int run(void)
 {
+	buffer = (void *)option("buffers", HEAP + 0x100000);
+	second = buffer + 0x700000;
 	count = find_devices(devices, 8);
 	if (!count)
 		fail("disks", 0, 1);

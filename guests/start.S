@@ -118,6 +118,40 @@ power_off:
 	hlt
 	jmp power_off
 
+/* Where a second vCPU starts, copied to a page below 1 MiB: real mode to long mode, with the
+ * first one's tables. */
+	.code16
+	.globl ap_begin, ap_end
+ap_begin:
+	cli
+	movw %cs, %ax
+	movw %ax, %ds
+	lgdtl ap_gdt_pointer - ap_begin
+	movl $pml4, %eax
+	movl %eax, %cr3
+	movl $0x20, %eax
+	movl %eax, %cr4
+	movl $0xc0000080, %ecx
+	movl $0x100, %eax
+	xorl %edx, %edx
+	wrmsr
+	movl $0x80000011, %eax
+	movl %eax, %cr0
+	ljmpl $8, $ap_long_mode
+ap_gdt_pointer:
+	.word gdt_pointer - gdt - 1
+	.long gdt
+ap_end:
+	.code64
+ap_long_mode:
+	movl $16, %eax
+	movl %eax, %ds
+	movl %eax, %es
+	movl %eax, %ss
+	movq $ap_stack_top, %rsp
+	call ap_main
+	.weak ap_main
+
 	.data
 	.balign 8
 gdt:	.quad 0
@@ -149,3 +183,5 @@ stack_top:
 interrupt_stack_top:
 	.skip 65536
 user_stack_top:
+	.skip 16384
+ap_stack_top:

@@ -1,0 +1,87 @@
+/* Two vCPUs at one device: the first reads and checks, the second rings the same queue's
+ * doorbell all the while, and reads through a queue of its own.
+ *
+ *   requests=N
+ */
+#include "guest.h"
+
+enum { APIC_ICR = 0xfee00300, APIC_SPURIOUS = 0xfee000f0, TRAMPOLINE = 0xb000, SLOTS = 0x80000 };
+
+static struct device device;
+static struct queue queues[2];
+static volatile u32 second_up, second_done, stop;
+
+extern char ap_begin[], ap_end[];
+
+/* One read at a time, by polling, of a sector that tells its number. */
+static void reads(struct queue *queue, u32 count, u64 stride)
+{
+	struct { u32 type, reserved; u64 sector; } *header = (void *)HEAP + SLOTS + queue->index * 0x1000;
+	volatile u8 *status = (u8 *)header + 64;
+	volatile u64 *data = (void *)HEAP + 0x100000 + queue->index * 0x100000;
+
+	for (u32 i = 0; i < count; i++) {
+		header->type = 0;
+		header->sector = i * stride % 4096;
+		*status = 0xff;
+		data[0] = ~0ull;
+		queue->desc[0] = (struct desc){ (u64)header, 16, NEXT, 1 };
+		queue->desc[1] = (struct desc){ (u64)data, SECTOR, NEXT | WRITE, 2 };
+		queue->desc[2] = (struct desc){ (u64)status, 1, WRITE, 0 };
+		queue->avail->flags = 1;
+		queue->avail->ring[queue->avail->idx % QUEUE_SIZE] = 0;
+		barrier();
+		queue->avail->idx++;
+		write32(queue->base + NOTIFY, queue->index);
+		queue->last++;
+		for (u64 patience = 1ull << 26; queue->used->idx != queue->last; patience--)
+			if (!patience)
+				fail("used index", queue->used->idx, queue->last);
+		if (*status || data[0] != header->sector)
+			fail("data", data[0], header->sector);
+	}
+}
+
+/* Called by the second vCPU, on a stack of its own. */
+void ap_main(void)
+{
+	second_up = 1;
+	while (!stop) {
+		write32(queues[0].base + NOTIFY, 0);
+		reads(&queues[1], 1, 7);
+	}
+	second_done = 1;
+	for (;;)
+		__asm__ volatile("cli; hlt");
+}
+
+static void start_second(void)
+{
+	memcpy((void *)TRAMPOLINE, ap_begin, ap_end - ap_begin);
+	write32(APIC_SPURIOUS, 0x1ff);
+	write32(APIC_ICR + 0x10, 1 << 24);
+	write32(APIC_ICR, 0x4500);			/* INIT */
+	write32(APIC_ICR, 0x4600 | TRAMPOLINE >> 12);	/* STARTUP */
+	for (u64 patience = 1ull << 26; !second_up; patience--)
+		if (!patience)
+			fail("second vCPU", 0, 1);
+}
+
+int run(void)
+{
+	u32 count = option("requests", 300);
+
+	if (!find_devices(&device, 1))
+		fail("disks", 0, 1);
+	device_start(&device, 1 << 12);
+	queue_start(&device, &queues[0], 0, (void *)HEAP + 0x10000);
+	queue_start(&device, &queues[1], 1, (void *)HEAP + 0x20000);
+	device_ready(&device);
+	start_second();
+	reads(&queues[0], count, 1);
+	stop = 1;
+	while (!second_done)
+		;
+	print("twocpus: passed\n");
+	return 0;
+}

@@ -1,0 +1,227 @@
+"""Guests under KVM, in all three modes."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from pathlib import Path
+
+import pytest
+
+from vmm.device import BUILD
+from vmm.machine import DiskConfig, Machine, MachineConfig
+from vmm.stats import device_totals
+
+TIMEOUT_S = 120     # of a hang
+SPLITVMM = Path(sys.executable).parent / "splitvmm"
+
+
+def run(tmp_path, guest, disks=(), cmdline="", memory=64 << 20, cpus=1, during=None, **more):
+    """Run a guest; returns its status, what it printed, and the totals of its disks."""
+    output = tmp_path / "serial"
+    config = MachineConfig(BUILD / guest, memory, cpus, cmdline, list(disks), serial=f"file={output}", **more)
+    with Machine(config) as machine:
+        machine.start()
+        if during:
+            during(machine)
+        status = machine.wait(TIMEOUT_S)
+        totals = [device_totals(device) for device in machine.devices]
+    return status, output.read_text(), totals
+
+
+def adler_in(text):
+    return [int(value) for value in re.findall(r"adler=(\d+)", text)]
+
+
+def expected_area(sectors):
+    """What check.c leaves behind (salt 0)."""
+    return b"".join(((n * 64 + i) * 0x9e3779b97f4a7c15 & 2**64 - 1).to_bytes(8, "little")
+                    for n in range(sectors) for i in range(64))
+
+
+def test_check(tmp_path, mode, image):
+    """Every request, cut in every way; the host agrees on what the disk holds."""
+    status, text, (totals,) = run(tmp_path, "check.elf", [DiskConfig(image, offload=mode, queues=3)],
+                                  "rounds=20")
+    assert status == 0, text
+    assert "passed" in text and "id=disk0" in text
+    assert image.read_bytes() == expected_area(4096)
+    assert adler_in(text) == [zlib.adler32(image.read_bytes())]
+    assert bool(totals["handled"]) == (mode != "off")
+    assert totals["user_handled"]
+
+
+def test_modes_end_in_the_same_state(tmp_path, kvm, bpf, image):
+    """The same requests, off, host and on: the same bytes on the disk, the same answers."""
+    before, seen = image.read_bytes(), set()
+    for mode in ("off", "host", "on"):
+        image.write_bytes(before)
+        status, text, _ = run(tmp_path, "check.elf", [DiskConfig(image, offload=mode)],
+                              "rounds=10 area=100 area_sectors=1000")
+        assert status == 0, text
+        seen.add((text, zlib.crc32(image.read_bytes())))
+    assert len(seen) == 1
+
+
+def test_several_disks_each_in_its_own_mode(tmp_path, kvm, bpf, image):
+    second, third = tmp_path / "second", tmp_path / "third"
+    for path in (second, third):
+        path.write_bytes(image.read_bytes())
+    disks = [DiskConfig(image, offload="on"), DiskConfig(second, offload="off", serial="plain"),
+             DiskConfig(third, offload="on", read_only=True, queues=2)]
+    status, text, totals = run(tmp_path, "check.elf", disks, "rounds=5")
+    assert status == 0, text
+    assert adler_in(text) == [zlib.adler32(path.read_bytes()) for path in (image, second, third)]
+    assert "id=plain" in text
+    assert totals[0]["handled"] and not totals[1]["handled"] and totals[2]["handled"]
+
+
+def test_memory_of_several_map_elements(tmp_path, mode, image):
+    """Buffers across the border of two elements, which the handler declines."""
+    status, text, (totals,) = run(tmp_path, "check.elf", [DiskConfig(image, offload=mode)],
+                                  "rounds=10 buffers=0x1fffe000", memory=768 << 20)
+    assert status == 0, text
+    if mode != "off":
+        assert totals["declined"]["straddles"] > 0 and totals["handled"] > 0
+
+
+def test_two_vcpus_at_one_queue(tmp_path, mode, image):
+    status, text, (totals,) = run(tmp_path, "twocpus.elf", [DiskConfig(image, offload=mode, queues=2)],
+                                  "requests=400", cpus=2)
+    assert status == 0 and "passed" in text
+    assert totals["handled"] + totals["user_handled"] >= 400
+
+
+@pytest.mark.parametrize("to", ["off", "host"])
+def test_toggle_under_load(tmp_path, kvm, bpf, image, to):
+    """A thousand switches while two vCPUs read and check every answer."""
+    switches = []
+
+    def toggle(machine):
+        device = machine.devices[0]
+        while len(switches) < 1000 and machine.status is None:
+            machine.set_offload(device, to if device.mode == "on" else "on")
+            switches.append(device.mode)
+            time.sleep(0.0005)      # for some requests to be served that way
+        machine.set_offload(device, "on")
+    status, text, (totals,) = run(tmp_path, "twocpus.elf", [DiskConfig(image, offload="on", queues=2)],
+                                  "requests=100000", cpus=2, during=toggle)
+    assert status == 0 and "passed" in text, text
+    assert len(switches) == 1000, "the guest ended before it was disturbed enough"
+    assert totals["handled"] and (totals["user_handled"] or to == "host")
+
+
+def test_toggle_under_all_kinds_of_requests(tmp_path, kvm, bpf, image):
+    stop = threading.Event()
+    switches = []
+
+    def toggle(machine):
+        def switch():
+            while not stop.is_set() and machine.status is None:
+                for mode in ("off", "on", "host", "on"):
+                    machine.set_offload(machine.devices[0], mode)
+                    switches.append(mode)
+                    time.sleep(0.001)
+        thread = threading.Thread(target=switch)
+        thread.start()
+        machine.wait(TIMEOUT_S)
+        stop.set()
+        thread.join()
+    status, text, _ = run(tmp_path, "check.elf", [DiskConfig(image, offload="on", queues=2)], "rounds=40",
+                          during=toggle)
+    assert status == 0, text
+    assert image.read_bytes() == expected_area(4096) and len(switches) > 10
+
+
+def test_interrupts_without_and_with_the_python_half(tmp_path, mode, image):
+    """Requests that are waited for by halting."""
+    status, text, _ = run(tmp_path, "measure.elf", [DiskConfig(image, offload=mode)],
+                          "bytes=512 batches=200 wait=interrupt")
+    assert status == 0 and int(re.search(r"interrupts=(\d+)", text)[1]) >= 200
+
+
+def test_no_exit_for_cached_reads(tmp_path, kvm, bpf, image):
+    status, _, (totals,) = run(tmp_path, "measure.elf", [DiskConfig(image, offload="on")], "batches=2000")
+    assert status == 0
+    assert totals["handled"] >= 0.99 * (totals["handled"] + totals["user_handled"])
+
+
+def test_long_mode(tmp_path, kvm):
+    assert run(tmp_path, "long_mode.elf", cmdline="long", memory=4 << 20)[0] == 5
+
+
+def test_real_mode(tmp_path, kvm):
+    assert run(tmp_path, "real_mode.bin", memory=1 << 20, flat=0x7c00)[:2] == (7, "real\n")
+
+
+def test_no_disk(tmp_path, kvm):
+    status, text, _ = run(tmp_path, "check.elf")
+    assert status == 1 and "disks: found 0x0" in text
+
+
+def cli(*arguments, **options):
+    return subprocess.run([SPLITVMM, *map(str, arguments)], capture_output=True, text=True,
+                          timeout=TIMEOUT_S, **options)
+
+
+def test_triple_fault_prints_the_vcpu(kvm):
+    done = cli("run", BUILD / "broken.elf", "--mem", "2M")
+    assert done.returncode == 2 and "rip 0x1000" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_exit_status_and_stats(kvm, image):
+    done = cli("run", BUILD / "check.elf", "--mem", "64M", "--disk", f"path={image}", "--cmdline", "rounds=1", "--stats")
+    assert done.returncode == 0 and "passed" in done.stdout
+    assert "disk0" in done.stderr and "offload" in done.stderr
+
+
+def programs() -> set[str]:
+    """Ids of loaded BPF programs named as the dispatcher's."""
+    done = subprocess.run(["bpftool", "prog", "show"], capture_output=True, text=True)
+    return set(re.findall(r"^(\d+):.*name on_mmio", done.stdout, re.M))
+
+
+def test_a_crash_leaves_nothing_attached(kvm, bpf, image):
+    before = programs()
+    child = subprocess.Popen([SPLITVMM, "run", BUILD / "measure.elf", "--mem", "64M", "--cmdline",
+                              "batches=10000000", "--disk", f"path={image},offload=on"],
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + TIMEOUT_S
+        while not programs() - before and time.monotonic() < deadline:
+            assert child.poll() is None
+            time.sleep(0.05)
+        assert programs() - before
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    deadline = time.monotonic() + 10
+    while programs() - before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not programs() - before
+
+
+def test_kvm_that_may_not_be_opened(kvm, tmp_path):
+    if os.getuid() != 0 or os.stat("/dev/kvm").st_mode & 0o006:
+        pytest.skip("needs to become a user who may not")
+    from vmm.kvm import KvmError, open_kvm
+    said = tmp_path / "said"
+    said.touch()
+    with open(said, "w") as file:
+        child = os.fork()
+        if child == 0:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            try:
+                open_kvm()
+            except KvmError as error:
+                file.write(str(error))
+                file.flush()
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert "permission denied" in said.read_text() and "group" in said.read_text()
