@@ -43,6 +43,8 @@ struct device { __u32 unused; };
 		return bpf_map_lookup_elem(&scratch, &index);		\
 	}
 
+#define DEVICE_NO_SCRATCH
+
 static __always_inline void *device_page(struct device *device)
 {
 	__u32 key = slot;

@@ -10,6 +10,8 @@
 #include <sys/uio.h>
 #include <time.h>
 
+#define __noinline	__attribute__((noinline))
+
 #define barrier()	__asm__ volatile("" ::: "memory")
 
 struct device {

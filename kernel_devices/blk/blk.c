@@ -38,7 +38,7 @@ static __always_inline const struct blk_state *state_of(struct serving *serving)
 	return serving->state;
 }
 
-static long collect_part(__u32 i, void *context)
+static __noinline long collect_part(__u32 i, void *context)
 {
 	struct serving *serving = context;
 	struct blk_work *work = work_of(serving);
@@ -62,7 +62,7 @@ static long collect_part(__u32 i, void *context)
 	return work->chain.ended;
 }
 
-static long copy_part(__u32 i, void *context)
+static __noinline long copy_part(__u32 i, void *context)
 {
 	struct serving *serving = context;
 	struct blk_work *work = work_of(serving);
@@ -84,12 +84,13 @@ static long copy_part(__u32 i, void *context)
 	}
 	work->copied += length;
 	done += length;
-	if (done == work->part[index].length) {
-		done = 0;
-		work->current = index + 1;
+	if (done != work->part[index].length) {
+		work->done = done;
+		return 0;
 	}
-	work->done = done;
-	return 0;
+	work->done = 0;
+	work->current = index + 1;
+	return index + 2 >= work->parts;	/* the status is left */
 }
 
 /* Copy `bytes` of data, all of it or a reason. */
@@ -100,7 +101,8 @@ static __always_inline __u32 copy_data(struct serving *serving, __u64 bytes)
 	work->copied = 0;
 	work->current = 1;
 	work->done = 0;
-	loop(work->parts + bytes / CHUNK, copy_part, serving);
+	if (!copy_part(0, serving))
+		loop(work->parts + bytes / CHUNK, copy_part, serving);
 	if (work->reason)
 		return work->reason;
 	return work->copied == bytes ? 0 : BLK_DECLINE_FRAMING;
@@ -171,7 +173,7 @@ static __always_inline __u32 serve_collected(struct serving *serving, __u64 *dat
 }
 
 /* The queue's next request: 0 and used, or a reason and as it was. */
-static __u32 serve_next(struct serving *serving)
+static __noinline __u32 serve_next(struct serving *serving)
 {
 	struct blk_work *work = work_of(serving);
 	__u32 reason, last;
@@ -184,7 +186,9 @@ static __u32 serve_next(struct serving *serving)
 		return reason;
 	work->parts = work->reason = 0;
 	work->total = 0;
-	loop(PARTS + 2, collect_part, serving);	/* one step more enters an indirect table */
+	/* header, data and status, and then as many more; one step enters an indirect table */
+	if (!collect_part(0, serving) && !collect_part(1, serving) && !collect_part(2, serving))
+		loop(PARTS - 1, collect_part, serving);
 	if (work->reason)
 		return work->reason;
 	if (!work->chain.ended)

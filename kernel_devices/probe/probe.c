@@ -3,9 +3,7 @@
 #include "probe.gen.h"
 
 DEVICE_STATE(struct probe_state)
-#ifndef __bpf__
 DEVICE_NO_SCRATCH
-#endif
 
 static __always_inline enum verdict probe_notify(struct device *device, const struct access *access,
 					       __u32 *reason)

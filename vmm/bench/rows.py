@@ -19,15 +19,8 @@ class BlkCase:
     wait: str = "poll"
     ring: int = 0
 
-    def batches(self, quick: bool) -> int:
-        """Doorbells that take some tenths of a second in the slowest mode."""
-        per_doorbell_us = 40 + self.depth * (15 + self.bytes / 4000) + (150 if self.wait == "interrupt" else 0)
-        wanted = (100_000 if quick else 250_000) / per_doorbell_us
-        return UNROLLED * max(2, round(wanted / UNROLLED))
-
     def cmdline(self, batches: int) -> str:
-        fields = {k: v for k, v in asdict(self).items()}
-        return " ".join(f"{k}={v}" for k, v in {**fields, "batches": batches}.items())
+        return " ".join(f"{k}={v}" for k, v in {**asdict(self), "batches": batches}.items())
 
 
 QUICK_BLK = (BlkCase(), BlkCase(wait="interrupt"), BlkCase(depth=32), BlkCase(ring=3),

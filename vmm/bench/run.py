@@ -16,10 +16,10 @@ from statistics import median
 from ..errors import UserError
 from . import measure
 from .measure import Sample
-from .rows import EXIT_CASES, QUICK_BLK, BlkCase, blk_cases
+from .rows import EXIT_CASES, QUICK_BLK, UNROLLED, BlkCase, blk_cases
 
 IMAGE_BYTES = 64 << 20
-BASE_BATCHES = 32        # of the run that everything but the loop is taken from
+BASE_BATCHES = UNROLLED        # of the run that everything but the loop is taken from
 
 
 def main(what: str, modes: list[str], peer: str | None, repeat: int, quick: bool,
@@ -106,33 +106,45 @@ def _once(mode: str, image: Path, cmdline: str) -> Sample:
     return measure.run_blk(mode, image, cmdline)
 
 
+def _batches(base: Sample, quick: bool, machine: dict) -> int:
+    """Doorbells that make a loop of some tenths of a second, by what a short run took."""
+    target_ms = 100 if quick else 300
+    wanted = target_ms * machine["tsc_khz"] * BASE_BATCHES // max(1, base.ticks)
+    return max(2, min(wanted // UNROLLED, 2048)) * UNROLLED
+
+
 def _blk_rows(cases, modes, repeat, quick, machine, image) -> list[dict]:
     rows = []
     with _progress() as progress:
-        task = progress.add_task("blk", total=len(cases) * repeat * (2 * len(modes) + 1))
+        task = progress.add_task("blk", total=len(cases) * repeat * (len(modes) + 1))
         for case in cases:
-            batches, taken = case.batches(quick), {mode: [] for mode in [*modes, "floor"]}
+            taken = {mode: [] for mode in ["floor", *modes]}
             for _ in range(repeat):
                 for mode in taken:
                     progress.update(task, description=f"blk {case.op} {case.bytes} depth {case.depth} {mode}")
-                    base = _once(mode, image, case.cmdline(BASE_BATCHES)) if mode != "floor" else None
-                    taken[mode].append((_once(mode, image, case.cmdline(batches)), base))
-                    progress.advance(task, 2 if base else 1)
-            requests = batches * case.depth
-            floor = median(s.ticks for s, _ in taken["floor"]) / requests * 1e6 / machine["tsc_khz"]
-            rows += [_blk_row(case, mode, batches, taken[mode], floor, machine) for mode in modes]
+                    base = _once(mode, image, case.cmdline(BASE_BATCHES))
+                    batches = taken[mode][0][0] if taken[mode] else _batches(base, quick, machine)
+                    taken[mode].append((batches, _once(mode, image, case.cmdline(batches)), base))
+                    progress.advance(task)
+            floor = median(_ns(case, batches, s, machine) for batches, s, _ in taken["floor"])
+            rows += [_blk_row(case, mode, taken[mode], floor, machine) for mode in modes]
     return rows
 
 
-def _blk_row(case: BlkCase, mode: str, batches: int, taken, floor: float, machine: dict) -> dict:
+def _ns(case: BlkCase, batches: int, sample: Sample, machine: dict) -> float:
+    return sample.ticks / (batches * case.depth) * 1e6 / machine["tsc_khz"]
+
+
+def _blk_row(case: BlkCase, mode: str, taken, floor: float, machine: dict) -> dict:
+    """Time is the guest's own; the rest is of a whole run, less that of a short one."""
+    batches, last, base = taken[-1]
     requests, extra = batches * case.depth, (batches - BASE_BATCHES) * case.depth
-    ns = [s.ticks / requests * 1e6 / machine["tsc_khz"] for s, _ in taken]
-    cpu = median((s.cpu_ns - base.cpu_ns) / extra for s, base in taken)
-    last, base = taken[-1]
-    return {"bench": "blk", "mode": mode, **asdict(case), "requests": requests, **_spread(ns),
-            "floor_ns": round(floor, 1), "cpu_ns_per_request": round(cpu, 1),
-            "exits_to_user": last.exits - base.exits, "handled": last.handled - base.handled,
-            "declined": last.declined - base.declined}
+    cpu = median((s.cpu_ns - b.cpu_ns) / extra for _, s, b in taken)
+    return {"bench": "blk", "mode": mode, **asdict(case), "requests": requests,
+            **_spread([_ns(case, n, s, machine) for n, s, _ in taken]), "floor_ns": round(floor, 1),
+            "cpu_ns_per_request": round(cpu, 1),
+            **{name: round((getattr(last, field) - getattr(base, field)) * requests / extra)
+               for name, field in (("exits_to_user", "exits"), ("handled", "handled"), ("declined", "declined"))}}
 
 
 # tables

@@ -55,7 +55,7 @@ def _check_units(path: Path, dwarf, wanted: dict[str, BlockLayout]) -> set[str]:
 def _check_struct(path: Path, block: BlockLayout, entry) -> None:
     members = {_name(child): child.attributes["DW_AT_data_member_location"].value
                for child in entry.iter_children() if child.tag == "DW_TAG_member"}
-    for item in block.fields:
+    for item in sorted(block.fields, key=lambda field: field.reserved):
         if item.name not in members:
             raise AbiMismatch(f"{path}: struct {block.c_name} has no field {item.name}; wanted it "
                               f"at offset {item.offset:#x}")
