@@ -10,6 +10,7 @@ from vmm.devmodel.abi import AbiMismatch, check_object
 from vmm.devmodel.exit_path import STRUCTS, machine_layout, vcpu_layout
 from vmm.devmodel.headers import state_layouts
 from vmm.devmodel.layout import layout_block
+from vmm.offload import check_abi
 
 
 def main(arguments: list[str]) -> int:
@@ -22,6 +23,9 @@ def main(arguments: list[str]) -> int:
         for stem, (blocks, required) in wanted.items():
             for kind in (".bpf.o", ".so"):
                 check_object(directory / (stem + kind), blocks, required)
+        for stem, layout in state_layouts().items():
+            for kind in (".bpf.o", ".so"):
+                check_abi(directory / (stem + kind), layout)    # leaves the record that loading asks for
     except AbiMismatch as error:
         print(f"abi: {error}", file=sys.stderr)
         return 1

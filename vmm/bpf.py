@@ -66,7 +66,7 @@ class Object:
     def __init__(self, path: Path, maps: Maps, own: dict[str, int], constants: dict[str, bytes]):
         """Load `path` with the VM's maps and the device's `own` ones (name -> descriptor).
 
-        `constants` fill `const volatile` variables, by the order in which .rodata has them.
+        `constants` fill `const volatile` variables, by name, before the verifier sees them.
         Raises BpfUnavailable with the verifier's last words.
         """
         self.ffi, self.lib, self.path = maps.ffi, maps.lib, path
@@ -103,15 +103,15 @@ class Object:
                 break
         if not at:
             return
-        size = self.ffi.new("size_t *")
+        size, length = self.ffi.new("size_t *"), self.ffi.new("uint32_t *")
         start = self.ffi.cast("char *", self.lib.bpf_map__initial_value(at, size))
-        places = rodata_places(self.path)
         for name, value in constants.items():
-            if name in places:
-                offset, length = places[name]
-                if length != len(value):
-                    raise BpfUnavailable(f"{self.path}: {name} of {length} bytes; wanted {len(value)}")
-                self.ffi.memmove(start + offset, value, len(value))
+            offset = self.lib.constant_place(self.handle, name.encode(), length)
+            if offset < 0:
+                continue        # this object has no use for it
+            if length[0] != len(value):
+                raise BpfUnavailable(f"{self.path}: {name} of {length[0]} bytes; wanted {len(value)}")
+            self.ffi.memmove(start + offset, value, len(value))
 
     def program(self, name: str) -> int:
         fd = self.lib.program_fd(self.handle, name.encode())
@@ -142,14 +142,3 @@ class Object:
         if self.handle:
             self.lib.bpf_object__close(self.handle)
             self.handle = None
-
-
-def rodata_places(path: Path) -> dict[str, tuple[int, int]]:
-    """Offset and size in .rodata of each constant that an object leaves to its loader."""
-    from elftools.elf.elffile import ELFFile
-    with open(path, "rb") as file:
-        elf = ELFFile(file)
-        index = elf.get_section_index(".rodata")
-        return {symbol.name: (symbol["st_value"], symbol["st_size"])
-                for symbol in elf.get_section_by_name(".symtab").iter_symbols()
-                if symbol["st_shndx"] == index and symbol["st_info"]["type"] == "STT_OBJECT"}

@@ -8,7 +8,7 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic
+from time import CLOCK_BOOTTIME, clock_gettime, monotonic
 
 from . import boot
 from .blk import BlkDevice
@@ -70,7 +70,7 @@ class Machine:
         self.devices: list[RegisterDevice] = []
         self.choices: dict[str, str] = {}       # device -> how its mode came about
         self.status: int | None = None
-        self.first_run_s: float | None = None
+        self.first_run_s: float | None = None     # CLOCK_BOOTTIME
         self._error: BaseException | None = None
         self._closing: list = []
         self._loaded: set[tuple[str, str]] = set()
@@ -271,7 +271,7 @@ class Machine:
         if self.maps and self.bpf:
             self.bpf.on_thread(vcpu.index)
         if self.first_run_s is None:
-            self.first_run_s = monotonic()
+            self.first_run_s = clock_gettime(CLOCK_BOOTTIME)
 
     def checkpoint(self) -> bool:
         """Where vCPUs wait while the machine is paused; False when it has stopped."""

@@ -8,6 +8,8 @@ this process, so that its end, however it comes, ends all of it.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from .device import BUILD, Place, RegisterDevice, Routed
 from .devmodel.abi import AbiMismatch, check_object
 from .devmodel.exit_path import (PAGES, VCPUS, Action, Bus, MemoryLayout, Route, RouteKey,
                                  machine_layout, vcpu_layout)
-from .devmodel.layout import PAGE, BlockLayout, layout_block
+from .devmodel.layout import PAGE, BlockLayout, DeviceLayout, layout_block
 from .devmodel.view import address_of, ffi, view_of
 from .errors import UserError
 from .interrupts import IOAPIC, IOAPIC_WINDOW
@@ -51,11 +53,21 @@ def route_bytes(device: RegisterDevice, route: Routed) -> tuple[bytes, bytes]:
     return key, value
 
 
-def check_abi(path: Path, device: RegisterDevice) -> None:
-    """The built object against the schema.  Raises AbiMismatch or OffloadError."""
+def check_abi(path: Path, layout: DeviceLayout) -> None:
+    """The built object against the schema.  Raises AbiMismatch or OffloadError.
+
+    The answer depends on the object's bytes and the layout alone, so it is kept beside the
+    object, under the digests of both; reading the debug information takes a tenth of a second.
+    """
     if not path.exists():
-        raise OffloadError(f"{device.name}: {path} is missing; wanted `make` to have built it")
-    check_object(path, device.layout.structs(), required=(device.layout.state.c_name,))
+        raise OffloadError(f"{path} is missing; wanted `make` to have built it")
+    record = path.with_name(path.name + ".abi")
+    wanted = f"{hashlib.sha256(path.read_bytes()).hexdigest()} {layout.hash:016x}\n"
+    if record.exists() and record.read_text() == wanted:
+        return
+    check_object(path, layout.structs(), required=(layout.state.c_name,))
+    with contextlib.suppress(OSError):      # a folder that may not be written: then each time
+        record.write_text(wanted)
 
 
 class SharedPlaces:
@@ -132,7 +144,7 @@ class BpfBackend:
         if not device.handler:
             return
         path = device.handlers / f"{device.handler}.bpf.o"
-        check_abi(path, device)
+        check_abi(path, device.layout)
         loaded = Object(path, self.maps, {"state": device.place.state_fd},
                         self._constants(device.place))
         self._objects[device.place.slot] = loaded
@@ -220,7 +232,7 @@ class HostBackend:
         if not device.handler:
             return
         path = device.handlers / f"{device.handler}.so"
-        check_abi(path, device)
+        check_abi(path, device.layout)
         library = self.ffi.dlopen(str(path))
         layout, _raw = self.memory.layout()
         handle = library.device_new(self._pointer(device.place.state), self._pointer(device.place.page),

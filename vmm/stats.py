@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
+
 from .devmodel.view import TornRead, read_together
 from .virtio_mmio import VirtioMmioDevice
 
@@ -34,29 +38,41 @@ def device_totals(device: VirtioMmioDevice) -> dict:
     return total
 
 
+def startup_ms(machine) -> float:
+    """From the start of this process (to 10 ms, as /proc has it) to the guest's first instruction."""
+    fields = Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()
+    started_s = int(fields[19]) / os.sysconf("SC_CLK_TCK")      # field 22, starttime, since boot
+    return 1e3 * (machine.first_run_s - started_s)
+
+
 def print_stats(machine) -> None:
     """Tables on standard error: the guest has standard output."""
     from rich.console import Console
     from rich.table import Table
-    console = Console(stderr=True)
-    table = Table(title="queues", title_justify="left")
-    for column in ("queue", "offload", "doorbells", "handled", "declined", "bytes", "ns/request",
-                   "to user", "served there", "bytes", "ns/request"):
-        table.add_column(column, justify="left" if column in ("queue", "offload", "declined") else "right")
+    console = Console(stderr=True, width=None if sys.stderr.isatty() else 100, highlight=False)
+    table = Table(title="requests", title_justify="left")
+    for column in ("queue", "offload", "half", "doorbells", "served", "bytes", "ns each"):
+        table.add_column(column, justify="left" if column in ("queue", "offload", "half") else "right")
     for device in machine.devices:
         if not isinstance(device, VirtioMmioDevice):
             continue
         for index in range(len(device.queue_sizes)):
             c = queue_counters(device.state.queue[index])
-            declined = ", ".join(f"{r.name.lower()} {c['declined'][r]}" for r in device.layout.reasons
-                                 if c["declined"][r]) or "-"
-            table.add_row(f"{device.name}.{index}", device.mode, str(c["doorbells"]), str(c["handled"]),
-                          declined, str(c["bytes"]), str(c["busy_ns"] // max(1, c["handled"])),
-                          str(c["user_doorbells"]), str(c["user_handled"]), str(c["user_bytes"]),
-                          str(c["user_busy_ns"] // max(1, c["user_handled"])))
+            table.add_row(f"{device.name}.{index}", device.mode, "kernel", *_figures(c, ""))
+            table.add_row("", "", "user", *_figures(c, "user_"))
+            for reason in device.layout.reasons:
+                if c["declined"][reason]:
+                    table.add_row("", "", f"  {reason.name.lower()}", str(c["declined"][reason]))
     console.print(table)
     for name, why in machine.choices.items():
-        console.print(f"{name}: offload {why}", highlight=False)
+        console.print(f"{name}: offload {why}")
     for thread in machine.threads:
         console.print(f"vcpu{thread.vcpu.index}: {thread.exits} accesses left to Python, "
-                      f"{thread.vcpu.loop.hooked} taken by the native exit path", highlight=False)
+                      f"{thread.vcpu.loop.hooked} taken by the native exit path")
+    console.print(f"first instruction {startup_ms(machine):.0f} ms after the process began")
+
+
+def _figures(c: dict, half: str) -> list[str]:
+    handled = c[f"{half}handled"]
+    return [str(c[f"{half}doorbells"]), str(handled), str(c[f"{half}bytes"]),
+            str(c[f"{half}busy_ns"] // handled) if handled else "-"]

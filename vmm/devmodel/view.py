@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import struct
 from functools import lru_cache
+from operator import attrgetter
 
 from _cffi_backend import FFI     # what an API-mode module uses; `import cffi` takes 30 ms more
 
@@ -21,6 +22,8 @@ from .schema import Writer
 ffi = FFI()
 _TYPES = {(size, signed): f"{'' if signed else 'u'}int{8 * size}_t"
           for size in (1, 2, 4, 8) for signed in (False, True)}
+_POINTERS = {size: ffi.typeof(f"uint{8 * size}_t *") for size in (1, 2, 4, 8)}
+_BY_SIZE = {1: "_u8", 2: "_u16", 4: "_u32", 8: "_u64"}      # slots: the block as an array of each
 
 
 class OwnershipError(AttributeError):
@@ -34,7 +37,7 @@ class TornRead(RuntimeError):
 class View:
     """Base of every generated view: a block at an address of this process."""
 
-    __slots__ = ("_address", "_memory", "_keep", "_held", "_parts")
+    __slots__ = ("_address", "_keep", "_held", "_parts", *_BY_SIZE.values())
     _layout: BlockLayout
     _writer: Writer | None
 
@@ -48,8 +51,8 @@ class View:
         set_("_address", address)
         set_("_keep", keep)
         set_("_held", held)
-        set_("_memory", {size: ffi.cast(f"{name} *", address)
-                         for (size, signed), name in _TYPES.items() if not signed})
+        for size, slot in _BY_SIZE.items():
+            set_(slot, ffi.cast(_POINTERS[size], address))
         set_("_parts", {f.name: _part(f, address, keep, held, self._writer)
                         for f in self._layout.fields if f.block or f.type.count})
 
@@ -143,25 +146,45 @@ def _part(item: FieldLayout, address: int, keep, held, writer: Writer | None):
 
 
 def _scalar(item: FieldLayout, where: str, writer: Writer | None) -> property:
-    size, index = item.type.size, item.offset // item.type.size
-    values, sign = item.type.enum, 1 << (8 * size - 1) if item.type.signed else 0
-    owned = writer in (Writer.KERNEL, Writer.HOLDER)
+    """A field's property: the hot path of every Python half, so it does no more than it must."""
+    slot, index = attrgetter(_BY_SIZE[item.type.size]), item.offset // item.type.size
+    sign = 1 << (8 * item.type.size - 1) if item.type.signed else 0
 
     def get(self):
-        value = self._memory[size][index]
-        if values is not None:
-            try:
-                return values(value)
-            except ValueError:
-                return value
-        return value - 2 * sign if sign and value & sign else value
+        return slot(self)[index]
+
+    def get_signed(self):
+        value = slot(self)[index]
+        return value - 2 * sign if value & sign else value
 
     def put(self, value):
-        if owned:
-            _check_owner(f"{where}.{item.name}", writer, self._held)
-        self._memory[size][index] = value + 2 * sign if value < 0 and sign else value
+        slot(self)[index] = value + 2 * sign if value < 0 and sign else value
 
-    return property(get, put, doc=item.doc)
+    def put_owned(self, value):
+        _check_owner(f"{where}.{item.name}", writer, self._held)
+        put(self, value)
+
+    def put_held(self, value):
+        if self._held is not None and not self._held():
+            _check_owner(f"{where}.{item.name}", writer, self._held)
+        slot(self)[index] = value
+
+    reader = get_signed if sign else get
+    if item.type.enum is not None:
+        reader = _enum_reader(reader, item.type.enum)
+    held = writer is Writer.HOLDER and not sign
+    writer_ = put_held if held else put_owned if writer in (Writer.KERNEL, Writer.HOLDER) else put
+    return property(reader, writer_, doc=item.doc)
+
+
+def _enum_reader(read, values):
+    """Reads the enum's member, or the bare number where nobody declared one."""
+    members = {int(value): value for value in values}
+
+    def get(self):
+        value = read(self)
+        return members.get(value, value)
+    return get
 
 
 def _bit(item: FieldLayout, low: int, width: int) -> property:

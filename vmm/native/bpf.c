@@ -1,5 +1,6 @@
 /* libbpf, with its messages kept for the error that may follow. */
 #include <bpf/bpf.h>
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -34,6 +35,26 @@ static const char *messages_text(void)
 static struct bpf_object *object_open(const char *path)
 {
 	return bpf_object__open_file(path, NULL);
+}
+
+/* Where a `const volatile` variable lies in .rodata, from the object's own BTF: its offset, with
+ * the size stored, or -ENOENT. */
+static int constant_place(struct bpf_object *object, const char *name, uint32_t *size)
+{
+	struct btf *btf = bpf_object__btf(object);
+	int id = btf ? btf__find_by_name_kind(btf, ".rodata", BTF_KIND_DATASEC) : -ENOENT;
+	const struct btf_type *section = id < 0 ? NULL : btf__type_by_id(btf, id);
+	const struct btf_var_secinfo *place = section ? btf_var_secinfos(section) : NULL;
+
+	for (int i = 0; section && i < btf_vlen(section); i++, place++) {
+		const struct btf_type *variable = btf__type_by_id(btf, place->type);
+
+		if (!strcmp(btf__name_by_offset(btf, variable->name_off), name)) {
+			*size = place->size;
+			return place->offset;
+		}
+	}
+	return -ENOENT;
 }
 
 /* A map of this kind: its file descriptor, or -errno. */

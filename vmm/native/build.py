@@ -135,6 +135,7 @@ struct bpf_object; struct bpf_map; struct bpf_link;
 void messages_clear(void);
 const char *messages_text(void);
 struct bpf_object *object_open(const char *path);
+int constant_place(struct bpf_object *object, const char *name, uint32_t *size);
 int bpf_object__load(struct bpf_object *object);
 void bpf_object__close(struct bpf_object *object);
 struct bpf_map *bpf_object__find_map_by_name(const struct bpf_object *object, const char *name);

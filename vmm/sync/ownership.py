@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from time import monotonic, sleep
 
+from ..devmodel.view import address_of, ffi
 from ..devmodel.virtqueue import Side
 from ._shared import lib
 
@@ -32,19 +33,20 @@ class Ownership:
     Not safe for several threads of userspace at once: the device's lock is held around it.
     """
 
-    __slots__ = ("name", "home", "_word", "_entry")
+    __slots__ = ("name", "home", "_word", "_entry", "_holder")
 
     def __init__(self, name: str, word, entry):
         """`word` and `entry` are views of the Ownership and Entry blocks."""
         self.name, self._word, self._entry = name, word, entry
         self.home = Side.USER
+        self._holder = ffi.cast("uint32_t *", address_of(word))     # its first field
 
     @property
     def holder(self) -> Side:
         return self._word.holder
 
     def held_by_user(self) -> bool:
-        return self._word.holder == Side.USER
+        return self._holder[0] == 0     # Side.USER; asked before each write of a HOLDER field
 
     def take(self, timeout_s: float = 1.0) -> None:
         """KERNEL -> USER; returns when no handler is inside.  Raises HandoffTimeout."""
@@ -77,7 +79,7 @@ class Ownership:
 
     def __enter__(self) -> Ownership:
         """Hold it in userspace for a while."""
-        if self._word.holder == Side.KERNEL:
+        if not self.held_by_user():
             self.take()
         return self
 
