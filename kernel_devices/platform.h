@@ -27,22 +27,29 @@
 #define WRITE_ONCE(x, v) (*(volatile __typeof__(x) *)&(x) = (v))
 #define PAGE_BYTES	4096
 
-/* Where a run of guest memory lies: offset into RAM, or -1 with a reason.
- * Lengths are at most CHUNK; a run neither crosses the hole nor leaves its map element,
- * whose size, memory->element, is then the bound that the verifier sees. */
-static __always_inline __s64 ram_offset(const volatile struct memory_layout *memory, __u64 gpa,
-				      __u32 length, __u32 *reason)
+/* Is a run of guest memory, of any length, RAM from end to end?  A hole divides RAM in two. */
+static __always_inline int ram_holds(const volatile struct memory_layout *memory, __u64 gpa, __u64 length)
 {
-	__u64 offset = gpa, end = memory->low;
+	__u64 start = gpa, end = memory->low;
 
-	*reason = DECLINE_OUTSIDE_RAM;
 	if (gpa >= memory->low) {
 		if (gpa < memory->high)
-			return -1;
-		offset = gpa - memory->high + memory->low;
+			return 0;
+		start = gpa - memory->high + memory->low;
 		end = memory->bytes;
 	}
-	if (offset > end || length > end - offset)
+	return start <= end && length <= end - start;
+}
+
+/* Where such a run lies: offset into RAM, or -1 with a reason.  At most CHUNK bytes, and within
+ * one map element. */
+static __always_inline __s64 ram_offset(const volatile struct memory_layout *memory, __u64 gpa,
+					__u32 length, __u32 *reason)
+{
+	__u64 offset = gpa < memory->low ? gpa : gpa - memory->high + memory->low;
+
+	*reason = DECLINE_OUTSIDE_RAM;
+	if (!ram_holds(memory, gpa, length))
 		return -1;
 	*reason = DECLINE_STRADDLES;
 	if ((offset & ((1ull << REGION_SHIFT) - 1)) + length > memory->element)

@@ -40,6 +40,11 @@ static __always_inline void *device_page(struct device *device)
 	return device->page;
 }
 
+static __always_inline const volatile struct memory_layout *ram_layout(struct device *device)
+{
+	return &device->memory;
+}
+
 static __always_inline void *ram_at(struct device *device, __u64 gpa, __u32 length, __u32 *reason)
 {
 	__s64 offset = ram_offset(&device->memory, gpa, length, reason);

@@ -123,6 +123,8 @@ static __always_inline __u32 chain_next(struct device *device, struct virtqueue 
 	/* 2.7.4.2: buffers that the device writes come after those that it reads */
 	if (desc.len == 0 || (chain->writable && !segment->writable))
 		return DECLINE_MALFORMED;
+	if (!ram_holds(ram_layout(device), desc.addr, desc.len))
+		return DECLINE_OUTSIDE_RAM;
 	chain->writable = segment->writable;
 	segment->gpa = desc.addr;
 	segment->length = desc.len;

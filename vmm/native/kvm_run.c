@@ -66,15 +66,15 @@ int pulse_line(int vm_fd, uint32_t gsi)
 	return result < 0 ? result : kvm_call(vm_fd, KVM_IRQ_LINE, &level);
 }
 
-static void drain(int signal)
+/* Take the signal that ended KVM_RUN.  A further one would only end the next KVM_RUN too. */
+static void take_signal(int signal)
 {
 	static const struct timespec now;
 	sigset_t set;
 
 	sigemptyset(&set);
 	sigaddset(&set, signal);
-	while (sigtimedwait(&set, NULL, &now) > 0)
-		;
+	sigtimedwait(&set, NULL, &now);
 }
 
 static uint64_t load(const uint8_t *data, uint32_t width)
@@ -128,7 +128,7 @@ int vcpu_enter(struct vcpu_loop *loop)
 				continue;
 			if (errno != EINTR)
 				return -errno;
-			drain(loop->signal);
+			take_signal(loop->signal);
 			return -EINTR;
 		}
 		loop->runs++;
