@@ -297,6 +297,12 @@ class Machine:
         self._error = self._error or error
         self.stop(1)
 
+    def ended(self) -> None:
+        """A vCPU's thread is through; nobody waits for it any more."""
+        with self._parking:
+            self._running -= 1
+            self._parking.notify_all()
+
     def stop(self, status: int) -> None:
         """End the guest with this exit status; the first one counts."""
         with self._parking:

@@ -18,7 +18,7 @@ class VcpuThread(threading.Thread):
 
     `host` is the machine, as far as a vCPU knows it: `buses` by Bus, `on_thread(vcpu)` once
     on the new thread, `declined(vcpu)` when a decline or a kick ended KVM_RUN, `checkpoint()`
-    which is False when it is time to end, and `failed(error)`.
+    which is False when it is time to end, `failed(error)`, and `ended()` as the last thing.
     """
 
     def __init__(self, vcpu: Vcpu, host):
@@ -37,6 +37,8 @@ class VcpuThread(threading.Thread):
             self._loop()
         except BaseException as error:
             self.host.failed(error)
+        finally:
+            self.host.ended()
 
     def _loop(self) -> None:
         lib, vcpu, host = self.lib, self.vcpu, self.host
