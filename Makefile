@@ -11,7 +11,7 @@ GUEST_FLAGS := -O2 -g -ffreestanding -fno-pic -no-pie -static -nostdlib -mno-red
 	-fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none -mcmodel=small -Wall -Werror \
 	-Wl,-T,guests/guest.ld -Wl,--build-id=none -Wl,--no-warn-rwx-segments -Wl,-z,noexecstack
 
-HANDLERS := blk probe
+HANDLERS := $(notdir $(basename $(wildcard kernel_devices/*/*.c)))
 GUESTS := check measure exits twocpus
 COMMON_HEADERS := $(wildcard kernel_devices/*.h)
 BUILT := build/exit_path.bpf.o build/exit_path.so build/real_mode.bin build/long_mode.elf build/broken.elf \

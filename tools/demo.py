@@ -88,7 +88,8 @@ def guest_in(mode: str, image: Path, area: tuple[int, int]) -> str:
     """Run the checking guest; what it said."""
     done = subprocess.run(
         [sys.executable, "-m", "vmm", "run", str(BUILD / "check.elf"), "--mem", "64M", "--cmdline",
-         f"area={area[0]} area_sectors={area[1]} rounds=60", "--disk", f"path={image},offload={mode},queues=2,serial=demo"],
+         f"area={area[0]} area_sectors={area[1]} rounds=60", "--disk",
+         f"path={image},offload={mode},queues=2,serial=demo"],
         capture_output=True, text=True)
     if done.returncode or "check: passed" not in done.stdout:
         sys.exit(f"demo: the guest failed with offload {mode}: status {done.returncode}\n{done.stdout}{done.stderr}")

@@ -85,8 +85,7 @@ class BlkDevice(VirtioMmioDevice):
             log.warning("%s: %s", self.name, error)
             status, written, moved = Status.IOERR, 0, 0
         self._view[at + length - 1] = status
-        # the status is the last byte, so all before it counts as written once it is there
-        return (written if written < room else room) + 1, moved
+        return written + 1, moved
 
     def _split(self, readable: list[tuple[int, int]]) -> tuple[bytes, list[tuple[int, int]]]:
         """The 16 bytes of header, and the readable buffers behind them."""

@@ -70,7 +70,6 @@ class Object:
         Raises BpfUnavailable with the verifier's last words.
         """
         self.ffi, self.lib, self.path = maps.ffi, maps.lib, path
-        self.links: list = []
         self.lib.messages_clear()
         self.handle = self.lib.object_open(str(path).encode())
         if not self.handle:
@@ -119,17 +118,6 @@ class Object:
             raise BpfUnavailable(f"{self.path}: no program {name}")
         return fd
 
-    def attach(self, name: str) -> None:
-        link = self.lib.attach(self.handle, name.encode())
-        if not link:
-            raise BpfUnavailable(f"{self.path}: attaching {name}: {os.strerror(self.ffi.errno)}; "
-                                 "wanted a kernel with KVM's tracepoints, and CAP_PERFMON")
-        self.links.append(link)
-
-    def detach(self) -> None:
-        while self.links:
-            self.lib.bpf_link__destroy(self.links.pop())
-
     def run(self, name: str, argument: int) -> int:
         """Run a program once, on this thread (BPF_PROG_RUN)."""
         result = self.lib.run_program(self.program(name), argument)
@@ -138,7 +126,37 @@ class Object:
         return result
 
     def close(self) -> None:
-        self.detach()
         if self.handle:
             self.lib.bpf_object__close(self.handle)
             self.handle = None
+
+    def __enter__(self) -> Object:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+
+class Attachment:
+    """Programs of an object, attached to their tracepoints; a context manager that detaches them."""
+
+    def __init__(self, loaded: Object, *names: str):
+        self._lib, self._links = loaded.lib, []
+        for name in names:
+            link = loaded.lib.attach(loaded.handle, name.encode())
+            if not link:
+                error = os.strerror(loaded.ffi.errno)
+                self.close()
+                raise BpfUnavailable(f"{loaded.path}: attaching {name}: {error}; "
+                                     "wanted a kernel with KVM's tracepoints, and CAP_PERFMON")
+            self._links.append(link)
+
+    def close(self) -> None:
+        while self._links:
+            self._lib.bpf_link__destroy(self._links.pop())
+
+    def __enter__(self) -> Attachment:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()

@@ -13,7 +13,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from .bpf import BpfUnavailable, Maps, Object
+from .bpf import Attachment, BpfUnavailable, Maps, Object
 from .device import BUILD, Place, RegisterDevice, Routed
 from .devmodel.abi import AbiMismatch, check_object
 from .devmodel.exit_path import (PAGES, VCPUS, Action, Bus, MemoryLayout, Route, RouteKey,
@@ -119,6 +119,7 @@ class BpfBackend:
         self._routes = maps.hash("routes", layout_block(RouteKey).size, layout_block(Route).size, 1024)
         self._programs = maps.programs("programs", PAGES)
         self.dispatcher = Object(BUILD / "exit_path.bpf.o", maps, {}, self._constants())
+        self._attached: Attachment | None = None
         self._objects: dict[int, Object] = {}
         self._claims: dict[int, list[tuple[Routed, int]]] = {}
         self._sink = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)    # claims, and nobody reads
@@ -161,10 +162,9 @@ class BpfBackend:
             self.maps.update(self._routes, *route_bytes(device, route))
             self.vm.ioeventfd(device.place.bus, route.address, route.width, fd, True)
         self._claims[slot] = claims
-        if not self.dispatcher.links:
+        if self._attached is None:
             self._watch_ioapic()
-            self.dispatcher.attach("on_mmio")
-            self.dispatcher.attach("on_pio")
+            self._attached = Attachment(self.dispatcher, "on_mmio", "on_pio")
 
     def _watch_ioapic(self) -> None:
         key = _struct(layout_block(RouteKey), address=IOAPIC + IOAPIC_WINDOW, bus=Bus.MMIO, width=4)
@@ -178,9 +178,15 @@ class BpfBackend:
             self.maps.delete(self._routes, route_bytes(device, route)[0])
         self.interrupts.release(device.place.line.pin)
         if not self._claims:
-            self.dispatcher.detach()
+            self._detach()
+
+    def _detach(self) -> None:
+        if self._attached:
+            self._attached.close()
+            self._attached = None
 
     def close(self) -> None:
+        self._detach()
         self.dispatcher.close()
         for loaded in self._objects.values():
             loaded.close()

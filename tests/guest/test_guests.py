@@ -170,11 +170,13 @@ def cli(*arguments, **options):
 
 def test_triple_fault_prints_the_vcpu(kvm):
     done = cli("run", BUILD / "broken.elf", "--mem", "2M")
-    assert done.returncode == 2 and "triple fault" in done.stderr and "rip 0x" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and "triple fault" in done.stderr and "rip 0x" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_exit_status_and_stats(kvm, image):
-    done = cli("run", BUILD / "check.elf", "--mem", "64M", "--disk", f"path={image}", "--cmdline", "rounds=1", "--stats")
+    done = cli("run", BUILD / "check.elf", "--mem", "64M", "--disk", f"path={image}", "--cmdline", "rounds=1",
+               "--stats")
     assert done.returncode == 0 and "passed" in done.stdout
     assert "disk0" in done.stderr and "offload" in done.stderr
 

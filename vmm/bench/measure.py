@@ -62,7 +62,8 @@ def _run(config: MachineConfig, devices=(), prepare=lambda machine: None) -> tup
             status = machine.run(TIMEOUT_S)
             cpu = time.process_time_ns() - before
             exits = sum(thread.exits for thread in machine.threads)
-            totals = {}
+            entry = machine.devices[0].state.control.entry
+            totals = {"handled": entry.doorbells - sum(entry.declined), "declined": {"": sum(entry.declined)}}
             if machine.bpf:
                 exits += sum(e.outbox.head for e in machine.bpf.exits)
             if config.disks:

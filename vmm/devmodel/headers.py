@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-from . import blk, emit_c, exit_path, virtqueue
-from .layout import DeviceLayout, layout_block, layout_device
+import pkgutil
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from . import emit_c, exit_path, virtqueue
+from .layout import DeviceLayout, in_order, layout_block, layout_device
+from .schema import Device
 from .virtio_mmio import CONFIG, VirtioMmio
 
 COMMON = ("virtqueue.gen.h",)   # every device's header includes these
 
 
-def _known(*roots) -> frozenset[str]:
-    names = set()
-
-    def visit(block):
-        names.add(block.c_name)
-        for item in block.fields:
-            if item.block:
-                visit(item.block)
-    for root in roots:
-        visit(root)
-    return frozenset(names)
-
-
 def _structs(*roots) -> list[str]:
-    """Each root and what it contains, inner ones first, none twice."""
-    done, parts = set(), []
-
-    def visit(block):
-        for item in block.fields:
-            if item.block:
-                visit(item.block)
-        if block.c_name not in done:
-            done.add(block.c_name)
-            parts.append(emit_c.struct(block))
-    for root in roots:
-        visit(root)
-    return parts
+    return [emit_c.struct(block) for block in in_order(roots)]
 
 
 def virtqueue_header() -> str:
@@ -69,7 +50,8 @@ def device_header(device: type, source: str, extra: tuple = (), prefix: str = ""
     `extra` holds the schema module's MEMORY_STRUCTS, ENUMS and CONSTANTS, if it has any.
     """
     layout = layout_device(device)
-    known = _known(virtqueue.control_layout(), virtqueue.queue_layout())
+    known = frozenset(block.c_name for block in in_order(
+        [virtqueue.control_layout(), virtqueue.queue_layout()]))
     structs, enums, values = extra or ((), (), {})
     upper = layout.c_name.upper()
     parts = []
@@ -86,19 +68,38 @@ def module_extra(module) -> tuple:
             getattr(module, "CONSTANTS", {}))
 
 
+TRANSPORTS = ("virtio_mmio",)
+
+
+def devices() -> dict[str, ModuleType]:
+    """Name -> module of every device declared in this package: `blk.py` declares `Blk`."""
+    found = {}
+    for info in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        module = import_module(f".{info.name}", __package__)
+        if info.name not in TRANSPORTS and _device_of(module):
+            found[info.name] = module
+    return found
+
+
+def _device_of(module: ModuleType) -> type | None:
+    name = module.__name__.rpartition(".")[2]
+    return next((d for d in vars(module).values() if isinstance(d, type) and issubclass(d, Device)
+                 and d is not Device and d.c_name == name and d.__module__ == module.__name__), None)
+
+
 def committed() -> dict[str, str]:
     """Path under kernel_devices/ -> text, for every header that is kept in the repository."""
-    from . import probe
-    return {
+    headers = {
         "virtqueue.gen.h": virtqueue_header(),
         "exit_path.gen.h": exit_path_header(),
         "virtio_mmio.gen.h": virtio_mmio_header(),
-        "blk/blk.gen.h": device_header(blk.Blk, "vmm/devmodel/blk.py", module_extra(blk), "../"),
-        "probe/probe.gen.h": device_header(probe.Probe, "vmm/devmodel/probe.py", prefix="../"),
     }
+    for name, module in devices().items():
+        headers[f"{name}/{name}.gen.h"] = device_header(
+            _device_of(module), f"vmm/devmodel/{name}.py", module_extra(module), "../")
+    return headers
 
 
 def state_layouts() -> dict[str, DeviceLayout]:
     """Built object's stem -> layout that it must agree with."""
-    from . import probe
-    return {"blk": layout_device(blk.Blk), "probe": layout_device(probe.Probe)}
+    return {name: layout_device(_device_of(module)) for name, module in devices().items()}

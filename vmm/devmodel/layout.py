@@ -13,7 +13,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from .schema import (Access, Block, Device, Field, Queue, Register, SchemaError, Takes, Type,
+from .schema import (Access, Block, Field, Queue, Register, SchemaError, Takes, Type,
                      Writer)
 from . import schema
 
@@ -85,10 +85,11 @@ class DeviceLayout:
 
     def structs(self) -> list[BlockLayout]:
         """Every struct this device needs, each after those that it contains."""
-        return _in_order([block for block in (self.page, self.state) if block])
+        return in_order([block for block in (self.page, self.state) if block])
 
 
-def _in_order(roots) -> list[BlockLayout]:
+def in_order(roots) -> list[BlockLayout]:
+    """The roots and all that they contain, inner ones first, none twice."""
     found: dict[str, BlockLayout] = {}
 
     def visit(block):
@@ -328,7 +329,7 @@ def layout_device(device: type) -> DeviceLayout:
         _check_queue(f"{where}.{name}", queue)
     reasons = _reasons(device, _common_reasons())
     state = _state(device, queues)
-    blocks = _in_order([block for block in (page, state) if block])
+    blocks = in_order([block for block in (page, state) if block])
     return DeviceLayout(device, device.c_name, options["id"], options["version"], page, state,
                         registers, queues, reasons,
                         _hash(blocks, registers, reasons, options["version"]))

@@ -1,7 +1,7 @@
 """A device that does nothing, in every way a register can be served: what the benchmarks
 time, and the smallest subject for tests."""
 
-from .schema import KERNEL, NOTIFY, POSTED, RO, WO, Block, Device, reasons, reg, u32, u64
+from .schema import NOTIFY, POSTED, RO, WO, Device, reasons, reg, u32
 
 
 class Probe(Device, id=0, version=1):

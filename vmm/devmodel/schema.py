@@ -18,7 +18,7 @@ from __future__ import annotations
 import enum
 import keyword
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 
 class SchemaError(ValueError):
@@ -154,10 +154,6 @@ def queue(doc: str, *, count: int = 1, size: int = 256) -> Queue:
     return Queue(doc, count, size)
 
 
-class Reason(enum.IntEnum):
-    """Why a handler declines.  0 is never a reason; subclasses of it are made by `reasons`."""
-
-
 def reasons(**named: str) -> dict[str, str]:
     """Decline reasons in order, `NAME="what it means"`; numbered from 1 after the common ones."""
     return dict(named)
@@ -192,7 +188,7 @@ class _Declaration(type):
                 check_name(f"{name}.{attribute}", attribute)
         return cls
 
-    def __init__(cls, name, bases, body, **options):
+    def __init__(cls, name, bases, body, **_options):
         super().__init__(name, bases, body)
 
     def of_kind(cls, kind) -> dict:

@@ -29,9 +29,12 @@ KVM_EXIT_EXCEPTION KVM_EXIT_DEBUG KVM_EXIT_IRQ_WINDOW_OPEN KVM_EXIT_SET_TPR
 KVM_MP_STATE_RUNNABLE KVM_IOAPIC_NUM_PINS""".split()
 
 KVM = "".join(f"#define {name} ...\n" for name in KVM_REQUESTS + KVM_NUMBERS) + """
-struct kvm_userspace_memory_region { uint32_t slot, flags; uint64_t guest_phys_addr, memory_size, userspace_addr; ...; };
-struct kvm_regs { uint64_t rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp, r8, r9, r10, r11, r12, r13, r14, r15, rip, rflags; ...; };
-struct kvm_segment { uint64_t base; uint32_t limit; uint16_t selector; uint8_t type, present, dpl, db, s, l, g, avl, unusable; ...; };
+struct kvm_userspace_memory_region { uint32_t slot, flags;
+                                     uint64_t guest_phys_addr, memory_size, userspace_addr; ...; };
+struct kvm_regs { uint64_t rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp, r8, r9, r10, r11, r12, r13, r14, r15,
+                  rip, rflags; ...; };
+struct kvm_segment { uint64_t base; uint32_t limit; uint16_t selector;
+                     uint8_t type, present, dpl, db, s, l, g, avl, unusable; ...; };
 struct kvm_dtable { uint64_t base; uint16_t limit; ...; };
 struct kvm_sregs { struct kvm_segment cs, ds, es, fs, gs, ss, tr, ldt; struct kvm_dtable gdt, idt;
                    uint64_t cr0, cr2, cr3, cr4, cr8, efer, apic_base; ...; };
@@ -179,8 +182,9 @@ def main(which: str) -> None:
     name, declarations, source, options = MODULES[which]
     builder = FFI()
     builder.cdef(declarations)
-    builder.set_source(name, "#ifndef _GNU_SOURCE\n#define _GNU_SOURCE\n#endif\n" + source, include_dirs=[str(HERE)], extra_compile_args=["-O2", "-Wall", "-Wno-discarded-qualifiers"],
-                       **options)
+    builder.set_source(name, "#ifndef _GNU_SOURCE\n#define _GNU_SOURCE\n#endif\n" + source,
+                       include_dirs=[str(HERE)],
+                       extra_compile_args=["-O2", "-Wall", "-Wno-discarded-qualifiers"], **options)
     built = Path(builder.compile(tmpdir=str(ROOT / "build" / "native")))
     place = ROOT / Path(*name.split(".")).with_suffix(".so")
     place.unlink(missing_ok=True)       # a process that has the old one mapped keeps it
