@@ -12,9 +12,9 @@ GUEST_FLAGS := -O2 -g -ffreestanding -fno-pic -no-pie -static -nostdlib -mno-red
 	-Wl,-T,guests/guest.ld -Wl,--build-id=none -Wl,--no-warn-rwx-segments -Wl,-z,noexecstack
 
 HANDLERS := $(notdir $(basename $(wildcard kernel_devices/*/*.c)))
-GUESTS := check measure exits twocpus
+GUESTS := check hostile measure exits twocpus
 COMMON_HEADERS := $(wildcard kernel_devices/*.h)
-BUILT := build/exit_path.bpf.o build/exit_path.so build/real_mode.bin build/long_mode.elf build/broken.elf \
+BUILT := build/exit_path.bpf.o build/exit_path.so build/real_mode.bin build/long_mode.elf build/broken.elf build/string_out.elf \
 	$(HANDLERS:%=build/%.bpf.o) $(HANDLERS:%=build/%.so) $(GUESTS:%=build/%.elf)
 MODULES := vmm/_kvm.so vmm/_bpf.so vmm/sync/_shared.so
 
@@ -63,7 +63,7 @@ $(foreach name,$(HANDLERS),$(eval $(call handler,$(name))))
 
 build/%.elf: guests/%.c guests/start.S guests/guest.c guests/guest.h guests/guest.ld | build/.packages
 	$(CC) $(GUEST_FLAGS) -o $@ guests/start.S guests/guest.c $<
-build/long_mode.elf build/broken.elf: build/%.elf: guests/%.S | build/.packages
+build/long_mode.elf build/broken.elf build/string_out.elf: build/%.elf: guests/%.S | build/.packages
 	$(CC) -nostdlib -static -no-pie -Wl,-Ttext=0x100000 -Wl,--build-id=none -Wl,-z,noexecstack -o $@ $<
 build/%.bin: guests/%.S | build/.packages
 	$(CC) -nostdlib -static -no-pie -Wl,--oformat=binary -Wl,-Ttext=0x7c00 -Wl,--build-id=none -o $@ $<
@@ -77,6 +77,18 @@ headers: setup
 check: setup
 	@$(PY) -m tools.headers --check
 
+# The native handlers with sanitizers, under the tests that drive them.
+sanitize: build
+	@mkdir -p build/sanitized
+	@for name in $(HANDLERS); do \
+		$(CC) $(NATIVE_FLAGS) -fsanitize=address,undefined -fno-sanitize-recover -o build/sanitized/$$name.so \
+			kernel_devices/$$name/$$name.c || exit 1; done
+	@$(CC) $(NATIVE_FLAGS) -fsanitize=address,undefined -fno-sanitize-recover -o build/sanitized/exit_path.so \
+		kernel_devices/exit_path.c
+	@cp build/*.bpf.o build/*.elf build/*.bin build/sanitized/
+	@SPLITVMM_BUILD=build/sanitized LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
+		ASAN_OPTIONS=detect_leaks=0 $(PY) -m pytest tests/kernel_devices
+
 bench: build
 	.venv/bin/splitvmm bench exits
 	.venv/bin/splitvmm bench blk --peer qemu
@@ -86,4 +98,4 @@ clean:
 distclean: clean
 	rm -rf .venv *.egg-info
 
-.PHONY: demo test build setup headers check bench clean distclean
+.PHONY: demo test build setup headers check sanitize bench clean distclean

@@ -1,11 +1,11 @@
 #include "guest.h"
 
 enum { COM1 = 0x3f8, EXIT = 0x501, VECTOR = 0x40 };
-enum { APIC = 0xfee00000, APIC_SPURIOUS = 0xf0, APIC_EOI = 0xb0, IOAPIC = 0xfec00000 };
+enum { APIC = 0xfee00000, APIC_SPURIOUS = 0xf0, IOAPIC = 0xfec00000 };
 
 const char *command_line;
 volatile u32 interrupts_taken;
-static u64 interrupting;	/* base of the device that interrupts */
+u64 interrupting;	/* base of the device that does; interrupt_entry reads it */
 
 void end(u32 status)
 {
@@ -216,15 +216,6 @@ static void gate(int vector, void (*entry)(void))
 
 void interrupt_entry(void);
 void exception_entry(void);
-
-void on_interrupt(void)
-{
-	u32 cause = read32(interrupting + INTERRUPT_STATUS);
-
-	write32(interrupting + INTERRUPT_ACK, cause);
-	interrupts_taken++;
-	write32(APIC + APIC_EOI, 0);
-}
 
 void on_exception(u64 first, u64 second, u64 third)
 {

@@ -1,7 +1,7 @@
 /* Two vCPUs at one device: the first reads and checks, the second rings the same queue's
  * doorbell all the while, and reads through a queue of its own.
  *
- *   requests=N
+ *   requests=N  restarts=N   restarts: the first resets the device so often, under the doorbells
  */
 #include "guest.h"
 
@@ -10,6 +10,7 @@ enum { APIC_ICR = 0xfee00300, APIC_SPURIOUS = 0xfee000f0, TRAMPOLINE = 0xb000, S
 static struct device device;
 static struct queue queues[2];
 static volatile u32 second_up, second_done, stop;
+static u32 restarts;
 
 extern char ap_begin[], ap_end[];
 
@@ -47,8 +48,9 @@ void ap_main(void)
 {
 	second_up = 1;
 	while (!stop) {
-		write32(queues[0].base + NOTIFY, 0);
-		reads(&queues[1], 1, 7);
+		write32(device.base + NOTIFY, 0);
+		if (!restarts)
+			reads(&queues[1], 1, 7);
 	}
 	second_done = 1;
 	for (;;)
@@ -67,17 +69,27 @@ static void start_second(void)
 			fail("second vCPU", 0, 1);
 }
 
+static void start(void)
+{
+	device_start(&device, 1 << 12);
+	queue_start(&device, &queues[0], 0, (void *)HEAP + 0x10000);
+	queue_start(&device, &queues[1], 1, (void *)HEAP + 0x20000);
+	device_ready(&device);
+}
+
 int run(void)
 {
 	u32 count = option("requests", 300);
 
 	if (!find_devices(&device, 1))
 		fail("disks", 0, 1);
-	device_start(&device, 1 << 12);
-	queue_start(&device, &queues[0], 0, (void *)HEAP + 0x10000);
-	queue_start(&device, &queues[1], 1, (void *)HEAP + 0x20000);
-	device_ready(&device);
+	restarts = option("restarts", 0);
+	start();
 	start_second();
+	for (u32 i = 0; i < restarts; i++) {
+		start();
+		reads(&queues[0], 3, 1);
+	}
 	reads(&queues[0], count, 1);
 	stop = 1;
 	while (!second_done)

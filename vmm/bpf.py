@@ -28,10 +28,11 @@ class Maps:
         self.ffi, self.lib = _binding()
         self.fds: dict[str, int] = {}
 
-    def array(self, name: str, value: int, entries: int) -> int:
-        """A mappable array of `entries` elements of `value` bytes; returns its descriptor."""
+    def array(self, name: str, value: int, entries: int, shared: bool = True) -> int:
+        """A mappable array of `entries` elements of `value` bytes; returns its descriptor, which is
+        the caller's to close unless the map is `shared` by all objects."""
         return self._new(self.lib.BPF_MAP_TYPE_ARRAY, name, 4, value, entries,
-                         self.lib.BPF_F_MMAPABLE)
+                         self.lib.BPF_F_MMAPABLE, shared)
 
     def hash(self, name: str, key: int, value: int, entries: int) -> int:
         return self._new(self.lib.BPF_MAP_TYPE_HASH, name, key, value, entries, 0)
@@ -39,12 +40,14 @@ class Maps:
     def programs(self, name: str, entries: int) -> int:
         return self._new(self.lib.BPF_MAP_TYPE_PROG_ARRAY, name, 4, 4, entries, 0)
 
-    def _new(self, kind: int, name: str, key: int, value: int, entries: int, flags: int) -> int:
+    def _new(self, kind: int, name: str, key: int, value: int, entries: int, flags: int,
+             shared: bool = True) -> int:
         fd = self.lib.map_new(kind, name.encode(), key, value, entries, flags)
         if fd < 0:
             raise BpfUnavailable(f"BPF map {name} of {entries} times {value} bytes: "
                                  f"{os.strerror(-fd)}; wanted CAP_BPF and the memory for it")
-        self.fds[name] = fd
+        if shared:
+            self.fds[name] = fd
         return fd
 
     def update(self, fd: int, key: bytes, value: bytes) -> None:

@@ -8,6 +8,7 @@ kernel half declined arrives by the same way as one that never was offloaded.
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,8 @@ from .devmodel.virtqueue import Side
 from .sync._shared import lib
 from .sync.ownership import Ownership
 
-BUILD = Path(__file__).parent.parent / "build"
+ROOT = Path(__file__).parent.parent
+BUILD = Path(os.environ.get("SPLITVMM_BUILD", ROOT / "build"))      # built handlers and guests
 
 
 @dataclass

@@ -88,8 +88,7 @@ class SharedPlaces:
         whole = -(-size // PAGE) * PAGE
         fd = -1
         if self.maps:
-            fd = self.maps.array(f"state.{name}"[:15], size, 1)
-            del self.maps.fds[f"state.{name}"[:15]]     # every device has its own `state`
+            fd = self.maps.array("state", size, 1, shared=False)    # every device has its own
             region = Region(f"state of {name}", [Piece(fd, 0, whole)], (fd,))
         else:
             region = Region.anonymous("state", size)

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from vmm.device import BUILD
+from vmm.device import BUILD, ROOT
 from vmm.devmodel import layout_block
 from vmm.devmodel.abi import AbiMismatch, check_object
 from vmm.devmodel.emit_c import struct
@@ -84,7 +84,7 @@ def test_const_for_the_kernel_side(tmp_path):
     from vmm.devmodel.headers import device_header
     from vmm.devmodel.blk import Blk
     header = tmp_path / "blk.h"
-    header.write_text(device_header(Blk, "x", prefix=f"{BUILD.parent}/kernel_devices/"))
+    header.write_text(device_header(Blk, "x", prefix=f"{ROOT}/kernel_devices/"))
     source = tmp_path / "a.c"
     source.write_text(f'#include "{header}"\nvoid f(struct blk_state *s) {{ s->disk.capacity = 0; }}\n')
     done = subprocess.run(["gcc", "-fsyntax-only", source], capture_output=True, text=True)

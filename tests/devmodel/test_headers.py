@@ -5,15 +5,15 @@ import subprocess
 
 import pytest
 
-from vmm.device import BUILD
+from vmm.device import ROOT
 from vmm.devmodel.headers import committed
 
-ROOT = BUILD.parent / "kernel_devices"
+KERNEL_DEVICES = ROOT / "kernel_devices"
 
 
 @pytest.mark.parametrize("name", committed())
 def test_up_to_date(name):
-    assert (ROOT / name).read_text() == committed()[name]
+    assert (KERNEL_DEVICES / name).read_text() == committed()[name]
 
 
 @pytest.mark.parametrize("name", committed())
@@ -24,4 +24,4 @@ def test_compiles(name, compiler):
         pytest.skip(f"no {command[0]} on this machine")
     multiarch = subprocess.run(["gcc", "-print-multiarch"], capture_output=True, text=True).stdout.strip()
     subprocess.run([*command, f"-I/usr/include/{multiarch}", "-x", "c", "-fsyntax-only", "-Wall", "-Werror",
-                    ROOT / name], check=True)
+                    KERNEL_DEVICES / name], check=True)

@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
-from vmm.device import BUILD
+from vmm.device import ROOT
 from vmm.devmodel.abi import AbiMismatch, check_object
 
-ROOT = BUILD.parent
+
 
 
 @pytest.fixture(scope="module")

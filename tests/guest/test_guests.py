@@ -96,6 +96,18 @@ def test_two_vcpus_at_one_queue(tmp_path, mode, image):
     assert totals["handled"] + totals["user_handled"] >= 400
 
 
+def test_resets_race_with_doorbells(tmp_path, mode, image):
+    status, text, _ = run(tmp_path, "twocpus.elf", [DiskConfig(image, offload=mode, queues=2)],
+                          "requests=10 restarts=100", cpus=2)
+    assert status == 0 and "passed" in text, text
+
+
+def test_hostile(tmp_path, mode, image):
+    """What breaks a rule ends the same way in every mode."""
+    status, text, _ = run(tmp_path, "hostile.elf", [DiskConfig(image, offload=mode)])
+    assert status == 0 and "hostile: passed" in text, text
+
+
 @pytest.mark.parametrize("to", ["off", "host"])
 def test_toggle_under_load(tmp_path, kvm, bpf, image, to):
     """A thousand switches while two vCPUs read and check every answer."""

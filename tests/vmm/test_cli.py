@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vmm import cli
-from vmm.device import BUILD
+from vmm.device import BUILD, ROOT
 
 
 def say(capsys, *arguments):
@@ -77,7 +77,7 @@ def test_no_capability(capsys, kvm, monkeypatch):
 
 def test_compile_prints_the_committed_header(capsys):
     status, out, _ = say(capsys, "compile", "vmm.devmodel.probe:Probe")
-    committed = (BUILD.parent / "kernel_devices/probe/probe.gen.h").read_text()
+    committed = (ROOT / "kernel_devices/probe/probe.gen.h").read_text()
     assert status == 0 and out == committed.replace('"../virtqueue', '"virtqueue')
 
 
