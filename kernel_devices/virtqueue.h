@@ -137,10 +137,10 @@ static __always_inline __u32 chain_next(struct device *device, struct virtqueue 
 static __always_inline __u32 used_push(struct device *device, struct virtqueue *queue, __u16 head,
 				     __u32 written)
 {
-	__u16 slot_ = queue->position.next_used & (queue->setup.size - 1);
+	__u16 place = queue->position.next_used & (queue->setup.size - 1);
 	__u32 reason;
 	volatile __u32 *elem = ram_at(device, queue->setup.used + 4 +
-				      sizeof(struct vring_used_elem) * slot_,
+				      sizeof(struct vring_used_elem) * place,
 				      sizeof(struct vring_used_elem), &reason);
 
 	if (!elem)

@@ -99,21 +99,33 @@ class Object:
         return f"{self.path}: {error}; the kernel says: {telling[-1] if telling else 'nothing'}"
 
     def _fill(self, constants: dict[str, bytes]) -> None:
+        for name, value in constants.items():
+            place = self._place(name)
+            if place is None:
+                continue        # this object has no use for it
+            if len(place) != len(value):
+                raise BpfUnavailable(f"{self.path}: {name} of {len(place)} bytes; wanted {len(value)}")
+            place[:] = value
+
+    def _place(self, name: str):
+        """A constant's bytes in .rodata, or None."""
         at = self.ffi.NULL
         while at := self.lib.bpf_object__next_map(self.handle, at):
             if self.ffi.string(self.lib.bpf_map__name(at)).endswith(b".rodata"):
                 break
-        if not at:
-            return
-        size, length = self.ffi.new("size_t *"), self.ffi.new("uint32_t *")
+        length, size = self.ffi.new("uint32_t *"), self.ffi.new("size_t *")
+        offset = self.lib.constant_place(self.handle, name.encode(), length)
+        if not at or offset < 0:
+            return None
         start = self.ffi.cast("char *", self.lib.bpf_map__initial_value(at, size))
-        for name, value in constants.items():
-            offset = self.lib.constant_place(self.handle, name.encode(), length)
-            if offset < 0:
-                continue        # this object has no use for it
-            if length[0] != len(value):
-                raise BpfUnavailable(f"{self.path}: {name} of {length[0]} bytes; wanted {len(value)}")
-            self.ffi.memmove(start + offset, value, len(value))
+        return self.ffi.buffer(start + offset, length[0])
+
+    def constant(self, name: str) -> bytes:
+        """A constant of the object, as it was built or filled in."""
+        place = self._place(name)
+        if place is None:
+            raise BpfUnavailable(f"{self.path}: no constant {name}")
+        return bytes(place)
 
     def program(self, name: str) -> int:
         fd = self.lib.program_fd(self.handle, name.encode())

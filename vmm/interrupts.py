@@ -54,7 +54,8 @@ class Interrupts:
         self.vm = vm
         self._lock = threading.Lock()
         self._claimed: dict[int, int] = {}      # pin -> eventfd that a doorbell signals
-        self._wired: dict[int, tuple | str] = {}    # pin -> what its irqfd leads to now
+        self._wired: set[int] = set()           # pins whose eventfd is an irqfd now
+        self._msis: dict[int, tuple] = {}       # pin -> the MSI that its GSI is routed as now
         self._next = FIRST_PIN
         if vm:
             vm.set_routing(self._routes({}))
@@ -81,10 +82,9 @@ class Interrupts:
     def release(self, pin: int) -> None:
         """Undo `claim`; no doorbell signals the eventfd any more."""
         with self._lock:
-            fd = self._claimed.pop(pin)
-            if pin in self._wired:
-                del self._wired[pin]
-                self.vm.irqfd(fd, pin, False)
+            fd = self._claimed[pin]
+            self._unwire({pin})
+            del self._claimed[pin]
             self._update()
             os.close(fd)
 
@@ -94,19 +94,23 @@ class Interrupts:
             self._update()
 
     def _update(self) -> None:
+        """Irqfds and routes as the I/O APIC has its pins now; a route changes with no irqfd on it."""
         pins = self.vm.ioapic_pins() if self._claimed else []
-        wanted: dict[int, tuple | str] = {}
-        for pin in self._claimed:
-            if not pins[pin] & MASKED:
-                wanted[pin] = msi_of(pins[pin]) or "pin"
-        if wanted == self._wired:
-            return
-        for pin in set(self._wired) - set(wanted):
-            self.vm.irqfd(self._claimed[pin], pin, False)
-        self.vm.set_routing(self._routes({p: m for p, m in wanted.items() if m != "pin"}))
-        for pin in set(wanted) - set(self._wired):
+        unmasked = {pin for pin in self._claimed if not pins[pin] & MASKED}
+        msis = {pin: msi for pin in unmasked if (msi := msi_of(pins[pin]))}
+        moved = {pin for pin in self._wired if msis.get(pin) != self._msis.get(pin)}
+        self._unwire(moved | self._wired - unmasked)
+        if msis != self._msis:
+            self.vm.set_routing(self._routes(msis))
+            self._msis = msis
+        for pin in unmasked - self._wired:
             self.vm.irqfd(self._claimed[pin], pin, True)
-        self._wired = wanted
+            self._wired.add(pin)
+
+    def _unwire(self, pins: set[int]) -> None:
+        for pin in pins & self._wired:
+            self.vm.irqfd(self._claimed[pin], pin, False)
+            self._wired.discard(pin)
 
     def _routes(self, msis: dict[int, tuple]) -> list[dict]:
         lib = self.vm.lib

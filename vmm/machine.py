@@ -61,8 +61,14 @@ class MachineConfig:
     kvm: bool = True                # without it there are no vCPUs: a driver in Python is the guest
 
 
+_live: set[Machine] = set()     # with vCPUs, in this process
+
+
 class Machine:
-    """A VM; a context manager that takes everything down again."""
+    """A VM; a context manager that takes everything down again.
+
+    One process is one VM as soon as offload is on: the exit path knows a VM by its process.
+    """
 
     def __init__(self, config: MachineConfig, devices: tuple[tuple[RegisterDevice, str], ...] = ()):
         """`devices` are further ones, each with its offload mode: of one's own, say."""
@@ -75,6 +81,8 @@ class Machine:
         self._closing: list = []
         self._loaded: set[tuple[str, str]] = set()
         self._parking = threading.Condition()
+        self.bpf: BpfBackend | None = None
+        self.host: HostBackend | None = None
         self._pause, self._parked, self._running, self._stopped = 0, 0, 0, False
         self.threads: list[VcpuThread] = []
         try:
@@ -87,6 +95,10 @@ class Machine:
 
     def _build(self, extra) -> None:
         config = self.config
+        if config.kvm:
+            if any(other.bpf and other.bpf.attached for other in _live):
+                raise UserError("another VM of this process has offload on; wanted a process for each")
+            _live.add(self)
         asked = {d.offload for d in config.disks} | {mode for _, mode in extra}
         self.vm = self._closes(Vm()) if config.kvm else None
         self.maps, self._no_bpf = self._make_maps(asked)
@@ -100,8 +112,6 @@ class Machine:
         self.places = self._closes(SharedPlaces(self.maps))
         self.interrupts = self._closes(Interrupts(self.vm))
         self.buses = {bus: AddressSpace(bus) for bus in Bus}
-        self.bpf: BpfBackend | None = None
-        self.host: HostBackend | None = None
         self._add_ports()
         self.vcpus = [self._closes(Vcpu(self.vm, i)) for i in range(config.cpus)] if self.vm else []
         if self.vm:
@@ -234,6 +244,8 @@ class Machine:
             return self.host
         if self.maps is None:
             raise OffloadError(f"BPF: {self._no_bpf}")
+        if len(_live) > 1:
+            raise OffloadError(f"{len(_live)} VMs in this process; wanted a process for each with offload on")
         if self.bpf is None:
             self.bpf = self._closes(BpfBackend(self.maps, self.memory, self.vm, self.interrupts,
                                                self.config.cpus))
@@ -375,6 +387,7 @@ class Machine:
                 os.close(self.serial.output)
         while self._closing:
             self._closing.pop().close()
+        _live.discard(self)
 
     def __enter__(self) -> Machine:
         return self

@@ -70,6 +70,13 @@ def check_abi(path: Path, layout: DeviceLayout) -> None:
         record.write_text(wanted)
 
 
+def check_hash(path: Path, layout: DeviceLayout, found: int) -> None:
+    """What debug information does not show: values of enums, reasons, who takes a register."""
+    if found != layout.hash:
+        raise AbiMismatch(f"{path}: built for layout {found:#018x}; wanted {layout.hash:#018x}, version "
+                          f"{layout.version} of {layout.device.__name__}: build it again")
+
+
 class SharedPlaces:
     """Register pages and device state: BPF map memory where `maps` is given, else a memfd."""
 
@@ -148,6 +155,11 @@ class BpfBackend:
         loaded = Object(path, self.maps, {"state": device.place.state_fd},
                         self._constants(device.place))
         self._objects[device.place.slot] = loaded
+        check_hash(path, device.layout, int.from_bytes(loaded.constant("layout_hash"), "little"))
+
+    @property
+    def attached(self) -> bool:
+        return self._attached is not None
 
     def enable(self, device: RegisterDevice) -> None:
         slot = device.place.slot
@@ -166,9 +178,10 @@ class BpfBackend:
             self._attached = Attachment(self.dispatcher, "on_mmio", "on_pio")
 
     def _watch_ioapic(self) -> None:
-        key = _struct(layout_block(RouteKey), address=IOAPIC + IOAPIC_WINDOW, bus=Bus.MMIO, width=4)
         value = _struct(layout_block(Route), device=WATCHED, action=Action.WATCH)
-        self.maps.update(self._routes, key, value)
+        for width in (1, 2, 4, 8):      # KVM's I/O APIC takes them all
+            key = _struct(layout_block(RouteKey), address=IOAPIC + IOAPIC_WINDOW, bus=Bus.MMIO, width=width)
+            self.maps.update(self._routes, key, value)
 
     def disable(self, device: RegisterDevice) -> None:
         slot = device.place.slot
@@ -207,6 +220,7 @@ uint32_t exit_path_reason(const struct exit_path *path);
 struct device *device_new(void *state, void *page, void *ram, const void *memory);
 void device_free(struct device *device);
 int device_notify(struct device *device, const void *access, uint32_t *reason);
+extern uint64_t layout_hash;
 """
 
 
@@ -239,6 +253,7 @@ class HostBackend:
         path = device.handlers / f"{device.handler}.so"
         check_abi(path, device.layout)
         library = self.ffi.dlopen(str(path))
+        check_hash(path, device.layout, library.layout_hash)
         layout, _raw = self.memory.layout()
         handle = library.device_new(self._pointer(device.place.state), self._pointer(device.place.page),
                                     self._pointer(self.memory.address), self._pointer(address_of(layout)))

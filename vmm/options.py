@@ -24,8 +24,7 @@ def whole(text: str, what: str, low: int, high: int) -> int:
     except ValueError:
         value = low - 1
     if not low <= value <= high:
-        raise UserError(f"{what} {text!r}; wanted a whole number from {low} to {high:#x}"
-                        if high > 1 << 16 else f"{what} {text!r}; wanted a whole number from {low} to {high}")
+        raise UserError(f"{what} {text!r}; wanted a whole number from {low} to {high}")
     return value
 
 

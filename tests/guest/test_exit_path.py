@@ -66,3 +66,31 @@ def test_string_instruction(request, kvm, port_mode):
     declined = [("declined", v) for v in range(11, 16)]
     assert device.seen[:5] == declined
     assert device.seen[5:] in ([("handled", v) for v in range(11, 16)], [])
+
+
+def test_one_process_is_one_vm(kvm, bpf):
+    """The exit path knows a VM by its process, so a second one is refused, either way round."""
+    from vmm.errors import UserError
+
+    def config():
+        return MachineConfig(memory=1 << 20, serial="null")
+    with Machine(config(), ((Witness("first"), "on"),)), pytest.raises(UserError, match="a process for each"):
+        Machine(config())
+    with Machine(config()), pytest.raises(UserError, match="a process for each"):
+        Machine(config(), ((Witness("second"), "on"),))
+    with Machine(config()), Machine(config(), ((Witness("host"), "host"),)):
+        pass
+
+
+def test_stale_object_is_refused(kvm, bpf, monkeypatch):
+    """Same offsets, other meaning: the layout hash tells."""
+    from dataclasses import replace
+
+    from vmm.devmodel.abi import AbiMismatch
+    from vmm.devmodel.layout import layout_device
+    for mode in ("host", "on"):
+        device = Witness("probe")
+        device.layout = replace(layout_device(device.schema), hash=1)
+        monkeypatch.setattr(Witness, "transport", property(lambda self: self.layout))
+        with pytest.raises(AbiMismatch, match="build it again"):
+            Machine(MachineConfig(memory=1 << 20, serial="null"), ((device, mode),))

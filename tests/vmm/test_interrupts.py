@@ -1,0 +1,90 @@
+"""A claimed pin's irqfd and route follow the I/O APIC; KVM is played by a recorder."""
+
+import pytest
+
+from vmm.interrupts import LEVEL, MASKED, Interrupts
+
+MSI, CHIP = "msi", "chip"
+
+
+class FakeVm:
+    """Keeps the routing table and the irqfds, and refuses what KVM would."""
+
+    class lib:
+        KVM_IRQ_ROUTING_MSI, KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQCHIP_IOAPIC = MSI, CHIP, 2
+        KVM_IOAPIC_NUM_PINS = 24
+
+    def __init__(self):
+        self.pins = [MASKED] * 24
+        self.routes, self.irqfds, self.pulses = {}, {}, []
+
+    def ioapic_pins(self):
+        return list(self.pins)
+
+    def set_routing(self, entries):
+        self.routes = {e["gsi"]: (e["type"], e.get("address_lo"), e.get("data")) for e in entries}
+
+    def irqfd(self, fd, gsi, on):
+        assert on != ((fd, gsi) in self.irqfds)
+        self.irqfds.pop((fd, gsi), None)
+        if on:
+            self.irqfds[fd, gsi] = True
+
+    def pulse(self, gsi):
+        self.pulses.append(gsi)
+
+    def wired(self, pin):
+        return any(gsi == pin for _, gsi in self.irqfds)
+
+
+@pytest.fixture
+def vm():
+    return FakeVm()
+
+
+@pytest.fixture
+def interrupts(vm):
+    made = Interrupts(vm)
+    yield made
+    made.close()
+    assert not vm.irqfds and all(kind == CHIP for kind, *_ in vm.routes.values())
+
+
+def test_masked_has_no_irqfd(vm, interrupts):
+    interrupts.claim(5)
+    assert not vm.wired(5) and vm.routes[5][0] == CHIP
+
+
+def test_follows_the_redirection_entry(vm, interrupts):
+    interrupts.claim(5)
+    steps = [(0x40, (MSI, 0xfee00000, 0x40), True), (0x41 | 1 << 56, (MSI, 0xfee01000, 0x41), True),
+             (0x41 | MASKED, (CHIP, None, None), False), (0x42 | LEVEL, (CHIP, None, None), True),
+             (0x42, (MSI, 0xfee00000, 0x42), True)]
+    for entry, route, wired in steps:
+        vm.pins[5] = entry
+        interrupts.ioapic_changed()
+        assert vm.routes[5] == route and vm.wired(5) == wired
+
+
+def test_released_goes_back_to_the_chip(vm, interrupts):
+    """Else a later pulse would go where the pin pointed once."""
+    vm.pins[5] = vm.pins[6] = 0x40
+    interrupts.claim(5)
+    interrupts.claim(6)
+    interrupts.release(5)
+    assert vm.routes[5][0] == CHIP and not vm.wired(5)
+    assert vm.routes[6][0] == MSI and vm.wired(6)
+
+
+def test_other_pins_stay_with_the_chip(vm, interrupts):
+    vm.pins[7] = 0x40
+    interrupts.claim(5)
+    interrupts.ioapic_changed()
+    assert vm.routes[7][0] == CHIP
+
+
+def test_lines_are_given_out_once(interrupts):
+    pins = [interrupts.line().pin for _ in range(19)]
+    assert pins == list(range(5, 24))
+    with pytest.raises(RuntimeError, match="at most 23"):
+        interrupts.line()
