@@ -20,7 +20,7 @@ from .devmodel.layout import PAGE
 from .devmodel.virtqueue import Side
 from .disk_image import DiskImage
 from .errors import UserError
-from .interrupts import Interrupts
+from .interrupts import Interrupts, Line
 from .kvm import Vcpu, Vm
 from .memory import GuestMemory
 from .offload import (LOADING_ERRORS, WATCHED, BpfBackend, HostBackend, OffloadError, SharedPlaces,
@@ -76,7 +76,7 @@ class Machine:
         self.devices: list[RegisterDevice] = []
         self.choices: dict[str, str] = {}       # device -> how its mode came about
         self.status: int | None = None
-        self.first_run_s: float | None = None     # CLOCK_BOOTTIME
+        self.first_run_s: float | None = None       # CLOCK_BOOTTIME
         self._error: BaseException | None = None
         self._closing: list = []
         self._loaded: set[tuple[str, str]] = set()
@@ -96,27 +96,13 @@ class Machine:
     def _build(self, extra) -> None:
         config = self.config
         if config.kvm:
-            if any(other.bpf and other.bpf.attached for other in _live):
-                raise UserError("another VM of this process has offload on; wanted a process for each")
-            _live.add(self)
-        asked = {d.offload for d in config.disks} | {mode for _, mode in extra}
+            self._join_process()
         self.vm = self._closes(Vm()) if config.kvm else None
-        self.maps, self._no_bpf = self._make_maps(asked)
-        try:
-            self.memory = self._closes(GuestMemory(config.memory, self.maps))
-        except BpfUnavailable as error:
-            if "on" in asked:
-                raise
-            self.maps, self._no_bpf = None, unavailable(error)
-            self.memory = self._closes(GuestMemory(config.memory))
-        self.places = self._closes(SharedPlaces(self.maps))
+        self._build_memory({d.offload for d in config.disks} | {mode for _, mode in extra})
         self.interrupts = self._closes(Interrupts(self.vm))
         self.buses = {bus: AddressSpace(bus) for bus in Bus}
         self._add_ports()
         self.vcpus = [self._closes(Vcpu(self.vm, i)) for i in range(config.cpus)] if self.vm else []
-        if self.vm:
-            for gpa, size, address in self.memory.slots():
-                self.vm.add_memory(gpa, size, address)
         for disk in config.disks:
             image = DiskImage(disk.path, disk.read_only, disk.direct)
             device = self._closes(BlkDevice(f"disk{len(self.devices)}", image, disk.queues,
@@ -127,6 +113,27 @@ class Machine:
         if config.guest:
             entry = boot.load(self.memory, config.guest, self.command_line, config.modules, config.flat)
             boot.start(self.vcpus[0], self.memory, entry)
+
+    def _join_process(self) -> None:
+        if any(other.bpf and other.bpf.attached for other in _live):
+            raise UserError("another VM of this process has offload on; wanted a process for each")
+        _live.add(self)
+
+    def _build_memory(self, asked: set[str]) -> None:
+        """Guest RAM and what devices share: BPF map memory if any device may be offloaded to the
+        kernel, plain shared memory otherwise or where there is no BPF."""
+        self.maps, self._no_bpf = self._make_maps(asked)
+        try:
+            self.memory = self._closes(GuestMemory(self.config.memory, self.maps))
+        except BpfUnavailable as error:
+            if "on" in asked:
+                raise
+            self.maps, self._no_bpf = None, unavailable(error)
+            self.memory = self._closes(GuestMemory(self.config.memory))
+        self.places = self._closes(SharedPlaces(self.maps))
+        if self.vm:
+            for gpa, size, address in self.memory.slots():
+                self.vm.add_memory(gpa, size, address)
 
     def _closes(self, part):
         self._closing.append(part)
@@ -158,7 +165,6 @@ class Machine:
                 raise UserError(f"--serial {where}: {error.strerror}; wanted a file to write") from None
         elif where != "null":
             raise UserError(f"--serial {where}: unknown; wanted stdout, stdio, null or file=PATH")
-        from .interrupts import Line
         self.serial = Serial(output, Line(self.interrupts, SERIAL_PIN))
         self.buses[Bus.PORT].add(COM1, 8, self.serial, "serial port")
         self.buses[Bus.PORT].add(EXIT_PORT, 4, ExitPort(self.stop), "exit port")
