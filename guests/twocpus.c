@@ -1,7 +1,9 @@
 /* Two vCPUs at one device: the first reads and checks, the second rings the same queue's
  * doorbell all the while, and reads through a queue of its own.
  *
- *   requests=N  restarts=N   restarts: the first resets the device so often, under the doorbells
+ *   requests=N     reads by the first
+ *   restarts=N     the first resets the device so often, under the doorbells
+ *   until=ADDRESS  the first goes on until the host has written something there
  */
 #include "guest.h"
 
@@ -79,6 +81,7 @@ static void start(void)
 
 int run(void)
 {
+	volatile u32 *until = (volatile u32 *)option("until", 0);
 	u32 count = option("requests", 300);
 
 	if (!find_devices(&device, 1))
@@ -90,7 +93,9 @@ int run(void)
 		start();
 		reads(&queues[0], 3, 1);
 	}
-	reads(&queues[0], count, 1);
+	do
+		reads(&queues[0], count, 1);
+	while (until && !*until);
 	stop = 1;
 	while (!second_done)
 		;

@@ -26,7 +26,7 @@ def main(what: str, modes: list[str], peer: str | None, repeat: int, quick: bool
          json_path: Path | None) -> int:
     """Measure, print the table, write the JSON."""
     machine = describe_machine()
-    rows = exits(repeat, quick, machine) if what == "exits" else blk(modes, peer, repeat, quick, machine)
+    rows = exits(modes, repeat, quick, machine) if what == "exits" else blk(modes, peer, repeat, quick, machine)
     show(what, machine, rows)
     if json_path:
         json_path.write_text(json.dumps({"schema": 1, "machine": machine, "rows": rows}, indent=1) + "\n")
@@ -55,26 +55,30 @@ def _spread(values: list[float]) -> dict:
 
 # exits
 
-def exits(repeat: int, quick: bool, machine: dict) -> list[dict]:
+def exits(modes: list[str], repeat: int, quick: bool, machine: dict) -> list[dict]:
     count = 3000 if quick else 10_000
-    samples: dict[str, list[Sample]] = {case.op: [] for case in EXIT_CASES}
+    cases = [case for case in EXIT_CASES if case.mode in modes or case.op == "claimed"]
+    samples: dict[str, list[Sample]] = {case.op: [] for case in cases}
     foreign: list[float] = []
     with _progress() as progress:
-        task = progress.add_task("exits", total=repeat * (len(EXIT_CASES) + 2))
+        task = progress.add_task("exits", total=repeat * (len(cases) + 1))
         for _ in range(repeat):
-            for case in EXIT_CASES:
+            for case in cases:
                 progress.update(task, description=f"exits {case.op}")
                 samples[case.op].append(measure.run_exits(case, count))
                 progress.advance(task)
-            alone, beside = (measure.run_foreign(count, attached) for attached in (False, True))
-            foreign.append((beside.ticks - alone.ticks) / count * 1e6 / machine["tsc_khz"])
-            progress.advance(task, 2)
-    machine["foreign_exit_added_ns"] = round(median(foreign), 1)
+            if "on" in modes:
+                alone, beside = (measure.run_foreign(count, attached) for attached in (False, True))
+                foreign.append((beside.ticks - alone.ticks) / count * 1e6 / machine["tsc_khz"])
+            progress.advance(task)
+    if foreign:
+        machine["foreign_exit_added_ns"] = round(median(foreign), 1)
     floor = median(s.ticks for s in samples["claimed"]) / count * 1e6 / machine["tsc_khz"]
     rows = []
-    for case in EXIT_CASES:
+    for case in cases:
         found = samples[case.op]
-        rows.append({"bench": "exits", "mode": case.mode, "op": case.op, "requests": count,
+        rows.append({"bench": "exits", "mode": case.mode, "op": case.op, "pattern": None, "bytes": 4,
+                     "depth": 1, "wait": "poll", "ring": 0, "requests": count,
                      **_spread([s.ticks / count * 1e6 / machine["tsc_khz"] for s in found]),
                      "floor_ns": round(floor, 1),
                      "cpu_ns_per_request": round(median(s.cpu_ns for s in found) / count, 1),
