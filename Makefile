@@ -14,7 +14,7 @@ GUEST_FLAGS := -O2 -g -ffreestanding -fno-pic -no-pie -static -nostdlib -mno-red
 HANDLERS := $(notdir $(basename $(wildcard kernel_devices/*/*.c)))
 GUESTS := check hostile measure exits twocpus
 COMMON_HEADERS := $(wildcard kernel_devices/*.h)
-BUILT := build/exit_path.bpf.o build/exit_path.so build/real_mode.bin build/long_mode.elf build/broken.elf build/string_out.elf \
+BUILT := build/exit_path.bpf.o build/exit_path.so build/real_mode.bin build/long_mode.elf build/broken.elf build/string_out.elf build/echo.elf \
 	$(HANDLERS:%=build/%.bpf.o) $(HANDLERS:%=build/%.so) $(GUESTS:%=build/%.elf)
 MODULES := vmm/_kvm.so vmm/_bpf.so vmm/sync/_shared.so
 
@@ -63,7 +63,7 @@ $(foreach name,$(HANDLERS),$(eval $(call handler,$(name))))
 
 build/%.elf: guests/%.c guests/start.S guests/guest.c guests/guest.h guests/guest.ld | build/.packages
 	$(CC) $(GUEST_FLAGS) -o $@ guests/start.S guests/guest.c $<
-build/long_mode.elf build/broken.elf build/string_out.elf: build/%.elf: guests/%.S | build/.packages
+build/long_mode.elf build/broken.elf build/string_out.elf build/echo.elf: build/%.elf: guests/%.S | build/.packages
 	$(CC) -nostdlib -static -no-pie -Wl,-Ttext=0x100000 -Wl,--build-id=none -Wl,-z,noexecstack -o $@ $<
 build/%.bin: guests/%.S | build/.packages
 	$(CC) -nostdlib -static -no-pie -Wl,--oformat=binary -Wl,-Ttext=0x7c00 -Wl,--build-id=none -o $@ $<

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -193,6 +194,28 @@ def test_exit_status_and_stats(kvm, image):
                "--stats")
     assert done.returncode == 0 and "passed" in done.stdout
     assert "disk0" in done.stderr and "offload" in done.stderr
+
+
+def test_serial_port_both_ways(kvm):
+    done = cli("run", BUILD / "echo.elf", "--mem", "2M", "--serial", "stdio", input="there and back\n")
+    assert (done.returncode, done.stdout) == (3, "there and back\n")
+
+
+def test_access_that_nobody_claims(kvm):
+    """Reads all ones, is logged once, and does no harm."""
+    done = cli("run", BUILD / "exits.elf", "--mem", "4M", "--cmdline", "count=5 read=0xe0000000")
+    assert done.returncode == 0 and done.stderr.count("no device claims") == 1
+
+
+def test_auto_without_the_right_to_bpf(kvm, bpf, image):
+    """Root without CAP_BPF: the handler runs in the process instead, and it is said why."""
+    if not shutil.which("setpriv") or os.getuid() != 0:
+        pytest.skip("needs root and setpriv")
+    drop = ["setpriv", "--bounding-set", "-bpf,-sys_admin,-perfmon", "--inh-caps", "-all", "--"]
+    done = subprocess.run([*drop, SPLITVMM, "run", BUILD / "check.elf", "--mem", "64M", "--cmdline", "rounds=1",
+                           "--disk", f"path={image}"], capture_output=True, text=True, timeout=TIMEOUT_S)
+    assert done.returncode == 0, done.stderr
+    assert "offload host" in done.stderr and "CAP_BPF" in done.stderr
 
 
 def programs() -> set[str]:
