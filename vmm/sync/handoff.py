@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ..devmodel.exit_path import DECLINES, Declined as DeclinedBlock, Taken, machine_layout
+from ..devmodel.exit_path import DECLINES, Inbox, Outbox, Taken, machine_layout
+from ..devmodel.exit_path import Declined as DeclinedBlock
 from ..devmodel.layout import layout_block
 from ..devmodel.view import address_of, ffi, struct_of
 from ._shared import lib
@@ -26,12 +27,20 @@ class Declined(NamedTuple):
     reserved: int
 
 
+def _word(view, block, name: str):
+    """A u32 field as a pointer: this is read at every return of KVM_RUN."""
+    return ffi.cast("uint32_t *", address_of(view) + layout_block(block).field(name).offset)
+
+
 class Declines:
     """The reading side of one vCPU's outbox."""
 
     def __init__(self, exits, machine):
         """`exits` is the view of the vCPU's struct, `machine` that of the VM's."""
-        self._outbox, self._inbox = exits.outbox, exits.inbox
+        self._keep = exits, machine
+        self._head = _word(exits.outbox, Outbox, "head")
+        self._lost = _word(exits.outbox, Outbox, "lost")
+        self._tail = _word(exits.inbox, Inbox, "tail")
         self._unpack = struct_of(layout_block(DeclinedBlock)).unpack_from
         self._size = layout_block(DeclinedBlock).size
         ring = ffi.cast("char *", address_of(exits.outbox.ring[0]))
@@ -42,13 +51,12 @@ class Declines:
     def take(self) -> Iterator[Declined]:
         """Read the outbox empty.  Called by the vCPU's own thread, outside KVM_RUN, so that the
         writer stands still.  Raises LostDecline if there was ever more than it holds."""
-        outbox, inbox = self._outbox, self._inbox
-        tail, head = inbox.tail, outbox.head
+        tail, head = self._tail[0], self._head[0]
         while tail != head:
             taken = Declined._make(self._unpack(self._ring, tail % DECLINES * self._size))
-            tail = inbox.tail = (tail + 1) & 0xffffffff
+            tail = self._tail[0] = (tail + 1) & 0xffffffff
             lib.fetch_add32(self._taken, 1)
             yield taken
-        if outbox.lost:
-            raise LostDecline(f"{outbox.lost} declined writes found the outbox full; wanted at most "
+        if self._lost[0]:
+            raise LostDecline(f"{self._lost[0]} declined writes found the outbox full; wanted at most "
                               f"{DECLINES} between two returns of KVM_RUN")
