@@ -29,6 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_bench(commands)
     _add_compile(commands)
+    _add_doctor(commands)
     return parser
 
 
@@ -147,3 +148,16 @@ def compile_schema(options) -> int:
     else:
         sys.stdout.write(text)
     return 0
+
+
+def _add_doctor(commands) -> None:
+    doctor = commands.add_parser(
+        "doctor", help="check this host: what works, what will be used, how to get the rest",
+        description="Check this host: what works, what each part is needed for, what will be used here, "
+        "and how to get the rest.  Ends with 0 if guests can run here.")
+    doctor.set_defaults(func=run_doctor)
+
+
+def run_doctor(_options) -> int:
+    from . import doctor
+    return doctor.main()

@@ -2,10 +2,10 @@
 
 import pytest
 
-from vmm.bench.measure import ProbeDevice
 from vmm.device import BUILD
 from vmm.devmodel.exit_path import Bus
 from vmm.machine import Machine, MachineConfig
+from vmm.probe import ProbeDevice
 
 REGISTERS = ProbeDevice("").layout.registers
 

@@ -13,12 +13,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..device import BUILD, RegisterDevice, Routed
+from ..device import BUILD, Routed
 from ..devmodel.exit_path import Action, Bus
-from ..devmodel.probe import Probe, ProbeRead
+from ..devmodel.probe import Probe
 from ..errors import UserError
 from ..machine import DiskConfig, Machine, MachineConfig
 from ..offload import route_bytes
+from ..probe import ProbeDevice, ProbeReadDevice
 from ..stats import device_totals
 from .rows import EXIT_CASES
 
@@ -36,23 +37,6 @@ class Sample:
     exits: int = 0          # returns to Python, declines included
     handled: int = 0
     declined: int = 0
-
-
-class ProbeDevice(RegisterDevice):
-    """The user half of Probe: takes everything and does nothing."""
-
-    schema = Probe
-    handler = "probe"
-
-
-class ProbeReadDevice(RegisterDevice):
-    """A register that counts its reads."""
-
-    schema = ProbeRead
-
-    def on_read_counter(self) -> int:
-        self.page.counter = (self.page.counter + 1) & 0xffffffff
-        return self.page.counter
 
 
 def _run(config: MachineConfig, devices=(), prepare=lambda machine: None) -> tuple[Sample, str]:
