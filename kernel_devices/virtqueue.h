@@ -180,7 +180,7 @@ static __always_inline int used_wants_interrupt(struct device *device, struct vi
 	int valid = queue->position.signalled_valid;
 	__u32 reason;
 
-	if (valid && now == before)
+	if (now == before)
 		return 0;
 	queue->position.signalled = now;
 	queue->position.signalled_valid = 1;

@@ -112,8 +112,8 @@ class BlkDriver:
         self.registers = Registers(self.machine, self.device.place.base)
         self.start()
 
-    def start(self) -> None:
-        """Reset and set up (VIRTIO 1.2, 3.1.1)."""
+    def start(self, ready: bool = True) -> None:
+        """Reset and set up (VIRTIO 1.2, 3.1.1), up to DRIVER_OK if `ready`."""
         regs = self.registers
         regs.write("status", 0)
         regs.write("status", ACKNOWLEDGE)
@@ -124,7 +124,11 @@ class BlkDriver:
         regs.write("status", ACKNOWLEDGE | DRIVER | FEATURES_OK)
         assert regs.read("status") & FEATURES_OK
         self.rings = [self._start_queue(i) for i in range(len(self.device.queue_sizes))]
-        regs.write("status", ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK)
+        if ready:
+            self.make_ready()
+
+    def make_ready(self) -> None:
+        self.registers.write("status", ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK)
 
     def _start_queue(self, index: int) -> Ring:
         base = self.RINGS + index * 0x4000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import struct
 
 from .device import Place
@@ -10,8 +9,6 @@ from .devmodel.blk import ID_BYTES, SECTOR, SEGMENTS, Blk, BlkConfig, RequestTyp
 from .disk_image import DiskImage
 from .virtio_mmio import VirtioMmioDevice
 from .virtqueue import BrokenQueue, Chain, UserQueue
-
-log = logging.getLogger("splitvmm.blk")
 
 # feature bits, 5.2.3
 SEG_MAX, RO, BLK_SIZE, FLUSH, MQ, DISCARD, WRITE_ZEROES = \
@@ -82,7 +79,7 @@ class BlkDevice(VirtioMmioDevice):
         try:
             status, written, moved = self._do(kind, sector, readable, writable, room)
         except OSError as error:
-            log.warning("%s: %s", self.name, error)
+            self.log.warning("%s: %s", self.name, error)
             status, written, moved = Status.IOERR, 0, 0
         self._view[at + length - 1] = status
         return written + 1, moved

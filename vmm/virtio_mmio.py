@@ -6,7 +6,6 @@ follows the registers) and `serve(queue)`.
 
 from __future__ import annotations
 
-import logging
 from time import monotonic_ns
 
 from .device import Place, RegisterDevice
@@ -14,11 +13,10 @@ from .devmodel.layout import DeviceLayout, layout_block, layout_device
 from .devmodel.view import view_of
 from .devmodel.virtio_mmio import CONFIG, VirtioMmio
 from .devmodel.virtqueue import Side
+from .guestlog import GuestLog
 from .sync._shared import lib
 from .sync.ownership import Ownership
 from .virtqueue import BrokenQueue, UserQueue
-
-log = logging.getLogger("splitvmm.virtio")
 
 INDIRECT_DESC, EVENT_IDX, VERSION_1 = 1 << 28, 1 << 29, 1 << 32     # VIRTIO 1.2, 6
 DRIVER_OK, FEATURES_OK, NEEDS_RESET = 4, 8, 64                      # device status, 2.1
@@ -40,6 +38,7 @@ class VirtioMmioDevice(RegisterDevice):
         self.accepted = 0
         self.queues: list[UserQueue] = []
         self.home = Side.USER
+        self.log = GuestLog("splitvmm.virtio")
 
     @property
     def transport(self) -> DeviceLayout:
@@ -65,9 +64,13 @@ class VirtioMmioDevice(RegisterDevice):
         return state
 
     def ownerships(self) -> list[Ownership]:
-        if self.page.status & NEEDS_RESET:
-            return [self.control]       # its queues stay with userspace until the reset
-        return [self.control, *(queue.ownership for queue in self.queues if queue.ready)]
+        return [self.control, *(queue.ownership for queue in self.queues if queue.ready and self._live)]
+
+    @property
+    def _live(self) -> bool:
+        """Whether queues may be served: not before DRIVER_OK (3.1.1), nor while a reset is needed.
+        Otherwise they are userspace's, whatever the offload."""
+        return self.page.status & (DRIVER_OK | NEEDS_RESET) == DRIVER_OK
 
     def set_home(self, home: Side) -> None:
         self.home = home
@@ -124,7 +127,13 @@ class VirtioMmioDevice(RegisterDevice):
             return
         if value & FEATURES_OK and not self.page.status & FEATURES_OK and not self._features_fit():
             value &= ~FEATURES_OK       # the driver reads it back and gives up (2.2.2)
+        was_live = self._live
         self.page.status = value & 0xff | self.page.status & NEEDS_RESET
+        if self._live and not was_live:
+            for queue in self.queues:
+                if queue.ready:
+                    queue.ownership.move(self.home)
+                    self._serve(queue)      # a doorbell may have been too early
 
     def on_write_queue_notify(self, value: int) -> None:
         if value < len(self.queues):
@@ -178,7 +187,8 @@ class VirtioMmioDevice(RegisterDevice):
         position.next_avail = position.next_used = position.signalled = position.signalled_valid = 0
         setup.ready = 1
         queue.latch()
-        queue.ownership.move(self.home)
+        if self._live:
+            queue.ownership.move(self.home)
 
     def _stop(self, queue: UserQueue) -> None:
         queue.ownership.move(Side.USER)
@@ -187,7 +197,7 @@ class VirtioMmioDevice(RegisterDevice):
 
     def _serve(self, queue: UserQueue) -> None:
         """A doorbell that is ours: take the queue, serve it empty, give it back."""
-        if not queue.ready or self.page.status & NEEDS_RESET:
+        if not queue.ready or not self._live:
             return
         started = monotonic_ns()
         counters = queue.state.user
@@ -195,10 +205,12 @@ class VirtioMmioDevice(RegisterDevice):
         with queue.ownership:
             try:
                 requests, moved = self.serve(queue)
-                wanted = queue.wants_interrupt()
             except BrokenQueue as error:
+                if queue.wants_interrupt():     # for what was completed before it
+                    self.interrupt(USED_BUFFER)
                 self._needs_reset(error)
                 return
+            wanted = queue.wants_interrupt()
         if requests:
             counters.handled += requests
             counters.bytes += moved
@@ -222,7 +234,7 @@ class VirtioMmioDevice(RegisterDevice):
 
     def _needs_reset(self, why: Exception) -> None:
         """The driver broke a rule: no queue is served until it resets the device (2.1.2)."""
-        log.warning("%s; the device needs a reset", why)
+        self.log.warning("%s; the device needs a reset", why)
         for queue in self.queues:
             if queue.ready:
                 queue.ownership.home = Side.USER

@@ -146,7 +146,7 @@ class UserQueue:
         lib.full_barrier()      # the index is out before the driver's wish is read (2.7.7.2)
         position = self.state.position
         now, before, valid = position.next_used, position.signalled, position.signalled_valid
-        if valid and now == before:
+        if now == before:
             return False
         position.signalled, position.signalled_valid = now, 1
         if self._event_index:

@@ -293,6 +293,41 @@ def test_hostile_chain(driver, trap):
     assert driver.read(5, 1) == sector(5)
 
 
+def test_good_requests_before_a_bad_one(driver):
+    """They are completed and seen; the bad one is where it stops."""
+    ring = driver.rings[0]
+    driver.header(IN, 1)
+    ring.chain([HEAD, DATA, END])
+    for head in (0, 0, 16, 0):
+        ring.offer(head)
+    ring.ring()
+    assert ring.take() == [(0, 513), (0, 513)] and driver.needs_reset
+    assert driver.registers.read("interrupt_status") == 3       # used buffers, configuration change
+
+
+def test_not_before_driver_ok(driver):
+    """VIRTIO 1.2, 3.1.1: a doorbell before DRIVER_OK is not served until then."""
+    ring = driver.rings[0]
+    driver.registers.write("status", 0)
+    driver.start(ready=False)
+    ring = driver.rings[0]
+    driver.header(IN, 1)
+    ring.chain([HEAD, DATA, END])
+    ring.offer(0)
+    assert ring.ring() == 0 and ring.take() == []
+    driver.make_ready()
+    assert ring.take() == [(0, 513)]
+    assert driver.read(5, 1) == sector(5) and counters(driver).entry.handled == offloaded(driver)
+
+
+def test_a_guest_cannot_fill_the_log(driver, caplog):
+    for _ in range(50):
+        driver.start()
+        driver.rings[0].offer(16)
+        driver.rings[0].ring()
+    assert len(caplog.records) < 25
+
+
 def test_head_outside_the_table(driver):
     driver.rings[0].offer(16)
     assert driver.rings[0].ring() == 0 and driver.needs_reset

@@ -1,0 +1,21 @@
+"""Logging of what a guest did wrong, without letting it fill the disk."""
+
+from __future__ import annotations
+
+import logging
+
+MOST = 20       # messages of one source
+
+
+class GuestLog:
+    """Warnings about one device's guest: the first few, and then a word that it goes on."""
+
+    def __init__(self, name: str):
+        self._log, self._left = logging.getLogger(name), MOST
+
+    def warning(self, *arguments) -> None:
+        if self._left > 0:
+            self._left -= 1
+            self._log.warning(*arguments)
+            if not self._left:
+                self._log.warning("there is more of this; no further messages")
