@@ -78,6 +78,13 @@ def test_held_for_a_while(ownership):
     assert ownership.held_by_user()
 
 
+def test_changed_hands_behind_our_back(ownership):
+    ownership.move(Side.KERNEL)
+    with pytest.raises(IllegalArc, match="as when it was taken"), ownership:
+        ownership.give()
+        ownership.take()
+
+
 def test_generation_wraps(queue, ownership):
     queue.ownership.generation = 0xffffffff
     ownership.give()

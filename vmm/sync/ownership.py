@@ -33,7 +33,7 @@ class Ownership:
     Not safe for several threads of userspace at once: the device's lock is held around it.
     """
 
-    __slots__ = ("name", "home", "_word", "_entry", "_holder")
+    __slots__ = ("name", "home", "_word", "_entry", "_holder", "_generation")
 
     def __init__(self, name: str, word, entry):
         """`word` and `entry` are views of the Ownership and Entry blocks."""
@@ -81,10 +81,14 @@ class Ownership:
         """Hold it in userspace for a while."""
         if not self.held_by_user():
             self.take()
+        self._generation = self._word.generation
         return self
 
     def __exit__(self, *_) -> None:
-        """Back to where it lives."""
+        """Back to where it lives.  Raises IllegalArc if it changed hands behind our back."""
+        if self._word.generation != self._generation:
+            raise IllegalArc(f"{self.name}: generation {self._word.generation}; wanted "
+                             f"{self._generation}, as when it was taken")
         if self.home == Side.KERNEL:
             self.give()
 
