@@ -5,6 +5,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/uio.h>
@@ -52,13 +53,17 @@ static __always_inline void *ram_at(struct device *device, __u64 gpa, __u32 leng
 	return offset < 0 ? NULL : device->ram + offset;
 }
 
-/* 0, or -1 where the page cache lacks any of it: RWF_NOWAIT neither reads nor waits. */
+/* 0, or -1 where the page cache lacks any of it: RWF_NOWAIT neither reads nor waits.  A file system
+ * that does not know it (overlayfs before 6.6, tmpfs) is read as it is: here, waiting is no crime. */
 static __always_inline int image_read(void *to, __u32 length, __u64 image, __u32 image_fd, __u64 offset)
 {
 	struct iovec part = { to, length };
+	ssize_t got = preadv2(image_fd, &part, 1, offset, RWF_NOWAIT);
 
 	(void)image;
-	return preadv2(image_fd, &part, 1, offset, RWF_NOWAIT) == (ssize_t)length ? 0 : -1;
+	if (got < 0 && errno == EOPNOTSUPP)
+		got = preadv(image_fd, &part, 1, offset);
+	return got == (ssize_t)length ? 0 : -1;
 }
 
 static __always_inline long loop(__u32 count, long (*step)(__u32, void *), void *context)
