@@ -137,6 +137,7 @@ class VirtioMmioDevice(RegisterDevice):
 
     def on_write_queue_notify(self, value: int) -> None:
         if value < len(self.queues):
+            self.queues[value].state.user.doorbells += 1
             self._serve(self.queues[value])
 
     def on_write_interrupt_ack(self, value: int) -> None:
@@ -196,12 +197,11 @@ class VirtioMmioDevice(RegisterDevice):
         queue.latch()
 
     def _serve(self, queue: UserQueue) -> None:
-        """A doorbell that is ours: take the queue, serve it empty, give it back."""
+        """Take the queue, serve it empty, give it back."""
         if not queue.ready or not self._live:
             return
         started = monotonic_ns()
         counters = queue.state.user
-        counters.doorbells += 1
         with queue.ownership:
             try:
                 requests, moved = self.serve(queue)
