@@ -80,6 +80,8 @@ int exit_path_write(struct exit_path *path, __u32 bus, __u64 address, __u32 widt
 	if (entry->route.action == ACTION_IGNORE)
 		return VERDICT_HANDLED;
 	if (entry->route.action == ACTION_NOTIFY) {
+		if (!entry->notify)
+			return VERDICT_TO_USER;	/* a device without a handler */
 		access = (struct access){ .value = value, .device = entry->route.device,
 					  .offset = entry->route.offset, .width = width };
 		*gsi = entry->gsi;

@@ -94,7 +94,9 @@ class RegisterDevice:
         handler = getattr(self, f"on_write_{name}", None)
         if handler is not None or register.access is Access.RO:
             return handler
-        if register.takes is Takes.USER and register.access is not Access.WO:
+        if register.takes is Takes.USER and register.access is Access.W1C:
+            return lambda value: setattr(self.page, name, getattr(self.page, name) & ~value)
+        if register.takes is Takes.USER and register.access is Access.RW:
             return lambda value: setattr(self.page, name, value)
         return None
 

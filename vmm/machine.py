@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import CLOCK_BOOTTIME, clock_gettime, monotonic
@@ -338,6 +338,9 @@ class Machine:
 
     def start(self) -> None:
         """Let the guest run, on threads of its own."""
+        if self.maps:       # each thread makes itself known to it as it starts
+            with suppress(*LOADING_ERRORS):
+                self._backend("on")
         for vcpu in self.vcpus:
             thread = VcpuThread(vcpu, self)
             self.threads.append(thread)

@@ -113,14 +113,7 @@ class BpfBackend:
     def __init__(self, maps: Maps, memory: GuestMemory, vm, interrupts, vcpus: int):
         self.maps, self.vm, self.interrupts = maps, vm, interrupts
         self._memory_layout, self._memory_raw = memory.layout()
-        self._exits_fd = maps.array("vcpus", vcpu_layout().size, vcpus)
-        stride, kind = vcpu_layout().size, view_of(vcpu_layout())
-        self._exits = Region("vcpus", [Piece(self._exits_fd, 0, -(-stride * vcpus // PAGE) * PAGE)])
-        self.exits = [kind(self._exits.address + i * stride) for i in range(vcpus)]
-        self._machine_fd = maps.array("machine", machine_layout().size, 1)
-        self._machine = Region("machine", [Piece(self._machine_fd, 0, PAGE)])
-        machine = view_of(machine_layout())(self._machine.address)
-        self._declines = [Declines(exits, machine) for exits in self.exits]
+        self._map_exits(vcpus)
         maps.hash("vcpu_of_thread", 4, 4, VCPUS)
         self._routes = maps.hash("routes", layout_block(RouteKey).size, layout_block(Route).size, 1024)
         self._programs = maps.programs("programs", PAGES)
@@ -129,6 +122,17 @@ class BpfBackend:
         self._objects: dict[int, Object] = {}
         self._claims: dict[int, list[tuple[Routed, int]]] = {}
         self._sink = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)    # claims, and nobody reads
+
+    def _map_exits(self, vcpus: int) -> None:
+        """What the exit path and the vCPUs' threads share."""
+        stride, kind = vcpu_layout().size, view_of(vcpu_layout())
+        fd = self.maps.array("vcpus", stride, vcpus)
+        self._exits = Region("vcpus", [Piece(fd, 0, -(-stride * vcpus // PAGE) * PAGE)])
+        self.exits = [kind(self._exits.address + i * stride) for i in range(vcpus)]
+        fd = self.maps.array("machine", machine_layout().size, 1)
+        self._machine = Region("machine", [Piece(fd, 0, PAGE)])
+        machine = view_of(machine_layout())(self._machine.address)
+        self._declines = [Declines(exits, machine) for exits in self.exits]
 
     def _constants(self, place: Place | None = None) -> dict[str, bytes]:
         constants = {"memory": bytes(ffi.buffer(ffi.cast("char *", address_of(self._memory_layout)),
