@@ -68,6 +68,13 @@ def address_of(view: View) -> int:
     return view._address
 
 
+def pointer_to(view: View, name: str):
+    """A scalar field as a cffi pointer, for paths where even a property is too slow; it knows no
+    owner, so it is for code that is itself the owner."""
+    item = view._layout.field(name)
+    return ffi.cast(_POINTERS[item.type.size], view._address + item.offset)
+
+
 def read_together(view: View, *names: str, tries: int = 10_000) -> tuple:
     """Values of several fields as they were at one moment, by the block's `sequence`.
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ..devmodel.exit_path import DECLINES, Inbox, Outbox, Taken, machine_layout
+from ..devmodel.exit_path import DECLINES
 from ..devmodel.exit_path import Declined as DeclinedBlock
 from ..devmodel.layout import layout_block
-from ..devmodel.view import address_of, ffi, struct_of
+from ..devmodel.view import address_of, ffi, pointer_to, struct_of
 from ._shared import lib
 
 
@@ -27,26 +27,20 @@ class Declined(NamedTuple):
     reserved: int
 
 
-def _word(view, block, name: str):
-    """A u32 field as a pointer: this is read at every return of KVM_RUN."""
-    return ffi.cast("uint32_t *", address_of(view) + layout_block(block).field(name).offset)
-
-
 class Declines:
     """The reading side of one vCPU's outbox."""
 
     def __init__(self, exits, machine):
         """`exits` is the view of the vCPU's struct, `machine` that of the VM's."""
         self._keep = exits, machine
-        self._head = _word(exits.outbox, Outbox, "head")
-        self._lost = _word(exits.outbox, Outbox, "lost")
-        self._tail = _word(exits.inbox, Inbox, "tail")
+        self._head = pointer_to(exits.outbox, "head")
+        self._lost = pointer_to(exits.outbox, "lost")
+        self._tail = pointer_to(exits.inbox, "tail")
         self._unpack = struct_of(layout_block(DeclinedBlock)).unpack_from
         self._size = layout_block(DeclinedBlock).size
         ring = ffi.cast("char *", address_of(exits.outbox.ring[0]))
         self._ring = memoryview(ffi.buffer(ring, self._size * DECLINES))
-        self._taken = (address_of(machine) + machine_layout().field("taken").offset
-                       + layout_block(Taken).field("declined").offset)
+        self._taken = int(ffi.cast("uintptr_t", pointer_to(machine.taken, "declined")))
 
     def take(self) -> Iterator[Declined]:
         """Read the outbox empty.  Called by the vCPU's own thread, outside KVM_RUN, so that the

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from time import monotonic, sleep
 
-from ..devmodel.view import address_of, ffi
+from ..devmodel.view import pointer_to
 from ..devmodel.virtqueue import Side
 from ._shared import lib
+
+USER, KERNEL = int(Side.USER), int(Side.KERNEL)
 
 # arc -> who takes it, from which side to which
 ARCS = {
@@ -33,67 +35,71 @@ class Ownership:
     Not safe for several threads of userspace at once: the device's lock is held around it.
     """
 
-    __slots__ = ("name", "home", "_word", "_entry", "_holder", "_generation")
+    __slots__ = ("name", "home", "_holder", "_generation", "_active", "_taken", "_keep")
 
     def __init__(self, name: str, word, entry):
-        """`word` and `entry` are views of the Ownership and Entry blocks."""
-        self.name, self._word, self._entry = name, word, entry
+        """`word` and `entry` are views of the Ownership and Entry blocks.  Their words are kept
+        as pointers, as each declined request passes here twice."""
+        self.name, self._keep = name, (word, entry)
         self.home = Side.USER
-        self._holder = ffi.cast("uint32_t *", address_of(word))     # its first field
+        self._holder = pointer_to(word, "holder")
+        self._generation = pointer_to(word, "generation")
+        self._active = pointer_to(entry, "active")
 
     @property
     def holder(self) -> Side:
-        return self._word.holder
+        return Side(self._holder[0])
 
     def held_by_user(self) -> bool:
-        return self._holder[0] == 0     # Side.USER; asked before each write of a HOLDER field
+        return self._holder[0] == USER
 
     def take(self, timeout_s: float = 1.0) -> None:
         """KERNEL -> USER; returns when no handler is inside.  Raises HandoffTimeout."""
-        self._arc("take")
-        self._word.holder = Side.USER
-        self._word.generation = (self._word.generation + 1) & 0xffffffff
+        self._leave("take", KERNEL)
+        self._holder[0] = USER
+        self._generation[0] = (self._generation[0] + 1) & 0xffffffff
         lib.full_barrier()      # `holder` is out before `active` is read; partner: enter()
-        if not self._entry.active:
-            return
+        if self._active[0]:
+            self._wait(timeout_s)
+
+    def _wait(self, timeout_s: float) -> None:
         deadline = monotonic() + timeout_s
-        while self._entry.active:
+        while self._active[0]:
             if monotonic() > deadline:
-                self._word.holder = Side.KERNEL
-                raise HandoffTimeout(f"{self.name}: {self._entry.active} handlers inside after "
+                self._holder[0] = KERNEL
+                raise HandoffTimeout(f"{self.name}: {self._active[0]} handlers inside after "
                                      f"{timeout_s} s; wanted none")
             sleep(0)
 
     def give(self) -> None:
         """USER -> KERNEL; from here on userspace writes no HOLDER field."""
-        self._arc("give")
-        self._word.generation = (self._word.generation + 1) & 0xffffffff
+        self._leave("give", USER)
+        self._generation[0] = (self._generation[0] + 1) & 0xffffffff
         lib.full_barrier()      # all that we wrote is out before a handler may enter
-        self._word.holder = Side.KERNEL
+        self._holder[0] = KERNEL
 
-    def _arc(self, name: str) -> None:
-        before, _ = ARCS[name]
-        if self._word.holder != before:
-            raise IllegalArc(f"{self.name}: {name} while {self._word.holder!r} holds it; "
-                             f"wanted {before!r}")
+    def _leave(self, arc: str, side: int) -> None:
+        if self._holder[0] != side:
+            raise IllegalArc(f"{self.name}: {arc} while {self.holder!r} holds it; "
+                             f"wanted {ARCS[arc][0]!r}")
 
     def __enter__(self) -> Ownership:
         """Hold it in userspace for a while."""
         if not self.held_by_user():
             self.take()
-        self._generation = self._word.generation
+        self._taken = self._generation[0]
         return self
 
     def __exit__(self, *_) -> None:
         """Back to where it lives.  Raises IllegalArc if it changed hands behind our back."""
-        if self._word.generation != self._generation:
-            raise IllegalArc(f"{self.name}: generation {self._word.generation}; wanted "
-                             f"{self._generation}, as when it was taken")
+        if self._generation[0] != self._taken:
+            raise IllegalArc(f"{self.name}: generation {self._generation[0]}; wanted "
+                             f"{self._taken}, as when it was taken")
         if self.home == Side.KERNEL:
             self.give()
 
     def move(self, home: Side) -> None:
         """Change where it lives, and take it there."""
-        if self._word.holder != home:
+        if self.holder != home:
             self.take() if home == Side.USER else self.give()
         self.home = home
