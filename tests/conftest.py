@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tools.driver import BlkDriver
+from vmm.bpf import why_not
 from vmm.machine import DiskConfig, Machine, MachineConfig
 
 SECTORS = 4096
@@ -25,21 +26,9 @@ def kvm():
         _missing("kvm", "no /dev/kvm on this machine")
 
 
-def has_bpf() -> str:
-    """Why BPF cannot be had, or "": asked of the kernel itself, with the smallest of maps."""
-    from vmm.bpf import BpfUnavailable, Maps
-    try:
-        maps = Maps()
-        maps.array("test", 4096, 1)
-        maps.close()
-    except BpfUnavailable as error:
-        return str(error)
-    return ""
-
-
 @pytest.fixture(scope="session")
 def bpf(kvm):
-    if reason := has_bpf():
+    if reason := why_not():
         _missing("bpf", reason)
 
 

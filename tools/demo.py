@@ -20,6 +20,7 @@ from pathlib import Path
 
 from tools.driver import BlkDriver
 from vmm.bench import run as bench
+from vmm.bpf import why_not
 from vmm.device import BUILD
 from vmm.devmodel.blk import SECTOR
 from vmm.machine import DiskConfig, Machine, MachineConfig
@@ -121,14 +122,10 @@ def main() -> int:
     kvm = os.path.exists("/dev/kvm")
     modes = ["off", "host"]
     if kvm:
-        from vmm.bpf import BpfUnavailable, Maps
-        try:
-            maps = Maps()
-            maps.array("demo", 4096, 1)
-            maps.close()
+        if reason := why_not():
+            say(f"no BPF here, so no offload=on: {reason}")
+        else:
             modes.append("on")
-        except BpfUnavailable as error:
-            say(f"no BPF here, so no offload=on: {error}")
     else:
         say("no /dev/kvm here: a driver written in Python takes the guest's place")
     with tempfile.TemporaryDirectory(prefix="splitvmm-demo-") as name:

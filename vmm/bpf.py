@@ -63,6 +63,17 @@ class Maps:
         self.fds.clear()
 
 
+def why_not() -> str:
+    """Why there is no BPF to be had here, or "": asked of the kernel, with the smallest of maps."""
+    try:
+        maps = Maps()
+        maps.array("try", 4096, 1)
+        maps.close()
+    except BpfUnavailable as error:
+        return str(error)
+    return ""
+
+
 class Object:
     """A loaded BPF object; a context manager that unloads it."""
 

@@ -48,13 +48,9 @@ def _kvm() -> Finding:
 
 
 def _bpf() -> Finding:
-    from .bpf import BpfUnavailable, Maps
-    try:
-        maps = Maps()
-        maps.array("doctor", 4096, 1)
-        maps.close()
-    except BpfUnavailable as error:
-        return Finding("BPF", False, str(error).partition(";")[0], "offload=on",
+    from .bpf import why_not
+    if reason := why_not():
+        return Finding("BPF", False, reason.partition(";")[0], "offload=on",
                        "be root, or have CAP_BPF and CAP_PERFMON; /proc/sys/kernel/unprivileged_bpf_disabled "
                        "does not matter then")
     return Finding("BPF", True, "maps can be made", "offload=on")

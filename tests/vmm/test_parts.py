@@ -2,6 +2,8 @@
 
 import logging
 import os
+import shutil
+import subprocess
 
 import pytest
 
@@ -207,6 +209,33 @@ def test_direct(image):
     disk.read(parts, 2 * 512)
     assert b"".join(map(bytes, parts)) == (2).to_bytes(8, "little") * 64 + b"a" * 700 + b"b" * 324
     disk.close()
+
+
+@pytest.fixture
+def loop_device(image):
+    """A block device over the image, if this machine lets us have one."""
+    if os.getuid() != 0 or not shutil.which("losetup"):
+        pytest.skip("needs root and losetup")
+    done = subprocess.run(["losetup", "--find", "--show", image], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"no loop device here: {done.stderr.strip()}")
+    yield done.stdout.strip()
+    subprocess.run(["losetup", "--detach", done.stdout.strip()], check=True)
+
+
+@pytest.mark.parametrize("mode", ["off", "host"])
+@pytest.mark.parametrize("direct", [False, True])
+def test_block_device(loop_device, image, machine_of, mode, direct):
+    from tools.driver import BlkDriver
+    with machine_of(loop_device, mode, direct=direct) as machine:
+        driver = BlkDriver(machine, machine.devices[0])
+        assert machine.devices[0].config.capacity == 4096 and machine.devices[0].config.blk_size in (512, 4096)
+        driver.write(100, b"block" + bytes(507))
+        driver.flush()
+        assert driver.read(100, 2) == b"block" + bytes(507) + (101).to_bytes(8, "little") * 64
+        with pytest.raises(OSError):
+            driver.read(4096, 1)
+    assert image.read_bytes()[100 * 512:][:5] == b"block"
 
 
 def test_io_errors_become_statuses(image, machine_of):
