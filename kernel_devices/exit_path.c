@@ -17,7 +17,6 @@ struct entry_point {
 
 struct exit_path {
 	struct entry_point slot[SLOTS];
-	__u32 reason;		/* of the last decline, for whoever asks; not synchronized */
 };
 
 static struct entry_point *find(struct exit_path *path, const struct route_key *key)
@@ -74,6 +73,7 @@ int exit_path_write(struct exit_path *path, __u32 bus, __u64 address, __u32 widt
 	struct route_key key = { .address = address, .bus = bus, .width = width };
 	struct entry_point *entry = find(path, &key);
 	struct access access;
+	__u32 reason;
 
 	if (!entry || !entry->used)
 		return VERDICT_TO_USER;
@@ -85,13 +85,8 @@ int exit_path_write(struct exit_path *path, __u32 bus, __u64 address, __u32 widt
 		access = (struct access){ .value = value, .device = entry->route.device,
 					  .offset = entry->route.offset, .width = width };
 		*gsi = entry->gsi;
-		return entry->notify(entry->device, &access, &path->reason);
+		return entry->notify(entry->device, &access, &reason);
 	}
 	return entry->page && posted_write(entry->page, &entry->route, width, value) ?
 	       VERDICT_HANDLED : VERDICT_TO_USER;
-}
-
-__u32 exit_path_reason(const struct exit_path *path)
-{
-	return path->reason;
 }

@@ -26,7 +26,6 @@ from .memory import GuestMemory
 from .sync.handoff import Declines
 from .sync.region import Piece, Region
 
-MODES = ("off", "host", "on")
 WATCHED = 0xffffffff        # slot of writes that userspace is only told of
 
 
@@ -220,7 +219,6 @@ int exit_path_add(struct exit_path *path, const void *key, const void *route, vo
 void exit_path_remove(struct exit_path *path, const void *key);
 int exit_path_write(struct exit_path *path, uint32_t bus, uint64_t address, uint32_t width,
                     uint64_t value, int32_t *gsi);
-uint32_t exit_path_reason(const struct exit_path *path);
 struct device *device_new(void *state, void *page, void *ram, const void *memory);
 void device_free(struct device *device);
 int device_notify(struct device *device, const void *access, uint32_t *reason);

@@ -26,7 +26,6 @@ class VcpuThread(threading.Thread):
         self.vcpu, self.host, self.lib = vcpu, host, vcpu.lib
         self.exits = 0              # returns to Python with an access
         self.thread = 0             # as the kernel numbers it
-        self.cpu_s = 0.0
 
     def run(self) -> None:
         try:

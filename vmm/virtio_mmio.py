@@ -86,7 +86,7 @@ class VirtioMmioDevice(RegisterDevice):
     def _reset_registers(self) -> None:
         self.page.queue_num_max = self.queue_sizes[0] if self.queue_sizes else 0
         self.page.device_features = self.offered & 0xffffffff
-        self._feature_window = self._driver_window = self._selected = 0
+        self._driver_window = self._selected = 0
 
     def on_write_device_features_sel(self, value: int) -> None:
         self.page.device_features = self.offered >> 32 * value & 0xffffffff if value < 2 else 0
@@ -139,9 +139,6 @@ class VirtioMmioDevice(RegisterDevice):
         if value < len(self.queues):
             self.queues[value].state.user.doorbells += 1
             self._serve(self.queues[value])
-
-    def on_write_interrupt_ack(self, value: int) -> None:
-        lib.fetch_and32(self._interrupt_status, ~value & 0xffffffff)
 
     @property
     def _interrupt_status(self) -> int:

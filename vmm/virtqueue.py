@@ -42,7 +42,7 @@ class UserQueue:
         """`state` is the view of the queue's shared state."""
         self.name, self.index, self.state, self.memory = name, index, state, memory
         self.ownership = Ownership(name, state.ownership, state.entry)
-        self._chains = memory.view
+        self._view = memory.view
         self._size = self._desc = self._avail = self._used = 0
         self.latch()
 
@@ -73,7 +73,7 @@ class UserQueue:
 
     def waiting(self) -> int:
         """Requests that wait.  Raises BrokenQueue if there are more than the ring holds."""
-        count = (_U16.unpack_from(self._chains, self._avail + 2)[0]
+        count = (_U16.unpack_from(self._view, self._avail + 2)[0]
                  - self.state.position.next_avail) & 0xffff
         if count > self._size:
             raise BrokenQueue(f"{self.name}: {count} requests waiting; wanted at most {self._size}")
@@ -81,7 +81,7 @@ class UserQueue:
 
     def chain(self) -> Chain:
         """The next request.  Raises BrokenQueue."""
-        view, size = self._chains, self._size
+        view, size = self._view, self._size
         at = self._avail + 4 + 2 * (self.state.position.next_avail & (size - 1))
         head = _U16.unpack_from(view, at)[0]
         readable: list[tuple[int, int]] = []
@@ -121,7 +121,7 @@ class UserQueue:
                 yield self.chain()
             self._publish()
             if self._event_index:
-                _U16.pack_into(self._chains, self._used + 4 + 8 * self._size,
+                _U16.pack_into(self._view, self._used + 4 + 8 * self._size,
                                self.state.position.next_avail)
             # between asking for a doorbell and looking again; partner: the driver moves the
             # avail index and then reads avail_event (2.7.13.4.1)
@@ -133,12 +133,12 @@ class UserQueue:
         """Complete the request that `chain` returned; the driver sees it at the next publish."""
         position = self.state.position
         used = position.next_used
-        _USED.pack_into(self._chains, self._used + 4 + 8 * (used & (self._size - 1)), head, written)
+        _USED.pack_into(self._view, self._used + 4 + 8 * (used & (self._size - 1)), head, written)
         position.next_used = (used + 1) & 0xffff
         position.next_avail = (position.next_avail + 1) & 0xffff
 
     def _publish(self) -> None:
-        _U16.pack_into(self._chains, self._used + 2, self.state.position.next_used)
+        _U16.pack_into(self._view, self._used + 2, self.state.position.next_used)
 
     def wants_interrupt(self) -> bool:
         """Whether the driver wants one for what was used since the last (2.7.7)."""
@@ -150,6 +150,6 @@ class UserQueue:
             return False
         position.signalled, position.signalled_valid = now, 1
         if self._event_index:
-            event = _U16.unpack_from(self._chains, self._avail + 4 + 2 * self._size)[0]
+            event = _U16.unpack_from(self._view, self._avail + 4 + 2 * self._size)[0]
             return not valid or (now - event - 1) & 0xffff < (now - before) & 0xffff
-        return not _U16.unpack_from(self._chains, self._avail)[0] & NO_INTERRUPT
+        return not _U16.unpack_from(self._view, self._avail)[0] & NO_INTERRUPT

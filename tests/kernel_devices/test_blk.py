@@ -503,6 +503,17 @@ def test_avail_event(eventful):
         assert eventful.rings[0].avail_event() == i
 
 
+def test_configuration_change(driver):
+    """The generation moves and the driver is told (2.5.1), once it listens."""
+    generation = driver.registers.read("config_generation")
+    driver.device.config_changed()
+    assert driver.registers.read("config_generation") == generation + 1
+    assert driver.registers.read("interrupt_status") == 2
+    driver.registers.write("status", 0)
+    driver.device.config_changed()
+    assert driver.registers.read("interrupt_status") == 0
+
+
 def test_back_and_forth(image, machine_of):
     """The indices go with the queue through any number of hand-overs."""
     machine = machine_of(image, "host")

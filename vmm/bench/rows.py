@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 
 UNROLLED = 32       # the measuring guest's batches come in multiples of this
-BLK_MODES = ("off", "host", "on", "qemu-threads", "qemu-io_uring")
 
 
 @dataclass(frozen=True)

@@ -56,9 +56,6 @@ class View:
         set_("_parts", {f.name: _part(f, address, keep, held, self._writer)
                         for f in self._layout.fields if f.block or f.type.count})
 
-    def __init_subclass__(cls):
-        cls.__slots__ = ()
-
     def __repr__(self) -> str:
         return f"<{self._layout.where} at {self._address:#x}>"
 

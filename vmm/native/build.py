@@ -18,7 +18,7 @@ KVM_REQUESTS = """KVM_GET_API_VERSION KVM_CREATE_VM KVM_CHECK_EXTENSION KVM_GET_
 KVM_GET_SUPPORTED_CPUID KVM_CREATE_VCPU KVM_CREATE_IRQCHIP KVM_SET_USER_MEMORY_REGION
 KVM_SET_TSS_ADDR KVM_SET_IDENTITY_MAP_ADDR KVM_IRQFD KVM_IOEVENTFD KVM_IRQ_LINE KVM_SET_GSI_ROUTING
 KVM_GET_IRQCHIP KVM_SET_IRQCHIP KVM_GET_REGS KVM_SET_REGS KVM_GET_SREGS KVM_SET_SREGS KVM_SET_CPUID2
-KVM_GET_MP_STATE KVM_SET_MP_STATE KVM_GET_TSC_KHZ""".split()
+KVM_GET_TSC_KHZ""".split()
 KVM_NUMBERS = """KVM_API_VERSION KVM_CAP_USER_MEMORY KVM_CAP_IRQCHIP KVM_CAP_IOEVENTFD KVM_CAP_IRQFD
 KVM_CAP_READONLY_MEM KVM_CAP_IRQ_ROUTING KVM_CAP_NR_MEMSLOTS KVM_CAP_MAX_VCPUS
 KVM_CAP_EXT_CPUID KVM_MEM_READONLY KVM_IOEVENTFD_FLAG_DATAMATCH KVM_IOEVENTFD_FLAG_PIO
@@ -26,7 +26,7 @@ KVM_IOEVENTFD_FLAG_DEASSIGN KVM_IRQFD_FLAG_DEASSIGN KVM_IRQ_ROUTING_IRQCHIP KVM_
 KVM_IRQCHIP_IOAPIC KVM_EXIT_IO KVM_EXIT_MMIO KVM_EXIT_HLT KVM_EXIT_SHUTDOWN KVM_EXIT_INTR
 KVM_EXIT_FAIL_ENTRY KVM_EXIT_INTERNAL_ERROR KVM_EXIT_UNKNOWN KVM_EXIT_SYSTEM_EVENT
 KVM_EXIT_EXCEPTION KVM_EXIT_DEBUG KVM_EXIT_IRQ_WINDOW_OPEN KVM_EXIT_SET_TPR
-KVM_MP_STATE_RUNNABLE KVM_IOAPIC_NUM_PINS""".split()
+KVM_IOAPIC_NUM_PINS""".split()
 
 KVM = "".join(f"#define {name} ...\n" for name in KVM_REQUESTS + KVM_NUMBERS) + """
 struct kvm_userspace_memory_region { uint32_t slot, flags;
@@ -40,7 +40,6 @@ struct kvm_sregs { struct kvm_segment cs, ds, es, fs, gs, ss, tr, ldt; struct kv
                    uint64_t cr0, cr2, cr3, cr4, cr8, efer, apic_base; ...; };
 struct kvm_ioeventfd { uint64_t datamatch, addr; uint32_t len; int32_t fd; uint32_t flags; ...; };
 struct kvm_irqfd { uint32_t fd, gsi, flags; ...; };
-struct kvm_mp_state { uint32_t mp_state; ...; };
 struct kvm_cpuid_entry2 { uint32_t function, index, flags, eax, ebx, ecx, edx; ...; };
 struct cpuid_list { uint32_t nent; struct kvm_cpuid_entry2 entries[256]; ...; };
 struct routing_entry { uint32_t gsi, type, irqchip, pin, address_lo, address_hi, data; };
