@@ -26,6 +26,7 @@ struct serving {
 	struct virtqueue *queue;
 	void *work;
 	struct tally *tally;
+	__u32 generation;	/* of the queue when we entered */
 	__u32 drained;		/* the queue was found empty, and its lock let go */
 	__u32 interrupt;	/* the driver wants one */
 };
@@ -107,6 +108,12 @@ static __noinline long serve_round(__u32 i, void *context)
 		return 1;
 	if (avail_waiting(serving->device, queue, &reason))
 		return 0;	/* more of them, or a reason that the next round finds again */
+	/* Taken while we are inside: decline, and leave the interrupt to userspace, which decides by
+	 * `signalled` as we leave it.  A take that comes later waits until we have interrupted. */
+	if (READ_ONCE(queue->ownership.generation) != serving->generation) {
+		serving->tally->reason = DECLINE_HELD_BY_USER;
+		return 1;
+	}
 	if (serving->tally->requests != serving->tally->counted_requests)
 		interrupt_cause(serving->device);
 	if (used_wants_interrupt(serving->device, queue))
@@ -143,16 +150,13 @@ static __always_inline __u32 serve_locked(struct serving *serving)
 static __always_inline enum verdict doorbell(struct serving *serving, __u32 *reason)
 {
 	struct virtqueue *queue = serving->queue;
-	__u32 generation;
 
 	fetch_add(&queue->entry.doorbells, 1);
 	*reason = DECLINE_HELD_BY_USER;
-	if (enter(&queue->ownership, &queue->entry, &generation)) {
+	if (enter(&queue->ownership, &queue->entry, &serving->generation)) {
 		*reason = 0;
 		if (fetch_add(&queue->entry.rings, 1) == 0)
 			*reason = serve_locked(serving);
-		if (!*reason && READ_ONCE(queue->ownership.generation) != generation)
-			*reason = DECLINE_HELD_BY_USER;	/* taken while we were inside: let it look */
 		leave(&queue->entry);
 	}
 	if (!*reason)

@@ -91,13 +91,14 @@ def test_generation_wraps(queue, ownership):
     assert queue.ownership.generation == 0
 
 
-def test_doorbells_race_with_hand_overs(image, machine_of):
+def test_doorbells_race_with_hand_overs(image, machine_of, monkeypatch):
     """The native handler on one thread, hand-overs on another: never both inside, no request
-    lost, none done twice."""
+    lost, none done twice, and each interrupts, also one whose queue was taken meanwhile."""
     from tools.driver import BlkDriver
     machine = machine_of(image, "host")
     driver = BlkDriver(machine, machine.devices[0])
-    stop, taken = threading.Event(), []
+    stop, taken, pulses = threading.Event(), [], []
+    monkeypatch.setattr(machine.interrupts, "pulse", pulses.append)
     queue = machine.devices[0].queues[0]
 
     def take_and_give():
@@ -111,6 +112,7 @@ def test_doorbells_race_with_hand_overs(image, machine_of):
     try:
         for i in range(3000):
             assert driver.read(i % 4000, 1)[:8] == (i % 4000).to_bytes(8, "little")
+            assert len(pulses) > i
     finally:
         stop.set()
         thread.join()
