@@ -80,15 +80,12 @@ class RegisterDevice:
         self.place = place
         transport = self.transport
         self.page = view_of(transport.page)(place.page, place.keep)
-        self.state = self.view_state(place)
+        self.state = view_of(self.layout.state)(place.state, place.keep)
         self.control = Ownership(self.name, self.state.control.ownership, self.state.control.entry)
         self._by_place = {(r.offset, r.type.size): (name, r) for name, r in transport.registers.items()}
         self._writers = {name: self._writer(name, r) for name, r in transport.registers.items()}
         for name, register in transport.registers.items():
             setattr(self.page, name, register.reset)
-
-    def view_state(self, place: Place):
-        return view_of(self.layout.state)(place.state, place.keep)
 
     def _writer(self, name: str, register: Register):
         handler = getattr(self, f"on_write_{name}", None)
@@ -106,16 +103,21 @@ class RegisterDevice:
         for register in self.transport.registers.values():
             if register.takes is Takes.NOTIFY:
                 found.append(self._route(register, Action.NOTIFY))
-            elif register.takes is Takes.POSTED and (register.clears or register.access is Access.W1C):
-                found.append(self._route(register, Action.CLEAR))
             elif register.takes is Takes.POSTED:
-                found.append(self._route(register, Action.POSTED))
+                cleared = self._cleared(register)
+                found.append(self._route(register, Action.CLEAR, cleared.offset) if cleared else
+                             self._route(register, Action.POSTED))
         return found
 
-    def _route(self, register: Register, action: Action) -> Routed:
-        cleared = self.transport.registers[register.clears] if register.clears else register
+    def _route(self, register: Register, action: Action, target: int = 0) -> Routed:
         return Routed(self.place.base + register.offset, register.type.size, action,
-                      register.offset, cleared.offset)
+                      register.offset, target)
+
+    def _cleared(self, register: Register) -> Register | None:
+        """The register whose bits a posted write clears, if that is what it does."""
+        if register.clears:
+            return self.transport.registers[register.clears]
+        return register if register.access is Access.W1C else None
 
     def ownerships(self) -> list[Ownership]:
         """Everything that changes hands when the device is offloaded or taken back."""
@@ -165,8 +167,8 @@ class RegisterDevice:
         """A write of no register has no effect."""
 
     def _post(self, name: str, register: Register, value: int) -> None:
-        if register.clears or register.access is Access.W1C:
-            cleared = self.transport.registers[register.clears] if register.clears else register
+        cleared = self._cleared(register)
+        if cleared:
             lib.fetch_and32(self.place.page + cleared.offset, ~value & 0xffffffff)
         else:
             setattr(self.page, name, value)

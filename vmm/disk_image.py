@@ -6,6 +6,7 @@ import errno
 import fcntl
 import mmap
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -19,6 +20,7 @@ BLKSSZGET = 0x1268          # linux/fs.h
 PAGE = mmap.PAGESIZE
 WINDOW = 512 << 10          # bytes mapped around a page that the exit path missed
 WARM_LIMIT = 1 << 30        # bytes of cached pages mapped at the start
+_RESIDENT = bytes(flags & 1 for flags in range(256))    # mincore(2): the other bits mean nothing
 
 
 class DiskError(UserError):
@@ -75,13 +77,8 @@ class DiskImage:
             pages = ffi.new("uint8_t[]", -(-length // PAGE))
             if lib.resident(address + start, length, pages) < 0:
                 return
-            run = None
-            for i, flag in enumerate([*ffi.buffer(pages), b"\0"]):
-                if flag[0] & 1 and run is None:
-                    run = i
-                elif not flag[0] & 1 and run is not None:
-                    lib.populate(address + start + run * PAGE, (i - run) * PAGE)
-                    run = None
+            for run in re.finditer(rb"\x01+", bytes(ffi.buffer(pages)).translate(_RESIDENT)):
+                lib.populate(address + start + run.start() * PAGE, len(run[0]) * PAGE)
 
     def populate(self, offset: int, length: int) -> None:
         """Read in and map the pages around a miss, so that the exit path finds the next one."""

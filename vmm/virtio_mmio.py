@@ -52,17 +52,6 @@ class VirtioMmioDevice(RegisterDevice):
         self.page.device_id = self.layout.id
         self._reset_registers()
 
-    def view_state(self, place: Place):
-        """State whose HOLDER fields may be written only while userspace holds their queue."""
-        state = view_of(self.layout.state)(place.state, place.keep)
-        item = self.layout.state.field("queue")
-        kind = view_of(item.block)
-        guarded = tuple(kind(place.state + item.offset + i * item.type.size, place.keep,
-                             Ownership(self.name, queue.ownership, queue.entry).held_by_user)
-                        for i, queue in enumerate(state.queue))
-        state._parts["queue"] = guarded
-        return state
-
     def ownerships(self) -> list[Ownership]:
         return [self.control, *(queue.ownership for queue in self.queues if queue.ready and self._live)]
 

@@ -11,6 +11,8 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from .devmodel.view import address_of, view_of
+from .devmodel.virtqueue import queue_layout
 from .memory import GuestAddressError, GuestMemory
 from .sync._shared import lib
 from .sync.ownership import Ownership
@@ -39,9 +41,11 @@ class UserQueue:
     """One queue, as the Python half sees it.  Used only while userspace holds it."""
 
     def __init__(self, name: str, index: int, state, memory: GuestMemory):
-        """`state` is the view of the queue's shared state."""
-        self.name, self.index, self.state, self.memory = name, index, state, memory
+        """`state` is the view of the queue's shared state; ours refuses to write HOLDER fields
+        while the kernel half holds the queue."""
+        self.name, self.index, self.memory = name, index, memory
         self.ownership = Ownership(name, state.ownership, state.entry)
+        self.state = view_of(queue_layout())(address_of(state), state, self.ownership.held_by_user)
         self._view = memory.view
         self._size = self._desc = self._avail = self._used = 0
         self.latch()

@@ -47,14 +47,11 @@ class View:
         if address % self._layout.align:
             raise ValueError(f"{self._layout.where} at {address:#x}; wanted a multiple of "
                              f"{self._layout.align}")
-        set_ = super().__setattr__
-        set_("_address", address)
-        set_("_keep", keep)
-        set_("_held", held)
+        self._address, self._keep, self._held = address, keep, held
         for size, slot in _BY_SIZE.items():
-            set_(slot, ffi.cast(_POINTERS[size], address))
-        set_("_parts", {f.name: _part(f, address, keep, held, self._writer)
-                        for f in self._layout.fields if f.block or f.type.count})
+            setattr(self, slot, ffi.cast(_POINTERS[size], address))
+        self._parts = {f.name: _part(f, address, keep, held, self._writer)
+                       for f in self._layout.fields if f.block or f.type.count}
 
     def __repr__(self) -> str:
         return f"<{self._layout.where} at {self._address:#x}>"
