@@ -16,7 +16,7 @@ GUESTS := check hostile measure exits twocpus
 COMMON_HEADERS := $(wildcard kernel_devices/*.h)
 BUILT := build/exit_path.bpf.o build/exit_path.so build/real_mode.bin build/long_mode.elf build/broken.elf build/string_out.elf build/echo.elf \
 	$(HANDLERS:%=build/%.bpf.o) $(HANDLERS:%=build/%.so) $(GUESTS:%=build/%.elf)
-MODULES := vmm/_kvm.so vmm/_bpf.so vmm/sync/_shared.so
+MODULES := vmm/_kvm.so vmm/_bpf.so vmm/_uring.so vmm/sync/_shared.so
 
 demo: build
 	@$(PY) -m tools.demo
@@ -45,6 +45,8 @@ vmm/_kvm.so: vmm/native/kvm_run.c vmm/native/kvm_run.h $(NATIVE_DEPS)
 	@$(PY) vmm/native/build.py kvm
 vmm/_bpf.so: vmm/native/bpf.c $(NATIVE_DEPS)
 	@$(PY) vmm/native/build.py bpf
+vmm/_uring.so: vmm/native/uring.c $(NATIVE_DEPS)
+	@$(PY) vmm/native/build.py uring
 vmm/sync/_shared.so: vmm/native/shared.c $(NATIVE_DEPS)
 	@$(PY) vmm/native/build.py shared
 

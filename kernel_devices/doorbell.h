@@ -1,12 +1,23 @@
-/* A doorbell of a virtqueue, from entering to leaving.  The device says what serving one
- * request means: it defines serve_next(), which either completes the queue's next request
- * with used_push() and used_count(), or returns a reason and leaves it as it was found. */
+/* A look at a virtqueue, from entering to leaving: because its doorbell was rung, or because
+ * requests in flight have come back.  A device defines
+ *
+ *   serving_start()   where the queue, its working memory and its engine are
+ *   serve_next()      one request: completed with used_push() and used_count(), or committed to
+ *                     the engine; then avail_take().  Else a reason, and it is as it was found;
+ *                     or SERVE_LATER, if only what is in flight stands in its way
+ *   complete_one()    what came back: used_push() and used_count(), or a reason to have userspace
+ *                     do the request again
+ */
 #ifndef SPLITVMM_DOORBELL_H
 #define SPLITVMM_DOORBELL_H
 
+#include "engine.h"
 #include "virtqueue.h"
 
-enum { ROUNDS = 8 };	/* looks at a queue that is filled while it is served */
+enum {
+	ROUNDS = 8,		/* looks at a queue that is filled while it is served */
+	SERVE_LATER = 0xffff,	/* no reason: the next completion serves on */
+};
 
 /* What one doorbell has done so far; in the device's scratch memory. */
 struct tally {
@@ -17,6 +28,8 @@ struct tally {
 	__u64 counted_requests;
 	__u32 reason;		/* 0, or why the queue's next request is declined */
 	__u32 unpublished;	/* used entries that the driver cannot see yet */
+	__u32 stalled;		/* requests wait for those in flight */
+	__u32 failed;		/* 0, or why a request that came back is userspace's now */
 };
 
 /* On the stack: only pointers and what outlives the queue's lock. */
@@ -26,15 +39,20 @@ struct serving {
 	struct virtqueue *queue;
 	void *work;
 	struct tally *tally;
+	struct engine *engine;	/* NULL where nothing is asynchronous */
 	__u32 generation;	/* of the queue when we entered */
 	__u32 drained;		/* the queue was found empty, and its lock let go */
 	__u32 interrupt;	/* the driver wants one */
+	__u32 collecting;	/* not on a vCPU's thread, and interrupts may be off */
+	__u32 asleep;		/* the engine has requests, and its thread must be woken */
 };
 
 /* The verifier walks each function and each loop's step once.  The first step of a loop is
  * called directly where one is what there usually is: a loop calls its step through a pointer,
  * which costs a retpoline each time. */
 static __noinline __u32 serve_next(struct serving *serving);
+static __noinline __u32 complete_one(struct serving *serving, struct tag *tag, __s32 result);
+static __always_inline int serving_start(struct serving *serving, __u32 index);
 
 static __always_inline void used_count(struct serving *serving, __u64 bytes)
 {
@@ -47,23 +65,61 @@ static long serve_one(__u32 i, void *context)
 {
 	struct serving *serving = context;
 
-	serving->tally->reason = serve_next(serving);
-	return serving->tally->reason != 0;
+	__u32 reason = serve_next(serving);
+
+	if (reason == SERVE_LATER)
+		serving->tally->stalled = 1;
+	else
+		serving->tally->reason = reason;
+	return reason != 0;
 }
 
-/* Serve what waits, and show the driver what is done. */
+static long collect_one(__u32 i, void *context)
+{
+	struct serving *serving = context;
+	struct engine *engine = serving->engine;
+	__u32 index, reason;
+	struct tag *tag;
+	__s32 result;
+
+	if (!engine || !engine_completions(engine))
+		return 1;
+	tag = engine_take(engine, &index, &result);
+	if (!tag)
+		return 0;
+	reason = tag->kind ? complete_one(serving, tag, result) : 0;
+	if (!reason) {
+		engine_release(engine, tag, index);
+	} else {
+		tag->state = TAG_STATE_FAILED;
+		engine->flight.failed++;
+		serving->tally->failed = reason;
+	}
+	return 0;
+}
+
+/* Take what came back, serve what waits, and show the driver what is done. */
 static __always_inline __u32 serve_waiting(struct serving *serving)
 {
 	struct tally *tally = serving->tally;
 	__u32 reason;
-	__s32 waiting = avail_waiting(serving->device, serving->queue, &reason);
+	__s32 waiting;
 
+	if (serving->engine && !collect_one(0, serving))
+		loop(ENGINE_COMPLETIONS - 1, collect_one, serving);
+	waiting = avail_waiting(serving->device, serving->queue, &reason);
 	if (waiting < 0)
 		return reason;
+	tally->stalled = 0;
+	tally->reason = 0;
 	if (waiting == 1)
-		tally->reason = serve_next(serving);
+		serve_one(0, serving);
 	else
 		loop(waiting, serve_one, serving);
+	if (serving->engine && serving->engine->wiring.ready && engine_submit(serving->engine))
+		serving->asleep = 1;
+	if (!tally->reason)
+		tally->reason = tally->failed;
 	if (!tally->unpublished)
 		return tally->reason;
 	tally->unpublished = 0;
@@ -90,6 +146,19 @@ static __always_inline void count_served(struct serving *serving)
 	tally->start_ns = now;
 }
 
+/* The driver wants an interrupt: said to whoever runs us, or through the ring. */
+static __always_inline void interrupt_wanted(struct serving *serving)
+{
+	struct engine *engine = serving->engine;
+
+	serving->interrupt = 1;
+	if (!engine || !engine->wiring.raises)
+		return;
+	engine_raise(engine);
+	if (engine_submit(engine))
+		serving->asleep = 1;
+}
+
 /* One look at the queue; 1 ends the rounds.  Nothing behind the lock is touched once it is let go. */
 static __noinline long serve_round(__u32 i, void *context)
 {
@@ -106,7 +175,7 @@ static __noinline long serve_round(__u32 i, void *context)
 	 * between publishing and reading used_event (2.7.7.2). */
 	if (fetch_add(&queue->entry.rings, 0) == 0)
 		return 1;
-	if (avail_waiting(serving->device, queue, &reason))
+	if (!serving->tally->stalled && avail_waiting(serving->device, queue, &reason))
 		return 0;	/* more of them, or a reason that the next round finds again */
 	/* Taken while we are inside: decline, and leave the interrupt to userspace, which decides by
 	 * `signalled` as we leave it.  A take that comes later waits until we have interrupted. */
@@ -117,7 +186,7 @@ static __noinline long serve_round(__u32 i, void *context)
 	if (serving->tally->requests != serving->tally->counted_requests)
 		interrupt_cause(serving->device);
 	if (used_wants_interrupt(serving->device, queue))
-		serving->interrupt = 1;
+		interrupt_wanted(serving);
 	count_served(serving);
 	/* Let go, unless a doorbell was rung meanwhile: whoever rang it left it to us. */
 	serving->drained = fetch_add(&queue->entry.rings, -seen) == seen;
@@ -146,12 +215,11 @@ static __always_inline __u32 serve_locked(struct serving *serving)
 	return reason;
 }
 
-/* A doorbell was rung: HANDLED if the queue is empty or another handler will see to it. */
-static __always_inline enum verdict doorbell(struct serving *serving, __u32 *reason)
+/* Look at a queue: HANDLED if it is empty, or another handler will see to it. */
+static __always_inline enum verdict look(struct serving *serving, __u32 *reason)
 {
 	struct virtqueue *queue = serving->queue;
 
-	fetch_add(&queue->entry.doorbells, 1);
 	*reason = DECLINE_HELD_BY_USER;
 	if (enter(&queue->ownership, &queue->entry, &serving->generation)) {
 		*reason = 0;
@@ -159,10 +227,52 @@ static __always_inline enum verdict doorbell(struct serving *serving, __u32 *rea
 			*reason = serve_locked(serving);
 		leave(&queue->entry);
 	}
+	if (!*reason && serving->asleep)
+		*reason = DECLINE_RING_ASLEEP;
 	if (!*reason)
 		return serving->interrupt ? VERDICT_HANDLED_INTERRUPT : VERDICT_HANDLED;
 	count_decline(&queue->entry, *reason);
 	return VERDICT_TO_USER;
+}
+
+/* A doorbell was rung; what was written is the queue's number. */
+static __always_inline enum verdict doorbell(struct device *device, const struct access *access,
+					     __u32 *reason)
+{
+	struct serving serving = { .device = device };
+
+	*reason = DECLINE_NOT_READY;
+	if (access->value >= QUEUES || !serving_start(&serving, access->value))
+		return VERDICT_TO_USER;
+	fetch_add(&serving.queue->entry.doorbells, 1);
+	return look(&serving, reason);
+}
+
+/* Requests of this queue may have come back: 1 ends the walk over the queues.  While userspace
+ * holds it, userspace looks for itself before it gives it back. */
+static long collect_queue(__u32 index, void *context)
+{
+	struct collecting *collecting = context;
+	struct serving serving = { .device = collecting->device, .collecting = 1 };
+	__u32 reason;
+
+	if (!serving_start(&serving, index) || !serving.engine)
+		return 1;
+	if (!engine_completions(serving.engine) ||
+	    READ_ONCE(serving.queue->ownership.holder) != SIDE_KERNEL)
+		return 0;
+	if (look(&serving, &reason) == VERDICT_TO_USER && reason != DECLINE_HELD_BY_USER)
+		call_user(collecting, index, reason);
+	else if (serving.interrupt)
+		collecting->interrupt = 1;
+	return 0;
+}
+
+/* All queues of the device. */
+static __always_inline void collect(struct collecting *collecting)
+{
+	if (!collect_queue(0, collecting))
+		loop(QUEUES, collect_queue, collecting);
 }
 
 #endif

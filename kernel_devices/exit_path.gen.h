@@ -13,6 +13,8 @@ enum {
 	REGION_SHIFT = 0x1d,
 	CHUNK = 0x40000,
 	DECLINE_SIGNAL = 0x24,
+	CALLS_BYTES = 0x10000,
+	CALLED = 0xffff,
 };
 
 enum bus {

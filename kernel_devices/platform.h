@@ -4,6 +4,7 @@
  *   device_state(), device_page(), device_scratch()
  *   ram_at()               guest memory, bounds-checked
  *   image_read()           page cache -> guest memory, never waiting
+ *   device_engine()        a queue's io_uring; engine_kick() has the kernel look at it
  *   loop()                 a bounded loop that the verifier walks once
  *   fetch_add() and kin    full barriers: BPF orders an atomic only if its result is used
  *
@@ -22,6 +23,7 @@
 #endif
 #include "exit_path.gen.h"
 #include "virtqueue.gen.h"
+#include "engine.gen.h"
 
 #define READ_ONCE(x)	(*(const volatile __typeof__(x) *)&(x))
 #define WRITE_ONCE(x, v) (*(volatile __typeof__(x) *)&(x) = (v))
@@ -57,6 +59,23 @@ static __always_inline __s64 ram_offset(const volatile struct memory_layout *mem
 	*reason = 0;
 	return offset;
 }
+
+/* Where a run of guest RAM lies in the process, of which `ram` is the start; 0 if it is none.
+ * Contiguous there, whatever map elements it is made of. */
+static __always_inline __u64 ram_address(const volatile struct memory_layout *memory, __u64 ram,
+					 __u64 gpa, __u64 length)
+{
+	if (!ram_holds(memory, gpa, length))
+		return 0;
+	return ram + (gpa < memory->low ? gpa : gpa - memory->high + memory->low);
+}
+
+/* A walk over the queues of a device whose requests may have come back. */
+struct collecting {
+	struct device *device;
+	__u32 interrupt;	/* the driver wants one */
+	__u32 called;		/* userspace has something to do */
+};
 
 #ifdef __bpf__
 #include "platform_bpf.h"

@@ -24,6 +24,10 @@ MAP(pages, BPF_MAP_TYPE_ARRAY, PAGES, 4, PAGE_BYTES);
 MAP(vcpu_of_thread, BPF_MAP_TYPE_HASH, VCPUS, 4, 4);
 MAP(machine, BPF_MAP_TYPE_ARRAY, 1, 4, sizeof(struct machine_exits));
 MAP(vcpus, BPF_MAP_TYPE_ARRAY, VCPUS, 4, sizeof(struct vcpu_exits));
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, CALLS_BYTES);
+} calls SEC(".maps");
 
 struct device { __u32 unused; };
 
@@ -44,6 +48,14 @@ struct device { __u32 unused; };
 	}
 
 #define DEVICE_NO_SCRATCH
+
+/* A device whose queues do asynchronous I/O; one element for each queue. */
+#define DEVICE_ENGINES(count)							\
+	MAP(engines, BPF_MAP_TYPE_ARRAY, count, 4, ENGINE_STRIDE);		\
+	static __always_inline struct engine *device_engine(struct device *device, __u32 index) \
+	{									\
+		return bpf_map_lookup_elem(&engines, &index);			\
+	}
 
 static __always_inline void *device_page(struct device *device)
 {
@@ -84,6 +96,12 @@ static __always_inline int image_read(void *to, __u32 length, __u64 image, __u32
 	return bpf_probe_read_user(to, length, (const void *)(image + offset)) ? -1 : 0;
 }
 
+/* The ring's own thread takes what was submitted, unless it sleeps: then only a system call wakes it. */
+static __always_inline __u32 engine_kick(struct engine *engine, __u32 submitted, const __u32 *flags)
+{
+	return READ_ONCE(*flags) & 1 ? DECLINE_RING_ASLEEP : 0;		/* IORING_SQ_NEED_WAKEUP */
+}
+
 #define loop(count, step, context)	bpf_loop(count, step, context, 0)
 #define now_ns()			bpf_ktime_get_ns()
 #define fetch_add(word, n)		__sync_fetch_and_add(word, n)
@@ -119,8 +137,14 @@ static __attribute__((noinline)) int decline(struct access *access, __u32 reason
 	struct declined *declined;
 	__u32 head;
 
-	if (!vcpu || !exits || !access)
+	if (!exits || !access)
 		return 0;
+	if (!vcpu) {	/* where the ring completes requests: no vCPU to interrupt, a thread is called */
+		struct declined call = { .access = *access, .reason = reason };
+
+		bpf_ringbuf_output(&calls, &call, sizeof(call), BPF_RB_FORCE_WAKEUP);
+		return 0;
+	}
 	head = vcpu->outbox.head;
 	declined = &vcpu->outbox.ring[head & (DECLINES - 1)];
 	if (head - vcpu->inbox.tail >= DECLINES) {
@@ -170,6 +194,28 @@ static __always_inline void access_again(struct bpf_raw_tracepoint_args *context
 		access_again(context, &access);					\
 		if (notify(&device, &access, &reason) == VERDICT_TO_USER)	\
 			decline(&access, reason);				\
+		return 0;							\
+	}
+
+/* Have userspace look at a queue: there is no guest's write to hand over. */
+static __always_inline void call_user(struct collecting *collecting, __u32 index, __u32 reason)
+{
+	struct access access = { .value = index, .device = slot, .offset = CALLED };
+
+	decline(&access, reason);
+}
+
+/* The program that runs where an interrupt of this VM is injected, which is where io_uring's
+ * completions are signalled: on its own threads, or on a vCPU's. */
+#define DEVICE_COLLECTOR(collect)						\
+	SEC("raw_tp/kvm_msi_set_irq") int device_collect(void *context)		\
+	{									\
+		struct machine_exits *exits = this_machine();			\
+		struct device device = {};					\
+		struct collecting collecting = { .device = &device };		\
+										\
+		if (exits && exits->whose.process == bpf_get_current_pid_tgid() >> 32)	\
+			collect(&collecting);					\
 		return 0;							\
 	}
 

@@ -6,17 +6,23 @@
 #define _GNU_SOURCE
 #endif
 #include <errno.h>
+#include <linux/kvm.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
+#include <unistd.h>
 
 #define __noinline	__attribute__((noinline))
 
+#define barrier_var(x)	__asm__ volatile("" : "+r"(x))
 #define barrier()	__asm__ volatile("" ::: "memory")
 
 struct device {
-	void *state, *page, *scratch;
+	void *state, *page, *scratch, *engines;
+	__u32 engine_count;
 	__u8 *ram;
 	struct memory_layout memory;
 };
@@ -32,6 +38,13 @@ struct device {
 	static __always_inline type *device_scratch(struct device *device, __u32 index) \
 	{								\
 		return index < (count) ? (type *)device->scratch + index : NULL; \
+	}
+
+#define DEVICE_ENGINES(count)						\
+	static __always_inline struct engine *device_engine(struct device *device, __u32 index) \
+	{								\
+		return index < device->engine_count ?			\
+			(void *)((__u8 *)device->engines + (size_t)index * ENGINE_STRIDE) : NULL; \
 	}
 
 #define DEVICE_NO_SCRATCH	enum { scratch_bytes = 1 };
@@ -66,6 +79,28 @@ static __always_inline int image_read(void *to, __u32 length, __u64 image, __u32
 	return got == (ssize_t)length ? 0 : -1;
 }
 
+/* Hand over what was submitted, in place; a ring that is polled is at most woken. */
+static __always_inline __u32 engine_kick(struct engine *engine, __u32 submitted, const __u32 *flags)
+{
+	enum { SQ_WAKEUP = 1 << 1 };	/* IORING_ENTER_SQ_WAKEUP */
+	long got;
+
+	if (engine->wiring.polled && !(READ_ONCE(*flags) & 1))
+		return 0;
+	do
+		got = syscall(__NR_io_uring_enter, engine->wiring.ring_fd, submitted, 0,
+			      engine->wiring.polled ? SQ_WAKEUP : 0, NULL, 0);
+	while (got < 0 && errno == EINTR);
+	return got < 0 ? DECLINE_RING_ASLEEP : 0;
+}
+
+static __always_inline void call_user(struct collecting *collecting, __u32 index, __u32 reason)
+{
+	(void)index;
+	(void)reason;
+	collecting->called = 1;
+}
+
 static __always_inline long loop(__u32 count, long (*step)(__u32, void *), void *context)
 {
 	__u32 i;
@@ -92,8 +127,8 @@ static __always_inline __u64 now_ns(void)
 /* What offload.py calls; the same names in every device's shared object. */
 #define DEVICE_HANDLER(notify, hash)							\
 	const __u64 layout_hash = hash;							\
-	struct device *device_new(void *state, void *page, void *ram,			\
-				  const struct memory_layout *memory)			\
+	struct device *device_new(void *state, void *page, void *ram, void *engines,	\
+				  __u32 engine_count, const struct memory_layout *memory) \
 	{										\
 		struct device *device = calloc(1, sizeof(*device));			\
 											\
@@ -102,6 +137,8 @@ static __always_inline __u64 now_ns(void)
 		device->state = state;							\
 		device->page = page;							\
 		device->ram = ram;							\
+		device->engines = engines;						\
+		device->engine_count = engine_count;					\
 		device->memory = *memory;						\
 		device->scratch = calloc(1, scratch_bytes);				\
 		if (device->scratch)							\
@@ -118,5 +155,34 @@ static __always_inline __u64 now_ns(void)
 	{										\
 		return notify(device, access, reason);					\
 	}
+
+/* Completions, each time the eventfd says that there are some: 1 if userspace has something to
+ * do, 2 if it is to raise the interrupt itself (vm_fd -1), -errno if the eventfd fails. */
+#define DEVICE_COLLECTOR(collect)							\
+	int device_collect(struct device *device, int eventfd, int vm_fd, __u32 gsi)	\
+	{										\
+		for (;;) {								\
+			struct collecting collecting = { .device = device };		\
+			__u64 count;							\
+											\
+			if (read(eventfd, &count, sizeof(count)) < 0)			\
+				return -errno;						\
+			collect(&collecting);						\
+			if (collecting.interrupt && vm_fd >= 0)				\
+				pulse(vm_fd, gsi);					\
+			if (collecting.called || (collecting.interrupt && vm_fd < 0) || count > 1 << 30) \
+				return collecting.called | (vm_fd < 0 ? collecting.interrupt << 1 : 0); \
+		}									\
+	}
+
+/* One edge of an interrupt line. */
+static inline void pulse(int vm_fd, __u32 gsi)
+{
+	struct kvm_irq_level level = { .irq = gsi, .level = 1 };
+
+	ioctl(vm_fd, KVM_IRQ_LINE, &level);
+	level.level = 0;
+	ioctl(vm_fd, KVM_IRQ_LINE, &level);
+}
 
 #endif

@@ -8,7 +8,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "virtio is little-endi
 
 #define VIRTIO_MMIO_ID 0
 #define VIRTIO_MMIO_VERSION 2
-#define VIRTIO_MMIO_LAYOUT_HASH 0xc93287b08388ae04ull
+#define VIRTIO_MMIO_LAYOUT_HASH 0x04c5b6b0fca72411ull
 #define VIRTIO_MMIO_QUEUES 0
 
 enum {

@@ -19,6 +19,9 @@ enum {
 	DECLINE_STRADDLES = 0x5,
 	DECLINE_BUSY = 0x6,
 	DECLINE_BUDGET = 0x7,
+	DECLINE_RING_ASLEEP = 0x8,
+	DECLINE_IO_FAILED = 0x9,
+	DECLINE_NO_RING = 0xa,
 };
 
 /* Descriptor (VIRTIO 1.2, 2.7.5). */
@@ -67,7 +70,7 @@ struct entry {
 	__u64 handled;	/* 0x018 requests completed by the handler */
 	__u64 bytes;	/* 0x020 data moved by the handler [bytes] */
 	__u64 busy_ns;	/* 0x028 time inside the handler [ns] */
-	__u64 declined[16];	/* 0x030 doorbells declined, by reason, atomic */
+	__u64 declined[24];	/* 0x030 doorbells declined, by reason, atomic */
 };
 _Static_assert(__builtin_offsetof(struct entry, active) == 0x0, "entry.active");
 _Static_assert(__builtin_offsetof(struct entry, rings) == 0x4, "entry.rings");
@@ -78,7 +81,7 @@ _Static_assert(__builtin_offsetof(struct entry, handled) == 0x18, "entry.handled
 _Static_assert(__builtin_offsetof(struct entry, bytes) == 0x20, "entry.bytes");
 _Static_assert(__builtin_offsetof(struct entry, busy_ns) == 0x28, "entry.busy_ns");
 _Static_assert(__builtin_offsetof(struct entry, declined) == 0x30, "entry.declined");
-_Static_assert(sizeof(struct entry) == 0xb0, "entry");
+_Static_assert(sizeof(struct entry) == 0xf0, "entry");
 
 /* What the Python half did. */
 struct user_counters {
@@ -98,17 +101,17 @@ struct device_control {
 	const struct ownership ownership;	/* 0x000 who may serve */
 	__u8 reserved_8[56];	/* 0x008 to the next field's place */
 	struct entry entry;	/* 0x040 who is inside, and what came of it */
-	__u8 reserved_f0[16];	/* 0x0f0 to the next field's place */
-	const struct user_counters user;	/* 0x100 what the Python half did */
-	__u8 reserved_120[32];	/* 0x120 to the next field's place */
+	__u8 reserved_130[16];	/* 0x130 to the next field's place */
+	const struct user_counters user;	/* 0x140 what the Python half did */
+	__u8 reserved_160[32];	/* 0x160 to the next field's place */
 };
 _Static_assert(__builtin_offsetof(struct device_control, ownership) == 0x0, "device_control.ownership");
 _Static_assert(__builtin_offsetof(struct device_control, reserved_8) == 0x8, "device_control.reserved_8");
 _Static_assert(__builtin_offsetof(struct device_control, entry) == 0x40, "device_control.entry");
-_Static_assert(__builtin_offsetof(struct device_control, reserved_f0) == 0xf0, "device_control.reserved_f0");
-_Static_assert(__builtin_offsetof(struct device_control, user) == 0x100, "device_control.user");
-_Static_assert(__builtin_offsetof(struct device_control, reserved_120) == 0x120, "device_control.reserved_120");
-_Static_assert(sizeof(struct device_control) == 0x140, "device_control");
+_Static_assert(__builtin_offsetof(struct device_control, reserved_130) == 0x130, "device_control.reserved_130");
+_Static_assert(__builtin_offsetof(struct device_control, user) == 0x140, "device_control.user");
+_Static_assert(__builtin_offsetof(struct device_control, reserved_160) == 0x160, "device_control.reserved_160");
+_Static_assert(sizeof(struct device_control) == 0x180, "device_control");
 
 /* What the driver set up, latched when it made the queue ready. */
 struct setup {
@@ -153,22 +156,22 @@ struct virtqueue {
 	const struct setup setup;	/* 0x040 what the driver set up */
 	__u8 reserved_60[32];	/* 0x060 to the next field's place */
 	struct entry entry;	/* 0x080 who is inside, and what came of it */
-	__u8 reserved_130[16];	/* 0x130 to the next field's place */
-	struct position position;	/* 0x140 where the holder stands */
-	__u8 reserved_148[56];	/* 0x148 to the next field's place */
-	const struct user_counters user;	/* 0x180 what the Python half did */
-	__u8 reserved_1a0[32];	/* 0x1a0 to the next field's place */
+	__u8 reserved_170[16];	/* 0x170 to the next field's place */
+	struct position position;	/* 0x180 where the holder stands */
+	__u8 reserved_188[56];	/* 0x188 to the next field's place */
+	const struct user_counters user;	/* 0x1c0 what the Python half did */
+	__u8 reserved_1e0[32];	/* 0x1e0 to the next field's place */
 };
 _Static_assert(__builtin_offsetof(struct virtqueue, ownership) == 0x0, "virtqueue.ownership");
 _Static_assert(__builtin_offsetof(struct virtqueue, reserved_8) == 0x8, "virtqueue.reserved_8");
 _Static_assert(__builtin_offsetof(struct virtqueue, setup) == 0x40, "virtqueue.setup");
 _Static_assert(__builtin_offsetof(struct virtqueue, reserved_60) == 0x60, "virtqueue.reserved_60");
 _Static_assert(__builtin_offsetof(struct virtqueue, entry) == 0x80, "virtqueue.entry");
-_Static_assert(__builtin_offsetof(struct virtqueue, reserved_130) == 0x130, "virtqueue.reserved_130");
-_Static_assert(__builtin_offsetof(struct virtqueue, position) == 0x140, "virtqueue.position");
-_Static_assert(__builtin_offsetof(struct virtqueue, reserved_148) == 0x148, "virtqueue.reserved_148");
-_Static_assert(__builtin_offsetof(struct virtqueue, user) == 0x180, "virtqueue.user");
-_Static_assert(__builtin_offsetof(struct virtqueue, reserved_1a0) == 0x1a0, "virtqueue.reserved_1a0");
-_Static_assert(sizeof(struct virtqueue) == 0x1c0, "virtqueue");
+_Static_assert(__builtin_offsetof(struct virtqueue, reserved_170) == 0x170, "virtqueue.reserved_170");
+_Static_assert(__builtin_offsetof(struct virtqueue, position) == 0x180, "virtqueue.position");
+_Static_assert(__builtin_offsetof(struct virtqueue, reserved_188) == 0x188, "virtqueue.reserved_188");
+_Static_assert(__builtin_offsetof(struct virtqueue, user) == 0x1c0, "virtqueue.user");
+_Static_assert(__builtin_offsetof(struct virtqueue, reserved_1e0) == 0x1e0, "virtqueue.reserved_1e0");
+_Static_assert(sizeof(struct virtqueue) == 0x200, "virtqueue");
 
 #endif /* SPLITVMM_VIRTQUEUE_GEN_H */

@@ -133,6 +133,12 @@ static __always_inline __u32 chain_next(struct device *device, struct virtqueue 
 	return 0;
 }
 
+/* The request that chain_start() found is taken on; it is completed now, or later, in any order. */
+static __always_inline void avail_take(struct virtqueue *queue)
+{
+	queue->position.next_avail++;
+}
+
 /* Write a completion, not yet visible to the driver; 0, or a reason. */
 static __always_inline __u32 used_push(struct device *device, struct virtqueue *queue, __u16 head,
 				     __u32 written)
@@ -147,7 +153,6 @@ static __always_inline __u32 used_push(struct device *device, struct virtqueue *
 		return reason;
 	elem[0] = head;
 	elem[1] = written;
-	queue->position.next_avail++;
 	queue->position.next_used++;
 	return 0;
 }

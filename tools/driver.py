@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from time import monotonic, sleep
 
 from vmm.blk import BlkDevice
 from vmm.devmodel.blk import ID_BYTES, SECTOR, RequestType
@@ -47,6 +48,8 @@ class Ring:
     desc: int
     avail: int
     used: int
+    queue: object = None    # UserQueue: to see what is in flight
+    lock: object = None
     seen: int = 0
     offered: int = 0
 
@@ -70,7 +73,20 @@ class Ring:
         self.memory.write_u16(self.avail + 2, self.offered)
 
     def ring(self) -> int:
-        return self.registers.write("queue_notify", self.index)
+        verdict = self.registers.write("queue_notify", self.index)
+        self.settle()
+        return verdict
+
+    def settle(self, timeout_s: float = 20) -> None:
+        """Wait for what is in flight: a request in the engine is released before it is shown, by
+        who is still inside then."""
+        deadline = monotonic() + timeout_s
+        engine, entry = self.queue.engine, self.queue.state.entry
+        while (engine and engine.flying) or entry.active:
+            assert monotonic() < deadline, f"{engine.flying} requests in flight after {timeout_s} s"
+            sleep(0.0001)
+        with self.lock:
+            pass
 
     def used_index(self) -> int:
         return self.memory.read_u16(self.used + 2)
@@ -133,7 +149,8 @@ class BlkDriver:
     def _start_queue(self, index: int) -> Ring:
         base = self.RINGS + index * 0x4000
         self.memory.write(base, bytes(0x4000))
-        ring = Ring(self.memory, self.registers, index, self.size, base, base + 0x1000, base + 0x2000)
+        ring = Ring(self.memory, self.registers, index, self.size, base, base + 0x1000, base + 0x2000,
+                    self.device.queues[index], self.device.lock)
         self.place(ring)
         return ring
 

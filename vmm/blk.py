@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from .device import Place
-from .devmodel.blk import ID_BYTES, SECTOR, SEGMENTS, Blk, BlkConfig, RequestType, Status
+from .devmodel.blk import ID_BYTES, RANGE_SECTORS, SECTOR, SEGMENTS, Blk, BlkConfig, RequestType, Status
 from .disk_image import DiskImage
 from .virtio_mmio import VirtioMmioDevice
 from .virtqueue import BrokenQueue, Chain, UserQueue
@@ -17,7 +17,6 @@ HEADER = struct.Struct("<IIQ")
 RANGE = struct.Struct("<QII")
 UNMAP = 1
 RANGE_SEGMENTS = 16                 # of one discard or write-zeroes
-RANGE_SECTORS = 1 << 22             # 2 GiB
 IN, OUT = int(RequestType.IN), int(RequestType.OUT)
 
 
@@ -30,10 +29,13 @@ class BlkDevice(VirtioMmioDevice):
 
     def __init__(self, name: str, image: DiskImage, queues: int = 1, serial: str = "",
                  queue_size: int = 256):
-        features = SEG_MAX | BLK_SIZE | FLUSH | (MQ if queues > 1 else 0)
+        features = SEG_MAX | BLK_SIZE | (MQ if queues > 1 else 0)
+        features |= 0 if image.cache == "writethrough" else FLUSH
         features |= RO if image.read_only else DISCARD | WRITE_ZEROES
         super().__init__(name, features, [queue_size] * queues)
         self.image = image
+        self.engine_queues = queues
+        self.durable = False        # a write is on the disk before it is completed
         self.serial = (serial or name).encode()[:ID_BYTES]
 
     def attach(self, place: Place) -> None:
@@ -47,10 +49,29 @@ class BlkDevice(VirtioMmioDevice):
         config.discard_sector_alignment = self.image.block // SECTOR
         config.write_zeroes_may_unmap = 1
         disk.image, disk.image_fd = self.image.address, self.image.fd
+        disk.align, disk.read_only = self.image.align, int(self.image.read_only)
         for i, byte in enumerate(self.serial):
             disk.serial[i] = byte
         self._view = place.memory.view
         self._capacity = self.image.size // SECTOR
+
+    def engine_files(self) -> list[int]:
+        return [self.image.fd] * self.engine_queues
+
+    def driver_ready(self) -> None:
+        """A driver without FLUSH takes a completed write for a lasting one (5.2.5, 5.2.6.2)."""
+        self.durable = not self.accepted & FLUSH
+        self.state.disk.durable = int(self.durable)
+
+    def finish(self, queue: UserQueue, tag) -> int:
+        self._view[queue.memory.offset(tag.status, 1)] = Status.OK
+        queue.push(tag.head, tag.written + 1)
+        return tag.wanted
+
+    def redo(self, queue: UserQueue, head: int) -> int:
+        written, moved = self._request(queue.chain(head))
+        queue.push(head, written)
+        return moved
 
     def serve(self, queue: UserQueue) -> tuple[int, int]:
         requests = moved = 0
@@ -109,7 +130,8 @@ class BlkDevice(VirtioMmioDevice):
             length = sum(length for _, length in readable)
             if self.image.read_only:
                 return Status.IOERR, 0, 0       # 5.2.6.2: a read-only device fails writes
-            return self._transfer(self.image.write, sector, readable, length, 0)
+            write = self.image.write_through if self.durable else self.image.write
+            return self._transfer(write, sector, readable, length, 0)
         if kind == RequestType.FLUSH:
             self.image.flush()
             return Status.OK, 0, 0
@@ -159,7 +181,10 @@ class BlkDevice(VirtioMmioDevice):
                 self.image.discard(sector * SECTOR, count * SECTOR)
             else:
                 self.image.write_zeroes(sector * SECTOR, count * SECTOR, bool(flags & UNMAP))
+        if self.durable:
+            self.image.flush()
         return Status.OK
 
     def close(self) -> None:
+        super().close()
         self.image.close()

@@ -40,6 +40,10 @@ class Maps:
     def programs(self, name: str, entries: int) -> int:
         return self._new(self.lib.BPF_MAP_TYPE_PROG_ARRAY, name, 4, 4, entries, 0)
 
+    def ring(self, name: str, size: int) -> int:
+        """A ring buffer of `size` bytes, by which programs call userspace."""
+        return self._new(self.lib.BPF_MAP_TYPE_RINGBUF, name, 0, 0, size, 0)
+
     def _new(self, kind: int, name: str, key: int, value: int, entries: int, flags: int,
              shared: bool = True) -> int:
         fd = self.lib.map_new(kind, name.encode(), key, value, entries, flags)

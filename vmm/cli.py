@@ -53,8 +53,9 @@ def _add_run(commands) -> None:
     devices.add_argument("--disk", metavar="path=FILE[,KEY=VALUE...]", action="append", default=[],
                          help="add a disk; may be given more than once.  Keys: offload=on|host|off|auto "
                          "(who serves it: the kernel, this process in C, Python, or the best possible), "
-                         "readonly=on|off, direct=on|off (past the page cache), queues=N, queue_size=N, "
-                         "serial=TEXT")
+                         "readonly=on|off, cache=writeback|none|writethrough (none goes past the page cache), "
+                         "async=on|off|auto (real I/O by the handler, through io_uring), queues=N, "
+                         "queue_size=N, serial=TEXT")
     devices.add_argument("--serial", metavar="WHERE", default="stdout",
                          help="where the serial port leads: stdout, stdio (input as well), null, or "
                          "file=PATH (default: stdout)")

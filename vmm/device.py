@@ -38,6 +38,8 @@ class Place:
     state_fd: int
     line: object                # interrupts.Line
     memory: object              # GuestMemory
+    engines: int = 0            # address of its queues' engines, or 0
+    engines_fd: int = -1        # of the map that they lie in, or -1
     keep: tuple = ()            # what must live as long as the device
 
 
@@ -60,6 +62,8 @@ class RegisterDevice:
     handler = ""
     handlers = BUILD
     size = PAGE
+    engine_queues = 0           # queues that may do asynchronous I/O
+    doorbell_interrupts = True  # whether a claimed doorbell raises the interrupt on its way out
 
     def __init__(self, name: str):
         self.name = name
@@ -172,6 +176,26 @@ class RegisterDevice:
             lib.fetch_and32(self.place.page + cleared.offset, ~value & 0xffffffff)
         else:
             setattr(self.page, name, value)
+
+    # asynchronous I/O, for devices that have it
+
+    def start_engines(self, completion_fd: int, interrupt_fd: int, polled: bool, raises: bool,
+                      attach: int = -1) -> int:
+        """Make the rings for one offload mode; returns a ring to attach others to, or -1."""
+        return attach
+
+    def ring(self) -> int:
+        """Descriptor of one of its rings, or -1."""
+        return -1
+
+    def look_after(self) -> None:
+        """Collect completions that nobody else did."""
+
+    def stop_engines(self) -> None:
+        """Close the rings; userspace has taken over all that was in flight."""
+
+    def called(self, queue: int, reason: int) -> None:
+        """The kernel half asks userspace to look at a queue; `reason` as in a decline."""
 
     def close(self) -> None:
         """Let go of what the device holds outside its memory."""

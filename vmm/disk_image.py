@@ -10,12 +10,10 @@ import re
 import stat
 from pathlib import Path
 
-from .devmodel.blk import SECTOR
+from .devmodel.blk import PUNCH_HOLE, SECTOR, ZERO_RANGE
 from .errors import UserError
 from .sync._shared import ffi, lib
 
-PUNCH_HOLE = 0x02 | 0x01    # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
-ZERO_RANGE = 0x10 | 0x01    # FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE
 BLKSSZGET = 0x1268          # linux/fs.h
 PAGE = mmap.PAGESIZE
 WINDOW = 512 << 10          # bytes mapped around a page that the exit path missed
@@ -28,11 +26,16 @@ class DiskError(UserError):
 
 
 class DiskImage:
-    """`size` bytes.  Offsets and lengths are in bytes; reads past what is there are errors."""
+    """`size` bytes.  Offsets and lengths are in bytes; reads past what is there are errors.
 
-    def __init__(self, path: Path, read_only: bool = False, direct: bool = False):
-        self.path, self.read_only, self.direct = path, read_only, direct
-        flags = (os.O_RDONLY if read_only else os.O_RDWR) | (os.O_DIRECT if direct else 0)
+    `cache`: `writeback` (a write is in the host's page cache when it is completed), `writethrough`
+    (on the disk) or `none` (past the page cache: O_DIRECT).
+    """
+
+    def __init__(self, path: Path, read_only: bool = False, cache: str = "writeback"):
+        self.path, self.read_only, self.cache = path, read_only, cache
+        self.direct = cache == "none"
+        flags = (os.O_RDONLY if read_only else os.O_RDWR) | (os.O_DIRECT if self.direct else 0)
         try:
             self.fd = os.open(path, flags | os.O_CLOEXEC)
         except OSError as error:
@@ -60,6 +63,7 @@ class DiskImage:
         self.block = 512
         if stat.S_ISBLK(mode):
             self.block = int.from_bytes(fcntl.ioctl(self.fd, BLKSSZGET, bytes(4)), "little")
+        self.align = max(self.block, 512) if self.direct else 1
 
     def _map(self) -> int:
         """The image's page cache in this process, for the exit path; 0 past the page cache."""
@@ -94,6 +98,11 @@ class DiskImage:
 
     def write(self, buffers: list[memoryview], offset: int) -> None:
         self._transfer(os.pwritev, buffers, offset)
+
+    def write_through(self, buffers: list[memoryview], offset: int) -> None:
+        """A write that is on the disk when this returns."""
+        self.write(buffers, offset)
+        self.flush()
 
     def _transfer(self, call, buffers: list[memoryview], offset: int) -> None:
         length = sum(len(buffer) for buffer in buffers)
@@ -161,4 +170,5 @@ class DiskImage:
         if self.address:
             lib.unmap_file(self.address, self.size)
             self.address = 0
+        fcntl.flock(self.fd, fcntl.LOCK_UN)     # a ring that had it may take a while to let go
         os.close(self.fd)

@@ -15,9 +15,9 @@ from .blk import BlkDevice
 from .bpf import BpfUnavailable, Maps
 from .bus import AddressSpace
 from .device import Place, RegisterDevice
-from .devmodel.exit_path import PAGES, SIGNAL, Bus
+from .devmodel.exit_path import CALLED, PAGES, SIGNAL, Bus
 from .devmodel.layout import PAGE
-from .devmodel.virtqueue import Side
+from .devmodel.virtqueue import RING_ASLEEP, Side
 from .disk_image import DiskImage
 from .errors import UserError
 from .interrupts import Interrupts, Line
@@ -25,6 +25,7 @@ from .kvm import Vcpu, Vm
 from .memory import GuestMemory
 from .offload import (LOADING_ERRORS, WATCHED, BpfBackend, HostBackend, OffloadError, SharedPlaces,
                       unavailable)
+from .sync.handoff import Declined
 from .serial import COM1, EXIT_PORT, ExitPort, Serial
 from .vcpu import VcpuThread
 from .virtio_mmio import VirtioMmioDevice
@@ -40,10 +41,11 @@ class DiskConfig:
     path: Path
     offload: str = "auto"
     read_only: bool = False
-    direct: bool = False
+    cache: str = "writeback"        # writeback, none or writethrough
     queues: int = 1
     serial: str = ""
     queue_size: int = 256
+    asynchronous: str = "auto"      # on, off or auto: I/O by the handler, through io_uring
 
 
 @dataclass
@@ -104,9 +106,10 @@ class Machine:
         self._add_ports()
         self.vcpus = [self._closes(Vcpu(self.vm, i)) for i in range(config.cpus)] if self.vm else []
         for disk in config.disks:
-            image = DiskImage(disk.path, disk.read_only, disk.direct)
+            image = DiskImage(disk.path, disk.read_only, disk.cache)
             device = self._closes(BlkDevice(f"disk{len(self.devices)}", image, disk.queues,
                                             disk.serial, disk.queue_size))
+            device.asynchronous = disk.asynchronous != "off"
             self.add_device(device, disk.offload)
         for device, mode in extra:
             self.add_device(self._closes(device), mode)
@@ -183,9 +186,10 @@ class Machine:
             raise UserError(f"{slot + 1} devices; wanted at most {PAGES}")
         base = DEVICE_BASE + slot * PAGE if base is None else base
         region, fd = self.places.state(device.name, device.layout.state.size)
+        engines, engines_fd = self.places.engines(device.name, device.engine_queues)
         device.attach(Place(slot, bus, base, self.places.page(slot), self.places.pages_fd,
                             region.address, fd, self.interrupts.line(), self.memory,
-                            (self.places, region)))
+                            engines, engines_fd, (self.places, region)))
         self.buses[bus].add(base, device.size, device, device.name)
         if self.vm and bus is Bus.MMIO and device.transport.page_is_memory:
             self.vm.add_memory(base, PAGE, device.place.page, read_only=True)
@@ -205,10 +209,6 @@ class Machine:
         if mode != "auto":
             self._set_mode(device, mode)
             self.choices[device.name] = f"{mode}, as asked"
-            return
-        image = getattr(device, "image", None)
-        if image is not None and image.direct:
-            self.choices[device.name] = "off: direct=on goes past the page cache, which is what a handler reads"
             return
         refusals = []
         for candidate in ("on", "host"):
@@ -233,6 +233,7 @@ class Machine:
             self._backend(device.mode).disable(device)
             device.mode = "off"
             device.set_home(Side.USER)
+            device.stop_engines()
         if backend:
             backend.enable(device)
             device.mode = mode
@@ -243,7 +244,7 @@ class Machine:
             return None
         if mode == "host":
             if self.host is None:
-                self.host = self._closes(HostBackend(self.memory))
+                self.host = self._closes(HostBackend(self.memory, self.vm, self.interrupts))
                 for vcpu in self.vcpus:
                     vcpu.loop.hook = vcpu.ffi.cast("write_hook", self.host.hook)
                     vcpu.loop.path = vcpu.ffi.cast("void *", self.host.context)
@@ -254,7 +255,7 @@ class Machine:
             raise OffloadError(f"{len(_live)} VMs in this process; wanted a process for each with offload on")
         if self.bpf is None:
             self.bpf = self._closes(BpfBackend(self.maps, self.memory, self.vm, self.interrupts,
-                                               self.config.cpus))
+                                               self.config.cpus, self._hand_over))
         return self.bpf
 
     def set_offload(self, device: RegisterDevice, mode: str) -> None:
@@ -306,10 +307,16 @@ class Machine:
         if self.bpf is None:
             return
         for access in self.bpf.declined(vcpu.index):
-            if access.device == WATCHED:
-                self.interrupts.ioapic_changed()
-            else:
-                self.devices[access.device].write(access.offset, access.width, access.value)
+            self._hand_over(access)
+
+    def _hand_over(self, access: Declined) -> None:
+        """Do in userspace what the exit path did not."""
+        if access.device == WATCHED:
+            self.interrupts.ioapic_changed()
+        elif access.offset == CALLED or access.reason == RING_ASLEEP:
+            self.devices[access.device].called(access.value, access.reason)
+        else:
+            self.devices[access.device].write(access.offset, access.width, access.value)
 
     def failed(self, error: BaseException) -> None:
         self._error = self._error or error
@@ -390,6 +397,9 @@ class Machine:
                 while thread.is_alive():
                     self._kick()
                     thread.join(0.05)
+        for device in self.devices:     # what is in flight still reaches guest memory
+            with suppress(Exception):   # the first error is the one that counts
+                self._set_mode(device, "off")
         if hasattr(self, "serial"):
             self.serial.flush()
             if self.config.serial.startswith("file="):

@@ -11,19 +11,23 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import select
+import threading
 from pathlib import Path
 
 from .bpf import Attachment, BpfUnavailable, Maps, Object
 from .device import BUILD, Place, RegisterDevice, Routed
 from .devmodel.abi import AbiMismatch, check_object
-from .devmodel.exit_path import (PAGES, VCPUS, Action, Bus, MemoryLayout, Route, RouteKey,
+from .devmodel.engine import STRIDE, engine_layout
+from .devmodel.exit_path import (CALLS_BYTES, PAGES, VCPUS, Action, Bus, MemoryLayout, Route, RouteKey,
                                  machine_layout, vcpu_layout)
-from .devmodel.layout import PAGE, BlockLayout, DeviceLayout, layout_block
-from .devmodel.view import address_of, ffi, view_of
+from .devmodel.exit_path import Declined as DeclinedBlock
+from .devmodel.layout import PAGE, BlockLayout, DeviceLayout, in_order, layout_block
+from .devmodel.view import address_of, ffi, struct_of, view_of
 from .errors import UserError
 from .interrupts import IOAPIC, IOAPIC_WINDOW
 from .memory import GuestMemory
-from .sync.handoff import Declines
+from .sync.handoff import Declined, Declines
 from .sync.region import Piece, Region
 
 WATCHED = 0xffffffff        # slot of writes that userspace is only told of
@@ -64,7 +68,7 @@ def check_abi(path: Path, layout: DeviceLayout) -> None:
     wanted = f"{hashlib.sha256(path.read_bytes()).hexdigest()} {layout.hash:016x}\n"
     if record.exists() and record.read_text() == wanted:
         return
-    check_object(path, layout.structs(), required=(layout.state.c_name,))
+    check_object(path, [*layout.structs(), *in_order([engine_layout()])], required=(layout.state.c_name,))
     with contextlib.suppress(OSError):      # a folder that may not be written: then each time
         record.write_text(wanted)
 
@@ -101,18 +105,83 @@ class SharedPlaces:
         self._states.append(region)
         return region, fd
 
+    def engines(self, name: str, count: int) -> tuple[int, int]:
+        """Memory for the engines of `count` queues, and the map that it lies in (or -1)."""
+        if not count:
+            return 0, -1
+        fd = -1
+        if self.maps:
+            fd = self.maps.array("engines", STRIDE, count, shared=False)
+            region = Region(f"engines of {name}", [Piece(fd, 0, STRIDE * count)], (fd,))
+        else:
+            region = Region.anonymous("engines", STRIDE * count)
+        self._states.append(region)
+        return region.address, fd
+
     def close(self) -> None:
         for region in (*self._states, self.pages):
             region.close()
 
 
+class Calls:
+    """Calls from the exit path where no vCPU is at hand, answered on a thread of ours.
+
+    It also looks after completions that nobody collected: an interrupt injected where our
+    programs could not see it, or a pin without an MSI.
+    """
+
+    LOOK_S = 0.1
+
+    def __init__(self, maps: Maps, hand_over):
+        self._hand_over, self._maps = hand_over, maps
+        self._unpack = struct_of(layout_block(DeclinedBlock)).unpack_from
+        self._size = layout_block(DeclinedBlock).size
+        fd = maps.ring("calls", CALLS_BYTES)
+        self._handle = maps.lib.calls_open(fd, self._size)
+        if not self._handle:
+            raise BpfUnavailable("BPF ring buffer: mapping it failed; wanted it to work")
+        self._entries = maps.ffi.new("char[]", self._size * 64)
+        self._stop = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.watch: list = []       # devices whose completions are looked after
+        self._thread = threading.Thread(target=self._run, daemon=True, name="calls")
+        self._thread.start()
+
+    def _run(self) -> None:
+        poller = select.poll()
+        for fd in (self._maps.lib.calls_fd(self._handle), self._stop):
+            poller.register(fd, select.POLLIN)
+        while True:
+            ready = dict(poller.poll(1000 * self.LOOK_S))
+            if self._stop in ready:
+                return
+            if ready:
+                self._answer()
+            else:
+                for device in list(self.watch):
+                    device.look_after()
+
+    def _answer(self) -> None:
+        count = self._maps.lib.calls_take(self._handle, self._entries, 64)
+        data = self._maps.ffi.buffer(self._entries)
+        for i in range(max(0, count)):
+            self._hand_over(Declined._make(self._unpack(data, i * self._size)))
+
+    def close(self) -> None:
+        os.eventfd_write(self._stop, 1)
+        self._thread.join()
+        self._maps.lib.calls_close(self._handle)
+        os.close(self._stop)
+
+
 class BpfBackend:
     """`on`: the dispatcher and one object a device, attached while at least one is enabled."""
 
-    def __init__(self, maps: Maps, memory: GuestMemory, vm, interrupts, vcpus: int):
+    def __init__(self, maps: Maps, memory: GuestMemory, vm, interrupts, vcpus: int, hand_over):
+        """`hand_over(Declined)` is told, on a thread of ours, what no vCPU can be told of."""
         self.maps, self.vm, self.interrupts = maps, vm, interrupts
         self._memory_layout, self._memory_raw = memory.layout()
         self._map_exits(vcpus)
+        self._calls = Calls(maps, hand_over)
         maps.hash("vcpu_of_thread", 4, 4, VCPUS)
         self._routes = maps.hash("routes", layout_block(RouteKey).size, layout_block(Route).size, 1024)
         self._programs = maps.programs("programs", PAGES)
@@ -120,6 +189,9 @@ class BpfBackend:
         self._attached: Attachment | None = None
         self._objects: dict[int, Object] = {}
         self._claims: dict[int, list[tuple[Routed, int]]] = {}
+        self._collectors: dict[int, Attachment] = {}
+        self._enabled: dict[int, RegisterDevice] = {}      # those with rings
+        self._silent: dict[int, int] = {}   # slot -> eventfd of its completions, if that is no pin's
         self._sink = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)    # claims, and nobody reads
 
     def _map_exits(self, vcpus: int) -> None:
@@ -155,8 +227,10 @@ class BpfBackend:
             return
         path = device.handlers / f"{device.handler}.bpf.o"
         check_abi(path, device.layout)
-        loaded = Object(path, self.maps, {"state": device.place.state_fd},
-                        self._constants(device.place))
+        own = {"state": device.place.state_fd}
+        if device.engine_queues:
+            own["engines"] = device.place.engines_fd
+        loaded = Object(path, self.maps, own, self._constants(device.place))
         self._objects[device.place.slot] = loaded
         check_hash(path, device.layout, int.from_bytes(loaded.constant("layout_hash"), "little"))
 
@@ -169,7 +243,10 @@ class BpfBackend:
         if slot in self._objects:
             fd = self._objects[slot].program("device_exit")
             self.maps.update(self._programs, slot.to_bytes(4, "little"), fd.to_bytes(4, "little"))
-        doorbell = self.interrupts.claim(device.place.line.pin)
+        interrupt = self.interrupts.claim(device.place.line.pin)
+        doorbell = interrupt if device.doorbell_interrupts else self._sink
+        if device.engine_queues and slot in self._objects:
+            self._start_engines(device, interrupt)
         claims = [(route, doorbell if route.action is Action.NOTIFY else self._sink)
                   for route in device.routes()]
         for route, fd in claims:
@@ -179,6 +256,27 @@ class BpfBackend:
         if self._attached is None:
             self._watch_ioapic()
             self._attached = Attachment(self.dispatcher, "on_mmio", "on_pio")
+
+    def _start_engines(self, device: RegisterDevice, interrupt: int) -> None:
+        """Rings, and the program that collects what comes back, where the interrupt is injected."""
+        slot = device.place.slot
+        completion = self._completion_fd(device)
+        attach = next((ring for other in self._enabled.values() if (ring := other.ring()) >= 0), -1)
+        device.start_engines(completion, interrupt, True, not device.doorbell_interrupts, attach)
+        if device.ring() >= 0:
+            self._collectors[slot] = Attachment(self._objects[slot], "device_collect")
+            self._enabled[slot] = device
+            self._calls.watch.append(device)
+
+    def _completion_fd(self, device: RegisterDevice) -> int:
+        """What rings signal: the pin's interrupt, or where the handler decides on that nothing but
+        the collector."""
+        place = device.place
+        if device.doorbell_interrupts:
+            return self.interrupts.completions(place.line.pin)
+        if place.slot not in self._silent:
+            self._silent[place.slot] = self.interrupts.collector(place.slot)
+        return self._silent[place.slot]
 
     def _watch_ioapic(self) -> None:
         value = _struct(layout_block(Route), device=WATCHED, action=Action.WATCH)
@@ -192,6 +290,9 @@ class BpfBackend:
             self.vm.ioeventfd(device.place.bus, route.address, route.width, fd, False)
             self.maps.delete(self._routes, route_bytes(device, route)[0])
         self.interrupts.release(device.place.line.pin)
+        if slot in self._collectors:
+            self._collectors.pop(slot).close()
+            self._calls.watch.remove(self._enabled.pop(slot))
         if not self._claims:
             self._detach()
 
@@ -202,12 +303,16 @@ class BpfBackend:
 
     def close(self) -> None:
         self._detach()
+        self._calls.close()
+        for collector in self._collectors.values():
+            collector.close()
         self.dispatcher.close()
         for loaded in self._objects.values():
             loaded.close()
         self._exits.close()
         self._machine.close()
-        os.close(self._sink)
+        for fd in (self._sink, *self._silent.values()):
+            os.close(fd)
 
 
 _NATIVE = """
@@ -219,7 +324,9 @@ int exit_path_add(struct exit_path *path, const void *key, const void *route, vo
 void exit_path_remove(struct exit_path *path, const void *key);
 int exit_path_write(struct exit_path *path, uint32_t bus, uint64_t address, uint32_t width,
                     uint64_t value, int32_t *gsi);
-struct device *device_new(void *state, void *page, void *ram, const void *memory);
+struct device *device_new(void *state, void *page, void *ram, void *engines, uint32_t engine_count,
+                          const void *memory);
+int device_collect(struct device *device, int eventfd, int vm_fd, uint32_t gsi);
 void device_free(struct device *device);
 int device_notify(struct device *device, const void *access, uint32_t *reason);
 extern uint64_t layout_hash;
@@ -234,11 +341,44 @@ def native_ffi():
     return native
 
 
+class Collector:
+    """`host`: a thread that completes what comes back from the rings of one device."""
+
+    STOP = 1 << 31      # added to the eventfd
+
+    def __init__(self, library, handle, device: RegisterDevice, vm):
+        self.fd = os.eventfd(0, os.EFD_CLOEXEC)
+        self._library, self._handle, self._device = library, handle, device
+        self._vm_fd = vm.fd if vm else -1
+        self._stopping, self._thread = False, None
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, daemon=True, name=f"{self._device.name} ring")
+        self._thread.start()
+
+    def _run(self) -> None:
+        line = self._device.place.line
+        while not self._stopping:
+            verdict = self._library.device_collect(self._handle, self.fd, self._vm_fd, line.pin)
+            if verdict > 0 and verdict & 1 and not self._stopping:
+                for queue in range(self._device.engine_queues):
+                    self._device.called(queue, 0)
+            if verdict > 0 and verdict & 2:
+                line.pulse()
+
+    def close(self) -> None:
+        self._stopping = True
+        if self._thread:
+            os.eventfd_write(self.fd, self.STOP)
+            self._thread.join()
+        os.close(self.fd)
+
+
 class HostBackend:
     """`host`: the native dispatcher, asked by the vCPU loop about every write that leaves KVM_RUN."""
 
-    def __init__(self, memory: GuestMemory):
-        self.ffi, self.memory = native_ffi(), memory
+    def __init__(self, memory: GuestMemory, vm, interrupts):
+        self.ffi, self.memory, self.vm, self.interrupts = native_ffi(), memory, vm, interrupts
         path = BUILD / "exit_path.so"
         if not path.exists():
             raise OffloadError(f"{path} is missing; wanted `make` to have built it")
@@ -247,6 +387,7 @@ class HostBackend:
         self.hook = int(self.ffi.cast("uintptr_t", self.ffi.addressof(self.lib, "exit_path_write")))
         self.context = int(self.ffi.cast("uintptr_t", self.path))
         self._devices: dict[int, tuple] = {}
+        self._collectors: dict[int, Collector] = {}
         self._gsi = self.ffi.new("int32_t *")
 
     def load(self, device: RegisterDevice) -> None:
@@ -258,7 +399,8 @@ class HostBackend:
         check_hash(path, device.layout, library.layout_hash)
         layout, _raw = self.memory.layout()
         handle = library.device_new(self._pointer(device.place.state), self._pointer(device.place.page),
-                                    self._pointer(self.memory.address), self._pointer(address_of(layout)))
+                                    self._pointer(self.memory.address), self._pointer(device.place.engines),
+                                    device.engine_queues, self._pointer(address_of(layout)))
         self._devices[device.place.slot] = (library, handle)
 
     def _pointer(self, address: int):
@@ -272,10 +414,18 @@ class HostBackend:
             if self.lib.exit_path_add(self.path, key, value, self._pointer(device.place.page),
                                       notify, handle, device.place.line.pin):
                 raise OffloadError(f"{device.name}: no room for its routes")
+        if device.engine_queues and library:
+            collector = Collector(library, handle, device, self.vm)
+            device.start_engines(collector.fd, collector.fd, False, False)
+            if device.ring() >= 0:
+                collector.start()
+            self._collectors[device.place.slot] = collector
 
     def disable(self, device: RegisterDevice) -> None:
         for route in device.routes():
             self.lib.exit_path_remove(self.path, route_bytes(device, route)[0])
+        if device.place.slot in self._collectors:
+            self._collectors.pop(device.place.slot).close()
 
     def write(self, bus: Bus, address: int, width: int, value: int) -> tuple[int, int]:
         """What the vCPU loop does, for a driver that is no guest: (verdict, gsi)."""
@@ -283,6 +433,8 @@ class HostBackend:
         return verdict, self._gsi[0]
 
     def close(self) -> None:
+        for collector in self._collectors.values():
+            collector.close()
         for library, handle in self._devices.values():
             library.device_free(handle)
         self.lib.exit_path_free(self.path)

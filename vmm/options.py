@@ -58,8 +58,8 @@ def pairs(text: str, option: str, known: tuple[str, ...]) -> dict[str, str]:
 def disk(text: str):
     """One --disk, as a DiskConfig."""
     from .machine import DiskConfig
-    given = pairs(text, "--disk", ("path", "offload", "readonly", "direct", "queues", "queue_size",
-                                   "serial"))
+    given = pairs(text, "--disk", ("path", "offload", "readonly", "cache", "queues", "queue_size",
+                                   "serial", "async"))
     if not given.get("path"):
         raise UserError(f"--disk {text}: no path; wanted path=FILE")
     size_ = whole(given.get("queue_size", "256"), "--disk queue_size", 1, 256)
@@ -69,5 +69,6 @@ def disk(text: str):
         Path(given["path"]),
         choice(given.get("offload", "auto"), "--disk offload", ("on", "host", "off", "auto")),
         switch(given.get("readonly", "off"), "--disk readonly"),
-        switch(given.get("direct", "off"), "--disk direct"),
-        whole(given.get("queues", "1"), "--disk queues", 1, 16), given.get("serial", ""), size_)
+        choice(given.get("cache", "writeback"), "--disk cache", ("writeback", "none", "writethrough")),
+        whole(given.get("queues", "1"), "--disk queues", 1, 16), given.get("serial", ""), size_,
+        choice(given.get("async", "auto"), "--disk async", ("on", "off", "auto")))

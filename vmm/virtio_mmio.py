@@ -9,10 +9,12 @@ from __future__ import annotations
 from time import monotonic_ns
 
 from .device import Place, RegisterDevice
+from .devmodel.engine import STRIDE
 from .devmodel.layout import DeviceLayout, layout_block, layout_device
 from .devmodel.view import view_of
 from .devmodel.virtio_mmio import CONFIG, VirtioMmio
 from .devmodel.virtqueue import Side
+from .engine import Engine, EngineUnavailable
 from .guestlog import GuestLog
 from .sync._shared import lib
 from .sync.ownership import Ownership
@@ -21,6 +23,8 @@ from .virtqueue import BrokenQueue, UserQueue
 INDIRECT_DESC, EVENT_IDX, VERSION_1 = 1 << 28, 1 << 29, 1 << 32     # VIRTIO 1.2, 6
 DRIVER_OK, FEATURES_OK, NEEDS_RESET = 4, 8, 64                      # device status, 2.1
 USED_BUFFER, CONFIG_CHANGE = 1, 2                                   # interrupt status, 4.2.2
+
+STUCK_S = 60    # seconds to wait for requests in flight before giving up on the host
 
 _POSTED = ("queue_num", "queue_desc_low", "queue_desc_high", "queue_driver_low",
            "queue_driver_high", "queue_device_low", "queue_device_high")
@@ -38,6 +42,9 @@ class VirtioMmioDevice(RegisterDevice):
         self.accepted = 0
         self.queues: list[UserQueue] = []
         self.home = Side.USER
+        self.asynchronous = True
+        self._unseen: dict = {}     # engines whose completions waited at the last look
+        self.no_ring = ""           # why there is none, if there is none
         self.log = GuestLog("splitvmm.virtio")
 
     @property
@@ -49,6 +56,10 @@ class VirtioMmioDevice(RegisterDevice):
         self.config = view_of(layout_block(self.config_type))(place.page + CONFIG, place.keep)
         self.queues = [UserQueue(f"{self.name} queue {i}", i, self.state.queue[i], place.memory)
                        for i in range(len(self.queue_sizes))]
+        if place.engines:
+            for i, queue in enumerate(self.queues[:self.engine_queues]):
+                queue.engine = Engine(queue.name, place.engines + i * STRIDE, place.memory.address,
+                                      queue.ownership.held_by_user)
         self.page.device_id = self.layout.id
         self._reset_registers()
 
@@ -68,7 +79,100 @@ class VirtioMmioDevice(RegisterDevice):
             return
         with self.lock:         # doorbells that were on their way in are ours now
             for queue in self.queues:
+                self._settle(queue)
                 self._serve(queue)
+
+    # asynchronous I/O
+
+    def engine_files(self) -> list[int]:
+        """What the rings do I/O on, one descriptor for each queue with an engine."""
+        return []
+
+    def start_engines(self, completion_fd: int, interrupt_fd: int, polled: bool, raises: bool,
+                      attach: int = -1) -> int:
+        self.no_ring = "" if self.asynchronous else "async=off"
+        for queue, file in zip(self.queues, self.engine_files()):
+            if queue.engine and not self.no_ring:
+                try:
+                    queue.engine.start([file, interrupt_fd], completion_fd, polled, attach, raises)
+                except EngineUnavailable as error:
+                    self.no_ring = str(error)
+                    self.stop_engines()
+                else:
+                    attach = queue.engine.fd if attach < 0 else attach
+        return attach
+
+    def stop_engines(self) -> None:
+        for queue in self.queues:
+            if queue.engine:
+                queue.engine.stop()
+
+    def close(self) -> None:
+        for queue in self.queues:
+            if queue.engine:
+                queue.engine.close()
+
+    def ring(self) -> int:
+        return next((q.engine.fd for q in self.queues if q.engine and q.engine.ready), -1)
+
+    def look_after(self) -> None:
+        for queue in self.queues:
+            if queue.engine and queue.engine.pending and queue.engine is self._unseen.get(queue.index):
+                self.called(queue.index, 0)
+        self._unseen = {q.index: q.engine for q in self.queues if q.engine and q.engine.pending}
+
+    def called(self, queue: int, reason: int) -> None:
+        if queue < len(self.queues):
+            with self.lock:
+                if self.queues[queue].engine:
+                    self.queues[queue].engine.kick()
+                if reason != self.layout.reasons.RING_ASLEEP:
+                    self._serve(self.queues[queue])
+
+    def _settle(self, queue: UserQueue) -> None:
+        """Wait for what is in flight; userspace holds the queue."""
+        engine = queue.engine
+        while engine and engine.flying:
+            engine.wait(STUCK_S)
+            self._collect(queue)
+
+    def _collect(self, queue: UserQueue) -> tuple[int, int]:
+        """Complete what came back from the ring; returns requests and bytes.  May raise BrokenQueue."""
+        engine, requests, moved = queue.engine, 0, 0
+        if engine is None or not engine.ready:
+            return 0, 0
+        engine.kick()
+        for tag, index, result in engine.completions():
+            if tag.kind:
+                moved += self.finish(queue, tag) if result == tag.wanted else self.redo(queue, tag.head)
+                requests += 1
+            engine.release(index)
+        for tag, index in engine.failed():
+            moved += self.redo(queue, tag.head)
+            engine.release(index)
+            requests += 1
+        return requests, moved
+
+    def finish(self, queue: UserQueue, tag) -> int:
+        """A request came back from the ring as it should; push it.  Returns bytes moved."""
+        raise NotImplementedError
+
+    def redo(self, queue: UserQueue, head: int) -> int:
+        """A request failed in the ring: do it from the beginning, and push it.  Returns bytes
+        moved.  May raise BrokenQueue."""
+        raise NotImplementedError
+
+    def _drop(self, queue: UserQueue) -> None:
+        """Forget what is in flight, once it can no longer touch guest memory; for a reset."""
+        engine = queue.engine
+        if not engine or not engine.flying:
+            return
+        engine.cancel()
+        while engine.flying:
+            engine.wait(STUCK_S)
+            for tags in (engine.completions(), engine.failed()):
+                for _, index, *_ in tags:
+                    engine.release(index)
 
     # registers that userspace takes
 
@@ -119,10 +223,14 @@ class VirtioMmioDevice(RegisterDevice):
         was_live = self._live
         self.page.status = value & 0xff | self.page.status & NEEDS_RESET
         if self._live and not was_live:
+            self.driver_ready()
             for queue in self.queues:
                 if queue.ready:
                     queue.ownership.move(self.home)
                     self._serve(queue)      # a doorbell may have been too early
+
+    def driver_ready(self) -> None:
+        """The driver has negotiated, and queues are about to be served."""
 
     def on_write_queue_notify(self, value: int) -> None:
         if value < len(self.queues):
@@ -179,6 +287,7 @@ class VirtioMmioDevice(RegisterDevice):
 
     def _stop(self, queue: UserQueue) -> None:
         queue.ownership.move(Side.USER)
+        self._drop(queue)
         queue.state.setup.ready = 0
         queue.latch()
 
@@ -186,20 +295,27 @@ class VirtioMmioDevice(RegisterDevice):
         """Take the queue, serve it empty, give it back."""
         if not queue.ready or not self._live:
             return
+        again = True
+        while again:        # what came back while we held the queue had nobody else to look at it
+            self._serve_held(queue)
+            again = queue.engine and queue.engine.pending and self._live
+
+    def _serve_held(self, queue: UserQueue) -> None:
         started = monotonic_ns()
         counters = queue.state.user
         with queue.ownership:
             try:
-                requests, moved = self.serve(queue)
+                requests, moved = self._collect(queue)
+                served = self.serve(queue)
             except BrokenQueue as error:
                 if queue.wants_interrupt():     # for what was completed before it
                     self.interrupt(USED_BUFFER)
                 self._needs_reset(error)
                 return
             wanted = queue.wants_interrupt()
-        if requests:
-            counters.handled += requests
-            counters.bytes += moved
+        if requests + served[0]:
+            counters.handled += requests + served[0]
+            counters.bytes += moved + served[1]
         counters.busy_ns += monotonic_ns() - started
         if wanted:
             self.interrupt(USED_BUFFER)

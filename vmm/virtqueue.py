@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from .devmodel.view import address_of, view_of
 from .devmodel.virtqueue import queue_layout
+from .engine import Engine
 from .memory import GuestAddressError, GuestMemory
 from .sync._shared import lib
 from .sync.ownership import Ownership
@@ -46,6 +47,7 @@ class UserQueue:
         self.name, self.index, self.memory = name, index, memory
         self.ownership = Ownership(name, state.ownership, state.entry)
         self.state = view_of(queue_layout())(address_of(state), state, self.ownership.held_by_user)
+        self.engine: Engine | None = None
         self._view = memory.view
         self._size = self._desc = self._avail = self._used = 0
         self.latch()
@@ -83,11 +85,16 @@ class UserQueue:
             raise BrokenQueue(f"{self.name}: {count} requests waiting; wanted at most {self._size}")
         return count
 
-    def chain(self) -> Chain:
-        """The next request.  Raises BrokenQueue."""
+    def next_head(self) -> int:
+        """Head of the next request, which is thereby taken on."""
+        position = self.state.position
+        next_avail = position.next_avail
+        position.next_avail = (next_avail + 1) & 0xffff
+        return _U16.unpack_from(self._view, self._avail + 4 + 2 * (next_avail & (self._size - 1)))[0]
+
+    def chain(self, head: int) -> Chain:
+        """The request that starts at descriptor `head`.  Raises BrokenQueue."""
         view, size = self._view, self._size
-        at = self._avail + 4 + 2 * (self.state.position.next_avail & (size - 1))
-        head = _U16.unpack_from(view, at)[0]
         readable: list[tuple[int, int]] = []
         writable: list[tuple[int, int]] = []
         table, entries, left, index, indirect = self._desc, size, size, head, False
@@ -122,7 +129,7 @@ class UserQueue:
         """Requests until the queue is empty and the driver will ring for the next one."""
         while True:
             for _ in range(self.waiting()):
-                yield self.chain()
+                yield self.chain(self.next_head())
             self._publish()
             if self._event_index:
                 _U16.pack_into(self._view, self._used + 4 + 8 * self._size,
@@ -134,12 +141,11 @@ class UserQueue:
                 return
 
     def push(self, head: int, written: int) -> None:
-        """Complete the request that `chain` returned; the driver sees it at the next publish."""
+        """Complete a request; the driver sees it at the next publish."""
         position = self.state.position
         used = position.next_used
         _USED.pack_into(self._view, self._used + 4 + 8 * (used & (self._size - 1)), head, written)
         position.next_used = (used + 1) & 0xffff
-        position.next_avail = (position.next_avail + 1) & 0xffff
 
     def _publish(self) -> None:
         _U16.pack_into(self._view, self._used + 2, self.state.position.next_used)

@@ -1,12 +1,14 @@
-/* virtio-blk on the exit path (VIRTIO 1.2, section 5.2): reads of what the page cache holds,
- * and GET_ID.  The rest is declined, and so is all that is odd: the Python half knows what a
+/* virtio-blk on the exit path (VIRTIO 1.2, section 5.2): reads of what the page cache holds
+ * are copied at once, all other I/O goes through the ring.  The rest is declined, and so is all that is odd: the Python half knows what a
  * driver's mistake must lead to, and a declined request is still where it was. */
-#include "../doorbell.h"
 #include "blk.gen.h"
+#define QUEUES BLK_QUEUES
+#include "../doorbell.h"
 
 enum {
 	PARTS = BLK_SEGMENTS + 2,		/* header, data, status */
 	BUDGET_BYTES = 8 << 20,			/* one exit copies no more: preemption is off */
+	TRANSFER_BYTES = 64 << 20,		/* of one request through the ring */
 	HEADER_BYTES = sizeof(struct blk_request),
 };
 
@@ -23,10 +25,19 @@ struct blk_work {
 	__u32 current;		/* part being copied */
 	__u32 done;		/* bytes of it done */
 	__u32 reason;		/* why one of the loops ended early, or 0 */
+	__u64 place;		/* of a request through the ring: bytes of the image */
+	__u64 range_bytes;
+	__u32 range_mode;	/* of fallocate(2) */
+	__u32 wanted;		/* result of the ring's that means success */
+	__u32 written;		/* bytes of data for the guest */
+	__u32 tag;
+	__u16 head;
+	__u8 opcode;		/* IO_, or 0 if the request is done already */
 };
 
 DEVICE_STATE(struct blk_state)
 DEVICE_SCRATCH(struct blk_work, BLK_QUEUES)
+DEVICE_ENGINES(BLK_QUEUES)
 
 static __always_inline struct blk_work *work_of(struct serving *serving)
 {
@@ -108,21 +119,184 @@ static __always_inline __u32 copy_data(struct serving *serving, __u64 bytes)
 	return work->copied == bytes ? 0 : BLK_DECLINE_FRAMING;
 }
 
+/* What a request through the ring is of; in the work, for want of stack. */
+static __always_inline void plan(struct blk_work *work, __u8 opcode, __u64 place, __u32 wanted, __u32 written)
+{
+	work->opcode = opcode;
+	work->place = place;
+	work->wanted = wanted;
+	work->written = written;
+}
+
+/* One data buffer, as the process has it, into the tag's list. */
+static __noinline long list_part(__u32 i, void *context)
+{
+	struct serving *serving = context;
+	struct blk_work *work = work_of(serving);
+	struct engine *engine = serving->engine;
+	__u32 index = i + 1, length, align = state_of(serving)->disk.align;
+	struct buffer *buffer;
+	__u64 base;
+
+	if (!engine || index >= PARTS || index + 1 >= work->parts || i >= ENGINE_SEGMENTS)
+		return 1;
+	length = work->part[index].length;
+	base = ram_address(ram_layout(serving->device), engine->wiring.ram, work->part[index].gpa, length);
+	if (!base)
+		work->reason = DECLINE_OUTSIDE_RAM;
+	else if ((base | length) & (align - 1))
+		work->reason = BLK_DECLINE_UNALIGNED;
+	if (work->reason)
+		return 1;
+	buffer = &engine_buffers(engine, work->tag)[i];
+	buffer->base = base;
+	buffer->length = length;
+	return 0;
+}
+
+/* Commit the planned request; 0, a reason, or SERVE_LATER. */
+static __always_inline __u32 submit(struct serving *serving)
+{
+	struct blk_work *work = work_of(serving);
+	const struct blk_disk *disk = &state_of(serving)->disk;
+	struct engine *engine = serving->engine;
+	__u32 index = 0, buffers = work->parts - 2, last = work->parts - 1;
+	struct tag *tag;
+	struct sqe *sqe;
+
+	if (!engine || !engine->wiring.ready)
+		return DECLINE_NO_RING;
+	barrier_var(last);	/* what is compared is what is used, for the verifier */
+	if (last >= PARTS || buffers >= PARTS)
+		return BLK_DECLINE_FRAMING;
+	tag = engine_tag(engine, &index);
+	if (!tag)
+		return engine_flying(engine) ? SERVE_LATER : DECLINE_BUSY;
+	work->tag = index;
+	sqe = engine_entry(engine);
+	sqe->opcode = work->opcode;
+	sqe->off = work->place;
+	switch (work->opcode) {
+	case IO_FSYNC:
+		sqe->rw_flags = FSYNC_DATASYNC;
+		break;
+	case IO_FALLOCATE:	/* length and mode are where others have address and length */
+		sqe->addr = work->range_bytes;
+		sqe->len = work->range_mode;
+		break;
+	default:
+		if (buffers == 1)
+			list_part(0, serving);
+		else
+			loop(buffers, list_part, serving);
+		if (work->reason)
+			return work->reason;
+		sqe->rw_flags = work->opcode == IO_WRITEV && disk->durable ? WRITE_DSYNC : 0;
+		sqe->addr = engine_list(engine, index);
+		sqe->len = buffers;
+	}
+	tag->status = work->part[last].gpa;
+	tag->place = work->place;
+	tag->wanted = work->wanted;
+	tag->written = work->written;
+	tag->head = work->head;
+	tag->kind = work->opcode;
+	engine_commit(engine, tag, index, sqe);
+	return 0;
+}
+
+/* A read or write of `bytes` through the ring. */
+static __always_inline __u32 plan_transfer(struct serving *serving, __u64 place, __u64 bytes, int write)
+{
+	if (bytes > TRANSFER_BYTES)
+		return DECLINE_BUDGET;
+	if ((place | bytes) & (state_of(serving)->disk.align - 1))
+		return BLK_DECLINE_UNALIGNED;
+	plan(work_of(serving), write ? IO_WRITEV : IO_READV, place, bytes, write ? 0 : bytes);
+	return 0;
+}
+
+static __always_inline __u32 check_range(struct serving *serving, __u64 sector, __u64 sectors)
+{
+	__u64 capacity = state_of(serving)->disk.capacity;
+
+	return sector > capacity || sectors > capacity - sector ? BLK_DECLINE_OUT_OF_RANGE : 0;
+}
+
+/* From the page cache at once where that holds it, through the ring otherwise. */
 static __always_inline __u32 serve_read(struct serving *serving, __u64 sector, __u64 bytes)
 {
 	const struct blk_disk *disk = &state_of(serving)->disk;
-	__u64 capacity = disk->capacity, sectors = bytes / BLK_SECTOR;
+	struct blk_work *work = work_of(serving);
+	__u32 reason;
 
 	if (bytes == 0 || bytes % BLK_SECTOR)
 		return BLK_DECLINE_FRAMING;
-	if (sector > capacity || sectors > capacity - sector)
-		return BLK_DECLINE_OUT_OF_RANGE;
-	if (!disk->image)
-		return BLK_DECLINE_UNCACHED;
-	if (bytes > BUDGET_BYTES || work_of(serving)->tally.moved + bytes > BUDGET_BYTES)
-		return DECLINE_BUDGET;
-	work_of(serving)->image_at = sector * BLK_SECTOR;
-	return copy_data(serving, bytes);
+	reason = check_range(serving, sector, bytes / BLK_SECTOR);
+	if (reason)
+		return reason;
+	work->image_at = sector * BLK_SECTOR;
+	if (!disk->image || serving->collecting)
+		return plan_transfer(serving, work->image_at, bytes, 0);
+	reason = DECLINE_BUDGET;
+	if (bytes <= BUDGET_BYTES && work->tally.moved + bytes <= BUDGET_BYTES) {
+		reason = copy_data(serving, bytes);
+		if (reason != BLK_DECLINE_NOT_RESIDENT)
+			return reason;
+	}
+	if (!serving->engine || !serving->engine->wiring.ready)
+		return reason;
+	work->reason = 0;
+	return plan_transfer(serving, work->image_at, bytes, 0);
+}
+
+static __always_inline __u32 serve_write(struct serving *serving, __u64 sector, __u64 bytes)
+{
+	__u32 reason;
+
+	if (state_of(serving)->disk.read_only)
+		return BLK_DECLINE_READ_ONLY;
+	if (bytes == 0 || bytes % BLK_SECTOR)
+		return BLK_DECLINE_FRAMING;
+	reason = check_range(serving, sector, bytes / BLK_SECTOR);
+	return reason ? reason : plan_transfer(serving, sector * BLK_SECTOR, bytes, 1);
+}
+
+/* What was completed before it is on the disk after it (5.2.6.2): writes in flight are not. */
+static __always_inline __u32 serve_flush(struct serving *serving)
+{
+	plan(work_of(serving), IO_FSYNC, 0, 0, 0);
+	return 0;
+}
+
+/* DISCARD or WRITE_ZEROES of one range (5.2.6.2), in one buffer. */
+static __always_inline __u32 serve_range(struct serving *serving, __u32 type, __u64 bytes)
+{
+	const struct blk_disk *disk = &state_of(serving)->disk;
+	struct blk_work *work = work_of(serving);
+	const volatile __u64 *range;
+	__u64 sector, rest;
+	__u32 reason, unmap;
+
+	if (disk->read_only)
+		return BLK_DECLINE_READ_ONLY;
+	if (bytes != sizeof(struct blk_range) || work->parts != 3 || disk->durable)
+		return BLK_DECLINE_FRAMING;
+	range = ram_at(serving->device, work->part[1].gpa, sizeof(struct blk_range), &reason);
+	if (!range)
+		return reason;
+	sector = range[0];
+	rest = range[1];	/* number of sectors, flags */
+	unmap = rest >> 32;
+	if ((__u32)rest == 0 || (__u32)rest > BLK_RANGE_SECTORS || unmap > (type == REQUEST_TYPE_WRITE_ZEROES))
+		return BLK_DECLINE_FRAMING;
+	reason = check_range(serving, sector, (__u32)rest);
+	if (reason)
+		return reason;
+	work->range_bytes = (rest & 0xffffffff) * BLK_SECTOR;
+	work->range_mode = type == REQUEST_TYPE_DISCARD || unmap ? BLK_PUNCH_HOLE : BLK_ZERO_RANGE;
+	plan(work, IO_FALLOCATE, sector * BLK_SECTOR, 0, 0);
+	return 0;
 }
 
 static __always_inline __u32 serve_id(struct serving *serving, __u64 bytes)
@@ -139,7 +313,7 @@ static __always_inline __u32 serve_id(struct serving *serving, __u64 bytes)
 	return 0;
 }
 
-/* Serve the request that was collected; 0 with `data` bytes moved, or a reason. */
+/* Do the request that was collected, or plan it; 0 with `data` bytes, or a reason. */
 static __always_inline __u32 serve_collected(struct serving *serving, __u64 *data)
 {
 	struct blk_work *work = work_of(serving);
@@ -165,11 +339,72 @@ static __always_inline __u32 serve_collected(struct serving *serving, __u64 *dat
 		return (__u32)first == REQUEST_TYPE_IN ? serve_read(serving, sector, *data)
 						       : serve_id(serving, *data);
 	case REQUEST_TYPE_OUT:
-		return BLK_DECLINE_WRITE;
+		if (work->part[last - 1].writable)
+			return BLK_DECLINE_FRAMING;
+		return serve_write(serving, sector, *data);
 	case REQUEST_TYPE_FLUSH:
-		return BLK_DECLINE_FLUSH;
+		return work->parts == 2 ? serve_flush(serving) : BLK_DECLINE_FRAMING;
+	case REQUEST_TYPE_DISCARD:
+	case REQUEST_TYPE_WRITE_ZEROES:
+		if (work->part[last - 1].writable)
+			return BLK_DECLINE_FRAMING;
+		return serve_range(serving, first, *data);
 	}
 	return BLK_DECLINE_OTHER_REQUEST;
+}
+
+/* Status and used entry of a request that went well. */
+static __always_inline __u32 finish(struct serving *serving, __u64 status_gpa, __u16 head, __u64 written,
+				    __u64 moved)
+{
+	__u32 reason;
+	__u8 *status = ram_at(serving->device, status_gpa, 1, &reason);
+
+	if (!status)
+		return reason;
+	*status = STATUS_OK;
+	reason = used_push(serving->device, serving->queue, head, written + 1);
+	if (reason)
+		return reason;
+	used_count(serving, moved);
+	return 0;
+}
+
+/* A read that missed: have its pages mapped, so that the next one does not.  A favour, not done
+ * where it would mean waking the ring's thread. */
+static __always_inline void map_again(struct serving *serving, struct tag *tag)
+{
+	__u64 image = state_of(serving)->disk.image, start = tag->place & ~(PAGE_BYTES - 1ull);
+	struct engine *engine = serving->engine;
+	struct tag *own;
+	struct sqe *sqe;
+	__u32 index;
+
+	if (!image || !engine || engine_room(engine) < ENGINE_ENTRIES / 2 ||
+	    READ_ONCE(*engine_word(engine, engine->wiring.sq_flags)) & SQ_NEED_WAKEUP)
+		return;
+	own = engine_tag(engine, &index);
+	if (!own)
+		return;
+	sqe = engine_entry(engine);
+	sqe->opcode = IO_MADVISE;
+	sqe->flags = 0;		/* no file */
+	sqe->addr = image + start;
+	sqe->len = (tag->place + tag->wanted - start + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
+	sqe->rw_flags = MADVISE_POPULATE_READ;
+	own->kind = 0;
+	engine_commit(engine, own, index, sqe);
+}
+
+/* What came back through the ring.  All that is not just as wanted is done again by userspace,
+ * which finds out what is wrong, and what virtio makes of it. */
+static __noinline __u32 complete_one(struct serving *serving, struct tag *tag, __s32 result)
+{
+	if (result < 0 || (__u32)result != tag->wanted)
+		return DECLINE_IO_FAILED;
+	if (tag->kind == IO_READV)
+		map_again(serving, tag);
+	return finish(serving, tag->status, tag->head, tag->written, tag->wanted);
 }
 
 /* The queue's next request: 0 and used, or a reason and as it was. */
@@ -178,13 +413,11 @@ static __noinline __u32 serve_next(struct serving *serving)
 	struct blk_work *work = work_of(serving);
 	__u32 reason, last;
 	__u64 data = 0;
-	__u8 *status;
-	__u16 head = 0;
 
-	reason = chain_start(serving->device, serving->queue, &work->chain, &head);
+	reason = chain_start(serving->device, serving->queue, &work->chain, &work->head);
 	if (reason)
 		return reason;
-	work->parts = work->reason = 0;
+	work->parts = work->reason = work->opcode = 0;
 	work->total = 0;
 	/* header, data and status, and then as many more; one step enters an indirect table */
 	if (!collect_part(0, serving) && !collect_part(1, serving) && !collect_part(2, serving))
@@ -199,33 +432,26 @@ static __noinline __u32 serve_next(struct serving *serving)
 	last = work->parts - 1;
 	if (last >= PARTS)
 		return BLK_DECLINE_FRAMING;
-	status = ram_at(serving->device, work->part[last].gpa, 1, &reason);
-	if (!status)
-		return reason;
-	*status = STATUS_OK;
-	reason = used_push(serving->device, serving->queue, head, data + 1);
-	if (reason)
-		return reason;
-	used_count(serving, data);
-	return 0;
+	reason = work->opcode ? submit(serving) :
+		 finish(serving, work->part[last].gpa, work->head, data, data);
+	if (!reason)
+		avail_take(serving->queue);
+	return reason;
 }
 
-static __always_inline enum verdict blk_notify(struct device *device, const struct access *access,
-					     __u32 *reason)
+static __always_inline int serving_start(struct serving *serving, __u32 index)
 {
-	struct blk_state *state = device_state(device);
-	__u32 index = access->value;
-	struct serving serving = { .device = device, .state = state };
+	struct blk_state *state = device_state(serving->device);
 
-	*reason = DECLINE_NOT_READY;
-	if (!state || access->value >= BLK_QUEUES)
-		return VERDICT_TO_USER;
-	serving.queue = &state->queue[index];
-	serving.work = device_scratch(device, index);
-	if (!serving.work)
-		return VERDICT_TO_USER;
-	serving.tally = &work_of(&serving)->tally;
-	return doorbell(&serving, reason);
+	serving->work = device_scratch(serving->device, index);
+	if (!state || !serving->work || index >= BLK_QUEUES)
+		return 0;
+	serving->state = state;
+	serving->queue = &state->queue[index];
+	serving->tally = &work_of(serving)->tally;
+	serving->engine = device_engine(serving->device, index);
+	return 1;
 }
 
-DEVICE_HANDLER(blk_notify, BLK_LAYOUT_HASH)
+DEVICE_HANDLER(doorbell, BLK_LAYOUT_HASH)
+DEVICE_COLLECTOR(collect)

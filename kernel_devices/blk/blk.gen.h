@@ -11,6 +11,9 @@ enum {
 	BLK_SECTOR = 0x200,
 	BLK_ID_BYTES = 0x14,
 	BLK_SEGMENTS = 0x7e,
+	BLK_RANGE_SECTORS = 0x400000,
+	BLK_PUNCH_HOLE = 0x3,
+	BLK_ZERO_RANGE = 0x11,
 };
 
 enum request_type {
@@ -105,7 +108,7 @@ _Static_assert(sizeof(struct blk_range) == 0x10, "blk_range");
 
 #define BLK_ID 2
 #define BLK_VERSION 1
-#define BLK_LAYOUT_HASH 0x6bc4ef5620b12678ull
+#define BLK_LAYOUT_HASH 0x17ce808b4db83c37ull
 #define BLK_QUEUES 16
 
 enum blk_decline {
@@ -116,13 +119,15 @@ enum blk_decline {
 	BLK_DECLINE_STRADDLES = 5,	/* a buffer spans two memory elements */
 	BLK_DECLINE_BUSY = 6,	/* the queue was filled faster than it was served */
 	BLK_DECLINE_BUDGET = 7,	/* one doorbell asked for more bytes than one exit may take */
-	BLK_DECLINE_NOT_RESIDENT = 8,	/* the data is not mapped from the page cache */
-	BLK_DECLINE_WRITE = 9,	/* a write */
-	BLK_DECLINE_FLUSH = 10,	/* a flush */
-	BLK_DECLINE_OTHER_REQUEST = 11,	/* discard, write-zeroes or an unknown request */
-	BLK_DECLINE_FRAMING = 12,	/* buffers cut in a way that the handler leaves to userspace */
-	BLK_DECLINE_OUT_OF_RANGE = 13,	/* sectors beyond the end of the disk */
-	BLK_DECLINE_UNCACHED = 14,	/* the image is opened past the page cache */
+	BLK_DECLINE_RING_ASLEEP = 8,	/* submitted, but the thread that polls the ring sleeps */
+	BLK_DECLINE_IO_FAILED = 9,	/* asynchronous I/O came back with an error or short */
+	BLK_DECLINE_NO_RING = 10,	/* it takes real I/O, and there is no ring to do it through */
+	BLK_DECLINE_NOT_RESIDENT = 11,	/* the data is not mapped from the page cache, and there is no ring */
+	BLK_DECLINE_OTHER_REQUEST = 12,	/* an unknown request */
+	BLK_DECLINE_FRAMING = 13,	/* buffers cut in a way that the handler leaves to userspace */
+	BLK_DECLINE_OUT_OF_RANGE = 14,	/* sectors beyond the end of the disk */
+	BLK_DECLINE_READ_ONLY = 15,	/* a change of a disk that is read-only */
+	BLK_DECLINE_UNALIGNED = 16,	/* past the page cache, and not aligned for that */
 };
 
 /* What the handler needs to know of the image. */
@@ -130,29 +135,33 @@ struct blk_disk {
 	__u64 capacity;	/* 0x000 disk size [512-byte sectors] */
 	__u64 image;	/* 0x008 where the image is mapped; 0 if it is not [address in the process] */
 	__u32 image_fd;	/* 0x010 its file descriptor, for the native build */
-	__u32 reserved;	/* 0x014 to a multiple of 8 */
-	__u8 serial[20];	/* 0x018 answer to GET_ID, padded with zeros */
-	__u8 reserved1[4];	/* 0x02c to a multiple of 8 */
+	__u32 align;	/* 0x014 what reads and writes through the ring are aligned to [bytes] */
+	__u32 read_only;	/* 0x018 1 if it must not change */
+	__u32 durable;	/* 0x01c 1 if a write is on the disk before it is completed */
+	__u8 serial[20];	/* 0x020 answer to GET_ID, padded with zeros */
+	__u8 reserved1[4];	/* 0x034 to a multiple of 8 */
 };
 _Static_assert(__builtin_offsetof(struct blk_disk, capacity) == 0x0, "blk_disk.capacity");
 _Static_assert(__builtin_offsetof(struct blk_disk, image) == 0x8, "blk_disk.image");
 _Static_assert(__builtin_offsetof(struct blk_disk, image_fd) == 0x10, "blk_disk.image_fd");
-_Static_assert(__builtin_offsetof(struct blk_disk, reserved) == 0x14, "blk_disk.reserved");
-_Static_assert(__builtin_offsetof(struct blk_disk, serial) == 0x18, "blk_disk.serial");
-_Static_assert(__builtin_offsetof(struct blk_disk, reserved1) == 0x2c, "blk_disk.reserved1");
-_Static_assert(sizeof(struct blk_disk) == 0x30, "blk_disk");
+_Static_assert(__builtin_offsetof(struct blk_disk, align) == 0x14, "blk_disk.align");
+_Static_assert(__builtin_offsetof(struct blk_disk, read_only) == 0x18, "blk_disk.read_only");
+_Static_assert(__builtin_offsetof(struct blk_disk, durable) == 0x1c, "blk_disk.durable");
+_Static_assert(__builtin_offsetof(struct blk_disk, serial) == 0x20, "blk_disk.serial");
+_Static_assert(__builtin_offsetof(struct blk_disk, reserved1) == 0x34, "blk_disk.reserved1");
+_Static_assert(sizeof(struct blk_disk) == 0x38, "blk_disk");
 
 /* shared state of Blk */
 struct blk_state {
 	struct device_control control;	/* 0x000 who holds the device, and counters */
-	const struct blk_disk disk;	/* 0x140 What the handler needs to know of the image. */
-	__u8 reserved_170[16];	/* 0x170 to the next field's place */
-	struct virtqueue queue[16];	/* 0x180 virtqueues, in order of declaration */
+	const struct blk_disk disk;	/* 0x180 What the handler needs to know of the image. */
+	__u8 reserved_1b8[8];	/* 0x1b8 to the next field's place */
+	struct virtqueue queue[16];	/* 0x1c0 virtqueues, in order of declaration */
 };
 _Static_assert(__builtin_offsetof(struct blk_state, control) == 0x0, "blk_state.control");
-_Static_assert(__builtin_offsetof(struct blk_state, disk) == 0x140, "blk_state.disk");
-_Static_assert(__builtin_offsetof(struct blk_state, reserved_170) == 0x170, "blk_state.reserved_170");
-_Static_assert(__builtin_offsetof(struct blk_state, queue) == 0x180, "blk_state.queue");
-_Static_assert(sizeof(struct blk_state) == 0x1d80, "blk_state");
+_Static_assert(__builtin_offsetof(struct blk_state, disk) == 0x180, "blk_state.disk");
+_Static_assert(__builtin_offsetof(struct blk_state, reserved_1b8) == 0x1b8, "blk_state.reserved_1b8");
+_Static_assert(__builtin_offsetof(struct blk_state, queue) == 0x1c0, "blk_state.queue");
+_Static_assert(sizeof(struct blk_state) == 0x21c0, "blk_state");
 
 #endif /* SPLITVMM_BLK_GEN_H */

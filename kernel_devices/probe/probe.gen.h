@@ -9,7 +9,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "virtio is little-endi
 
 #define PROBE_ID 0
 #define PROBE_VERSION 1
-#define PROBE_LAYOUT_HASH 0x6ffebb09efa5bbc5ull
+#define PROBE_LAYOUT_HASH 0x9f336968b873d96full
 #define PROBE_QUEUES 0
 
 enum {
@@ -32,7 +32,10 @@ enum probe_decline {
 	PROBE_DECLINE_STRADDLES = 5,	/* a buffer spans two memory elements */
 	PROBE_DECLINE_BUSY = 6,	/* the queue was filled faster than it was served */
 	PROBE_DECLINE_BUDGET = 7,	/* one doorbell asked for more bytes than one exit may take */
-	PROBE_DECLINE_ASKED = 8,	/* it was asked to */
+	PROBE_DECLINE_RING_ASLEEP = 8,	/* submitted, but the thread that polls the ring sleeps */
+	PROBE_DECLINE_IO_FAILED = 9,	/* asynchronous I/O came back with an error or short */
+	PROBE_DECLINE_NO_RING = 10,	/* it takes real I/O, and there is no ring to do it through */
+	PROBE_DECLINE_ASKED = 11,	/* it was asked to */
 };
 
 /* register page of Probe */
@@ -65,6 +68,6 @@ struct probe_state {
 	struct device_control control;	/* 0x000 who holds the device, and counters */
 };
 _Static_assert(__builtin_offsetof(struct probe_state, control) == 0x0, "probe_state.control");
-_Static_assert(sizeof(struct probe_state) == 0x140, "probe_state");
+_Static_assert(sizeof(struct probe_state) == 0x180, "probe_state");
 
 #endif /* SPLITVMM_PROBE_GEN_H */

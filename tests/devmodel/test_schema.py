@@ -84,7 +84,7 @@ DEVICES = {
     "unknown option": (dict(options={"id": 1, "version": 1, "size": 3}), "Dev", "id= and version="),
     "reason again": (dict(decline=reasons(BUSY="x")), "Dev.decline.BUSY", "a name of its own"),
     "reason lower case": (dict(decline=reasons(odd="x")), "Dev.decline.odd", "upper case"),
-    "too many reasons": (dict(decline=reasons(**{f"R{i}": "x" for i in range(9)})), "Dev.decline", "at most 15"),
+    "too many reasons": (dict(decline=reasons(**{f"R{i}": "x" for i in range(20)})), "Dev.decline", "at most 23"),
     "block without writer": (dict(State=block(writer=None, a=u32("x"))), "Dev.Blk", "writer=USER"),
 }
 

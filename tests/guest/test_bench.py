@@ -50,7 +50,7 @@ def test_blk(tmp_path, kvm, bpf, monkeypatch, capsys):
     for mode in ("host", "on"):
         read, write = rows["read", mode], rows["write", mode]
         assert read["handled"] == read["requests"] and read["exits_to_user"] < 0.01 * read["requests"]
-        assert write["declined"] == write["requests"] <= write["exits_to_user"] * 1.01
+        assert write["handled"] == write["requests"] and write["declined"] < 0.05 * write["requests"]
     assert "read 4 KiB" in capsys.readouterr().out
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from vmm.blk import BlkDevice
 from vmm.device import BUILD
-from vmm.disk_image import DiskError, DiskImage
 from vmm.machine import DiskConfig, Machine, MachineConfig
 from vmm.stats import device_totals
 
@@ -131,25 +131,23 @@ def test_toggle_under_load(tmp_path, kvm, bpf, image, to):
     assert totals["handled"] and (totals["user_handled"] or to == "host")
 
 
-def test_first_offload_while_the_guest_runs(tmp_path, kvm, bpf, image):
+def test_first_offload_while_the_guest_runs(tmp_path, kvm, bpf, image, monkeypatch):
     """A disk that `auto` left to Python goes into the kernel under the guest's feet."""
-    try:
-        DiskImage(image, direct=True).close()
-    except DiskError as error:
-        pytest.skip(f"no O_DIRECT here: {error}")
+    monkeypatch.setattr(BlkDevice, "handlers", tmp_path)    # nothing built there
 
     def turn_on(machine):
         device = machine.devices[0]
+        monkeypatch.undo()
         assert device.mode == "off" and not machine.bpf.attached
         time.sleep(0.02)
         machine.set_offload(device, "on")
         time.sleep(0.1)
         machine.memory.write(UNTIL, b"\1\0\0\0")
     status, text, (totals,) = run(tmp_path, "twocpus.elf",
-                                  [DiskConfig(image, offload="auto", direct=True, queues=2)],
+                                  [DiskConfig(image, offload="auto", queues=2)],
                                   f"requests=50 until={UNTIL:#x}", cpus=2, during=turn_on)
     assert status == 0 and "passed" in text
-    assert totals["doorbells"] and totals["declined"]["uncached"]
+    assert totals["doorbells"] and totals["handled"]
 
 
 def test_toggle_under_all_kinds_of_requests(tmp_path, kvm, bpf, image):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vmm.interrupts import LEVEL, MASKED, Interrupts
+from vmm.interrupts import LEVEL, MASKED, NOWHERE, Interrupts
 
 MSI, CHIP = "msi", "chip"
 
@@ -47,12 +47,22 @@ def interrupts(vm):
     made = Interrupts(vm)
     yield made
     made.close()
-    assert not vm.irqfds and all(kind == CHIP for kind, *_ in vm.routes.values())
+    assert not vm.irqfds and all(vm.routes[pin][0] == CHIP for pin in range(24))
 
 
 def test_masked_has_no_irqfd(vm, interrupts):
     interrupts.claim(5)
     assert not vm.wired(5) and vm.routes[5][0] == CHIP
+
+
+def test_completions_come_while_masked(vm, interrupts):
+    """The guest may be polling: KVM injects them into nowhere, where they are collected."""
+    interrupts.claim(5)
+    interrupts.completions(5)
+    assert len(vm.irqfds) == 1 and vm.routes[5] == (MSI, *NOWHERE)
+    vm.pins[5] = 0x40
+    interrupts.ioapic_changed()
+    assert len(vm.irqfds) == 2 and vm.routes[5] == (MSI, 0xfee00000, 0x40)
 
 
 def test_follows_the_redirection_entry(vm, interrupts):

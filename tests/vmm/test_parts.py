@@ -200,7 +200,7 @@ def test_truncated_while_open(image):
 
 def test_direct(image):
     try:
-        disk = DiskImage(image, direct=True)
+        disk = DiskImage(image, cache="none")
     except DiskError as error:
         pytest.skip(f"no O_DIRECT here: {error}")
     assert disk.address == 0
@@ -224,10 +224,10 @@ def loop_device(image):
 
 
 @pytest.mark.parametrize("mode", ["off", "host"])
-@pytest.mark.parametrize("direct", [False, True])
-def test_block_device(loop_device, image, machine_of, mode, direct):
+@pytest.mark.parametrize("cache", ["writeback", "writethrough", "none"])
+def test_block_device(loop_device, image, machine_of, mode, cache):
     from tools.driver import BlkDriver
-    with machine_of(loop_device, mode, direct=direct) as machine:
+    with machine_of(loop_device, mode, cache=cache) as machine:
         driver = BlkDriver(machine, machine.devices[0])
         assert machine.devices[0].config.capacity == 4096 and machine.devices[0].config.blk_size in (512, 4096)
         driver.write(100, b"block" + bytes(507))

@@ -9,6 +9,9 @@ from .schema import USER, Block, Device, le16, le32, le64, queue, reasons, u8, u
 SECTOR = 512            # bytes; the unit of capacity and of every request's sector
 ID_BYTES = 20           # a serial number, padded with zeros (VIRTIO 1.2, 5.2.6.1)
 SEGMENTS = 126          # most data buffers in one request
+RANGE_SECTORS = 1 << 22 # most of one discard or write-zeroes: 2 GiB
+PUNCH_HOLE = 0x02 | 0x01    # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
+ZERO_RANGE = 0x10 | 0x01    # FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE
 
 
 class RequestType(enum.IntEnum):
@@ -79,13 +82,12 @@ class Blk(Device, id=2, version=1):
     request = queue("requests", count=16, size=256)
 
     decline = reasons(
-        NOT_RESIDENT="the data is not mapped from the page cache",
-        WRITE="a write",
-        FLUSH="a flush",
-        OTHER_REQUEST="discard, write-zeroes or an unknown request",
+        NOT_RESIDENT="the data is not mapped from the page cache, and there is no ring",
+        OTHER_REQUEST="an unknown request",
         FRAMING="buffers cut in a way that the handler leaves to userspace",
         OUT_OF_RANGE="sectors beyond the end of the disk",
-        UNCACHED="the image is opened past the page cache")
+        READ_ONLY="a change of a disk that is read-only",
+        UNALIGNED="past the page cache, and not aligned for that")
 
     class Disk(Block, writer=USER):
         """What the handler needs to know of the image."""
@@ -93,11 +95,14 @@ class Blk(Device, id=2, version=1):
         capacity = u64("disk size", unit="512-byte sectors")
         image = u64("where the image is mapped; 0 if it is not", unit="address in the process")
         image_fd = u32("its file descriptor, for the native build")
-        reserved = u32("to a multiple of 8")
+        align = u32("what reads and writes through the ring are aligned to", unit="bytes")
+        read_only = u32("1 if it must not change")
+        durable = u32("1 if a write is on the disk before it is completed")
         serial = u8[ID_BYTES]("answer to GET_ID, padded with zeros")
         reserved1 = u8[4]("to a multiple of 8")
 
 
 MEMORY_STRUCTS = (BlkConfig, BlkRequest, BlkRange)
 ENUMS = (RequestType, Status)
-CONSTANTS = {"SECTOR": SECTOR, "ID_BYTES": ID_BYTES, "SEGMENTS": SEGMENTS}
+CONSTANTS = {"SECTOR": SECTOR, "ID_BYTES": ID_BYTES, "SEGMENTS": SEGMENTS,
+             "RANGE_SECTORS": RANGE_SECTORS, "PUNCH_HOLE": PUNCH_HOLE, "ZERO_RANGE": ZERO_RANGE}

@@ -17,6 +17,8 @@ PAGES = 64          # devices of one VM
 VCPUS = 64
 REGION_SHIFT = 29   # a pointer into one map element reaches 512 MiB (BPF_MAX_VAR_OFF)
 SIGNAL = 36         # real-time, so that it queues; blocked except inside KVM_RUN
+CALLED = 0xffff         # offset in place of a register: no write, look at queue `value`
+CALLS_BYTES = 1 << 16     # of the ring buffer by which the exit path calls userspace
 CHUNK = 256 << 10   # bytes copied by one helper call; map elements of guest RAM end in as much slack
 
 
@@ -131,4 +133,5 @@ def machine_layout():
 STRUCTS = (RouteKey, Route, MemoryLayout)
 ENUMS = (Bus, Action, Verdict)
 CONSTANTS = {"DECLINES": DECLINES, "PAGES": PAGES, "VCPUS": VCPUS, "REGION_SHIFT": REGION_SHIFT,
-             "CHUNK": CHUNK, "DECLINE_SIGNAL": SIGNAL}
+             "CHUNK": CHUNK, "DECLINE_SIGNAL": SIGNAL, "CALLS_BYTES": CALLS_BYTES,
+             "CALLED": CALLED}

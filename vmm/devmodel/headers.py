@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from . import emit_c, exit_path, virtqueue
+from . import emit_c, engine, exit_path, virtqueue
 from .layout import DeviceLayout, in_order, layout_block, layout_device
 from .schema import Device
 from .virtio_mmio import CONFIG, VirtioMmio
@@ -34,6 +34,12 @@ def exit_path_header() -> str:
         emit_c.constants(exit_path.CONSTANTS),
         *(emit_c.enumeration(e) for e in exit_path.ENUMS),
         *_structs(*roots, exit_path.vcpu_layout(), exit_path.machine_layout())])
+
+
+def engine_header() -> str:
+    return emit_c.header("engine", "vmm/devmodel/engine.py", [
+        emit_c.constants(engine.CONSTANTS, "ENGINE_"), *(emit_c.enumeration(e) for e in engine.ENUMS),
+        *_structs(*(layout_block(b) for b in engine.STRUCTS), engine.engine_layout())])
 
 
 def virtio_mmio_header() -> str:
@@ -92,6 +98,7 @@ def committed() -> dict[str, str]:
     headers = {
         "virtqueue.gen.h": virtqueue_header(),
         "exit_path.gen.h": exit_path_header(),
+        "engine.gen.h": engine_header(),
         "virtio_mmio.gen.h": virtio_mmio_header(),
     }
     for name, module in devices().items():

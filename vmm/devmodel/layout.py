@@ -19,7 +19,7 @@ from . import schema
 
 CACHE_LINE = 64         # bytes; writers never share one
 PAGE = 4096             # bytes; a register page, as a KVM memory slot needs it
-MAX_REASONS = 16        # length of virtqueue.Kernel.declined, reason 0 included
+MAX_REASONS = 24        # length of virtqueue.Kernel.declined, reason 0 included
 SCALARS = {Type(t.c_name, t.size, t.align, t.signed): t for t in (
     schema.u8, schema.u16, schema.u32, schema.u64, schema.i8, schema.i16, schema.i32,
     schema.i64, schema.le16, schema.le32, schema.le64)}

@@ -22,7 +22,12 @@ COMMON_REASONS = {
     "STRADDLES": "a buffer spans two memory elements",
     "BUSY": "the queue was filled faster than it was served",
     "BUDGET": "one doorbell asked for more bytes than one exit may take",
+    "RING_ASLEEP": "submitted, but the thread that polls the ring sleeps",
+    "IO_FAILED": "asynchronous I/O came back with an error or short",
+    "NO_RING": "it takes real I/O, and there is no ring to do it through",
 }
+
+RING_ASLEEP = 1 + list(COMMON_REASONS).index("RING_ASLEEP")
 
 
 class Side(enum.IntEnum):

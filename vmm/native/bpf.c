@@ -5,9 +5,10 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-static char messages[1 << 16];
+static char messages[8 << 20];	/* a verifier log may be long, and its end is what tells */
 static size_t messages_at;
 
 static int keep_message(enum libbpf_print_level level, const char *format, va_list arguments)
@@ -88,4 +89,58 @@ static int run_program(int fd, uint64_t argument)
 	int result = bpf_prog_test_run_opts(fd, &options);
 
 	return result < 0 ? -errno : (int)options.retval;
+}
+
+/* Calls from the exit path: entries of one size, out of a ring buffer. */
+struct bpf_calls {
+	struct ring_buffer *buffer;
+	uint8_t *entries;
+	uint32_t size, count, most;
+};
+
+static int keep_call(void *context, void *data, size_t size)
+{
+	struct bpf_calls *calls = context;
+
+	if (size >= calls->size && calls->count < calls->most)
+		memcpy(calls->entries + calls->size * calls->count++, data, calls->size);
+	return calls->count == calls->most ? -ENOSPC : 0;
+}
+
+static struct bpf_calls *calls_open(int map_fd, uint32_t size)
+{
+	struct bpf_calls *calls = calloc(1, sizeof(*calls));
+
+	if (!calls)
+		return NULL;
+	calls->size = size;
+	calls->buffer = ring_buffer__new(map_fd, keep_call, calls, NULL);
+	if (calls->buffer)
+		return calls;
+	free(calls);
+	return NULL;
+}
+
+/* Readable when there are calls. */
+static int calls_fd(struct bpf_calls *calls)
+{
+	return ring_buffer__epoll_fd(calls->buffer);
+}
+
+/* Take what is there: how many were put into `entries`, or -errno. */
+static int calls_take(struct bpf_calls *calls, void *entries, uint32_t most)
+{
+	int got;
+
+	calls->entries = entries;
+	calls->count = 0;
+	calls->most = most;
+	got = ring_buffer__consume(calls->buffer);
+	return got < 0 && got != -ENOSPC ? got : (int)calls->count;
+}
+
+static void calls_close(struct bpf_calls *calls)
+{
+	ring_buffer__free(calls->buffer);
+	free(calls);
 }

@@ -132,7 +132,7 @@ static uint64_t exit_detail(const struct kvm_run *run)
 """
 
 BPF = "".join(f"#define {name} ...\n" for name in "BPF_F_MMAPABLE BPF_ANY".split()) + """
-enum bpf_map_type { BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PROG_ARRAY, ... };
+enum bpf_map_type { BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PROG_ARRAY, BPF_MAP_TYPE_RINGBUF, ... };
 struct bpf_object; struct bpf_map; struct bpf_link;
 void messages_clear(void);
 const char *messages_text(void);
@@ -153,6 +153,11 @@ int map_new(int kind, const char *name, int key, int value, int entries, int fla
 struct bpf_link *attach(struct bpf_object *object, const char *name);
 int program_fd(struct bpf_object *object, const char *name);
 int run_program(int fd, uint64_t argument);
+struct ring_buffer; struct bpf_calls;
+struct bpf_calls *calls_open(int map_fd, uint32_t size);
+int calls_fd(struct bpf_calls *calls);
+int calls_take(struct bpf_calls *calls, void *entries, uint32_t most);
+void calls_close(struct bpf_calls *calls);
 """
 
 SHARED = """
@@ -170,9 +175,20 @@ int resident(uint64_t at, size_t bytes, uint8_t *pages);
 int file_allocate(int fd, int mode, uint64_t offset, uint64_t bytes);
 """
 
+URING = """
+struct ring_places { uint32_t sq_head, sq_tail, sq_flags, cq_head, cq_tail, cqes, sq_entries, cq_entries; };
+int ring_setup(uint32_t entries, uint64_t rings, uint64_t sqes, uint32_t idle_ms, int attach,
+               struct ring_places *places);
+int ring_register(int fd, const int32_t *files, uint32_t count, int eventfd);
+void ring_unregister(int fd);
+int ring_enter(int fd, uint32_t submit, int wake);
+int ring_cancel(int fd);
+"""
+
 MODULES = {
     "kvm": ("vmm._kvm", KVM, KVM_SOURCE, {"sources": [str(HERE / "kvm_run.c")]}),
     "bpf": ("vmm._bpf", BPF, '#include "bpf.c"', {"libraries": ["bpf"]}),
+    "uring": ("vmm._uring", URING, '#include "uring.c"', {}),
     "shared": ("vmm.sync._shared", SHARED, '#include "shared.c"', {}),
 }
 

@@ -1,0 +1,216 @@
+"""One queue's asynchronous I/O, user side: making the ring, waking it, and taking over what
+is in flight.  The counterpart of kernel_devices/engine.h."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from time import monotonic, sleep
+
+from .devmodel.engine import COMPLETIONS, ENTRIES, TAGS, TagState, engine_layout
+from .devmodel.layout import PAGE
+from .devmodel.view import ffi, view_of
+from .errors import UserError
+
+NEED_WAKEUP = 1         # IORING_SQ_NEED_WAKEUP
+IDLE_MS = 50            # the polling thread sleeps after so long without work
+_CQE = struct.Struct("<QiI")
+
+
+class EngineUnavailable(UserError):
+    """There is no io_uring as the engine needs it; says why."""
+
+
+class StuckRequests(RuntimeError):
+    """Requests in flight did not come back in time."""
+
+
+def _binding():
+    try:
+        from . import _uring
+    except ImportError as error:
+        raise EngineUnavailable(f"vmm/_uring: {error}; wanted `make setup` to have built it") from None
+    return _uring.ffi, _uring.lib
+
+
+def _why(error: int, doing: str) -> EngineUnavailable:
+    import errno
+    hint = {errno.EINVAL: "Linux 6.5 or later", errno.ENOSYS: "a kernel with io_uring",
+            errno.EPERM: "/proc/sys/kernel/io_uring_disabled to be 0",
+            errno.ENOMEM: "a higher limit of locked memory (ulimit -l)"}.get(error, "it to work")
+    return EngineUnavailable(f"io_uring, {doing}: {os.strerror(error)}; wanted {hint}")
+
+
+class Engine:
+    """One ring in shared memory, and its requests in flight.
+
+    Used under the device's lock; what belongs to the holder of the queue only while userspace
+    holds it.  `address` is that of `engine_layout()` in this process.
+    """
+
+    def __init__(self, name: str, address: int, ram: int, held):
+        self.name, self.address, self.fd = name, address, -1
+        self.state = view_of(engine_layout())(address, None, held)
+        self.wiring, self.flight = self.state.wiring, self.state.flight
+        self._tags = self.flight.tag        # views, made once
+        self.ram = ram
+        self._words: list = []
+        self._rings: dict[bool, tuple] = {}     # polled -> (descriptor, places)
+
+    # the ring
+
+    def start(self, files: list[int], completion_fd: int, polled: bool, attach: int = -1,
+              raises: bool = False) -> None:
+        """Make the ring: `files` are what it does I/O on, and the eventfd that raises the device's
+        interrupt; `completion_fd` is signalled when requests come back.  With `polled` the kernel's
+        thread takes submissions, that of the ring `attach` if there is one already.  Raises
+        EngineUnavailable."""
+        uring, lib = _binding()
+        if polled not in self._rings:
+            self._rings[polled] = self._setup(uring, lib, polled, attach)
+        fd, places = self._rings[polled]
+        if error := lib.ring_register(fd, files, len(files), completion_fd):
+            raise _why(-error, "registering files")
+        wiring, base = self.wiring, self._base(polled)
+        wiring.address, wiring.ram, wiring.one, wiring.ring_fd = self.address, self.ram, 1, fd
+        for name in ("sq_head", "sq_tail", "sq_flags", "cq_head", "cq_tail", "cqes"):
+            setattr(wiring, name, getattr(places, name))
+        self._words = [ffi.cast("volatile uint32_t *", base + getattr(places, name))
+                       for name in ("sq_head", "sq_tail", "sq_flags", "cq_head", "cq_tail")]
+        self._cqes = base + places.cqes
+        self._forget()
+        wiring.polled, wiring.raises, wiring.ready = int(polled), int(raises), 1
+        self.fd = fd
+
+    def _base(self, polled: bool) -> int:
+        return self.address + 2 * PAGE * polled
+
+    def _setup(self, uring, lib, polled: bool, attach: int):
+        """A ring once made is kept: closing it ends it later, and until then the kernel writes to
+        its memory."""
+        base, places = self._base(polled), uring.new("struct ring_places *")
+        ffi.memmove(ffi.cast("char *", base), bytes(2 * PAGE), 2 * PAGE)
+        fd = lib.ring_setup(ENTRIES, base, base + PAGE, IDLE_MS if polled else 0,
+                            attach if polled else -1, places)
+        if fd < 0:
+            raise _why(-fd, "setup")
+        if places.sq_entries != ENTRIES or places.cq_entries != COMPLETIONS or places.cqes > 1024:
+            os.close(fd)
+            raise EngineUnavailable(f"io_uring: rings of {places.sq_entries} and {places.cq_entries} entries; "
+                                    f"wanted {ENTRIES} and {COMPLETIONS}")
+        return fd, places
+
+    def _forget(self) -> None:
+        """No request in flight; userspace holds the queue."""
+        flight = self.flight
+        self._words[3][0] = self._words[4][0]
+        flight.tail = self._words[1][0]
+        flight.flying_bytes = flight.failed = 0
+        flight.free = TAGS
+        for i in range(TAGS):
+            flight.stack[i] = i
+            self._tags[i].state = TagState.FREE
+
+    @property
+    def ready(self) -> bool:
+        return self.fd >= 0
+
+    def kick(self) -> None:
+        """Have the kernel look at what was submitted, if that takes a system call."""
+        if not self.ready:
+            return
+        head, tail, flags = self._words[0][0], self._words[1][0], self._words[2][0]
+        if head == tail:
+            return
+        if not self.wiring.polled:
+            _binding()[1].ring_enter(self.fd, tail - head & 0xffffffff, 0)
+        elif flags & NEED_WAKEUP:
+            _binding()[1].ring_enter(self.fd, 0, 1)
+
+    # what comes back
+
+    @property
+    def pending(self) -> bool:
+        """Whether completions wait."""
+        return self.ready and self._words[3][0] != self._words[4][0]
+
+    @property
+    def flying(self) -> int:
+        """Requests in flight, those that failed included."""
+        return TAGS - self.flight.free if self.ready else 0
+
+    def completions(self) -> Iterator[tuple]:
+        """Take what came back: (tag's view, its number, result) of each request in flight.  The
+        caller releases the tag."""
+        while self.pending:
+            head = self._words[3][0]
+            at = self._cqes + 16 * (head % COMPLETIONS)
+            data, result, _ = _CQE.unpack(bytes(ffi.buffer(ffi.cast("char *", at), 16)))
+            self._words[3][0] = head + 1 & 0xffffffff
+            index, serial = data & 0xffffffff, data >> 32
+            if index < TAGS:
+                tag = self._tags[index]
+                if tag.state == TagState.FLYING and tag.serial == serial:
+                    self.flight.completed += 1
+                    yield tag, index, result
+
+    def failed(self) -> Iterator[tuple]:
+        """(tag's view, its number) of requests that came back with an error; to be released."""
+        if self.ready and self.flight.failed:
+            for index in range(TAGS):
+                if self._tags[index].state == TagState.FAILED:
+                    yield self._tags[index], index
+            self.flight.failed = 0
+
+    def release(self, index: int) -> None:
+        flight = self.flight
+        self._tags[index].state = TagState.FREE
+        flight.stack[flight.free] = index
+        flight.free += 1
+
+    def wait(self, timeout_s: float) -> None:
+        """Until something came back, or nothing is in flight.  Raises StuckRequests."""
+        deadline = monotonic() + timeout_s
+        while not self.pending and self.flying:
+            self.kick()
+            if monotonic() > deadline:
+                raise StuckRequests(f"{self.name}: {self.flying} requests in flight after {timeout_s} s; "
+                                    "wanted them back")
+            sleep(0.0002)
+
+    def cancel(self) -> None:
+        """Cancel what can be; it comes back as any other does."""
+        if self.ready:
+            self.kick()
+            _binding()[1].ring_cancel(self.fd)
+
+    def stop(self) -> None:
+        """Use the ring no more; nothing is in flight."""
+        if self.fd >= 0:
+            self.wiring.ready = 0
+            _binding()[1].ring_unregister(self.fd)
+            self.fd = -1
+
+    def close(self) -> None:
+        self.stop()
+        for fd, _ in self._rings.values():
+            os.close(fd)
+        self._rings.clear()
+
+
+def why_not() -> str:
+    """Why there is no ring to be had here, or ""; asked of the kernel."""
+    from .devmodel.engine import STRIDE
+    from .sync.region import Region
+    region, fd = Region.anonymous("try", STRIDE), os.eventfd(0, os.EFD_CLOEXEC)
+    engine = Engine("try", region.address, 0, lambda: True)
+    try:
+        engine.start([fd], fd, True)
+    except EngineUnavailable as error:
+        return str(error)
+    finally:
+        engine.close()
+        region.close()
+        os.close(fd)
+    return ""
