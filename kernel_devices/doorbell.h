@@ -16,6 +16,7 @@
 
 enum {
 	ROUNDS = 8,		/* looks at a queue that is filled while it is served */
+	SHOWN_AT_ONCE = 4,	/* requests committed to the engine before it is told */
 	SERVE_LATER = 0xffff,	/* no reason: the next completion serves on */
 };
 
@@ -28,6 +29,7 @@ struct tally {
 	__u64 counted_requests;
 	__u32 reason;		/* 0, or why the queue's next request is declined */
 	__u32 unpublished;	/* used entries that the driver cannot see yet */
+	__u32 served;		/* since the engine was last shown some */
 	__u32 stalled;		/* requests wait for those in flight */
 	__u32 failed;		/* 0, or why a request that came back is userspace's now */
 };
@@ -71,6 +73,10 @@ static long serve_one(__u32 i, void *context)
 		serving->tally->stalled = 1;
 	else
 		serving->tally->reason = reason;
+	/* the ring's thread may start on the first ones while we prepare the others */
+	if (serving->engine && !(++serving->tally->served % SHOWN_AT_ONCE) &&
+	    serving->engine->wiring.ready && engine_submit(serving->engine))
+		serving->asleep = 1;
 	return reason != 0;
 }
 

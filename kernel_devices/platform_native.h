@@ -79,6 +79,14 @@ static __always_inline int image_read(void *to, __u32 length, __u64 image, __u32
 	return got == (ssize_t)length ? 0 : -1;
 }
 
+/* Into the page cache, or onto the disk if `durable`; bytes written, or -1. */
+static __always_inline __s64 image_write(__u32 image_fd, const struct buffer *list, __u32 buffers,
+					 __u64 offset, int durable)
+{
+	_Static_assert(sizeof(struct buffer) == sizeof(struct iovec), "iovec");
+	return pwritev2(image_fd, (const struct iovec *)list, buffers, offset, durable ? RWF_DSYNC : 0);
+}
+
 /* Hand over what was submitted, in place; a ring that is polled is at most woken. */
 static __always_inline __u32 engine_kick(struct engine *engine, __u32 submitted, const __u32 *flags)
 {

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import struct
 
 from .device import Place
-from .devmodel.blk import ID_BYTES, RANGE_SECTORS, SECTOR, SEGMENTS, Blk, BlkConfig, RequestType, Status
+from .devmodel.blk import ID_BYTES, RANGE_SECTORS, SECTOR, SEGMENTS, Blk, BlkConfig, RequestType, Status, Writes
 from .disk_image import DiskImage
 from .virtio_mmio import VirtioMmioDevice
 from .virtqueue import BrokenQueue, Chain, UserQueue
@@ -35,6 +36,7 @@ class BlkDevice(VirtioMmioDevice):
         super().__init__(name, features, [queue_size] * queues)
         self.image = image
         self.engine_queues = queues
+        self.write_ring = "auto"    # "on": writes go through the ring in any case
         self.durable = False        # a write is on the disk before it is completed
         self.serial = (serial or name).encode()[:ID_BYTES]
 
@@ -57,6 +59,20 @@ class BlkDevice(VirtioMmioDevice):
 
     def engine_files(self) -> list[int]:
         return [self.image.fd] * self.engine_queues
+
+    def start_engines(self, completion_fd: int, interrupt_fd: int, polled: bool, raises: bool,
+                      attach: int = -1) -> int:
+        self.state.disk.writes = self._writes(polled)
+        return super().start_engines(completion_fd, interrupt_fd, polled, raises, attach)
+
+    def _writes(self, polled: bool) -> Writes:
+        """Where io_uring would leave writes to a worker thread, that thread needs a CPU beside the
+        vCPU's and the polling thread's; without one, declining is cheaper."""
+        if self.write_ring == "on" or self.image.writes_inline():
+            return Writes.RING
+        if not polled:
+            return Writes.AT_ONCE
+        return Writes.RING if len(os.sched_getaffinity(0)) > 2 else Writes.DECLINED
 
     def driver_ready(self) -> None:
         """A driver without FLUSH takes a completed write for a lasting one (5.2.5, 5.2.6.2)."""

@@ -109,7 +109,7 @@ class Machine:
             image = DiskImage(disk.path, disk.read_only, disk.cache)
             device = self._closes(BlkDevice(f"disk{len(self.devices)}", image, disk.queues,
                                             disk.serial, disk.queue_size))
-            device.asynchronous = disk.asynchronous != "off"
+            device.asynchronous, device.write_ring = disk.asynchronous != "off", disk.asynchronous
             self.add_device(device, disk.offload)
         for device, mode in extra:
             self.add_device(self._closes(device), mode)

@@ -154,6 +154,34 @@ static __noinline long list_part(__u32 i, void *context)
 	return 0;
 }
 
+/* Status and used entry of a request that went well. */
+static __always_inline __u32 finish(struct serving *serving, __u64 status_gpa, __u16 head, __u64 written,
+				    __u64 moved)
+{
+	__u32 reason;
+	__u8 *status = ram_at(serving->device, status_gpa, 1, &reason);
+
+	if (!status)
+		return reason;
+	*status = STATUS_OK;
+	reason = used_push(serving->device, serving->queue, head, written + 1);
+	if (reason)
+		return reason;
+	used_count(serving, moved);
+	return 0;
+}
+
+/* A write that waits for the page cache to take it. */
+static __always_inline __u32 write_at_once(struct serving *serving, const struct buffer *list, __u32 buffers)
+{
+	const struct blk_disk *disk = &state_of(serving)->disk;
+	struct blk_work *work = work_of(serving);
+
+	if (image_write(disk->image_fd, list, buffers, work->place, disk->durable) != work->wanted)
+		return DECLINE_IO_FAILED;
+	return finish(serving, work->part[work->parts - 1].gpa, work->head, 0, work->wanted);
+}
+
 /* Commit the planned request; 0, a reason, or SERVE_LATER. */
 static __always_inline __u32 submit(struct serving *serving)
 {
@@ -191,6 +219,8 @@ static __always_inline __u32 submit(struct serving *serving)
 			loop(buffers, list_part, serving);
 		if (work->reason)
 			return work->reason;
+		if (work->opcode == IO_WRITEV && disk->writes == WRITES_AT_ONCE)
+			return write_at_once(serving, engine_buffers(engine, index), buffers);
 		sqe->rw_flags = work->opcode == IO_WRITEV && disk->durable ? WRITE_DSYNC : 0;
 		sqe->addr = engine_list(engine, index);
 		sqe->len = buffers;
@@ -252,12 +282,15 @@ static __always_inline __u32 serve_read(struct serving *serving, __u64 sector, _
 
 static __always_inline __u32 serve_write(struct serving *serving, __u64 sector, __u64 bytes)
 {
+	const struct blk_disk *disk = &state_of(serving)->disk;
 	__u32 reason;
 
-	if (state_of(serving)->disk.read_only)
+	if (disk->read_only)
 		return BLK_DECLINE_READ_ONLY;
 	if (bytes == 0 || bytes % BLK_SECTOR)
 		return BLK_DECLINE_FRAMING;
+	if (disk->writes == WRITES_DECLINED)
+		return BLK_DECLINE_PUNTED;
 	reason = check_range(serving, sector, bytes / BLK_SECTOR);
 	return reason ? reason : plan_transfer(serving, sector * BLK_SECTOR, bytes, 1);
 }
@@ -351,23 +384,6 @@ static __always_inline __u32 serve_collected(struct serving *serving, __u64 *dat
 		return serve_range(serving, first, *data);
 	}
 	return BLK_DECLINE_OTHER_REQUEST;
-}
-
-/* Status and used entry of a request that went well. */
-static __always_inline __u32 finish(struct serving *serving, __u64 status_gpa, __u16 head, __u64 written,
-				    __u64 moved)
-{
-	__u32 reason;
-	__u8 *status = ram_at(serving->device, status_gpa, 1, &reason);
-
-	if (!status)
-		return reason;
-	*status = STATUS_OK;
-	reason = used_push(serving->device, serving->queue, head, written + 1);
-	if (reason)
-		return reason;
-	used_count(serving, moved);
-	return 0;
 }
 
 /* A read that missed: have its pages mapped, so that the next one does not.  A favour, not done

@@ -31,6 +31,12 @@ enum status {
 	STATUS_UNSUPP = 2,
 };
 
+enum writes {
+	WRITES_DECLINED = 0,
+	WRITES_RING = 1,
+	WRITES_AT_ONCE = 2,
+};
+
 /* Device configuration (VIRTIO 1.2, 5.2.4), at the transport's CONFIG. */
 struct blk_config {
 	__le64 capacity;	/* 0x000 disk size [512-byte sectors] */
@@ -108,7 +114,7 @@ _Static_assert(sizeof(struct blk_range) == 0x10, "blk_range");
 
 #define BLK_ID 2
 #define BLK_VERSION 1
-#define BLK_LAYOUT_HASH 0x17ce808b4db83c37ull
+#define BLK_LAYOUT_HASH 0x67e069565f32937dull
 #define BLK_QUEUES 16
 
 enum blk_decline {
@@ -127,7 +133,8 @@ enum blk_decline {
 	BLK_DECLINE_FRAMING = 13,	/* buffers cut in a way that the handler leaves to userspace */
 	BLK_DECLINE_OUT_OF_RANGE = 14,	/* sectors beyond the end of the disk */
 	BLK_DECLINE_READ_ONLY = 15,	/* a change of a disk that is read-only */
-	BLK_DECLINE_UNALIGNED = 16,	/* past the page cache, and not aligned for that */
+	BLK_DECLINE_PUNTED = 16,	/* a write that this file system would leave to a worker thread */
+	BLK_DECLINE_UNALIGNED = 17,	/* past the page cache, and not aligned for that */
 };
 
 /* What the handler needs to know of the image. */
@@ -139,7 +146,7 @@ struct blk_disk {
 	__u32 read_only;	/* 0x018 1 if it must not change */
 	__u32 durable;	/* 0x01c 1 if a write is on the disk before it is completed */
 	__u8 serial[20];	/* 0x020 answer to GET_ID, padded with zeros */
-	__u8 reserved1[4];	/* 0x034 to a multiple of 8 */
+	__u32 writes;	/* 0x034 how a handler writes */
 };
 _Static_assert(__builtin_offsetof(struct blk_disk, capacity) == 0x0, "blk_disk.capacity");
 _Static_assert(__builtin_offsetof(struct blk_disk, image) == 0x8, "blk_disk.image");
@@ -148,7 +155,7 @@ _Static_assert(__builtin_offsetof(struct blk_disk, align) == 0x14, "blk_disk.ali
 _Static_assert(__builtin_offsetof(struct blk_disk, read_only) == 0x18, "blk_disk.read_only");
 _Static_assert(__builtin_offsetof(struct blk_disk, durable) == 0x1c, "blk_disk.durable");
 _Static_assert(__builtin_offsetof(struct blk_disk, serial) == 0x20, "blk_disk.serial");
-_Static_assert(__builtin_offsetof(struct blk_disk, reserved1) == 0x34, "blk_disk.reserved1");
+_Static_assert(__builtin_offsetof(struct blk_disk, writes) == 0x34, "blk_disk.writes");
 _Static_assert(sizeof(struct blk_disk) == 0x38, "blk_disk");
 
 /* shared state of Blk */

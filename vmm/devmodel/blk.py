@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 
-from .schema import USER, Block, Device, le16, le32, le64, queue, reasons, u8, u32, u64
+from .schema import USER, Block, Device, enum_of, le16, le32, le64, queue, reasons, u8, u32, u64
 
 SECTOR = 512            # bytes; the unit of capacity and of every request's sector
 ID_BYTES = 20           # a serial number, padded with zeros (VIRTIO 1.2, 5.2.6.1)
@@ -29,6 +29,14 @@ class Status(enum.IntEnum):
     OK = 0
     IOERR = 1
     UNSUPP = 2
+
+
+class Writes(enum.IntEnum):
+    """How a handler writes."""
+
+    DECLINED = 0    # not at all
+    RING = 1        # through the ring
+    AT_ONCE = 2     # waiting for the page cache to take it; the native build can
 
 
 class BlkConfig(Block):
@@ -87,6 +95,7 @@ class Blk(Device, id=2, version=1):
         FRAMING="buffers cut in a way that the handler leaves to userspace",
         OUT_OF_RANGE="sectors beyond the end of the disk",
         READ_ONLY="a change of a disk that is read-only",
+        PUNTED="a write that this file system would leave to a worker thread",
         UNALIGNED="past the page cache, and not aligned for that")
 
     class Disk(Block, writer=USER):
@@ -99,10 +108,10 @@ class Blk(Device, id=2, version=1):
         read_only = u32("1 if it must not change")
         durable = u32("1 if a write is on the disk before it is completed")
         serial = u8[ID_BYTES]("answer to GET_ID, padded with zeros")
-        reserved1 = u8[4]("to a multiple of 8")
+        writes = enum_of(u32, Writes)("how a handler writes")
 
 
 MEMORY_STRUCTS = (BlkConfig, BlkRequest, BlkRange)
-ENUMS = (RequestType, Status)
+ENUMS = (RequestType, Status, Writes)
 CONSTANTS = {"SECTOR": SECTOR, "ID_BYTES": ID_BYTES, "SEGMENTS": SEGMENTS,
              "RANGE_SECTORS": RANGE_SECTORS, "PUNCH_HOLE": PUNCH_HOLE, "ZERO_RANGE": ZERO_RANGE}
