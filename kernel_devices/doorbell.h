@@ -39,6 +39,7 @@ struct serving {
 	struct device *device;
 	void *state;
 	struct virtqueue *queue;
+	__u32 index;		/* its number */
 	void *work;
 	struct tally *tally;
 	struct engine *engine;	/* NULL where nothing is asynchronous */
@@ -111,6 +112,8 @@ static __always_inline __u32 serve_waiting(struct serving *serving)
 	__u32 reason;
 	__s32 waiting;
 
+	if (serving->engine)
+		serving->engine->flight.looked = READ_ONCE(serving->engine->wiring.look);
 	if (serving->engine && !collect_one(0, serving))
 		loop(ENGINE_COMPLETIONS - 1, collect_one, serving);
 	waiting = avail_waiting(serving->device, serving->queue, &reason);
@@ -264,7 +267,7 @@ static long collect_queue(__u32 index, void *context)
 
 	if (!serving_start(&serving, index) || !serving.engine)
 		return 1;
-	if (!engine_completions(serving.engine) ||
+	if ((!engine_completions(serving.engine) && !engine_asked(serving.engine)) ||
 	    READ_ONCE(serving.queue->ownership.holder) != SIDE_KERNEL)
 		return 0;
 	if (look(&serving, &reason) == VERDICT_TO_USER && reason != DECLINE_HELD_BY_USER)

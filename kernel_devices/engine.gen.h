@@ -88,7 +88,9 @@ struct wiring {
 	__u32 polled;	/* 0x02c 1 if the kernel's thread polls the submission ring; also which of `rings` it is */
 	__u32 raises;	/* 0x030 1 if interrupts are raised through the ring, by writing to registered file 1 */
 	__s32 ring_fd;	/* 0x034 for the native build */
-	__u64 one;	/* 0x038 what is written there [1] */
+	__u32 look;	/* 0x038 moves when userspace asks the handler to look at the queue */
+	__u32 reserved;	/* 0x03c to a multiple of 8 */
+	__u64 one;	/* 0x040 what is written there [1] */
 };
 _Static_assert(__builtin_offsetof(struct wiring, address) == 0x0, "wiring.address");
 _Static_assert(__builtin_offsetof(struct wiring, ram) == 0x8, "wiring.ram");
@@ -102,54 +104,62 @@ _Static_assert(__builtin_offsetof(struct wiring, ready) == 0x28, "wiring.ready")
 _Static_assert(__builtin_offsetof(struct wiring, polled) == 0x2c, "wiring.polled");
 _Static_assert(__builtin_offsetof(struct wiring, raises) == 0x30, "wiring.raises");
 _Static_assert(__builtin_offsetof(struct wiring, ring_fd) == 0x34, "wiring.ring_fd");
-_Static_assert(__builtin_offsetof(struct wiring, one) == 0x38, "wiring.one");
-_Static_assert(sizeof(struct wiring) == 0x40, "wiring");
+_Static_assert(__builtin_offsetof(struct wiring, look) == 0x38, "wiring.look");
+_Static_assert(__builtin_offsetof(struct wiring, reserved) == 0x3c, "wiring.reserved");
+_Static_assert(__builtin_offsetof(struct wiring, one) == 0x40, "wiring.one");
+_Static_assert(sizeof(struct wiring) == 0x48, "wiring");
 
 /* One request in flight. */
 struct tag {
-	__u64 status;	/* 0x000 of blk: where the status byte goes [guest-physical address] */
+	__u64 status;	/* 0x000 of blk: where the status byte goes; of net: the header [guest-physical address] */
 	__u64 place;	/* 0x008 of blk: where in the image [bytes] */
-	__u32 wanted;	/* 0x010 result that means success [bytes] */
-	__u32 written;	/* 0x014 what to report as used then [bytes] */
-	__u32 serial;	/* 0x018 moves with each use, so that no completion counts for another request */
-	__u16 head;	/* 0x01c head of the chain */
-	__u8 state;	/* 0x01e where it is */
-	__u8 kind;	/* 0x01f the device's own; 0 if it is of no request of the driver's */
-	__u64 start_ns;	/* 0x020 when it was submitted [ns] */
+	__u32 buffers;	/* 0x010 how many, in its list */
+	__u32 reserved;	/* 0x014 to a multiple of 8 */
+	__u32 wanted;	/* 0x018 result that means success [bytes] */
+	__u32 written;	/* 0x01c what to report as used then [bytes] */
+	__u32 serial;	/* 0x020 moves with each use, so that no completion counts for another request */
+	__u16 head;	/* 0x024 head of the chain */
+	__u8 state;	/* 0x026 where it is */
+	__u8 kind;	/* 0x027 the device's own; 0 if it is of no request of the driver's */
+	__u64 start_ns;	/* 0x028 when it was submitted [ns] */
 };
 _Static_assert(__builtin_offsetof(struct tag, status) == 0x0, "tag.status");
 _Static_assert(__builtin_offsetof(struct tag, place) == 0x8, "tag.place");
-_Static_assert(__builtin_offsetof(struct tag, wanted) == 0x10, "tag.wanted");
-_Static_assert(__builtin_offsetof(struct tag, written) == 0x14, "tag.written");
-_Static_assert(__builtin_offsetof(struct tag, serial) == 0x18, "tag.serial");
-_Static_assert(__builtin_offsetof(struct tag, head) == 0x1c, "tag.head");
-_Static_assert(__builtin_offsetof(struct tag, state) == 0x1e, "tag.state");
-_Static_assert(__builtin_offsetof(struct tag, kind) == 0x1f, "tag.kind");
-_Static_assert(__builtin_offsetof(struct tag, start_ns) == 0x20, "tag.start_ns");
-_Static_assert(sizeof(struct tag) == 0x28, "tag");
+_Static_assert(__builtin_offsetof(struct tag, buffers) == 0x10, "tag.buffers");
+_Static_assert(__builtin_offsetof(struct tag, reserved) == 0x14, "tag.reserved");
+_Static_assert(__builtin_offsetof(struct tag, wanted) == 0x18, "tag.wanted");
+_Static_assert(__builtin_offsetof(struct tag, written) == 0x1c, "tag.written");
+_Static_assert(__builtin_offsetof(struct tag, serial) == 0x20, "tag.serial");
+_Static_assert(__builtin_offsetof(struct tag, head) == 0x24, "tag.head");
+_Static_assert(__builtin_offsetof(struct tag, state) == 0x26, "tag.state");
+_Static_assert(__builtin_offsetof(struct tag, kind) == 0x27, "tag.kind");
+_Static_assert(__builtin_offsetof(struct tag, start_ns) == 0x28, "tag.start_ns");
+_Static_assert(sizeof(struct tag) == 0x30, "tag");
 
 /* What is in flight. */
 struct flight {
 	__u64 submitted;	/* 0x000 requests submitted */
 	__u64 completed;	/* 0x008 requests that came back */
-	__u64 flying_bytes;	/* 0x010 data in flight [bytes] */
+	__u32 looked;	/* 0x010 `look`, as of the handler's last look */
+	__u32 reserved;	/* 0x014 to a multiple of 8 */
 	__u32 tail;	/* 0x018 submission entries written, free running; published by the next submit */
 	__u32 free;	/* 0x01c tags that are free */
 	__u32 failed;	/* 0x020 tags that userspace is to do again */
-	__u32 reserved;	/* 0x024 to a multiple of 8 */
+	__u32 window;	/* 0x024 of receive queues: requests to keep in flight */
 	__u16 stack[128];	/* 0x028 their numbers: the first `free` of them */
 	struct tag tag[128];	/* 0x128 requests */
 };
 _Static_assert(__builtin_offsetof(struct flight, submitted) == 0x0, "flight.submitted");
 _Static_assert(__builtin_offsetof(struct flight, completed) == 0x8, "flight.completed");
-_Static_assert(__builtin_offsetof(struct flight, flying_bytes) == 0x10, "flight.flying_bytes");
+_Static_assert(__builtin_offsetof(struct flight, looked) == 0x10, "flight.looked");
+_Static_assert(__builtin_offsetof(struct flight, reserved) == 0x14, "flight.reserved");
 _Static_assert(__builtin_offsetof(struct flight, tail) == 0x18, "flight.tail");
 _Static_assert(__builtin_offsetof(struct flight, free) == 0x1c, "flight.free");
 _Static_assert(__builtin_offsetof(struct flight, failed) == 0x20, "flight.failed");
-_Static_assert(__builtin_offsetof(struct flight, reserved) == 0x24, "flight.reserved");
+_Static_assert(__builtin_offsetof(struct flight, window) == 0x24, "flight.window");
 _Static_assert(__builtin_offsetof(struct flight, stack) == 0x28, "flight.stack");
 _Static_assert(__builtin_offsetof(struct flight, tag) == 0x128, "flight.tag");
-_Static_assert(sizeof(struct flight) == 0x1528, "flight");
+_Static_assert(sizeof(struct flight) == 0x1928, "flight");
 
 /* One buffer of several: struct iovec of readv(2). */
 struct buffer {
@@ -171,15 +181,17 @@ _Static_assert(sizeof(struct lists) == 0x40000, "lists");
 struct engine {
 	struct rings rings[2];	/* 0x000 io_uring's own: of a ring that is submitted to, and of one that is polled */
 	const struct wiring wiring;	/* 0x4000 where things are */
-	struct flight flight;	/* 0x4040 what is in flight */
-	__u8 reserved_5568[24];	/* 0x5568 to the next field's place */
-	struct lists lists;	/* 0x5580 their buffers */
+	__u8 reserved_4048[56];	/* 0x4048 to the next field's place */
+	struct flight flight;	/* 0x4080 what is in flight */
+	__u8 reserved_59a8[24];	/* 0x59a8 to the next field's place */
+	struct lists lists;	/* 0x59c0 their buffers */
 };
 _Static_assert(__builtin_offsetof(struct engine, rings) == 0x0, "engine.rings");
 _Static_assert(__builtin_offsetof(struct engine, wiring) == 0x4000, "engine.wiring");
-_Static_assert(__builtin_offsetof(struct engine, flight) == 0x4040, "engine.flight");
-_Static_assert(__builtin_offsetof(struct engine, reserved_5568) == 0x5568, "engine.reserved_5568");
-_Static_assert(__builtin_offsetof(struct engine, lists) == 0x5580, "engine.lists");
-_Static_assert(sizeof(struct engine) == 0x45580, "engine");
+_Static_assert(__builtin_offsetof(struct engine, reserved_4048) == 0x4048, "engine.reserved_4048");
+_Static_assert(__builtin_offsetof(struct engine, flight) == 0x4080, "engine.flight");
+_Static_assert(__builtin_offsetof(struct engine, reserved_59a8) == 0x59a8, "engine.reserved_59a8");
+_Static_assert(__builtin_offsetof(struct engine, lists) == 0x59c0, "engine.lists");
+_Static_assert(sizeof(struct engine) == 0x459c0, "engine");
 
 #endif /* SPLITVMM_ENGINE_GEN_H */

@@ -39,6 +39,12 @@ static __always_inline int engine_completions(struct engine *engine)
 	       READ_ONCE(*engine_word(engine, engine->wiring.cq_tail));
 }
 
+/* Userspace wants the queue looked at, though nobody rang. */
+static __always_inline int engine_asked(struct engine *engine)
+{
+	return READ_ONCE(engine->wiring.look) != READ_ONCE(engine->flight.looked);
+}
+
 static __always_inline __u32 engine_room(struct engine *engine)
 {
 	return ENGINE_ENTRIES - (engine->flight.tail -

@@ -115,6 +115,7 @@ static __always_inline __s64 image_write(__u32 image_fd, const struct buffer *li
 #define fetch_or(word, n)		__sync_fetch_and_or(word, n)
 #define fetch_and(word, n)		__sync_fetch_and_and(word, n)
 #define exchange(word, n)		__sync_lock_test_and_set(word, n)
+#define compare_exchange(word, from, to)	__sync_val_compare_and_swap(word, from, to)
 
 static __always_inline struct machine_exits *this_machine(void)
 {

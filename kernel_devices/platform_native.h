@@ -131,6 +131,7 @@ static __always_inline __u64 now_ns(void)
 #define fetch_or(word, n)	__sync_fetch_and_or(word, n)
 #define fetch_and(word, n)	__sync_fetch_and_and(word, n)
 #define exchange(word, n)	__sync_lock_test_and_set(word, n)
+#define compare_exchange(word, from, to)	__sync_val_compare_and_swap(word, from, to)
 
 /* What offload.py calls; the same names in every device's shared object. */
 #define DEVICE_HANDLER(notify, hash)							\

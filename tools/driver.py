@@ -10,13 +10,12 @@ import struct
 from dataclasses import dataclass, field
 from time import monotonic, sleep
 
-from vmm.blk import BlkDevice
 from vmm.devmodel.blk import ID_BYTES, SECTOR, RequestType
 from vmm.devmodel.exit_path import Bus
 from vmm.devmodel.layout import layout_device
 from vmm.devmodel.virtio_mmio import VirtioMmio
 from vmm.machine import Machine
-from vmm.virtio_mmio import EVENT_IDX, INDIRECT_DESC, VERSION_1
+from vmm.virtio_mmio import EVENT_IDX, INDIRECT_DESC, VERSION_1, VirtioMmioDevice
 
 NEXT, WRITE, INDIRECT = 1, 2, 4
 ACKNOWLEDGE, DRIVER, DRIVER_OK, FEATURES_OK, NEEDS_RESET = 1, 2, 4, 8, 64
@@ -111,17 +110,16 @@ class Ring:
 
 
 @dataclass
-class BlkDriver:
-    """Negotiates, sets up every queue and issues requests one at a time."""
+class Driver:
+    """Negotiates and sets up every queue."""
 
     machine: Machine
-    device: BlkDevice
+    device: VirtioMmioDevice
     features: int = INDIRECT_DESC
     size: int = 16
     rings: list[Ring] = field(default_factory=list)
 
-    # guest-physical places of the driver's own, 64 KiB for each queue's rings
-    RINGS, HEADER, STATUS, DATA = 0x10000, 0x80000, 0x80100, 0x90000
+    RINGS = 0x10000     # guest-physical; 16 KiB for each queue's rings
 
     def __post_init__(self):
         self.memory = self.machine.memory
@@ -169,6 +167,12 @@ class BlkDriver:
     def needs_reset(self) -> bool:
         return bool(self.registers.read("status") & NEEDS_RESET)
 
+
+class BlkDriver(Driver):
+    """Issues block requests, one at a time."""
+
+    HEADER, STATUS, DATA = 0x80000, 0x80100, 0x90000    # guest-physical places of the driver's own
+
     def header(self, kind: int, sector: int) -> None:
         self.memory.write(self.HEADER, struct.pack("<IIQ", kind, 0, sector))
         self.memory.write(self.STATUS, b"\xff")
@@ -210,5 +214,59 @@ class BlkDriver:
             raise OSError(self.status(), f"used {used}, status {self.status()}; wanted [(0, {written})], 0")
 
 
-__all__ = ["BlkDriver", "Registers", "Ring", "EVENT_IDX", "INDIRECT_DESC", "NEXT", "WRITE", "INDIRECT",
+class NetDriver(Driver):
+    """Sends packets, and posts buffers for them."""
+
+    SEND, COMMAND, RECEIVE = 0x80000, 0xa0000, 0x100000     # guest-physical
+    HEADER = bytes(12)
+
+    def post(self, count: int, length: int = 2048, pair: int = 0, first: int = 0) -> int:
+        """Make `count` receive buffers available; returns the doorbell's verdict."""
+        ring = self.rings[2 * pair]
+        for i in range(first, first + count):
+            ring.put(i, self.RECEIVE + pair * 0x40000 + i * length, length, WRITE)
+            ring.offer(i)
+        return ring.registers.write("queue_notify", ring.index)
+
+    def send(self, *frames: bytes, pair: int = 0, cut: int = 0) -> int:
+        """Send frames with one doorbell, and wait until they are used; `cut` splits off the first bytes."""
+        ring = self.rings[2 * pair + 1]
+        at = self.SEND
+        for i, frame in enumerate(frames):
+            packet = self.HEADER + frame
+            self.memory.write(at, packet)
+            parts = [(at, cut, 0), (at + cut, len(packet) - cut, 0)] if cut else [(at, len(packet), 0)]
+            ring.chain(parts, first=2 * i)
+            ring.offer(2 * i)
+            at += len(packet)
+        return ring.ring()
+
+    def received(self, count: int, length: int = 2048, pair: int = 0, timeout_s: float = 5) -> list[bytes]:
+        """The next `count` packets, headers included, however many buffers each fills."""
+        ring, found, deadline, left = self.rings[2 * pair], [], monotonic() + timeout_s, 0
+        while len(found) < count or left:
+            for head, written in ring.take():
+                data = self.memory.read(self.RECEIVE + pair * 0x40000 + head * length, written)
+                if left:
+                    found[-1] += data
+                    left -= 1
+                else:
+                    found.append(data)
+                    left = int.from_bytes(data[10:12], "little") - 1
+            assert monotonic() < deadline, f"{len(found)} of {count} packets after {timeout_s} s"
+            sleep(0.0005)
+        return found
+
+    def command(self, kind: int, command: int, data: bytes = b"") -> int:
+        """One command; its answer."""
+        ring = self.rings[-1]
+        self.memory.write(self.COMMAND, bytes([kind, command]) + data + b"\xff")
+        end = self.COMMAND + 2 + len(data)
+        ring.chain([(self.COMMAND, 2 + len(data), 0), (end, 1, WRITE)])
+        ring.offer(0)
+        ring.ring()
+        return self.memory.read(end, 1)[0]
+
+
+__all__ = ["BlkDriver", "NetDriver", "Registers", "Ring", "EVENT_IDX", "INDIRECT_DESC", "NEXT", "WRITE", "INDIRECT",
            "NEEDS_RESET"]

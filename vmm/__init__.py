@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-_HOME = {"Machine": "machine", "MachineConfig": "machine", "DiskConfig": "machine",
+_HOME = {"Machine": "machine", "MachineConfig": "machine", "DiskConfig": "machine", "NicConfig": "machine",
          "RegisterDevice": "device", "VirtioMmioDevice": "virtio_mmio", "UserError": "errors"}
 __all__ = list(_HOME)
 

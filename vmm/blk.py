@@ -79,7 +79,9 @@ class BlkDevice(VirtioMmioDevice):
         self.durable = not self.accepted & FLUSH
         self.state.disk.durable = int(self.durable)
 
-    def finish(self, queue: UserQueue, tag) -> int:
+    def came_back(self, queue: UserQueue, tag, result: int) -> int | None:
+        if result != tag.wanted:
+            return None
         self._view[queue.memory.offset(tag.status, 1)] = Status.OK
         queue.push(tag.head, tag.written + 1)
         return tag.wanted

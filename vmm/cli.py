@@ -56,6 +56,12 @@ def _add_run(commands) -> None:
                          "readonly=on|off, cache=writeback|none|writethrough (none goes past the page cache), "
                          "async=on|off|auto (real I/O by the handler, through io_uring), queues=N, "
                          "queue_size=N, serial=TEXT")
+    devices.add_argument("--net", metavar="tap=NAME[,KEY=VALUE...]", action="append", default=[],
+                         help="add a network card, plugged into a TAP interface (tap=NAME, made if it is not "
+                         "there, or fd=N[:N...]) or a UNIX datagram socket (socket=PATH); may be given more "
+                         "than once.  Keys: mac=ADDRESS, offload=on|host|off|auto, queues=PAIRS, mtu=BYTES, "
+                         "spoof=allow|drop (drop what is sent from another address), tx_packets=N and "
+                         "tx_bytes=N (most per second), async=on|off|auto, queue_size=N")
     devices.add_argument("--serial", metavar="WHERE", default="stdout",
                          help="where the serial port leads: stdout, stdio (input as well), null, or "
                          "file=PATH (default: stdout)")
@@ -72,7 +78,8 @@ def run_guest(options) -> int:
     config = MachineConfig(
         guest=options.guest, memory=parse.size(options.mem, "--mem"),
         cpus=parse.whole(options.cpus, "--cpus", 1, 64), cmdline=options.cmdline,
-        disks=[parse.disk(text) for text in options.disk], modules=options.module,
+        disks=[parse.disk(text) for text in options.disk],
+        nets=[parse.net(text) for text in options.net], modules=options.module,
         flat=None if options.flat is None else parse.whole(options.flat, "--flat", 0, 0xfffff),
         serial=options.serial)
     with Machine(config) as machine:

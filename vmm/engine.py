@@ -8,14 +8,18 @@ import struct
 from collections.abc import Iterator
 from time import monotonic, sleep
 
-from .devmodel.engine import COMPLETIONS, ENTRIES, TAGS, TagState, engine_layout
-from .devmodel.layout import PAGE
+from .devmodel.engine import COMPLETIONS, ENTRIES, SEGMENTS, TAGS, Sqe, TagState, engine_layout
+from .devmodel.layout import PAGE, layout_block
 from .devmodel.view import ffi, view_of
 from .errors import UserError
+from .sync._shared import lib
 
 NEED_WAKEUP = 1         # IORING_SQ_NEED_WAKEUP
+FIXED_FILE = 1          # IOSQE_FIXED_FILE
 IDLE_MS = 50            # the polling thread sleeps after so long without work
 _CQE = struct.Struct("<QiI")
+_LISTS = engine_layout().field("lists").offset
+_SQE_FIELDS = [f.name for f in layout_block(Sqe).fields if not f.reserved]
 
 
 class EngineUnavailable(UserError):
@@ -81,7 +85,7 @@ class Engine:
         self._cqes = base + places.cqes
         self._forget()
         wiring.polled, wiring.raises, wiring.ready = int(polled), int(raises), 1
-        self.fd = fd
+        self.fd, self._completion_fd = fd, completion_fd
 
     def _base(self, polled: bool) -> int:
         return self.address + 2 * PAGE * polled
@@ -102,15 +106,15 @@ class Engine:
         return fd, places
 
     def _forget(self) -> None:
-        """No request in flight; userspace holds the queue."""
+        """Nothing is with the kernel; userspace holds the queue."""
         flight = self.flight
         self._words[3][0] = self._words[4][0]
         flight.tail = self._words[1][0]
-        flight.flying_bytes = flight.failed = 0
-        flight.free = TAGS
-        for i in range(TAGS):
-            flight.stack[i] = i
-            self._tags[i].state = TagState.FREE
+        flight.window, flight.looked = 0, self.wiring.look
+        self.flight.free = 0
+        for i in range(TAGS):       # those that are kept stay so
+            if self._tags[i].state != TagState.FAILED:
+                self.release(i)
 
     @property
     def ready(self) -> bool:
@@ -138,7 +142,12 @@ class Engine:
     @property
     def flying(self) -> int:
         """Requests in flight, those that failed included."""
-        return TAGS - self.flight.free if self.ready else 0
+        return TAGS - self.flight.free if self._words else 0
+
+    @property
+    def outstanding(self) -> int:
+        """Requests that the kernel has."""
+        return self.flying - self.flight.failed if self.ready else 0
 
     def completions(self) -> Iterator[tuple]:
         """Take what came back: (tag's view, its number, result) of each request in flight.  The
@@ -157,25 +166,58 @@ class Engine:
 
     def failed(self) -> Iterator[tuple]:
         """(tag's view, its number) of requests that came back with an error; to be released."""
-        if self.ready and self.flight.failed:
+        if self.flight.failed:
             for index in range(TAGS):
                 if self._tags[index].state == TagState.FAILED:
                     yield self._tags[index], index
-            self.flight.failed = 0
 
     def release(self, index: int) -> None:
-        flight = self.flight
-        self._tags[index].state = TagState.FREE
+        flight, tag = self.flight, self._tags[index]
+        if tag.state == TagState.FAILED:
+            flight.failed -= 1
+        tag.state = TagState.FREE
         flight.stack[flight.free] = index
         flight.free += 1
+
+    def keep(self, index: int) -> None:
+        """A request that came back undone, and is not done with."""
+        self._tags[index].state = TagState.FAILED
+        self.flight.failed += 1
+
+    def resubmit(self, opcode: int) -> None:
+        """Give the kernel again what was kept: requests with a list of buffers each."""
+        for tag, index in list(self.failed()):
+            tail = self.flight.tail
+            if tail - self._words[0][0] & 0xffffffff >= ENTRIES - 2:
+                break           # what is kept now stays kept
+            sqe = self.state.rings[int(self.wiring.polled)].sqe[tail % ENTRIES]
+            for name, value in {**dict.fromkeys(_SQE_FIELDS, 0), "opcode": opcode, "flags": FIXED_FILE,
+                                "off": 0xffffffffffffffff, "len": tag.buffers,
+                                "addr": self.address + _LISTS + index * SEGMENTS * 16}.items():
+                setattr(sqe, name, value)
+            tag.serial = tag.serial + 1 & 0xffffffff
+            sqe.user_data = index | tag.serial << 32
+            tag.state = TagState.FLYING
+            self.flight.failed -= 1
+            self.flight.tail = tail + 1 & 0xffffffff
+        lib.full_barrier()
+        self._words[1][0] = self.flight.tail
+        lib.full_barrier()      # the tail is out before the flag is read; partner: io_sq_thread
+        self.kick()
+
+    def ask(self) -> None:
+        """Have the kernel half look at the queue, which it holds."""
+        if self.ready:
+            self.wiring.look = self.wiring.look + 1 & 0xffffffff
+            os.eventfd_write(self._completion_fd, 1)
 
     def wait(self, timeout_s: float) -> None:
         """Until something came back, or nothing is in flight.  Raises StuckRequests."""
         deadline = monotonic() + timeout_s
-        while not self.pending and self.flying:
+        while not self.pending and self.outstanding:
             self.kick()
             if monotonic() > deadline:
-                raise StuckRequests(f"{self.name}: {self.flying} requests in flight after {timeout_s} s; "
+                raise StuckRequests(f"{self.name}: {self.outstanding} requests in flight after {timeout_s} s; "
                                     "wanted them back")
             sleep(0.0002)
 

@@ -23,6 +23,7 @@ from .errors import UserError
 from .interrupts import Interrupts, Line
 from .kvm import Vcpu, Vm
 from .memory import GuestMemory
+from .net import NetDevice
 from .offload import (LOADING_ERRORS, WATCHED, BpfBackend, HostBackend, OffloadError, SharedPlaces,
                       unavailable)
 from .sync.handoff import Declined
@@ -49,6 +50,33 @@ class DiskConfig:
 
 
 @dataclass
+class NicConfig:
+    """One `--net`: `tap` (an interface's name), `fds` (open TAP descriptors), `socket` (a path) or
+    `backend` (an object of vmm.net_backend) says what it is plugged into."""
+
+    tap: str = ""
+    fds: list[int] | None = None
+    socket: Path | None = None
+    backend: object = None
+    mac: bytes = b""
+    offload: str = "auto"
+    queues: int = 1             # pairs
+    mtu: int | None = None
+    anti_spoof: bool = False
+    packets_per_s: int = 0      # limits of what is sent; 0 for none
+    bytes_per_s: int = 0
+    queue_size: int = 256
+    asynchronous: str = "auto"
+
+    def plug(self):
+        """What it is plugged into, opened."""
+        from .net_backend import Socket, Tap
+        if self.backend:
+            return self.backend
+        return Socket(self.socket) if self.socket else Tap(self.tap, self.fds, self.queues, self.mtu)
+
+
+@dataclass
 class MachineConfig:
     """What `splitvmm run` was told."""
 
@@ -57,6 +85,7 @@ class MachineConfig:
     cpus: int = 1
     cmdline: str = ""
     disks: list[DiskConfig] = field(default_factory=list)
+    nets: list[NicConfig] = field(default_factory=list)
     modules: list[Path] = field(default_factory=list)
     flat: int | None = None         # guest-physical address of a flat binary
     serial: str = "stdout"          # stdout, stdio, null or file=PATH
@@ -100,7 +129,7 @@ class Machine:
         if config.kvm:
             self._join_process()
         self.vm = self._closes(Vm()) if config.kvm else None
-        self._build_memory({d.offload for d in config.disks} | {mode for _, mode in extra})
+        self._build_memory({d.offload for d in [*config.disks, *config.nets]} | {mode for _, mode in extra})
         self.interrupts = self._closes(Interrupts(self.vm))
         self.buses = {bus: AddressSpace(bus) for bus in Bus}
         self._add_ports()
@@ -111,6 +140,12 @@ class Machine:
                                             disk.serial, disk.queue_size))
             device.asynchronous, device.write_ring = disk.asynchronous != "off", disk.asynchronous
             self.add_device(device, disk.offload)
+        for i, net in enumerate(config.nets):
+            mac = net.mac or bytes([0x02, 0x73, 0x76, os.getpid() >> 8 & 0xff, os.getpid() & 0xff, i])
+            device = self._closes(NetDevice(f"net{i}", net.plug(), mac, net.queues, net.anti_spoof,
+                                            net.packets_per_s, net.bytes_per_s, net.queue_size))
+            device.asynchronous = net.asynchronous != "off"
+            self.add_device(device, net.offload)
         for device, mode in extra:
             self.add_device(self._closes(device), mode)
         if config.guest:

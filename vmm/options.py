@@ -72,3 +72,39 @@ def disk(text: str):
         choice(given.get("cache", "writeback"), "--disk cache", ("writeback", "none", "writethrough")),
         whole(given.get("queues", "1"), "--disk queues", 1, 16), given.get("serial", ""), size_,
         choice(given.get("async", "auto"), "--disk async", ("on", "off", "auto")))
+
+
+def mac(text: str, what: str) -> bytes:
+    """`52:54:00:12:34:56` as bytes; a unicast address."""
+    try:
+        found = bytes(int(part, 16) for part in text.split(":"))
+    except ValueError:
+        found = b""
+    if len(found) != 6 or found[0] & 1:
+        raise UserError(f"{what} {text!r}; wanted six hexadecimal bytes with colons, the first one even")
+    return found
+
+
+def net(text: str):
+    """One --net, as a NicConfig."""
+    from .machine import NicConfig
+    from .devmodel.net import PAIRS
+    given = pairs(text, "--net", ("tap", "fd", "socket", "mac", "offload", "queues", "mtu", "spoof", "tx_packets",
+                                  "tx_bytes", "queue_size", "async"))
+    if sum(key in given for key in ("tap", "fd", "socket")) != 1:
+        raise UserError(f"--net {text}: wanted one of tap=NAME, fd=N and socket=PATH")
+    size_ = whole(given.get("queue_size", "256"), "--net queue_size", 1, 256)
+    if size_ & (size_ - 1):
+        raise UserError(f"--net queue_size {size_}; wanted a power of two")
+    return NicConfig(
+        given.get("tap", ""),
+        [whole(fd, "--net fd", 0, 1 << 20) for fd in given["fd"].split(":")] if "fd" in given else None,
+        Path(given["socket"]) if "socket" in given else None, None,
+        mac(given["mac"], "--net mac") if "mac" in given else b"",
+        choice(given.get("offload", "auto"), "--net offload", ("on", "host", "off", "auto")),
+        whole(given.get("queues", "1"), "--net queues", 1, PAIRS),
+        whole(given["mtu"], "--net mtu", 68, 65521) if "mtu" in given else None,
+        choice(given.get("spoof", "allow"), "--net spoof", ("allow", "drop")) == "drop",
+        whole(given.get("tx_packets", "0"), "--net tx_packets", 0, 1 << 40),
+        whole(given.get("tx_bytes", "0"), "--net tx_bytes", 0, 1 << 50), size_,
+        choice(given.get("async", "auto"), "--net async", ("on", "off", "auto")))

@@ -74,13 +74,27 @@ class VirtioMmioDevice(RegisterDevice):
 
     def set_home(self, home: Side) -> None:
         self.home = home
-        super().set_home(home)
         if home == Side.KERNEL:
+            with self.lock:
+                for queue in self.queues:
+                    self.before_giving(queue)
+                super().set_home(home)
+                for queue in self.queues:
+                    self._ask(queue)
             return
+        super().set_home(home)
         with self.lock:         # doorbells that were on their way in are ours now
             for queue in self.queues:
                 self._settle(queue)
                 self._serve(queue)
+
+    def before_giving(self, queue: UserQueue) -> None:
+        """The kernel half is about to have this queue."""
+
+    def _ask(self, queue: UserQueue) -> None:
+        """A queue that the kernel half has now may have something waiting, and no doorbell to come."""
+        if queue.engine and queue.ready and not queue.ownership.held_by_user():
+            queue.engine.ask()
 
     # asynchronous I/O
 
@@ -132,47 +146,54 @@ class VirtioMmioDevice(RegisterDevice):
     def _settle(self, queue: UserQueue) -> None:
         """Wait for what is in flight; userspace holds the queue."""
         engine = queue.engine
-        while engine and engine.flying:
+        while engine and engine.outstanding:
             engine.wait(STUCK_S)
             self._collect(queue)
 
     def _collect(self, queue: UserQueue) -> tuple[int, int]:
-        """Complete what came back from the ring; returns requests and bytes.  May raise BrokenQueue."""
+        """Deal with what came back from the ring; returns requests and bytes.  May raise BrokenQueue."""
         engine, requests, moved = queue.engine, 0, 0
         if engine is None or not engine.ready:
             return 0, 0
         engine.kick()
         for tag, index, result in engine.completions():
-            if tag.kind:
-                moved += self.finish(queue, tag) if result == tag.wanted else self.redo(queue, tag.head)
-                requests += 1
-            engine.release(index)
-        for tag, index in engine.failed():
+            if not tag.kind:
+                engine.release(index)
+            elif (done := self.came_back(queue, tag, result)) is None:
+                engine.keep(index)
+            else:
+                engine.release(index)
+                requests, moved = requests + 1, moved + done
+        for tag, index in self.to_redo(queue):
             moved += self.redo(queue, tag.head)
             engine.release(index)
             requests += 1
         return requests, moved
 
-    def finish(self, queue: UserQueue, tag) -> int:
-        """A request came back from the ring as it should; push it.  Returns bytes moved."""
+    def came_back(self, queue: UserQueue, tag, result: int) -> int | None:
+        """A request is back from the ring: push it and return the bytes moved, or None to keep it."""
         raise NotImplementedError
 
+    def to_redo(self, queue: UserQueue) -> list:
+        """Requests that were kept, and that `redo` shall do: (tag, its number)."""
+        return list(queue.engine.failed())
+
     def redo(self, queue: UserQueue, head: int) -> int:
-        """A request failed in the ring: do it from the beginning, and push it.  Returns bytes
-        moved.  May raise BrokenQueue."""
+        """Do a request from the beginning, and push it.  Returns bytes moved.  May raise BrokenQueue."""
         raise NotImplementedError
 
     def _drop(self, queue: UserQueue) -> None:
         """Forget what is in flight, once it can no longer touch guest memory; for a reset."""
         engine = queue.engine
-        if not engine or not engine.flying:
+        if not engine:
             return
-        engine.cancel()
-        while engine.flying:
+        while engine.outstanding:
+            engine.cancel()
             engine.wait(STUCK_S)
-            for tags in (engine.completions(), engine.failed()):
-                for _, index, *_ in tags:
-                    engine.release(index)
+            for _, index, _ in engine.completions():
+                engine.release(index)
+        for _, index in list(engine.failed()):
+            engine.release(index)
 
     # registers that userspace takes
 
@@ -228,6 +249,7 @@ class VirtioMmioDevice(RegisterDevice):
                 if queue.ready:
                     queue.ownership.move(self.home)
                     self._serve(queue)      # a doorbell may have been too early
+                    self._ask(queue)
 
     def driver_ready(self) -> None:
         """The driver has negotiated, and queues are about to be served."""

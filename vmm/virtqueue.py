@@ -92,6 +92,28 @@ class UserQueue:
         position.next_avail = (next_avail + 1) & 0xffff
         return _U16.unpack_from(self._view, self._avail + 4 + 2 * (next_avail & (self._size - 1)))[0]
 
+    # receive queues, whose requests are buffers that wait for something
+
+    def has_buffers(self) -> bool:
+        return bool(self.engine and self.engine.flight.failed) or self.waiting() > 0
+
+    def buffers(self) -> Iterator[int]:
+        """Heads of the buffers that there are: those kept from the kernel half, then those available.
+        None is taken by this."""
+        if self.engine:
+            yield from (tag.head for tag, _ in self.engine.failed())
+        start = self.state.position.next_avail
+        for i in range(self.waiting()):
+            yield _U16.unpack_from(self._view, self._avail + 4 + 2 * (start + i & self._size - 1))[0]
+
+    def take_buffers(self, count: int) -> None:
+        """Take the first `count` of them."""
+        kept = [index for _, index in self.engine.failed()][:count] if self.engine else []
+        for index in kept:
+            self.engine.release(index)
+        position = self.state.position
+        position.next_avail = position.next_avail + count - len(kept) & 0xffff
+
     def chain(self, head: int) -> Chain:
         """The request that starts at descriptor `head`.  Raises BrokenQueue."""
         view, size = self._view, self._size

@@ -24,7 +24,7 @@ UNTAGGED = 0xffffffff
 class TagState(enum.IntEnum):
     FREE = 0
     FLYING = 1      # the kernel has it
-    FAILED = 2      # it came back with an error: userspace does it again
+    FAILED = 2      # it came back undone: userspace does it again, or submits it again
 
 
 class Sqe(Block):
@@ -64,8 +64,10 @@ class Buffer(Block):
 class Tag(Block):
     """One request in flight."""
 
-    status = u64("of blk: where the status byte goes", unit="guest-physical address")
+    status = u64("of blk: where the status byte goes; of net: the header", unit="guest-physical address")
     place = u64("of blk: where in the image", unit="bytes")
+    buffers = u32("how many, in its list")
+    reserved = u32("to a multiple of 8")
     wanted = u32("result that means success", unit="bytes")
     written = u32("what to report as used then", unit="bytes")
     serial = u32("moves with each use, so that no completion counts for another request")
@@ -90,6 +92,8 @@ class Wiring(Block, writer=USER):
     polled = u32("1 if the kernel's thread polls the submission ring; also which of `rings` it is")
     raises = u32("1 if interrupts are raised through the ring, by writing to registered file 1")
     ring_fd = i32("for the native build")
+    look = u32("moves when userspace asks the handler to look at the queue")
+    reserved = u32("to a multiple of 8")
     one = u64("what is written there", unit="1")
 
 
@@ -98,11 +102,12 @@ class Flight(Block, writer=HOLDER):
 
     submitted = u64("requests submitted")
     completed = u64("requests that came back")
-    flying_bytes = u64("data in flight", unit="bytes")
+    looked = u32("`look`, as of the handler's last look")
+    reserved = u32("to a multiple of 8")
     tail = u32("submission entries written, free running; published by the next submit")
     free = u32("tags that are free")
     failed = u32("tags that userspace is to do again")
-    reserved = u32("to a multiple of 8")
+    window = u32("of receive queues: requests to keep in flight")
     stack = u16[TAGS]("their numbers: the first `free` of them")
     tag = nested(Tag)[TAGS]("requests")
 

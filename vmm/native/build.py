@@ -165,6 +165,8 @@ void full_barrier(void);
 uint32_t fetch_add32(uint64_t address, uint32_t n);
 uint32_t fetch_or32(uint64_t address, uint32_t bits);
 uint32_t fetch_and32(uint64_t address, uint32_t bits);
+uint64_t fetch_add64(uint64_t address, uint64_t n);
+int meter(uint64_t due, uint64_t cost, uint64_t now, uint64_t burst);
 uint64_t reserve(size_t bytes);
 int unreserve(uint64_t at, size_t bytes);
 int map_fixed(uint64_t at, size_t bytes, int fd, uint64_t offset);

@@ -28,6 +28,23 @@ static uint32_t fetch_and32(uint64_t address, uint32_t bits)
 	return __sync_fetch_and_and((volatile uint32_t *)address, bits);
 }
 
+static uint64_t fetch_add64(uint64_t address, uint64_t n)
+{
+	return __sync_fetch_and_add((volatile uint64_t *)address, n);
+}
+
+/* The same as meter() of kernel_devices/net/net.c, on the same word. */
+static int meter(uint64_t due, uint64_t cost, uint64_t now, uint64_t burst)
+{
+	volatile uint64_t *word = (volatile uint64_t *)due;
+	uint64_t before = *word, start = before > now ? before : now;
+
+	if (start + cost - now > burst)
+		return 0;
+	__sync_val_compare_and_swap(word, before, start + cost);
+	return 1;
+}
+
 /* Address space with a page of nothing on either side; 0 on failure. */
 static uint64_t reserve(size_t bytes)
 {

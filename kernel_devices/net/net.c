@@ -1,0 +1,322 @@
+/* virtio-net on the exit path (VIRTIO 1.2, section 5.1): packets go through the ring between the
+ * guest's own buffers and the backend.  Receive buffers are posted as reads, some at a time.
+ * Declined: the control queue, and chains that are odd or too small. */
+#include "net.gen.h"
+#define QUEUES NET_QUEUES
+#include "../doorbell.h"
+
+enum {
+	PARTS = NET_SEGMENTS,
+	LINK_HEADER_BYTES = NET_HEADER_BYTES + NET_ETHER_BYTES,
+	SOURCE_AT = NET_HEADER_BYTES + 6,
+	MOST_READS = 32,	/* in flight on one receive queue */
+	NS_PER_S = 1000000000,
+};
+
+/* Working memory of one queue. */
+struct net_work {
+	struct tally tally;
+	struct chain chain;
+	__u64 total;		/* bytes of the chain */
+	__u64 header;		/* its first buffer: guest-physical, */
+	__u32 header_bytes;	/* and how long */
+	__u32 parts;
+	__u32 tag;
+	__u32 reason;		/* why the walk ended early, or 0 */
+	__u32 writable;		/* what its buffers must be */
+	__u16 head;
+};
+
+DEVICE_STATE(struct net_state)
+DEVICE_SCRATCH(struct net_work, NET_QUEUES)
+DEVICE_ENGINES(NET_QUEUES)
+
+static __always_inline struct net_work *work_of(struct serving *serving)
+{
+	return serving->work;
+}
+
+static __always_inline struct net_state *state_of(struct serving *serving)
+{
+	return serving->state;
+}
+
+/* One buffer of the chain into the tag's list. */
+static __noinline long list_part(__u32 i, void *context)
+{
+	struct serving *serving = context;
+	struct net_work *work = work_of(serving);
+	struct engine *engine = serving->engine;
+	__u32 index = work->parts, reason;
+	struct segment segment;
+	struct buffer *buffer;
+	__u64 base;
+
+	reason = chain_next(serving->device, serving->queue, &work->chain, &segment);
+	if (!reason && segment.length == 0)
+		return 0;	/* an indirect table was entered */
+	if (!reason && (!engine || index >= PARTS || !segment.writable != !work->writable))
+		reason = NET_DECLINE_FRAMING;
+	if (reason) {
+		work->reason = reason;
+		return 1;
+	}
+	base = ram_address(ram_layout(serving->device), engine->wiring.ram, segment.gpa, segment.length);
+	if (!base) {
+		work->reason = DECLINE_OUTSIDE_RAM;
+		return 1;
+	}
+	buffer = &engine_buffers(engine, work->tag)[index];
+	buffer->base = base;
+	buffer->length = segment.length;
+	if (index == 0) {
+		work->header = segment.gpa;
+		work->header_bytes = segment.length;
+	}
+	work->total += segment.length;
+	work->parts = index + 1;
+	return work->chain.ended;
+}
+
+/* Walk the next chain, all of whose buffers go one way: 0, or a reason. */
+static __always_inline __u32 list_chain(struct serving *serving, __u32 writable)
+{
+	struct net_work *work = work_of(serving);
+	__u32 reason = chain_start(serving->device, serving->queue, &work->chain, &work->head);
+
+	if (reason)
+		return reason;
+	work->parts = work->reason = 0;
+	work->total = 0;
+	work->writable = writable;
+	if (!list_part(0, serving) && !list_part(1, serving))
+		loop(PARTS, list_part, serving);
+	if (work->reason)
+		return work->reason;
+	return work->chain.ended && work->parts ? 0 : NET_DECLINE_FRAMING;
+}
+
+/* May something that takes `cost` at the limit go now?  `due` is when all before it would be through. */
+static __always_inline int meter(__u64 *due, __u64 cost, __u64 now, __u64 burst)
+{
+	__u64 before = READ_ONCE(*due), start = before > now ? before : now;
+
+	if (start + cost - now > burst)
+		return 0;
+	/* lost to another queue's packet: that one is counted, ours goes free */
+	compare_exchange(due, before, start + cost);
+	return 1;
+}
+
+/* The transmit filter; what the driver can change meanwhile is copied first. */
+static __always_inline __u64 *refusal(struct serving *serving)
+{
+	struct net_state *state = state_of(serving);
+	struct net_work *work = work_of(serving);
+	__u64 now;
+
+	if (!state->port.link_up)
+		return &state->dropped.link_down;
+	if (!state->port.packets_per_s && !state->port.bytes_per_s)
+		return NULL;
+	now = now_ns();
+	if (state->port.packets_per_s && !meter(&state->meter.packets_ns, NS_PER_S / state->port.packets_per_s,
+						now, state->port.burst_ns))
+		return &state->dropped.limited;
+	if (state->port.bytes_per_s && !meter(&state->meter.bytes_ns, (work->total - NET_HEADER_BYTES) * NS_PER_S /
+					      state->port.bytes_per_s, now, state->port.burst_ns))
+		return &state->dropped.limited;
+	return NULL;
+}
+
+/* Put a copy of the packet's headers in the place of the driver's, and look at that.  0, a reason, or
+ * SERVE_LATER for a packet that must not be sent. */
+static __always_inline __u32 check_source(struct serving *serving)
+{
+	const struct net_port *port = &state_of(serving)->port;
+	struct net_work *work = work_of(serving);
+	struct engine *engine = serving->engine;
+	struct buffer *list = engine_buffers(engine, work->tag);
+	__u8 *copy = (__u8 *)&list[ENGINE_SEGMENTS - 2];	/* of which no list is so long */
+	const __u8 *from;
+	__u32 reason;
+
+	if (work->header_bytes < LINK_HEADER_BYTES || work->parts >= PARTS)
+		return NET_DECLINE_FRAMING;
+	from = ram_at(serving->device, work->header, LINK_HEADER_BYTES, &reason);
+	if (!from)
+		return reason;
+	__builtin_memcpy(copy, from, LINK_HEADER_BYTES);
+	if (*(__u32 *)(copy + SOURCE_AT) != *(const __u32 *)port->mac ||
+	    *(__u16 *)(copy + SOURCE_AT + 4) != *(const __u16 *)(port->mac + 4))
+		return SERVE_LATER;
+	return 0;
+}
+
+/* The list's first buffer becomes two: the copy, and what follows it. */
+static __always_inline __u32 replace_headers(struct serving *serving)
+{
+	struct net_work *work = work_of(serving);
+	struct engine *engine = serving->engine;
+	struct buffer *list = engine_buffers(engine, work->tag);
+	__u32 i;
+
+	for (i = PARTS; i > 0; i--)
+		list[i] = list[i - 1];
+	list[0].base = engine_list(engine, work->tag) + sizeof(struct buffer) * (ENGINE_SEGMENTS - 2);
+	list[0].length = LINK_HEADER_BYTES;
+	list[1].base += LINK_HEADER_BYTES;
+	list[1].length -= LINK_HEADER_BYTES;
+	return work->parts + 1;
+}
+
+static __always_inline void submit(struct serving *serving, struct tag *tag, __u8 opcode, __u32 buffers)
+{
+	struct net_work *work = work_of(serving);
+	struct engine *engine = serving->engine;
+	struct sqe *sqe = engine_entry(engine);
+
+	sqe->opcode = opcode;
+	sqe->off = ~0ull;	/* no file position */
+	sqe->addr = engine_list(engine, work->tag);
+	sqe->len = buffers;
+	tag->kind = opcode;
+	tag->head = work->head;
+	tag->status = work->header;
+	tag->buffers = buffers;
+	tag->wanted = work->total;
+	engine_commit(engine, tag, work->tag, sqe);
+	avail_take(serving->queue);
+}
+
+/* A packet that is not sent is used all the same (5.1.6.2.1). */
+static __always_inline __u32 drop(struct serving *serving, __u64 *count)
+{
+	__u32 reason = used_push(serving->device, serving->queue, work_of(serving)->head, 0);
+
+	if (reason)
+		return reason;
+	fetch_add(count, 1);
+	avail_take(serving->queue);
+	used_count(serving, 0);
+	return 0;
+}
+
+static __always_inline __u32 transmit(struct serving *serving, struct tag *tag)
+{
+	struct net_state *state = state_of(serving);
+	struct net_work *work = work_of(serving);
+	__u32 reason = list_chain(serving, 0), buffers;
+	__u64 *count;
+
+	if (reason)
+		return reason;
+	if (work->total < LINK_HEADER_BYTES)
+		return NET_DECLINE_FRAMING;
+	buffers = work->parts;
+	if (state->port.anti_spoof) {
+		reason = check_source(serving);
+		if (reason == SERVE_LATER)
+			return drop(serving, &state->dropped.spoofed);
+		if (reason)
+			return reason;
+		buffers = replace_headers(serving);
+	}
+	count = refusal(serving);
+	if (count)
+		return drop(serving, count);
+	submit(serving, tag, IO_WRITEV, buffers);
+	return 0;
+}
+
+static __always_inline __u32 post_receive(struct serving *serving, struct tag *tag)
+{
+	struct net_work *work = work_of(serving);
+	struct engine *engine = serving->engine;
+	__u32 window = engine->flight.window, reason;
+
+	if (engine_flying(engine) >= (window ? window : 1))
+		return SERVE_LATER;
+	reason = list_chain(serving, 1);
+	if (reason)
+		return reason;
+	if (work->header_bytes < NET_HEADER_BYTES || work->total < state_of(serving)->port.receive_bytes)
+		return NET_DECLINE_SHORT;
+	submit(serving, tag, IO_READV, work->parts);
+	return 0;
+}
+
+/* The queue's next chain. */
+static __noinline __u32 serve_next(struct serving *serving)
+{
+	struct engine *engine = serving->engine;
+	__u32 index = 0;
+	struct tag *tag;
+
+	if (serving->index == state_of(serving)->port.control_queue)
+		return NET_DECLINE_CONTROL;
+	if (!engine || !engine->wiring.ready)
+		return DECLINE_NO_RING;
+	tag = engine_tag(engine, &index);
+	if (!tag)
+		return engine_flying(engine) ? SERVE_LATER : DECLINE_BUSY;
+	work_of(serving)->tag = index;
+	return serving->index & 1 ? transmit(serving, tag) : post_receive(serving, tag);
+}
+
+/* A packet has arrived, in the chain that was posted for it (5.1.6.4). */
+static __always_inline __u32 received(struct serving *serving, struct tag *tag, __s32 result)
+{
+	struct engine *engine = serving->engine;
+	volatile __u16 *buffers;
+	__u32 reason;
+
+	if (result < NET_HEADER_BYTES)
+		return DECLINE_IO_FAILED;
+	buffers = ram_at(serving->device, tag->status + __builtin_offsetof(struct net_header, num_buffers),
+			 2, &reason);
+	if (!buffers)
+		return reason;
+	*buffers = 1;
+	reason = used_push(serving->device, serving->queue, tag->head, result);
+	if (reason)
+		return reason;
+	used_count(serving, result);
+	/* as many reads next time as packets came now, twice over: idle reads would all be woken by one */
+	if (engine)
+		engine->flight.window = serving->tally->requests >= MOST_READS / 2 ? MOST_READS :
+					2 * serving->tally->requests;
+	return 0;
+}
+
+static __noinline __u32 complete_one(struct serving *serving, struct tag *tag, __s32 result)
+{
+	__u32 reason;
+
+	if (tag->kind == IO_READV)
+		return received(serving, tag, result);
+	if (result < 0 || (__u32)result != tag->wanted)
+		fetch_add(&state_of(serving)->dropped.failed, 1);
+	reason = used_push(serving->device, serving->queue, tag->head, 0);
+	if (!reason)
+		used_count(serving, tag->wanted);
+	return reason;
+}
+
+static __always_inline int serving_start(struct serving *serving, __u32 index)
+{
+	struct net_state *state = device_state(serving->device);
+
+	serving->work = device_scratch(serving->device, index);
+	if (!state || !serving->work || index >= NET_QUEUES)
+		return 0;
+	serving->state = state;
+	serving->index = index;
+	serving->queue = &state->queue[index];
+	serving->tally = &work_of(serving)->tally;
+	serving->engine = device_engine(serving->device, index);
+	return 1;
+}
+
+DEVICE_HANDLER(doorbell, NET_LAYOUT_HASH)
+DEVICE_COLLECTOR(collect)

@@ -1,0 +1,146 @@
+"""What a network device is plugged into: a TAP interface, or a UNIX datagram socket.
+
+Both carry whole packets behind a virtio-net header of 12 bytes (Linux, Documentation/networking/
+tuntap.rst; drivers/net/tun.c).  Descriptors stay blocking: io_uring polls only such ones.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import struct
+from pathlib import Path
+
+from .devmodel.net import HEADER_BYTES
+from .errors import UserError
+
+TUNSETIFF, TUNSETOFFLOAD, TUNSETVNETHDRSZ, TUNGETFEATURES, TUNGETIFF = \
+    0x400454ca, 0x400454d0, 0x400454d8, 0x800454cf, 0x800454d2     # linux/if_tun.h
+IFF_TAP, IFF_MULTI_QUEUE, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x0100, 0x1000, 0x4000
+OFFLOAD_CSUM, OFFLOAD_TSO4, OFFLOAD_TSO6, OFFLOAD_ECN, OFFLOAD_UFO = 1, 2, 4, 8, 16
+NAME_BYTES = 16         # IFNAMSIZ
+
+
+class BackendError(UserError):
+    """A network device cannot be plugged in as asked."""
+
+
+class Tap:
+    """A TAP interface, one descriptor for each queue pair.  One that we make goes when we do."""
+
+    def __init__(self, name: str = "", fds: list[int] | None = None, queues: int = 1, mtu: int | None = None):
+        self.fds: list[int] = []
+        self.offloads = True
+        try:
+            if fds:
+                self._take(fds, queues)
+            else:
+                self._open(name, queues)
+            self._set_up(mtu)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, name: str, queues: int) -> None:
+        if not 0 < len(name.encode()) < NAME_BYTES:
+            raise BackendError(f"TAP {name!r}; wanted a name of 1 to {NAME_BYTES - 1} bytes")
+        flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | (IFF_MULTI_QUEUE if queues > 1 else 0)
+        for _ in range(queues):
+            try:
+                self.fds.append(os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC))
+                fcntl.ioctl(self.fds[-1], TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
+            except OSError as error:
+                raise BackendError(f"TAP {name}: {error.strerror}; wanted {self._hint(error, queues)}") from None
+        self.name = name
+
+    @staticmethod
+    def _hint(error: OSError, queues: int) -> str:
+        if error.errno == errno.ENOENT:
+            return "/dev/net/tun: load the module tun"
+        if error.errno in (errno.EPERM, errno.EACCES):
+            return "CAP_NET_ADMIN, or an interface made for this user: ip tuntap add"
+        if error.errno == errno.EBUSY:
+            return "one that no other process has open"
+        if error.errno == errno.EINVAL:
+            return f"an interface made as tap, with vnet_hdr{' and multi_queue' if queues > 1 else ''}"
+        return "a TAP interface"
+
+    def _take(self, fds: list[int], queues: int) -> None:
+        if len(fds) != queues:
+            raise BackendError(f"{len(fds)} descriptors for {queues} queue pairs; wanted one each")
+        for fd in fds:
+            try:
+                answer = fcntl.ioctl(fd, TUNGETIFF, bytes(40))
+            except OSError as error:
+                raise BackendError(f"descriptor {fd}: {error.strerror}; wanted an open TAP") from None
+            name, flags = struct.unpack_from("16sH", answer)
+            if not flags & IFF_VNET_HDR or not flags & IFF_TAP or not flags & IFF_NO_PI:
+                raise BackendError(f"descriptor {fd}: flags {flags:#x}; wanted a TAP with vnet_hdr and no_pi")
+            self.fds.append(os.dup(fd))
+            os.set_blocking(self.fds[-1], True)
+        self.name = name.rstrip(b"\0").decode()
+
+    def _set_up(self, mtu: int | None) -> None:
+        for fd in self.fds:
+            fcntl.ioctl(fd, TUNSETVNETHDRSZ, struct.pack("i", HEADER_BYTES))
+        from pyroute2 import IPRoute, NetlinkError
+        with IPRoute() as route:
+            found = route.link_lookup(ifname=self.name)
+            if not found:
+                raise BackendError(f"TAP {self.name}: not in this network namespace; wanted it here")
+            try:
+                if mtu:
+                    route.link("set", index=found[0], mtu=mtu)
+                route.link("set", index=found[0], state="up")
+            except NetlinkError as error:
+                if error.code not in (errno.EPERM, errno.EACCES):
+                    raise BackendError(f"TAP {self.name}: {os.strerror(error.code)}; wanted to set it up") from None
+            self.mtu = dict(route.get_links(found[0])[0]["attrs"])["IFLA_MTU"]
+
+    def set_offload(self, csum: bool, tso4: bool, tso6: bool, ecn: bool, ufo: bool) -> None:
+        """What the guest takes unfinished (its driver negotiated it)."""
+        flags = sum(bit for bit, on in ((OFFLOAD_CSUM, csum), (OFFLOAD_TSO4, tso4), (OFFLOAD_TSO6, tso6),
+                                        (OFFLOAD_ECN, ecn), (OFFLOAD_UFO, ufo)) if on and csum)
+        for fd in self.fds:
+            try:
+                fcntl.ioctl(fd, TUNSETOFFLOAD, flags)
+            except OSError:     # a kernel without UFO
+                fcntl.ioctl(fd, TUNSETOFFLOAD, flags & ~OFFLOAD_UFO)
+
+    def close(self) -> None:
+        while self.fds:
+            os.close(self.fds.pop())
+
+
+class Socket:
+    """A UNIX datagram socket whose peer takes and gives packets: a path, or one end of a pair."""
+
+    offloads = False
+    mtu = 1500
+
+    def __init__(self, path: Path | None = None, connected: list[socket.socket] | None = None):
+        self.sockets = connected or [self._connect(path)]
+        self.fds = [s.fileno() for s in self.sockets]
+        self.name = str(path or "socket pair")
+        for each in self.sockets:
+            each.setblocking(True)
+
+    @staticmethod
+    def _connect(path: Path) -> socket.socket:
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            made.bind("")           # a name of the kernel's, so that the peer can answer
+            made.connect(str(path))
+        except OSError as error:
+            made.close()
+            raise BackendError(f"socket {path}: {error.strerror}; wanted a bound UNIX datagram socket") from None
+        return made
+
+    def set_offload(self, *_wanted: bool) -> None:
+        """A socket's packets are always whole."""
+
+    def close(self) -> None:
+        for each in self.sockets:
+            each.close()
