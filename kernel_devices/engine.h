@@ -89,6 +89,23 @@ static __always_inline __u64 engine_list(struct engine *engine, __u32 index)
 	       (__u64)index * ENGINE_SEGMENTS * sizeof(struct buffer);
 }
 
+/* READV or WRITEV of a tag's list; one buffer alone spares the kernel the list. */
+static __always_inline void engine_transfer(struct engine *engine, struct sqe *sqe, __u8 opcode,
+					    __u32 index, __u32 buffers)
+{
+	const struct buffer *first = engine_buffers(engine, index);
+
+	if (buffers == 1) {
+		sqe->opcode = opcode == IO_READV ? IO_READ : IO_WRITE;
+		sqe->addr = first->base;
+		sqe->len = first->length;
+	} else {
+		sqe->opcode = opcode;
+		sqe->addr = engine_list(engine, index);
+		sqe->len = buffers;
+	}
+}
+
 /* Take the tag and its entry: they go out with the next engine_submit(). */
 static __always_inline void engine_commit(struct engine *engine, struct tag *tag, __u32 index,
 					  struct sqe *sqe)

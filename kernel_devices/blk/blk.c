@@ -222,8 +222,7 @@ static __always_inline __u32 submit(struct serving *serving)
 		if (work->opcode == IO_WRITEV && disk->writes == WRITES_AT_ONCE)
 			return write_at_once(serving, engine_buffers(engine, index), buffers);
 		sqe->rw_flags = work->opcode == IO_WRITEV && disk->durable ? WRITE_DSYNC : 0;
-		sqe->addr = engine_list(engine, index);
-		sqe->len = buffers;
+		engine_transfer(engine, sqe, work->opcode, index, buffers);
 	}
 	tag->status = work->part[last].gpa;
 	tag->place = work->place;

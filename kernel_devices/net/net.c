@@ -176,10 +176,8 @@ static __always_inline void submit(struct serving *serving, struct tag *tag, __u
 	struct engine *engine = serving->engine;
 	struct sqe *sqe = engine_entry(engine);
 
-	sqe->opcode = opcode;
 	sqe->off = ~0ull;	/* no file position */
-	sqe->addr = engine_list(engine, work->tag);
-	sqe->len = buffers;
+	engine_transfer(engine, sqe, opcode, work->tag, buffers);
 	tag->kind = opcode;
 	tag->head = work->head;
 	tag->status = work->header;
