@@ -31,6 +31,8 @@ struct tally {
 	__u32 unpublished;	/* used entries that the driver cannot see yet */
 	__u32 served;		/* since the engine was last shown some */
 	__u32 stalled;		/* requests wait for those in flight */
+	__u32 interrupt;	/* the driver wants one */
+	__u32 asleep;		/* the engine has requests, and its thread must be woken */
 	__u32 failed;		/* 0, or why a request that came back is userspace's now */
 };
 
@@ -45,9 +47,9 @@ struct serving {
 	struct engine *engine;	/* NULL where nothing is asynchronous */
 	__u32 generation;	/* of the queue when we entered */
 	__u32 drained;		/* the queue was found empty, and its lock let go */
-	__u32 interrupt;	/* the driver wants one */
+	__u32 interrupt;	/* of the tally's, once that is no more ours */
+	__u32 asleep;
 	__u32 collecting;	/* not on a vCPU's thread, and interrupts may be off */
-	__u32 asleep;		/* the engine has requests, and its thread must be woken */
 };
 
 /* The verifier walks each function and each loop's step once.  The first step of a loop is
@@ -77,7 +79,7 @@ static long serve_one(__u32 i, void *context)
 	/* the ring's thread may start on the first ones while we prepare the others */
 	if (serving->engine && !(++serving->tally->served % SHOWN_AT_ONCE) &&
 	    serving->engine->wiring.ready && engine_submit(serving->engine))
-		serving->asleep = 1;
+		serving->tally->asleep = 1;
 	return reason != 0;
 }
 
@@ -126,7 +128,7 @@ static __always_inline __u32 serve_waiting(struct serving *serving)
 	else
 		loop(waiting, serve_one, serving);
 	if (serving->engine && serving->engine->wiring.ready && engine_submit(serving->engine))
-		serving->asleep = 1;
+		serving->tally->asleep = 1;
 	if (!tally->reason)
 		tally->reason = tally->failed;
 	if (!tally->unpublished)
@@ -155,17 +157,24 @@ static __always_inline void count_served(struct serving *serving)
 	tally->start_ns = now;
 }
 
+/* What outlives the queue's lock. */
+static __always_inline void keep_outcome(struct serving *serving)
+{
+	serving->interrupt = READ_ONCE(serving->tally->interrupt);
+	serving->asleep = READ_ONCE(serving->tally->asleep);
+}
+
 /* The driver wants an interrupt: said to whoever runs us, or through the ring. */
 static __always_inline void interrupt_wanted(struct serving *serving)
 {
 	struct engine *engine = serving->engine;
 
-	serving->interrupt = 1;
+	serving->tally->interrupt = 1;
 	if (!engine || !engine->wiring.raises)
 		return;
 	engine_raise(engine);
 	if (engine_submit(engine))
-		serving->asleep = 1;
+		serving->tally->asleep = 1;
 }
 
 /* One look at the queue; 1 ends the rounds.  Nothing behind the lock is touched once it is let go. */
@@ -197,6 +206,7 @@ static __noinline long serve_round(__u32 i, void *context)
 	if (used_wants_interrupt(serving->device, queue))
 		interrupt_wanted(serving);
 	count_served(serving);
+	keep_outcome(serving);
 	/* Let go, unless a doorbell was rung meanwhile: whoever rang it left it to us. */
 	serving->drained = fetch_add(&queue->entry.rings, -seen) == seen;
 	return serving->drained;
@@ -210,6 +220,7 @@ static __always_inline __u32 serve_locked(struct serving *serving)
 
 	__builtin_memset(tally, 0, sizeof(*tally));
 	tally->start_ns = now_ns();
+	keep_outcome(serving);	/* unknown to the verifier from here on, so that it walks no more often */
 	if (READ_ONCE(serving->queue->setup.ready)) {
 		if (!serve_round(0, serving))
 			loop(ROUNDS - 1, serve_round, serving);
@@ -220,6 +231,7 @@ static __always_inline __u32 serve_locked(struct serving *serving)
 	if (tally->requests != tally->counted_requests)
 		interrupt_cause(serving->device);
 	count_served(serving);
+	keep_outcome(serving);
 	exchange(&serving->queue->entry.rings, 0);
 	return reason;
 }
@@ -280,8 +292,7 @@ static long collect_queue(__u32 index, void *context)
 /* All queues of the device. */
 static __always_inline void collect(struct collecting *collecting)
 {
-	if (!collect_queue(0, collecting))
-		loop(QUEUES, collect_queue, collecting);
+	loop(QUEUES, collect_queue, collecting);
 }
 
 #endif
