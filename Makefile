@@ -16,7 +16,7 @@ GUESTS := check hostile measure exits twocpus net
 COMMON_HEADERS := $(wildcard kernel_devices/*.h)
 BUILT := build/exit_path.bpf.o build/exit_path.so build/real_mode.bin build/long_mode.elf build/broken.elf build/string_out.elf build/echo.elf \
 	$(HANDLERS:%=build/%.bpf.o) $(HANDLERS:%=build/%.so) $(GUESTS:%=build/%.elf)
-MODULES := vmm/_kvm.so vmm/_bpf.so vmm/_uring.so vmm/sync/_shared.so
+MODULES := vmm/_kvm.so vmm/_bpf.so vmm/_uring.so vmm/bench/_load.so vmm/sync/_shared.so
 
 demo: build
 	@$(PY) -m tools.demo
@@ -47,6 +47,8 @@ vmm/_bpf.so: vmm/native/bpf.c $(NATIVE_DEPS)
 	@$(PY) vmm/native/build.py bpf
 vmm/_uring.so: vmm/native/uring.c $(NATIVE_DEPS)
 	@$(PY) vmm/native/build.py uring
+vmm/bench/_load.so: vmm/native/load.c $(NATIVE_DEPS)
+	@$(PY) vmm/native/build.py load
 vmm/sync/_shared.so: vmm/native/shared.c $(NATIVE_DEPS)
 	@$(PY) vmm/native/build.py shared
 
@@ -96,7 +98,7 @@ bench: build
 	.venv/bin/splitvmm bench blk --peer qemu
 
 clean:
-	rm -rf build vmm/*.so vmm/sync/*.so
+	rm -rf build vmm/*.so vmm/*/*.so
 distclean: clean
 	rm -rf .venv *.egg-info
 

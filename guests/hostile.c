@@ -57,8 +57,18 @@ static void odd(void) { whole(table); put(queue.desc, (u64)table, 47, INDIRECT, 
 static void with_next(void) { whole(table); put(queue.desc, (u64)table, 48, INDIRECT | NEXT, 1); }
 static void table_beyond(void) { put(queue.desc, option("ram", 64 << 20) - 16, 48, INDIRECT, 0); }
 
+/* A device may take its time: another of its threads may be at the queue just now. */
+static void wait_for(volatile const void *at, u32 bits)
+{
+	u64 until = ticks() + (8ull << 30);
+
+	while (!(*(volatile const u32 *)at & bits) && ticks() < until)
+		;
+}
+
 static void expect_reset(const char *what, u16 used)
 {
+	wait_for((void *)(device.base + STATUS), NEEDS_RESET);
 	if (!(read32(device.base + STATUS) & NEEDS_RESET) || queue.used->idx != used || *status != 0xff) {
 		print(what);
 		print("\n");
@@ -75,6 +85,7 @@ static void expect_service(void)
 	restart();
 	whole(queue.desc);
 	ring(0, 1);
+	wait_for(queue.used, 0xffff0000);	/* the used index */
 	if (queue.used->idx != 1 || *status != 0 || *(u64 *)data != 1)
 		fail("after the reset", (u64)*status << 32 | queue.used->idx, 1);
 }

@@ -230,6 +230,8 @@ static void receive(void)
 
 		if (rx.last == used)
 			continue;
+		if ((u16)(used - rx.last) > QUEUE_SIZE)
+			fail("used index", used, rx.last);
 		if (!count)
 			begin = ticks();
 		for (; rx.last != used; rx.last++, count++, posted++)

@@ -2,11 +2,13 @@
 there and does not work.  SPLITVMM_REQUIRE=kvm,bpf turns those skips into failures."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tools.driver import BlkDriver
+from vmm import engine
 from vmm.bpf import why_not
 from vmm.machine import DiskConfig, Machine, MachineConfig
 
@@ -30,6 +32,22 @@ def kvm():
 def bpf(kvm):
     if reason := why_not():
         _missing("bpf", reason)
+
+
+@pytest.fixture(scope="session")
+def network():
+    """TAP interfaces, and network namespaces to have them in."""
+    if not os.path.exists("/dev/net/tun"):
+        _missing("network", "no /dev/net/tun on this machine")
+    if subprocess.run(["unshare", "--net", "true"], capture_output=True).returncode:
+        _missing("network", "no network namespace may be made here")
+
+
+@pytest.fixture(scope="session")
+def ring():
+    """io_uring as the engine needs it."""
+    if reason := engine.why_not():
+        _missing("ring", reason)
 
 
 @pytest.fixture(params=["off", "host", "on"])

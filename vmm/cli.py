@@ -98,13 +98,16 @@ def run_guest(options) -> int:
 
 def _add_bench(commands) -> None:
     bench = commands.add_parser(
-        "bench", help="time the exit path, or block requests, with offload off and on",
-        description="Time the exit path, or block requests, in several modes, interleaved in one run.")
+        "bench", help="time the exit path, block requests or packets, with offload off and on",
+        description="Time the exit path, block requests or packets, in several modes, interleaved in one run.")
     bench.set_defaults(func=run_bench)
-    bench.add_argument("what", choices=("exits", "blk"), help="what to time")
+    bench.add_argument("what", choices=("exits", "blk", "net"), help="what to time")
     bench.add_argument("--modes", metavar="LIST", default="off,host,on",
                        help="which modes to compare (default: off,host,on)")
-    bench.add_argument("--peer", choices=("qemu",), help="run the same guest under it as well (blk only)")
+    bench.add_argument("--peer", choices=("qemu",), help="run the same guest under it as well (blk and net)")
+    bench.add_argument("--one-cpu", action="store_true", help="everything on one CPU")
+    bench.add_argument("--directory", metavar="DIR", type=Path, help="where the disk image lies while it is "
+                       "measured: its file system counts")
     bench.add_argument("--repeat", metavar="N", default="5", help="repetitions of each row (default: 5)")
     bench.add_argument("--quick", action="store_true", help="few rows and few requests, for a first look")
     bench.add_argument("--json", metavar="FILE", type=Path, help="write the rows to FILE as well")
@@ -117,7 +120,7 @@ def run_bench(options) -> int:
     for mode in modes:
         parse.choice(mode, "--modes", ("off", "host", "on"))
     return run.main(options.what, modes, options.peer, parse.whole(options.repeat, "--repeat", 1, 100),
-                    options.quick, options.json)
+                    options.quick, options.json, options.one_cpu, options.directory)
 
 
 def _add_compile(commands) -> None:

@@ -16,7 +16,7 @@ from .sync._shared import lib
 
 NEED_WAKEUP = 1         # IORING_SQ_NEED_WAKEUP
 FIXED_FILE = 1          # IOSQE_FIXED_FILE
-IDLE_MS = 50            # the polling thread sleeps after so long without work
+IDLE_MS = 2             # the polling thread sleeps after so long without work
 _CQE = struct.Struct("<QiI")
 _LISTS = engine_layout().field("lists").offset
 _SQE_FIELDS = [f.name for f in layout_block(Sqe).fields if not f.reserved]

@@ -336,6 +336,11 @@ class NetDevice(VirtioMmioDevice):
             queue.engine.wait(STUCK_S)
             self._collect(queue)
 
+    def _ask(self, queue: UserQueue) -> None:
+        """Have receive buffers posted that the driver has long made available."""
+        if queue.engine and queue.ready and queue.index % 2 == 0 and not queue.ownership.held_by_user():
+            queue.engine.ask()
+
     def before_giving(self, queue: UserQueue) -> None:
         if queue.engine and queue.engine.ready and queue.index % 2 == 0:
             queue.engine.resubmit(READV)

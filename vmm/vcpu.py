@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
+from time import thread_time_ns
 
 from .devmodel.exit_path import SIGNAL, Bus
 from .kvm import Vcpu
@@ -25,6 +26,7 @@ class VcpuThread(threading.Thread):
         super().__init__(name=f"vcpu{vcpu.index}", daemon=True)
         self.vcpu, self.host, self.lib = vcpu, host, vcpu.lib
         self.exits = 0              # returns to Python with an access
+        self.cpu_ns = 0             # time on a CPU, once it has ended
         self.thread = 0             # as the kernel numbers it
 
     def run(self) -> None:
@@ -37,6 +39,7 @@ class VcpuThread(threading.Thread):
         except BaseException as error:
             self.host.failed(error)
         finally:
+            self.cpu_ns = thread_time_ns()
             self.host.ended()
 
     def _loop(self) -> None:

@@ -92,9 +92,8 @@ class VirtioMmioDevice(RegisterDevice):
         """The kernel half is about to have this queue."""
 
     def _ask(self, queue: UserQueue) -> None:
-        """A queue that the kernel half has now may have something waiting, and no doorbell to come."""
-        if queue.engine and queue.ready and not queue.ownership.held_by_user():
-            queue.engine.ask()
+        """A queue that the kernel half has now may have something to start with, and no doorbell to
+        come."""
 
     # asynchronous I/O
 

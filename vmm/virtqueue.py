@@ -23,7 +23,6 @@ NO_INTERRUPT = 1                        # avail flags, 2.7.6
 INDIRECT_LIMIT = 65536                  # `next` reaches no further
 _DESC = struct.Struct("<QIHH")
 _USED = struct.Struct("<II")
-_U16 = struct.Struct("<H")
 
 
 class BrokenQueue(ValueError):
@@ -49,6 +48,7 @@ class UserQueue:
         self.state = view_of(queue_layout())(address_of(state), state, self.ownership.held_by_user)
         self.engine: Engine | None = None
         self._view = memory.view
+        self._words = memory.words
         self._size = self._desc = self._avail = self._used = 0
         self.latch()
 
@@ -79,7 +79,7 @@ class UserQueue:
 
     def waiting(self) -> int:
         """Requests that wait.  Raises BrokenQueue if there are more than the ring holds."""
-        count = (_U16.unpack_from(self._view, self._avail + 2)[0]
+        count = (self._words[self._avail + 2 >> 1]
                  - self.state.position.next_avail) & 0xffff
         if count > self._size:
             raise BrokenQueue(f"{self.name}: {count} requests waiting; wanted at most {self._size}")
@@ -90,7 +90,7 @@ class UserQueue:
         position = self.state.position
         next_avail = position.next_avail
         position.next_avail = (next_avail + 1) & 0xffff
-        return _U16.unpack_from(self._view, self._avail + 4 + 2 * (next_avail & (self._size - 1)))[0]
+        return self._words[(self._avail + 4 >> 1) + (next_avail & self._size - 1)]
 
     # receive queues, whose requests are buffers that wait for something
 
@@ -104,7 +104,7 @@ class UserQueue:
             yield from (tag.head for tag, _ in self.engine.failed())
         start = self.state.position.next_avail
         for i in range(self.waiting()):
-            yield _U16.unpack_from(self._view, self._avail + 4 + 2 * (start + i & self._size - 1))[0]
+            yield self._words[(self._avail + 4 >> 1) + (start + i & self._size - 1)]
 
     def take_buffers(self, count: int) -> None:
         """Take the first `count` of them."""
@@ -154,8 +154,7 @@ class UserQueue:
                 yield self.chain(self.next_head())
             self._publish()
             if self._event_index:
-                _U16.pack_into(self._view, self._used + 4 + 8 * self._size,
-                               self.state.position.next_avail)
+                self._words[(self._used + 4 >> 1) + 4 * self._size] = self.state.position.next_avail
             # between asking for a doorbell and looking again; partner: the driver moves the
             # avail index and then reads avail_event (2.7.13.4.1)
             lib.full_barrier()
@@ -170,7 +169,7 @@ class UserQueue:
         position.next_used = (used + 1) & 0xffff
 
     def _publish(self) -> None:
-        _U16.pack_into(self._view, self._used + 2, self.state.position.next_used)
+        self._words[self._used + 2 >> 1] = self.state.position.next_used
 
     def wants_interrupt(self) -> bool:
         """Whether the driver wants one for what was used since the last (2.7.7)."""
@@ -182,6 +181,6 @@ class UserQueue:
             return False
         position.signalled, position.signalled_valid = now, 1
         if self._event_index:
-            event = _U16.unpack_from(self._view, self._avail + 4 + 2 * self._size)[0]
+            event = self._words[(self._avail + 4 >> 1) + self._size]
             return not valid or (now - event - 1) & 0xffff < (now - before) & 0xffff
-        return not _U16.unpack_from(self._view, self._avail)[0] & NO_INTERRUPT
+        return not self._words[self._avail >> 1] & NO_INTERRUPT

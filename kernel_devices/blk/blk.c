@@ -197,6 +197,9 @@ static __always_inline __u32 submit(struct serving *serving)
 	barrier_var(last);	/* what is compared is what is used, for the verifier */
 	if (last >= PARTS || buffers >= PARTS)
 		return BLK_DECLINE_FRAMING;
+	/* a request that cannot be answered is refused now, not when it comes back */
+	if (!ram_holds(ram_layout(serving->device), work->part[last].gpa, 1))
+		return DECLINE_OUTSIDE_RAM;
 	tag = engine_tag(engine, &index);
 	if (!tag)
 		return engine_flying(engine) ? SERVE_LATER : DECLINE_BUSY;

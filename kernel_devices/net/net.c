@@ -9,7 +9,7 @@ enum {
 	PARTS = NET_SEGMENTS,
 	LINK_HEADER_BYTES = NET_HEADER_BYTES + NET_ETHER_BYTES,
 	SOURCE_AT = NET_HEADER_BYTES + 6,
-	MOST_READS = 32,	/* in flight on one receive queue */
+	MOST_READS = 8,	/* in flight on one receive queue */
 	NS_PER_S = 1000000000,
 };
 

@@ -1,15 +1,20 @@
 """The benchmarks run, and their rows are as documented.  No figure is judged here."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from vmm import cli
 from vmm.bench import run
-from vmm.bench.rows import EXIT_CASES, BlkCase, blk_cases
+from vmm.bench.rows import EXIT_CASES, BlkCase, blk_cases, net_cases
+
+SPLITVMM = Path(sys.executable).parent / "splitvmm"
 
 KEYS = ["bench", "mode", "op", "pattern", "bytes", "depth", "wait", "ring", "requests", "ns_per_request",
-        "ns_min", "ns_max", "floor_ns", "cpu_ns_per_request", "exits_to_user", "handled", "declined"]
+        "ns_min", "ns_max", "floor_ns", "cpu_ns_per_request", "cpu_vcpu_ns", "cpu_ring_ns", "exits_to_user", "handled", "declined"]
 
 
 def rows_of(tmp_path, *arguments):
@@ -50,8 +55,28 @@ def test_blk(tmp_path, kvm, bpf, monkeypatch, capsys):
     for mode in ("host", "on"):
         read, write = rows["read", mode], rows["write", mode]
         assert read["handled"] == read["requests"] and read["exits_to_user"] < 0.01 * read["requests"]
-        assert write["handled"] == write["requests"] and write["declined"] < 0.05 * write["requests"]
+        # on some file systems, writes in the kernel cost more than declining them: see Writes
+        assert write["handled"] == write["requests"] or (mode == "on" and write["declined"] == write["requests"])
     assert "read 4 KiB" in capsys.readouterr().out
+
+
+def test_net(tmp_path, kvm, bpf, network, monkeypatch):
+    """In a process of its own, as it goes to another network namespace."""
+    path = tmp_path / "rows.json"
+    done = subprocess.run([SPLITVMM, "bench", "net", "--quick", "--repeat", "1", "--json", str(path)],
+                          capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    rows = {(row["op"], row["mode"]): row for row in json.loads(path.read_text())["rows"]}
+    assert set(rows) == {(op, mode) for op in ("transmit", "receive", "udp-rtt") for mode in ("off", "host", "on")}
+    for row in rows.values():
+        assert sorted(row) == sorted(KEYS) and row["ns_per_request"] > 0
+    sent = rows["transmit", "on"]
+    assert sent["handled"] >= sent["requests"] and sent["exits_to_user"] < 0.01 * sent["requests"]
+
+
+def test_every_net_row_that_was_asked_for():
+    assert {(c.op, c.bytes) for c in net_cases()} == {
+        *((op, size) for op in ("transmit", "receive") for size in (64, 1500, 65536)), ("udp-rtt", 64)}
 
 
 def test_every_row_that_was_asked_for():

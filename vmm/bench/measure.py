@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..device import BUILD, Routed
@@ -34,24 +34,55 @@ class Sample:
 
     ticks: int
     cpu_ns: int = 0
+    vcpu_ns: int = 0        # of it, the vCPUs' threads
+    ring_ns: int = 0        # and the thread that polls the rings, and its workers
     exits: int = 0          # returns to Python, declines included
     handled: int = 0
     declined: int = 0
 
 
-def _run(config: MachineConfig, devices=(), prepare=lambda machine: None) -> Sample:
+def run_machine(config: MachineConfig, devices=(), prepare=lambda machine: None,
+                during=lambda machine: None) -> tuple[Sample, str]:
+    """Run a guest; what it took, ticks aside, and what it printed.  `during` runs while it does, on
+    this thread, whose time does not count."""
     with tempfile.NamedTemporaryFile() as output:
         config.serial = f"file={output.name}"
         with Machine(config, devices) as machine:
             prepare(machine)
-            before = time.process_time_ns()
-            status = machine.run(TIMEOUT_S)
-            cpu = time.process_time_ns() - before
+            before, own, ring = time.process_time_ns(), time.thread_time_ns(), ring_time_ns()
+            machine.start()
+            during(machine)
+            status = machine.wait(TIMEOUT_S)
+            cpu = time.process_time_ns() - before - (time.thread_time_ns() - own)
+            ring = ring_time_ns() - ring
             exits = sum(thread.exits for thread in machine.threads)
             if machine.bpf:
                 exits += sum(e.outbox.head for e in machine.bpf.exits)
             handled, declined = _counters(machine.devices[0])
-        return Sample(_ticks(Path(output.name).read_text(), status), cpu, exits, handled, declined)
+            vcpu = sum(thread.cpu_ns for thread in machine.threads)
+        text = Path(output.name).read_text()
+        if status:
+            raise UserError(f"the measuring guest ended with status {status} and said {text.strip()[-200:]!r}; "
+                            "wanted 0")
+        return Sample(0, cpu, vcpu, ring, exits, handled, declined), text
+
+
+def ring_time_ns() -> int:
+    """What io_uring's threads of this process have used so far (proc(5): /proc/PID/task/TID/stat, in
+    ticks of the clock, and schedstat, which is exact)."""
+    total = 0
+    for task in Path("/proc/self/task").iterdir():
+        try:
+            if (task / "comm").read_text().startswith("iou-"):
+                total += int((task / "schedstat").read_text().split()[0])
+        except (OSError, IndexError):
+            continue        # it has ended meanwhile
+    return total
+
+
+def _run(config: MachineConfig, devices=(), prepare=lambda machine: None) -> Sample:
+    sample, text = run_machine(config, devices, prepare)
+    return replace(sample, ticks=_ticks(text, 0))
 
 
 def _counters(device) -> tuple[int, int]:

@@ -38,6 +38,23 @@ def blk_cases() -> list[BlkCase]:
 
 
 @dataclass(frozen=True)
+class NetCase:
+    """One direction; frames of `bytes`, `depth` of them for one doorbell."""
+
+    op: str
+    bytes: int = 64
+    depth: int = 1
+
+
+QUICK_NET = (NetCase("transmit", 64, 32), NetCase("receive"), NetCase("udp-rtt"))
+
+
+def net_cases() -> list[NetCase]:
+    return [*(NetCase("transmit", size, depth) for size in (64, 1500, 65536) for depth in (1, 32)),
+            *(NetCase("receive", size) for size in (64, 1500, 65536)), NetCase("udp-rtt")]
+
+
+@dataclass(frozen=True)
 class ExitCase:
     """One way for an access to go: registers of Probe that are written in turn, or one read."""
 

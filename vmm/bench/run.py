@@ -23,10 +23,19 @@ BASE_BATCHES = UNROLLED        # of the run that everything but the loop is take
 
 
 def main(what: str, modes: list[str], peer: str | None, repeat: int, quick: bool,
-         json_path: Path | None) -> int:
+         json_path: Path | None, one_cpu: bool = False, directory: Path | None = None) -> int:
     """Measure, print the table, write the JSON."""
     machine = describe_machine()
-    rows = exits(modes, repeat, quick, machine) if what == "exits" else blk(modes, peer, repeat, quick, machine)
+    if one_cpu:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        machine["cpus"] = 1
+    if what == "exits":
+        rows = exits(modes, repeat, quick, machine)
+    elif what == "blk":
+        rows = blk(modes, peer, repeat, quick, machine, directory)
+    else:
+        from . import net
+        rows = net.rows(modes, peer, repeat, quick, machine, _progress)
     show(what, machine, rows)
     if json_path:
         json_path.write_text(json.dumps({"schema": 1, "machine": machine, "rows": rows}, indent=1) + "\n")
@@ -82,6 +91,7 @@ def exits(modes: list[str], repeat: int, quick: bool, machine: dict) -> list[dic
                      **_spread([s.ticks / count * 1e6 / machine["tsc_khz"] for s in found]),
                      "floor_ns": round(floor, 1),
                      "cpu_ns_per_request": round(median(s.cpu_ns for s in found) / count, 1),
+                     "cpu_vcpu_ns": round(median(s.vcpu_ns for s in found) / count, 1), "cpu_ring_ns": 0.0,
                      "exits_to_user": found[0].exits, "handled": found[0].handled,
                      "declined": found[0].declined})
     return rows
@@ -89,14 +99,15 @@ def exits(modes: list[str], repeat: int, quick: bool, machine: dict) -> list[dic
 
 # blk
 
-def blk(modes: list[str], peer: str | None, repeat: int, quick: bool, machine: dict) -> list[dict]:
+def blk(modes: list[str], peer: str | None, repeat: int, quick: bool, machine: dict,
+        where: Path | None = None) -> list[dict]:
     cases = list(QUICK_BLK) if quick else blk_cases()
     modes = [*modes]
     if peer == "qemu":
         if not measure.qemu_available():
             raise UserError("--peer qemu: no qemu-system-x86_64; install qemu-system-x86")
         modes += ["qemu-threads", "qemu-io_uring"]
-    with tempfile.TemporaryDirectory(prefix="splitvmm-bench-") as directory:
+    with tempfile.TemporaryDirectory(prefix="splitvmm-bench-", dir=where) as directory:
         image = Path(directory) / "disk"
         image.write_bytes(os.urandom(IMAGE_BYTES))     # and so in the page cache
         return _blk_rows(cases, modes, repeat, quick, machine, image)
@@ -143,10 +154,11 @@ def _blk_row(case: BlkCase, mode: str, taken, floor: float, machine: dict) -> di
     """Time is the guest's own; the rest is of a whole run, less that of a short one."""
     batches, last, base = taken[-1]
     requests, extra = batches * case.depth, (batches - BASE_BATCHES) * case.depth
-    cpu = median((s.cpu_ns - b.cpu_ns) / extra for _, s, b in taken)
+    cpu, vcpu, ring = (median((getattr(s, part) - getattr(b, part)) / extra for _, s, b in taken)
+                       for part in ("cpu_ns", "vcpu_ns", "ring_ns"))
     return {"bench": "blk", "mode": mode, **asdict(case), "requests": requests,
             **_spread([_ns(case, n, s, machine) for n, s, _ in taken]), "floor_ns": round(floor, 1),
-            "cpu_ns_per_request": round(cpu, 1),
+            "cpu_ns_per_request": round(cpu, 1), "cpu_vcpu_ns": round(vcpu, 1), "cpu_ring_ns": round(ring, 1),
             **{name: round((getattr(last, field) - getattr(base, field)) * requests / extra)
                for name, field in (("exits_to_user", "exits"), ("handled", "handled"), ("declined", "declined"))}}
 
@@ -159,18 +171,18 @@ def show(what: str, machine: dict, rows: list[dict]) -> None:
     console = Console(width=None if os.isatty(1) else 118)
     table = Table(title=f"{what}: Linux {machine['kernel']}, {machine['cpus']} CPUs; µs, medians",
                   title_justify="left")
-    names = ["op", "mode"] if what == "exits" else ["request", "mode"]
+    names = ["op" if what == "exits" else "packet" if what == "net" else "request", "mode"]
     for name in names:
         table.add_column(name)
-    for name in ("µs", "min", "max", "floor", "above floor", "CPU", "to user", "handled", "declined"):
+    for name in ("µs", "min", "max", "floor", "above floor", "CPU", "of it ring", "to user", "handled", "declined"):
         table.add_column(name, justify="right")
     before = None
     for row in rows:
-        label = row["op"] if what == "exits" else _label(row)
+        label = {"exits": lambda row: row["op"], "blk": _label, "net": _net_label}[what](row)
         table.add_row(label if label != before else "", row["mode"], *(f"{row[k] / 1e3:.2f}" for k in (
             "ns_per_request", "ns_min", "ns_max", "floor_ns")),
             f"{(row['ns_per_request'] - row['floor_ns']) / 1e3:.2f}",
-            f"{row['cpu_ns_per_request'] / 1e3:.2f}", *(_share(row, k) for k in (
+            f"{row['cpu_ns_per_request'] / 1e3:.2f}", f"{row['cpu_ring_ns'] / 1e3:.2f}", *(_share(row, k) for k in (
                 "exits_to_user", "handled", "declined")), end_section=False)
         before = label
     console.print(table)
@@ -182,7 +194,11 @@ def show(what: str, machine: dict, rows: list[dict]) -> None:
 def _share(row: dict, key: str) -> str:
     if row["mode"].startswith("qemu"):
         return "-"
-    return f"{100 * row[key] / row['requests']:.1f}%" if row["bench"] == "blk" else str(row[key])
+    return str(row[key]) if row["bench"] == "exits" else f"{100 * row[key] / row['requests']:.1f}%"
+
+
+def _net_label(row: dict) -> str:
+    return f"{row['op']} {row['bytes']} B" + (f" x{row['depth']}" if row["op"] == "transmit" else "")
 
 
 def _label(row: dict) -> str:

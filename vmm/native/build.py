@@ -187,9 +187,17 @@ int ring_enter(int fd, uint32_t submit, int wake);
 int ring_cancel(int fd);
 """
 
+LOAD = """
+uint32_t udp_round_trips(int fd, const void *data, uint32_t bytes, uint32_t count, uint64_t *took);
+int packet_socket(const char *interface);
+uint64_t packet_flood(int fd, void *frame, uint32_t bytes, volatile uint32_t *stop);
+int new_network(void);
+"""
+
 MODULES = {
     "kvm": ("vmm._kvm", KVM, KVM_SOURCE, {"sources": [str(HERE / "kvm_run.c")]}),
     "bpf": ("vmm._bpf", BPF, '#include "bpf.c"', {"libraries": ["bpf"]}),
+    "load": ("vmm.bench._load", LOAD, '#include "load.c"', {}),
     "uring": ("vmm._uring", URING, '#include "uring.c"', {}),
     "shared": ("vmm.sync._shared", SHARED, '#include "shared.c"', {}),
 }

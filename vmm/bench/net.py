@@ -1,0 +1,248 @@
+"""Packets: what a guest sends and receives, and round trips, in a network namespace of our own."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import shutil
+import socket
+import struct
+import subprocess
+import tempfile
+import threading
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from statistics import median
+
+from ..device import BUILD
+from ..errors import UserError
+from ..machine import MachineConfig, NicConfig
+from . import measure
+from .measure import MEMORY, TIMEOUT_S, Sample
+from .rows import QUICK_NET, NetCase, net_cases
+
+TAP = "vmbench0"
+GUEST_MAC = bytes.fromhex("020000000001")
+HOST_IP, GUEST_IP = "10.77.0.1", "10.77.0.2"
+ECHO_PORT, END_PORT = 7, 9
+TRIPS = 4000
+_LINE = re.compile(r"(?:transmit|receive): packets=(\d+) ticks=(\d+)")
+
+
+def _binding():
+    try:
+        from . import _load
+    except ImportError as error:
+        raise UserError(f"vmm/bench/_load: {error}; wanted `make setup` to have built it") from None
+    return _load.ffi, _load.lib
+
+
+def rows(modes: list[str], peer: str | None, repeat: int, quick: bool, machine: dict, progress) -> list[dict]:
+    """Measure every case in every mode, interleaved.  This process changes its network namespace."""
+    if error := _binding()[1].new_network():
+        raise UserError(f"bench net: a network namespace: {os.strerror(-error)}; wanted CAP_SYS_ADMIN, as root has")
+    cases, modes = list(QUICK_NET if quick else net_cases()), [*modes]
+    if peer == "qemu":
+        if not measure.qemu_available():
+            raise UserError("--peer qemu: no qemu-system-x86_64; install qemu-system-x86")
+        modes.append("qemu")
+    found = []
+    with progress() as bar:
+        task = bar.add_task("net", total=len(cases) * repeat * len(modes))
+        for case in cases:
+            taken: dict[str, list] = {mode: [] for mode in modes}
+            for _ in range(repeat):
+                for mode in modes:
+                    bar.update(task, description=f"net {case.op} {case.bytes} {mode}")
+                    taken[mode].append(_once(case, mode, quick, machine))
+                    bar.advance(task)
+            found += [_row(case, mode, taken[mode]) for mode in modes]
+    return found
+
+
+def _row(case: NetCase, mode: str, taken: list[tuple[int, float, Sample]]) -> dict:
+    values = [ns for _, ns, _ in taken]
+    requests, _, last = taken[-1]
+    cpu, vcpu, ring = (median(getattr(s, part) / n for n, _, s in taken) for part in ("cpu_ns", "vcpu_ns", "ring_ns"))
+    return {"bench": "net", "mode": mode, **asdict(case), "pattern": None, "wait": "poll", "ring": 3,
+            "requests": requests, "ns_per_request": round(median(values), 1), "ns_min": round(min(values), 1),
+            "ns_max": round(max(values), 1), "floor_ns": 0.0, "cpu_ns_per_request": round(cpu, 1),
+            "cpu_vcpu_ns": round(vcpu, 1), "cpu_ring_ns": round(ring, 1), "exits_to_user": last.exits,
+            "handled": last.handled, "declined": last.declined}
+
+
+def _once(case: NetCase, mode: str, quick: bool, machine: dict) -> tuple[int, float, Sample]:
+    """Requests, nanoseconds for each, and what the whole run took."""
+    scale = (1 if quick else 4) * (8 if mode in ("on", "host", "qemu") else 1)
+    if case.op == "transmit":
+        batches = max(64, scale * 8192 // (case.depth if case.bytes < 65536 else 8 * case.depth))
+        depth = min(case.depth, 8) if case.bytes >= 65536 else case.depth
+        cmdline, during = f"op=transmit bytes={_length(case)} depth={depth} batches={batches}", _nothing
+    elif case.op == "receive":
+        cmdline = f"op=receive bytes={_length(case)} packets={scale * (8192 if case.bytes < 65536 else 1024)}"
+        during = Flood(case)
+    else:
+        cmdline, during = "op=echo", RoundTrips(TRIPS // (4 if quick else 1))
+    run = _run_qemu if mode == "qemu" else _run_ours
+    sample, text = run(mode, f"{cmdline} ring=3 ip={int.from_bytes(socket.inet_aton(GUEST_IP), 'big'):#x}", during)
+    if case.op == "udp-rtt":
+        return len(during.took), median(during.took), sample
+    found = _LINE.search(text)
+    if not found:
+        raise UserError(f"the network guest said {text.strip()[-200:]!r}; wanted its figures")
+    packets = int(found[1])
+    return packets, int(found[2]) / packets * 1e6 / machine["tsc_khz"], sample
+
+
+def _length(case: NetCase) -> int:
+    """Of the frame: 1,500 bytes are an IP packet's, and 64 KiB must stay below what IP can say."""
+    return {1500: 1514, 65536: 65000}.get(case.bytes, case.bytes)
+
+
+def _nothing() -> None:
+    """The guest alone."""
+
+
+class Flood:
+    """Frames to the guest from a packet socket, as many as the interface takes."""
+
+    def __init__(self, case: NetCase):
+        self.case = case
+        self.ffi, self.lib = _binding()
+        self.stop = self.ffi.new("uint32_t *")
+
+    def __call__(self) -> None:
+        fd = self.lib.packet_socket(TAP.encode())
+        if fd < 0:
+            raise UserError(f"packet socket: {os.strerror(-fd)}; wanted CAP_NET_RAW")
+        frame = self._frame()
+        self._thread = threading.Thread(target=lambda: (self.lib.packet_flood(fd, self.ffi.from_buffer(frame),
+                                                                              len(frame), self.stop), os.close(fd)))
+        self._thread.start()
+
+    def end(self) -> None:
+        self.stop[0] = 1
+        self._thread.join()
+
+    def _frame(self) -> bytearray:
+        """A header for the packet socket (struct virtio_net_hdr, 10 bytes), and the frame."""
+        length, large = _length(self.case), self.case.bytes >= 65536
+        header = struct.pack("<BBHHHH", 1, 1, 54, 1448, 34, 16) if large else bytes(10)
+        ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, length - 14, 0, 0, 64, 6 if large else 17, 0,
+                         socket.inet_aton(HOST_IP), socket.inet_aton(GUEST_IP))
+        frame = GUEST_MAC + bytes.fromhex("0200000000aa0800") + ip + bytes(12) + (b"\x50" if large else b"")
+        return bytearray(header + frame.ljust(length, b"\0"))
+
+
+class RoundTrips:
+    """UDP datagrams to the guest and back, one at a time."""
+
+    def __init__(self, count: int):
+        self.count, self.took = count, []
+
+    def __call__(self) -> None:
+        ffi, lib = _binding()
+        took = ffi.new("uint64_t[]", self.count)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(None)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 2, 0))
+            client.connect((GUEST_IP, ECHO_PORT))
+            data = bytes(22)    # a frame of 64 bytes
+            lib.udp_round_trips(client.fileno(), data, len(data), 16, took)
+            came = lib.udp_round_trips(client.fileno(), data, len(data), self.count, took)
+            self.took = list(took[0:came])
+            client.sendto(b"", (GUEST_IP, END_PORT))
+        if came < self.count:
+            raise UserError(f"udp-rtt: {came} of {self.count} datagrams came back")
+
+    def end(self) -> None:
+        """The guest has ended by itself."""
+
+
+def plug_in(host_ip: str = HOST_IP) -> None:
+    """Give the interface an address, and know the guest's."""
+    from pyroute2 import IPRoute
+    with IPRoute() as route:
+        index = route.link_lookup(ifname=TAP)[0]
+        route.link("set", index=index, state="up", txqlen=10_000)    # of packets, while we wait for a CPU
+        route.addr("replace", index=index, address=host_ip, prefixlen=24)
+        route.neigh("replace", dst=GUEST_IP, lladdr=":".join(f"{b:02x}" for b in GUEST_MAC), ifindex=index,
+                    state=0x80)     # permanent
+
+
+def _wait_ready(text_of) -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while "net: ready" not in text_of():
+        if time.monotonic() > deadline:
+            raise UserError("the network guest did not start")
+        time.sleep(0.01)
+
+
+def _place(vcpus: list[int]) -> None:
+    """The vCPU on the first CPU: whoever loads it is on the last."""
+    cpus = sorted(os.sched_getaffinity(0))
+    for thread in vcpus if len(cpus) > 1 else ():
+        os.sched_setaffinity(thread, {cpus[0]})
+
+
+def _qemu_vcpus(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(task.name) for task in tasks if (task / "comm").read_text().startswith("CPU ")]
+
+
+def _run_ours(mode: str, cmdline: str, during) -> tuple[Sample, str]:
+    config = MachineConfig(BUILD / "net.elf", MEMORY, cmdline=cmdline,
+                           nets=[NicConfig(TAP, mac=GUEST_MAC, offload=mode)])
+
+    def meanwhile(machine):
+        if during is _nothing:
+            return
+        plug_in()
+        _wait_ready(lambda: Path(config.serial[5:]).read_text())
+        _place([thread.native_id for thread in machine.threads])
+        during()
+        if isinstance(during, Flood):
+            while machine.status is None:
+                time.sleep(0.01)
+            during.end()
+    return measure.run_machine(config, during=meanwhile)
+
+
+def _run_qemu(_mode: str, cmdline: str, during) -> tuple[Sample, str]:
+    """The same guest on QEMU's virtio-net in userspace, on the same TAP."""
+    with tempfile.NamedTemporaryFile() as output:
+        mac = ":".join(f"{b:02x}" for b in GUEST_MAC)
+        command = [
+            shutil.which("qemu-system-x86_64"), "-M", "microvm,acpi=off,ioapic2=off,rtc=off", "-accel", "kvm",
+            "-cpu", "qemu64,-sse3", "-m", str(MEMORY >> 20), "-nodefaults", "-no-user-config", "-display", "none",
+            "-no-reboot", "-name", "bench,debug-threads=on", "-kernel", str(BUILD / "net.elf"), "-append", cmdline,
+            "-serial", f"file:{output.name}", "-global", "virtio-mmio.force-legacy=false",
+            "-netdev", f"tap,id=n,ifname={TAP},script=no,downscript=no,vhost=off",
+            "-device", f"virtio-net-device,netdev=n,mac={mac}",
+            "-device", "isa-debug-exit,iobase=0x501,iosize=4"]
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+            try:
+                if during is not _nothing:
+                    _wait_ready(lambda: Path(output.name).read_text() or _alive(process))
+                    plug_in()
+                    _place(_qemu_vcpus(process.pid))
+                    during()
+                status = process.wait(TIMEOUT_S)
+            finally:
+                process.kill()
+                if isinstance(during, Flood):
+                    during.end()
+            if status != 1:
+                raise UserError(f"qemu: status {status}: {process.stderr.read().decode()[-300:]!r}; wanted 1")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) * 1e9
+        return replace(Sample(0), cpu_ns=int(cpu)), Path(output.name).read_text()
+
+
+def _alive(process) -> str:
+    if process.poll() is not None:
+        raise UserError(f"qemu: status {process.returncode}: {process.stderr.read().decode()[-300:]!r}")
+    return ""
