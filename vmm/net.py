@@ -6,16 +6,18 @@ import os
 import select
 import struct
 import threading
-from time import monotonic_ns
+from contextlib import suppress
+from time import monotonic, monotonic_ns
 
 from .device import Place
 from .devmodel.net import (ETHER_BYTES, HEADER_BYTES, LARGEST_PACKET, PAIRS, RATE_BURST_NS, ControlClass,
                            Net, NetConfig, Status)
 from .devmodel.view import ffi, pointer_to
 from .devmodel.virtqueue import Side
+from .engine import StuckRequests
 from .errors import UserError
 from .sync._shared import lib
-from .virtio_mmio import STUCK_S, USED_BUFFER, VirtioMmioDevice
+from .virtio_mmio import USED_BUFFER, VirtioMmioDevice
 from .virtqueue import BrokenQueue, Chain, UserQueue
 
 # feature bits, 5.1.3
@@ -31,6 +33,7 @@ READV = 1                               # IORING_OP_READV
 OK, ERR = 0, 1                          # answers of the control queue, 5.1.6.5
 NS_PER_S = 1_000_000_000
 BROADCAST = b"\xff" * 6
+PATIENCE_S = 0.5                        # for packets to go out, before they are given up
 PACKETS_AT_ONCE = 64                    # received before others have their turn
 _NUM_BUFFERS = 10                       # offset in the header
 
@@ -328,12 +331,12 @@ class NetDevice(VirtioMmioDevice):
         return []               # receive buffers are kept, and what was not sent is lost
 
     def _settle(self, queue: UserQueue) -> None:
-        if queue.index % 2:
-            super()._settle(queue)
-            return
-        while queue.engine and queue.engine.outstanding:
-            queue.engine.cancel()       # reads would wait for packets
-            queue.engine.wait(STUCK_S)
+        engine, patience = queue.engine, monotonic() + PATIENCE_S * (queue.index % 2)
+        while engine and engine.outstanding:
+            if monotonic() >= patience:
+                engine.cancel()     # reads would wait for packets, and a backend may take none
+            with suppress(StuckRequests):
+                engine.wait(PATIENCE_S)
             self._collect(queue)
 
     def _ask(self, queue: UserQueue) -> None:

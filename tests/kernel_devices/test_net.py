@@ -1,0 +1,381 @@
+"""virtio-net, each case against the Python half and against the native build of the kernel half
+with the Python half behind it; a socket pair is the network."""
+
+import socket
+import struct
+import threading
+import time
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tools.driver import EVENT_IDX, INDIRECT_DESC, WRITE, NetDriver
+from vmm.devmodel.net import HEADER_BYTES, ControlClass
+from vmm.machine import Machine, MachineConfig, NicConfig
+from vmm.net import (CTRL_ANNOUNCE, CTRL_MAC_ADDR, CTRL_RX, CTRL_VLAN, CTRL_VQ, MAC, MQ, MRG_RXBUF, STATUS)
+from vmm.net_backend import Socket
+
+MAC_ADDRESS = bytes.fromhex("020000000001")
+FEATURES = INDIRECT_DESC | MAC | STATUS | CTRL_VQ | CTRL_RX | CTRL_VLAN | CTRL_MAC_ADDR | CTRL_ANNOUNCE
+HEAD = bytes(HEADER_BYTES)
+
+
+def frame(payload=b"hello", to=b"\xff" * 6, source=MAC_ADDRESS):
+    return to + source + b"\x08\x00" + payload.ljust(46, b".")
+
+
+class Net:
+    """A machine with one card, its driver, and the other ends of its wires."""
+
+    def __init__(self, mode, features=FEATURES, pairs=1, **config):
+        ours, self.peers = zip(*(socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(pairs)))
+        for peer in self.peers:
+            peer.settimeout(5)
+        self.mode, self.peer = mode, self.peers[0]
+        nic = NicConfig(backend=Socket(connected=list(ours)), mac=MAC_ADDRESS, offload=mode, queues=pairs, **config)
+        self.machine = Machine(MachineConfig(memory=8 << 20, serial="null", kvm=False, nets=[nic]))
+        self.device = self.machine.devices[0]
+        self.driver = NetDriver(self.machine, self.device, features=features)
+
+    def sent(self, count=1):
+        return [self.peer.recv(70000) for _ in range(count)]
+
+    def nothing_more(self):
+        self.peer.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            self.peer.recv(70000)
+        self.peer.settimeout(5)
+
+    def dropped(self):
+        d = self.device.state.dropped
+        return {n: getattr(d, n) for n in ("spoofed", "limited", "link_down", "failed") if getattr(d, n)}
+
+    def declined(self, queue):
+        entry = self.device.state.queue[queue].entry
+        return {r.name for r in self.device.layout.reasons if entry.declined[r]}
+
+
+@pytest.fixture
+def net_of(ring):
+    made = []
+
+    def make(mode="host", **options):
+        made.append(Net(mode, **options))
+        return made[-1]
+    yield make
+    for net in made:
+        net.machine.close()
+        for peer in net.peers:
+            peer.close()
+
+
+@pytest.fixture(params=["off", "host"])
+def net(request, net_of):
+    return net_of(request.param)
+
+
+def test_send(net):
+    frames = [frame(bytes([i])) for i in range(5)]
+    net.driver.send(*frames)
+    assert net.sent(5) == [HEAD + f for f in frames]
+    assert sorted(net.driver.rings[1].take()) == [(2 * i, 0) for i in range(5)]
+    queue = net.device.state.queue[1]
+    assert (queue.entry.handled, queue.user.handled) == ((5, 0) if net.mode == "host" else (0, 5))
+
+
+@pytest.mark.parametrize("cut", [1, 5, 12, 26, 30])
+def test_send_in_pieces(net, cut):
+    net.driver.send(frame(), cut=cut)
+    assert net.sent() == [HEAD + frame()]
+
+
+def test_receive(net):
+    net.driver.post(16)
+    for i in range(3):
+        net.peer.send(HEAD + frame(bytes([i])))
+    got = net.driver.received(3)
+    assert [packet[12:] for packet in got] == [frame(bytes([i])) for i in range(3)]
+    assert all(packet[10:12] == b"\1\0" for packet in got)      # num_buffers, 5.1.6.4
+
+
+def test_receive_runs_dry_and_goes_on(net):
+    """Packets wait for buffers, and come in order."""
+    net.driver.post(2)
+    for i in range(6):
+        net.peer.send(HEAD + frame(bytes([i])))
+    assert [p[26] for p in net.driver.received(2)] == [0, 1]
+    net.driver.post(4, first=2)
+    assert [p[26] for p in net.driver.received(4)] == [2, 3, 4, 5]
+
+
+def test_receive_many(net):
+    """Some rounds of the ring, in batches."""
+    ring, seen = net.driver.rings[0], 0
+    net.driver.post(16)
+    for i in range(120):
+        net.peer.send(HEAD + frame(struct.pack("<I", i)))
+        if i % 5 == 4:
+            for packet in net.driver.received(5):
+                assert packet[26:30] == struct.pack("<I", seen)
+                seen += 1
+            for head in range(seen - 5, seen):      # the ring has 16 entries, used in order
+                ring.offer(head % 16)
+            ring.registers.write("queue_notify", 0)
+    assert seen == 120
+
+
+def test_mergeable_small_buffers(net_of):
+    """Packets larger than a buffer fill several; the handler leaves such buffers to userspace."""
+    for mode in ("off", "host"):
+        net = net_of(mode, features=FEATURES | MRG_RXBUF)
+        net.driver.post(16, length=256)
+        for size in (60, 600, 1400, 61):
+            net.peer.send(HEAD + frame(b"x" * size))
+        got = net.driver.received(4, length=256)
+        assert [p[12:] for p in got] == [frame(b"x" * size) for size in (60, 600, 1400, 61)]
+        assert [int.from_bytes(p[10:12], "little") for p in got] == [1, 3, 6, 1]
+        assert net.declined(0) == ({"SHORT"} if mode == "host" else set())
+
+
+def test_too_small_without_merging(net_of):
+    """5.1.6.3.1: such a buffer takes what fits it; a larger packet is dropped, the buffer is not."""
+    for mode in ("off", "host"):
+        net = net_of(mode)
+        net.driver.post(4, length=256)
+        for size in (600, 60):
+            net.peer.send(HEAD + frame(b"x" * size))
+        assert [len(p) for p in net.driver.received(1, length=256)] == [HEADER_BYTES + 14 + 60]
+
+
+def test_toggle_loses_nothing(net_of):
+    """Receive buffers and packets under way survive every change of hands."""
+    net = net_of("host")
+    net.driver.post(16)
+    ring, expected = net.driver.rings[0], 0
+    for i in range(40):
+        net.peer.send(HEAD + frame(struct.pack("<I", i)))
+        net.machine.set_offload(net.device, ("off", "host")[i % 2])
+        for packet in net.driver.received(1):
+            assert packet[26:30] == struct.pack("<I", expected)
+            expected += 1
+        ring.offer(ring.memory.read_u16(ring.used + 4 + 8 * ((ring.seen - 1) % 16)))
+        ring.registers.write("queue_notify", 0)
+    assert expected == 40 and len(ring.take()) == 0
+
+
+def test_reset_with_reads_in_flight(net_of):
+    """After a reset nothing is written to the buffers of before (2.4)."""
+    net = net_of("host")
+    net.driver.post(8)
+    deadline = time.monotonic() + 5
+    while not net.device.queues[0].engine.outstanding and time.monotonic() < deadline:
+        time.sleep(0.001)
+    net.driver.registers.write("status", 0)
+    assert net.device.queues[0].engine.flying == 0
+    net.driver.memory.write(net.driver.RECEIVE, bytes(8 * 2048))
+    net.peer.send(HEAD + frame(b"old"))
+    time.sleep(0.05)
+    assert not any(net.driver.memory.read(net.driver.RECEIVE, 8 * 2048))
+    net.driver.start()
+    net.driver.post(8)
+    assert net.driver.received(1)[0][12:] == frame(b"old")
+
+
+def test_link(net):
+    net.driver.post(8)
+    net.driver.send(frame())
+    net.sent()
+    before = net.device.page.config_generation
+    net.device.set_link(False)
+    assert net.device.config.status == 0 and net.device.page.config_generation != before
+    net.driver.send(frame(b"lost"))
+    assert net.dropped() == {"link_down": 1}
+    net.peer.send(HEAD + frame(b"lost"))
+    time.sleep(0.1)
+    net.device.set_link(True)
+    net.peer.send(HEAD + frame(b"found"))
+    net.driver.send(frame(b"sent"))
+    assert net.sent() == [HEAD + frame(b"sent")]
+    assert net.driver.received(1)[0][12:] == frame(b"found")
+
+
+def test_anti_spoofing(net_of):
+    for mode in ("off", "host"):
+        net = net_of(mode, anti_spoof=True)
+        other = frame(b"spoofed", source=b"\2\0\0\0\0\2")
+        net.driver.send(frame(b"1"), other, frame(b"2"))
+        assert net.sent(2) == [HEAD + frame(b"1"), HEAD + frame(b"2")]
+        assert net.dropped() == {"spoofed": 1} and len(net.driver.rings[1].take()) == 3
+        net.driver.send(other, cut=20)      # the address in the second buffer, from its 6th byte
+        net.nothing_more()
+        assert net.dropped() == {"spoofed": 2}
+
+
+def test_anti_spoofing_sends_what_it_looked_at(net_of):
+    """The driver changes the address between check and use: the packet goes with the checked one."""
+    net = net_of("host", anti_spoof=True)
+    stop, at = threading.Event(), net.driver.SEND + 12 + 6
+
+    def change():
+        while not stop.is_set():
+            net.driver.memory.write(at, b"\xbb" * 6)
+            net.driver.memory.write(at, MAC_ADDRESS)
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        for _ in range(300):
+            before = sum(net.dropped().values())
+            net.driver.send(frame())
+            if sum(net.dropped().values()) == before:
+                assert net.sent()[0][18:24] == MAC_ADDRESS
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("limit", [{"packets_per_s": 100}, {"bytes_per_s": 6000}])
+def test_limits(net_of, limit):
+    """About as much in both modes: the burst, and then what the rate allows."""
+    passed = {}
+    for mode in ("off", "host"):
+        net = net_of(mode, **limit)
+        for _ in range(6):
+            net.driver.send(frame())
+        passed[mode] = 6 - net.dropped().get("limited", 0)
+        time.sleep(0.05)
+        net.driver.send(frame())
+        passed[mode + " later"] = 7 - net.dropped().get("limited", 0) - passed[mode]
+    assert passed == {"off": 1, "host": 1, "off later": 1, "host later": 1}
+
+
+def test_control(net):
+    command = net.driver.command
+    assert command(ControlClass.RX, 0, b"\0") == 0              # no longer promiscuous
+    assert command(ControlClass.MAC, 0, struct.pack("<I6sI6s", 1, b"\2\0\0\0\0\5", 1, b"\1\0\x5e\0\0\1")) == 0
+    assert command(ControlClass.MAC, 1, b"\2\0\0\0\0\7") == 0
+    assert bytes(net.device.config.mac) == b"\2\0\0\0\0\7"
+    assert command(ControlClass.VLAN, 0, b"\5\0") == 0 and command(ControlClass.VLAN, 0, b"\xff\xff") == 1
+    assert command(ControlClass.MAC, 0, struct.pack("<I", 1 << 30)) == 1
+    assert command(ControlClass.MQ, 0, b"\1\0") == 1            # not negotiated
+    assert command(77, 0) == 1
+    assert net.declined(2) == ({"CONTROL"} if net.mode == "host" else set())
+
+
+def test_filters(net_of):
+    """What the driver does not want to hear, in the Python half; the kernel half, like vhost, leaves
+    it to the driver, as 5.1.6.5.1 lets it."""
+    net = net_of("off")
+    net.driver.post(16)
+    net.driver.command(ControlClass.RX, 0, b"\0")
+    net.driver.command(ControlClass.VLAN, 0, b"\5\0")
+    tagged = [MAC_ADDRESS * 2 + b"\x81\0" + bytes([0, vlan]) + b"\x08\0" + b"." * 46 for vlan in (5, 6)]
+    for packet in (frame(b"other", to=b"\2\0\0\0\0\x09"), frame(b"mine", to=MAC_ADDRESS), *tagged[::-1], frame(b"all")):
+        net.peer.send(HEAD + packet)
+    assert [p[12:] for p in net.driver.received(3)] == [frame(b"mine", to=MAC_ADDRESS), tagged[0], frame(b"all")]
+
+
+def test_announce(net):
+    net.device.announce()
+    assert net.device.config.status == 3
+    assert net.driver.command(ControlClass.ANNOUNCE, 0) == 0 and net.device.config.status == 1
+    assert net.driver.command(ControlClass.ANNOUNCE, 0) == 1
+
+
+def test_several_pairs(net_of):
+    for mode in ("off", "host"):
+        net = net_of(mode, features=FEATURES | MQ, pairs=3)
+        assert net.device.config.max_virtqueue_pairs == 3
+        assert net.driver.command(ControlClass.MQ, 0, b"\3\0") == 0
+        assert net.driver.command(ControlClass.MQ, 0, b"\4\0") == 1
+        for pair, peer in enumerate(net.peers):
+            net.driver.post(8, pair=pair)
+            net.driver.send(frame(bytes([pair])), pair=pair)
+            assert peer.recv(2000) == HEAD + frame(bytes([pair]))
+            peer.send(HEAD + frame(bytes([pair])))
+            assert net.driver.received(1, pair=pair)[0][12:] == frame(bytes([pair]))
+
+
+def test_features_that_need_others(net_of):
+    """5.1.3.1: a driver that accepts a bit without what it needs is refused."""
+    net = net_of("off")
+    registers = net.driver.registers
+    registers.write("status", 0)
+    registers.write("status", 3)
+    for window, bits in ((0, MAC | CTRL_RX), (1, 1)):
+        registers.write("driver_features_sel", window)
+        registers.write("driver_features", bits)
+    registers.write("status", 11)
+    assert not registers.read("status") & 8
+
+
+@pytest.mark.parametrize("direction", ["send", "receive"])
+def test_wrong_direction(net, direction):
+    """Buffers that go the wrong way break the queue, whoever looks."""
+    ring = net.driver.rings[1 if direction == "send" else 0]
+    ring.chain([(net.driver.SEND, 2000, WRITE if direction == "send" else 0)])
+    ring.offer(0)
+    ring.ring()
+    net.peer.send(HEAD + frame())
+    deadline = time.monotonic() + 5
+    while not net.driver.needs_reset and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert net.driver.needs_reset
+
+
+def test_interrupts_are_suppressed(net_of):
+    """Event index: one interrupt where the driver asked for one, whoever served."""
+    for mode in ("off", "host"):
+        net = net_of(mode, features=FEATURES | EVENT_IDX)
+        ring, line = net.driver.rings[1], net.device.place.line
+        ring.set_used_event(3)
+        counts = []
+        for _ in range(6):
+            net.driver.send(frame())
+            net.sent()
+            time.sleep(0.02)
+            counts.append(line.pulses)
+        assert counts == [0, 0, 0, 1, 1, 1] or counts == [1, 1, 1, 2, 2, 2], (mode, counts)
+
+
+def test_gone_backend(net_of):
+    """The other end is closed: sending fails, nothing is stuck, the card can be reset."""
+    for mode in ("off", "host"):
+        net = net_of(mode)
+        net.peer.close()
+        net.driver.send(frame(), frame())
+        assert net.dropped() == {"failed": 2} and len(net.driver.rings[1].take()) == 2
+        net.driver.start()
+
+
+PIECES = st.lists(st.integers(1, 700), min_size=1, max_size=6)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(packets=st.lists(PIECES, min_size=1, max_size=8))
+def test_equal_halves(net_of, packets):
+    """However packets are cut, both halves send the same, or break alike."""
+    outcome = {}
+    for mode in ("off", "host"):
+        net = net_of(mode)
+        driver, ring, at = net.driver, net.driver.rings[1], net.driver.SEND
+        for pieces in packets:
+            total = sum(pieces)
+            driver.memory.write(at, (HEAD + frame(bytes(i % 251 for i in range(total))))[:total])
+            parts = []
+            for size in pieces:
+                parts.append((at, size, 0))
+                at += size
+            ring.chain(parts)
+            ring.offer(0)
+            ring.ring()
+        net.peer.setblocking(False)
+        got = []
+        try:
+            while True:
+                got.append(net.peer.recv(70000))
+        except BlockingIOError:
+            pass
+        outcome[mode] = (got, ring.take(), driver.needs_reset, net.dropped())
+        net.machine.close()
+    assert outcome["off"] == outcome["host"]
