@@ -63,6 +63,8 @@ class RegisterDevice:
     handlers = BUILD
     size = PAGE
     engine_queues = 0           # queues that may do asynchronous I/O
+    asynchronous = True     # whether they shall, where they can
+    no_ring = ""            # why they do not
     doorbell_interrupts = True  # whether a claimed doorbell raises the interrupt on its way out
 
     def __init__(self, name: str):

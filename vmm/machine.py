@@ -138,13 +138,14 @@ class Machine:
             image = DiskImage(disk.path, disk.read_only, disk.cache)
             device = self._closes(BlkDevice(f"disk{len(self.devices)}", image, disk.queues,
                                             disk.serial, disk.queue_size))
-            device.asynchronous, device.write_ring = disk.asynchronous != "off", disk.asynchronous
+            device.ask_for_ring(disk.asynchronous)
+            device.write_ring = disk.asynchronous
             self.add_device(device, disk.offload)
         for i, net in enumerate(config.nets):
             mac = net.mac or bytes([0x02, 0x73, 0x76, os.getpid() >> 8 & 0xff, os.getpid() & 0xff, i])
             device = self._closes(NetDevice(f"net{i}", net.plug(), mac, net.queues, net.anti_spoof,
                                             net.packets_per_s, net.bytes_per_s, net.queue_size))
-            device.asynchronous = net.asynchronous != "off"
+            device.ask_for_ring(net.asynchronous)
             self.add_device(device, net.offload)
         for device, mode in extra:
             self.add_device(self._closes(device), mode)
@@ -245,13 +246,18 @@ class Machine:
             self._set_mode(device, mode)
             self.choices[device.name] = f"{mode}, as asked"
             return
-        refusals = []
-        for candidate in ("on", "host"):
+        refusals, candidates = [], ["on", "host"]
+        if device.engine_queues and len(os.sched_getaffinity(0)) == 1:
+            candidates.reverse()
+            refusals.append("one CPU only, which a polling thread and the guest would take turns on")
+        for candidate in candidates:
             try:
                 self._set_mode(device, candidate)
                 break
             except LOADING_ERRORS as error:
                 refusals.append(f"{candidate} not possible: {unavailable(error)}")
+        if device.mode != "off" and device.no_ring and device.asynchronous:
+            refusals.append(f"no I/O by the handler itself: {device.no_ring}")
         self.choices[device.name] = "; ".join([f"{device.mode}, the best possible", *refusals])
 
     def _set_mode(self, device: RegisterDevice, mode: str) -> None:

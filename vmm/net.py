@@ -105,7 +105,7 @@ class NetDevice(VirtioMmioDevice):
         self._promiscuous, self._all_multicast, self._no_broadcast = True, False, False
         self._addresses: set[bytes] = set()
         self._vlans: set[int] | None = None
-        self._active_pairs = 1
+        self.backend.set_active(1)      # until the driver asks for more (5.1.6.5.5)
 
     def _set_mac(self, mac: bytes) -> None:
         for i, byte in enumerate(mac):
@@ -417,7 +417,12 @@ class NetDevice(VirtioMmioDevice):
         pairs = int.from_bytes(data[:2], "little")
         if command != 0 or len(data) < 2 or not 1 <= pairs <= self.pairs:
             return False
-        self._active_pairs = pairs
+        self.backend.set_active(pairs)
+        for queue in self.queues[:2 * pairs:2]:     # reads from a queue that took no part have failed
+            self._dead.discard(self.backend.fds[queue.index // 2])
+            if self.home == Side.KERNEL and queue.ready and queue.ownership.home == Side.USER:
+                self._move_receive(queue, Side.KERNEL)
+        self._nudge()
         return True
 
     def _command_offloads(self, command: int, data: bytes) -> bool:

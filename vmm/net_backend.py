@@ -18,6 +18,8 @@ from .errors import UserError
 
 TUNSETIFF, TUNSETOFFLOAD, TUNSETVNETHDRSZ, TUNGETFEATURES, TUNGETIFF = \
     0x400454ca, 0x400454d0, 0x400454d8, 0x800454cf, 0x800454d2     # linux/if_tun.h
+TUNSETQUEUE = 0x400454d9
+IFF_ATTACH_QUEUE, IFF_DETACH_QUEUE = 0x0200, 0x0400
 IFF_TAP, IFF_MULTI_QUEUE, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x0100, 0x1000, 0x4000
 OFFLOAD_CSUM, OFFLOAD_TSO4, OFFLOAD_TSO6, OFFLOAD_ECN, OFFLOAD_UFO = 1, 2, 4, 8, 16
 NAME_BYTES = 16         # IFNAMSIZ
@@ -38,6 +40,8 @@ class Tap:
                 self._take(fds, queues)
             else:
                 self._open(name, queues)
+            self._several = len(self.fds) > 1
+            self._attached = [True] * len(self.fds)
             self._set_up(mtu)
         except BaseException:
             self.close()
@@ -99,6 +103,14 @@ class Tap:
                     raise BackendError(f"TAP {self.name}: {os.strerror(error.code)}; wanted to set it up") from None
             self.mtu = dict(route.get_links(found[0])[0]["attrs"])["IFLA_MTU"]
 
+    def set_active(self, pairs: int) -> None:
+        """Take part with the first `pairs` descriptors: the host spreads packets over those."""
+        for i, fd in enumerate(self.fds if self._several else ()):
+            wanted = i < pairs
+            if wanted != self._attached[i]:
+                fcntl.ioctl(fd, TUNSETQUEUE, struct.pack("16sH22x", b"", IFF_ATTACH_QUEUE if wanted else IFF_DETACH_QUEUE))
+                self._attached[i] = wanted
+
     def set_offload(self, csum: bool, tso4: bool, tso6: bool, ecn: bool, ufo: bool) -> None:
         """What the guest takes unfinished (its driver negotiated it)."""
         flags = sum(bit for bit, on in ((OFFLOAD_CSUM, csum), (OFFLOAD_TSO4, tso4), (OFFLOAD_TSO6, tso6),
@@ -137,6 +149,9 @@ class Socket:
             made.close()
             raise BackendError(f"socket {path}: {error.strerror}; wanted a bound UNIX datagram socket") from None
         return made
+
+    def set_active(self, _pairs: int) -> None:
+        """Each pair has a socket of its own."""
 
     def set_offload(self, *_wanted: bool) -> None:
         """A socket's packets are always whole."""

@@ -42,7 +42,7 @@ class VirtioMmioDevice(RegisterDevice):
         self.accepted = 0
         self.queues: list[UserQueue] = []
         self.home = Side.USER
-        self.asynchronous = True
+        self._insist = False
         self._unseen: dict = {}     # engines whose completions waited at the last look
         self.no_ring = ""           # why there is none, if there is none
         self.log = GuestLog("splitvmm.virtio")
@@ -97,6 +97,10 @@ class VirtioMmioDevice(RegisterDevice):
 
     # asynchronous I/O
 
+    def ask_for_ring(self, how: str) -> None:
+        """`on` (an error if there is none), `off` or `auto`; before the device is offloaded."""
+        self.asynchronous, self._insist = how != "off", how == "on"
+
     def engine_files(self) -> list[int]:
         """What the rings do I/O on, one descriptor for each queue with an engine."""
         return []
@@ -109,6 +113,8 @@ class VirtioMmioDevice(RegisterDevice):
                 try:
                     queue.engine.start([file, interrupt_fd], completion_fd, polled, attach, raises)
                 except EngineUnavailable as error:
+                    if self._insist:
+                        raise
                     self.no_ring = str(error)
                     self.stop_engines()
                 else:

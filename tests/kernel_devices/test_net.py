@@ -351,7 +351,7 @@ def test_gone_backend(net_of):
 PIECES = st.lists(st.integers(1, 700), min_size=1, max_size=6)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(packets=st.lists(PIECES, min_size=1, max_size=8))
 def test_equal_halves(net_of, packets):
     """However packets are cut, both halves send the same, or break alike."""

@@ -39,10 +39,15 @@ def _binding():
     return _load.ffi, _load.lib
 
 
+def enter_namespace() -> None:
+    """Give this process a network namespace of its own, for good.  Raises UserError."""
+    if error := _binding()[1].new_network():
+        raise UserError(f"a network namespace: {os.strerror(-error)}; wanted CAP_SYS_ADMIN, as root has")
+
+
 def rows(modes: list[str], peer: str | None, repeat: int, quick: bool, machine: dict, progress) -> list[dict]:
     """Measure every case in every mode, interleaved.  This process changes its network namespace."""
-    if error := _binding()[1].new_network():
-        raise UserError(f"bench net: a network namespace: {os.strerror(-error)}; wanted CAP_SYS_ADMIN, as root has")
+    enter_namespace()
     cases, modes = list(QUICK_NET if quick else net_cases()), [*modes]
     if peer == "qemu":
         if not measure.qemu_available():
@@ -172,7 +177,7 @@ def plug_in(host_ip: str = HOST_IP) -> None:
                     state=0x80)     # permanent
 
 
-def _wait_ready(text_of) -> None:
+def wait_ready(text_of) -> None:
     deadline = time.monotonic() + TIMEOUT_S
     while "net: ready" not in text_of():
         if time.monotonic() > deadline:
@@ -200,7 +205,7 @@ def _run_ours(mode: str, cmdline: str, during) -> tuple[Sample, str]:
         if during is _nothing:
             return
         plug_in()
-        _wait_ready(lambda: Path(config.serial[5:]).read_text())
+        wait_ready(lambda: Path(config.serial[5:]).read_text())
         _place([thread.native_id for thread in machine.threads])
         during()
         if isinstance(during, Flood):
@@ -226,7 +231,7 @@ def _run_qemu(_mode: str, cmdline: str, during) -> tuple[Sample, str]:
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
             try:
                 if during is not _nothing:
-                    _wait_ready(lambda: Path(output.name).read_text() or _alive(process))
+                    wait_ready(lambda: Path(output.name).read_text() or _alive(process))
                     plug_in()
                     _place(_qemu_vcpus(process.pid))
                     during()

@@ -1,0 +1,124 @@
+"""A guest that answers, and the host's own stack as its client, in a network namespace of their own.
+
+    python -m tools.netguest MODE[,MODE...] [--pings N] [--datagrams N] [--disk FILE] [--queues N]
+
+With several modes the card's offload goes round them while packets are under way.  Prints one
+line of JSON: what was sent, what came back, how it was served.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from vmm.bench import net
+from vmm.device import BUILD
+from vmm.errors import UserError
+from vmm.machine import DiskConfig, Machine, MachineConfig, NicConfig
+from vmm.stats import device_totals
+
+WINDOW = 32         # datagrams under way
+
+
+def ping(count: int) -> int:
+    """How many of `count` echo requests were answered."""
+    done = subprocess.run(["ping", "-q", "-c", str(count), "-i", "0.002", "-s", "200", "-W", "2", net.GUEST_IP],
+                          capture_output=True, text=True)
+    found = re.search(r"(\d+) received", done.stdout)
+    if not found:
+        raise UserError(f"ping: {done.stdout}{done.stderr}; wanted its summary")
+    return int(found[1])
+
+
+def echo(count: int, seconds: float = 0) -> tuple[int, int]:
+    """UDP datagrams of all sizes to the guest and back, each checked: how many were sent, and came
+    back.  For so many seconds, or `count` of them."""
+    chance, waiting, sent, back = random.Random(3), {}, 0, 0
+    until = time.monotonic() + seconds
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.connect((net.GUEST_IP, net.ECHO_PORT))
+        client.settimeout(2)
+        while sent < count or (seconds and time.monotonic() < until) or waiting:
+            while len(waiting) < WINDOW and (sent < count or (seconds and time.monotonic() < until)):
+                data = sent.to_bytes(4, "little") + chance.randbytes(chance.choice((0, 18, 60, 500, 1400)))
+                waiting[sent] = data
+                client.send(data)
+                sent += 1
+            try:
+                data = client.recv(2000)
+            except TimeoutError:
+                break
+            if waiting.pop(int.from_bytes(data[:4], "little"), None) != data:
+                raise UserError("a datagram came back changed, or twice")
+            back += 1
+    return sent, back
+
+
+def run(modes: list[str], pings: int, datagrams: int, seconds: float = 0, queues: int = 1,
+        disks: list[DiskConfig] = (), cpus: int = 1, cmdline: str = "", config=None) -> dict:
+    """One guest's life; this process has a network namespace of its own already."""
+    with tempfile.NamedTemporaryFile() as output:
+        nic = NicConfig(net.TAP, mac=net.GUEST_MAC, offload=modes[0], queues=queues)
+        made = config or MachineConfig(BUILD / "net.elf", 64 << 20, cpus, disks=list(disks))
+        made.nets, made.serial = [nic], f"file={output.name}"
+        made.cmdline = f"op=echo wait=interrupt ip=0x0a4d0002 {cmdline}"
+        with Machine(made) as machine:
+            device = next(d for d in machine.devices if d.name.startswith("net"))
+            machine.start()
+            net.plug_in()
+            net.wait_ready(lambda: Path(output.name).read_text())
+            stop, switches = threading.Event(), []
+            toggler = threading.Thread(target=_toggle, args=(machine, device, modes, stop, switches))
+            toggler.start()
+            try:
+                answered = ping(pings) if pings else 0
+                sent, back = echo(datagrams, seconds)
+            finally:
+                stop.set()
+                toggler.join()
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+                client.sendto(b"", (net.GUEST_IP, net.END_PORT))
+            status = machine.wait(30)
+            totals = device_totals(device)
+            return {"modes": modes, "status": status, "said": Path(output.name).read_text(), "pings": pings,
+                    "answered": answered, "sent": sent, "back": back, "switches": len(switches),
+                    "mode": device.mode, "choice": machine.choices[device.name], "totals": totals,
+                    "exits": sum(thread.exits for thread in machine.threads)}
+
+
+def _toggle(machine, device, modes: list[str], stop: threading.Event, switches: list) -> None:
+    while len(modes) > 1 and not stop.wait(0.02):
+        mode = modes[(len(switches) + 1) % len(modes)]
+        machine.set_offload(device, mode)
+        switches.append(mode)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("modes")
+    parser.add_argument("--pings", type=int, default=50)
+    parser.add_argument("--datagrams", type=int, default=2000)
+    parser.add_argument("--seconds", type=float, default=0)
+    parser.add_argument("--queues", type=int, default=1)
+    options = parser.parse_args()
+    try:
+        net.enter_namespace()
+        print(json.dumps(run(options.modes.split(","), options.pings, options.datagrams, options.seconds,
+                             options.queues)))
+    except UserError as error:
+        print(f"netguest: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
