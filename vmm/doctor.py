@@ -69,10 +69,56 @@ def _lockdown() -> Finding:
 
 
 def _tracepoints() -> Finding:
-    path = Path("/sys/kernel/btf/vmlinux")
-    good = path.exists() and b"kvm_mmio" in path.read_bytes() or Path("/sys/kernel/btf/kvm").exists()
+    good = b"kvm_mmio" in _btf()
     return Finding("tracepoints", good, "kvm_mmio" if good else "no kvm_mmio in the kernel's BTF", "offload=on",
                    "" if good else "load the kvm module, or a kernel with CONFIG_DEBUG_INFO_BTF and tracepoints")
+
+
+def _collector() -> Finding:
+    good = b"kvm_msi_set_irq" in _btf()
+    return Finding("interrupts", good, "kvm_msi_set_irq" if good else "no kvm_msi_set_irq in the kernel's BTF",
+                   "asynchronous I/O with offload=on", "" if good else "a kernel whose KVM has that tracepoint")
+
+
+def _btf() -> bytes:
+    """Type information of kernel and KVM, as one lump: names are in it as they are."""
+    return b"".join(path.read_bytes() for path in map(Path, ("/sys/kernel/btf/vmlinux", "/sys/kernel/btf/kvm"))
+                    if path.exists())
+
+
+def _io_uring() -> Finding:
+    from .engine import why_not
+    if reason := why_not():
+        found, _, remedy = reason.partition("; wanted ")
+        return Finding("io_uring", False, found, "asynchronous I/O by handlers: writes, flushes, network; "
+                       "they decline it without", remedy)
+    return Finding("io_uring", True, "a polled ring in memory of ours", "asynchronous I/O by handlers")
+
+
+def _tun() -> Finding:
+    try:
+        os.close(os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        remedy = "load the module tun" if error.errno in (2, 19) else "be root, or use --net socket=PATH"
+        return Finding("TUN", False, f"/dev/net/tun: {error.strerror}", "--net tap=NAME", remedy)
+    return Finding("TUN", True, "/dev/net/tun opens", "--net tap=NAME")
+
+
+def _permissions() -> Finding:
+    """Effective capabilities (proc(5): CapEff), by their numbers in linux/capability.h."""
+    text = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff"))
+    held = int(text.split()[1], 16)
+    lacking = [name for name, bit in (("CAP_NET_ADMIN", 12), ("CAP_PERFMON", 38), ("CAP_BPF", 39))
+               if not held >> bit & 1 and not held >> 21 & 1]      # CAP_SYS_ADMIN stands for the last two
+    return Finding("permissions", not lacking, f"without {', '.join(lacking)}" if lacking else "all that is needed",
+                   "offload=on (CAP_BPF, CAP_PERFMON); making TAP interfaces (CAP_NET_ADMIN)",
+                   "be root, or setcap on the Python interpreter; TAPs can be made beforehand" if lacking else "")
+
+
+def _cpus() -> Finding:
+    count = len(os.sched_getaffinity(0))
+    return Finding("CPUs", count > 1, f"{count} for this process", "the thread that polls rings, beside the guest's",
+                   "" if count > 1 else "more of them: with one, auto takes host for devices that do real I/O")
 
 
 def _page_cache() -> Finding:
@@ -92,7 +138,8 @@ def _page_cache() -> Finding:
 
 
 def _built() -> Finding:
-    missing = [name for name in ("exit_path.bpf.o", "exit_path.so", "blk.bpf.o", "blk.so")
+    missing = [name for name in ("exit_path.bpf.o", "exit_path.so", "blk.bpf.o", "blk.so", "net.bpf.o",
+                                "net.so")
                if not (BUILD / name).exists()]
     return Finding("handlers", not missing, f"missing: {', '.join(missing)}" if missing else "built",
                    "offload=on and host", "make" if missing else "")
@@ -110,17 +157,20 @@ def _qemu() -> Finding:
                    "" if path else "apt-get install qemu-system-x86")
 
 
-CHECKS: tuple[Callable[[], Finding], ...] = (_kernel, _kvm, _bpf, _lockdown, _tracepoints, _page_cache,
-                                             _built, _clang, _qemu)
+CHECKS: tuple[Callable[[], Finding], ...] = (_kernel, _kvm, _permissions, _bpf, _lockdown, _tracepoints, _io_uring,
+                                             _collector, _cpus, _tun, _page_cache, _built, _clang, _qemu)
 
 
 def choice() -> tuple[bool, str]:
     """Whether guests run here, and what `offload=auto` takes, by asking a machine."""
-    from .machine import Machine, MachineConfig
-    from .probe import ProbeDevice
+    from .machine import DiskConfig, Machine, MachineConfig
     try:
-        with Machine(MachineConfig(memory=1 << 20, serial="null"), ((ProbeDevice("probe"), "auto"),)) as machine:
-            return True, machine.choices["probe"]
+        with tempfile.NamedTemporaryFile() as image:
+            image.write(bytes(4096))
+            image.flush()
+            config = MachineConfig(memory=1 << 20, serial="null", disks=[DiskConfig(Path(image.name))])
+            with Machine(config) as machine:
+                return True, machine.choices["disk0"]
     except UserError as error:
         return False, str(error).splitlines()[0]
 
