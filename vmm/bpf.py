@@ -110,7 +110,7 @@ class Object:
         said = self.ffi.string(self.lib.messages_text()).decode(errors="replace").strip().splitlines()
         if os.environ.get("SPLITVMM_BPF_LOG"):
             Path(os.environ["SPLITVMM_BPF_LOG"]).write_text("\n".join(said))
-        telling = [line for line in said if not line.startswith(("processed", "--", "libbpf: failed"))]
+        telling = [line for line in said if not line.startswith(("processed", "--", "libbpf:"))]
         return f"{self.path}: {error}; the kernel says: {telling[-1] if telling else 'nothing'}"
 
     def _fill(self, constants: dict[str, bytes]) -> None:

@@ -356,6 +356,7 @@ static __always_inline __u32 serve_collected(struct serving *serving, __u64 *dat
 	const volatile __u64 *header;
 	__u64 first, sector;
 
+	barrier_var(last);	/* what is compared is what is used, for the verifier */
 	/* 5.2.6.4 lets a driver cut a request anywhere; drivers cut it like this */
 	if (last < 1 || last >= PARTS || work->part[0].length != HEADER_BYTES ||
 	    work->part[0].writable || work->part[last].length != 1 || !work->part[last].writable)
@@ -448,6 +449,7 @@ static __noinline __u32 serve_next(struct serving *serving)
 	if (reason)
 		return reason;
 	last = work->parts - 1;
+	barrier_var(last);
 	if (last >= PARTS)
 		return BLK_DECLINE_FRAMING;
 	reason = work->opcode ? submit(serving) :
