@@ -63,7 +63,7 @@ static __always_inline struct tag *engine_tag(struct engine *engine, __u32 *inde
 
 	if (free == 0 || free > ENGINE_TAGS || room > ENGINE_ENTRIES || room <= RESERVED_ENTRIES)
 		return NULL;
-	*index = engine->flight.stack[free - 1] & (ENGINE_TAGS - 1);
+	*index = engine->flight.stack[(free - 1) & (ENGINE_TAGS - 1)] & (ENGINE_TAGS - 1);
 	return &engine->flight.tag[*index];
 }
 

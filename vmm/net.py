@@ -16,6 +16,7 @@ from .devmodel.view import ffi, pointer_to
 from .devmodel.virtqueue import Side
 from .engine import StuckRequests
 from .errors import UserError
+from .net_backend import receive, send
 from .sync._shared import lib
 from .virtio_mmio import USED_BUFFER, VirtioMmioDevice
 from .virtqueue import BrokenQueue, Chain, UserQueue
@@ -185,7 +186,7 @@ class NetDevice(VirtioMmioDevice):
             self._count(dropped, refusal)
             return 0
         try:
-            os.pwritev(self.backend.fds[queue.index // 2], [packet], -1, os.RWF_NOWAIT)
+            send(self.backend.fds[queue.index // 2], packet)
         except OSError:
             self._count(dropped, "failed")
         return length
@@ -252,7 +253,7 @@ class NetDevice(VirtioMmioDevice):
         try:
             while packets < PACKETS_AT_ONCE and queue.has_buffers():
                 try:
-                    length = os.preadv(fd, [self._packet], -1, os.RWF_NOWAIT)
+                    length = receive(fd, self._packet)
                 except BlockingIOError:
                     break
                 if length >= HEADER_BYTES + ETHER_BYTES and self._wants(self._packet[HEADER_BYTES:length]):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import select
 import socket
 import struct
 from pathlib import Path
@@ -27,6 +28,28 @@ NAME_BYTES = 16         # IFNAMSIZ
 
 class BackendError(UserError):
     """A network device cannot be plugged in as asked."""
+
+
+def receive(fd: int, buffer: memoryview) -> int:
+    """One packet, without waiting; its length.  Raises BlockingIOError if there is none, and OSError."""
+    try:
+        return os.preadv(fd, [buffer], -1, os.RWF_NOWAIT)
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+    if not select.select([fd], [], [], 0)[0]:      # a TAP before Linux 6.4; nobody else reads it
+        raise BlockingIOError
+    return os.readv(fd, [buffer])
+
+
+def send(fd: int, packet: bytes) -> None:
+    """One packet, without waiting.  Raises OSError, BlockingIOError among them."""
+    try:
+        os.pwritev(fd, [packet], -1, os.RWF_NOWAIT)
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+        os.write(fd, packet)        # which a TAP takes at once, or not at all
 
 
 class Tap:

@@ -6,7 +6,7 @@
 #include "../doorbell.h"
 
 enum {
-	PARTS = BLK_SEGMENTS + 2,		/* header, data, status */
+	PARTS = BLK_SEGMENTS + 2,		/* header, data, status; a power of two, to be a mask */
 	BUDGET_BYTES = 8 << 20,			/* one exit copies no more: preemption is off */
 	TRANSFER_BYTES = 64 << 20,		/* of one request through the ring */
 	HEADER_BYTES = sizeof(struct blk_request),
@@ -70,7 +70,7 @@ static __noinline long collect_part(__u32 i, void *context)
 	work->part[index] = segment;
 	work->total += segment.length;
 	work->parts = index + 1;
-	return work->chain.ended;
+	return work->chain.ended & 1;	/* 6.1's verifier wants to see a truth value */
 }
 
 static __noinline long copy_part(__u32 i, void *context)
@@ -375,14 +375,14 @@ static __always_inline __u32 serve_collected(struct serving *serving, __u64 *dat
 		return (__u32)first == REQUEST_TYPE_IN ? serve_read(serving, sector, *data)
 						       : serve_id(serving, *data);
 	case REQUEST_TYPE_OUT:
-		if (work->part[last - 1].writable)
+		if (work->part[(last - 1) & (PARTS - 1)].writable)
 			return BLK_DECLINE_FRAMING;
 		return serve_write(serving, sector, *data);
 	case REQUEST_TYPE_FLUSH:
 		return work->parts == 2 ? serve_flush(serving) : BLK_DECLINE_FRAMING;
 	case REQUEST_TYPE_DISCARD:
 	case REQUEST_TYPE_WRITE_ZEROES:
-		if (work->part[last - 1].writable)
+		if (work->part[(last - 1) & (PARTS - 1)].writable)
 			return BLK_DECLINE_FRAMING;
 		return serve_range(serving, first, *data);
 	}

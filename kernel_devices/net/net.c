@@ -6,7 +6,7 @@
 #include "../doorbell.h"
 
 enum {
-	PARTS = NET_SEGMENTS,
+	PARTS = NET_SEGMENTS,	/* a power of two, to be a mask */
 	LINK_HEADER_BYTES = NET_HEADER_BYTES + NET_ETHER_BYTES,
 	SOURCE_AT = NET_HEADER_BYTES + 6,
 	MOST_READS = 8,	/* in flight on one receive queue */
@@ -66,7 +66,8 @@ static __noinline long list_part(__u32 i, void *context)
 		work->reason = DECLINE_OUTSIDE_RAM;
 		return 1;
 	}
-	buffer = &engine_buffers(engine, work->tag)[index];
+	barrier_var(index);	/* or the mask goes, whose point is that 6.1's verifier sees it */
+	buffer = &engine_buffers(engine, work->tag)[index & (PARTS - 1)];
 	buffer->base = base;
 	buffer->length = segment.length;
 	if (index == 0) {
@@ -75,7 +76,7 @@ static __noinline long list_part(__u32 i, void *context)
 	}
 	work->total += segment.length;
 	work->parts = index + 1;
-	return work->chain.ended;
+	return work->chain.ended & 1;	/* 6.1's verifier wants to see a truth value */
 }
 
 /* Walk the next chain, all of whose buffers go one way: 0, or a reason. */
