@@ -1,6 +1,7 @@
 /* A network guest.
  *
- *   op=echo      answers ARP and ICMP echo, sends UDP datagrams back; one to port 9 ends it
+ *   op=echo      answers ARP and ICMP echo, sends UDP datagrams back; one to port 9 ends it.  With a
+ *                disk, and ring=3, it writes and reads that meanwhile, and checks what it reads
  *   op=transmit  bytes=N depth=N batches=N: sends frames of N bytes, `depth` for each doorbell;
  *                beyond 1514 bytes they are TCP segments that the host cuts up
  *   op=receive   packets=N: counts what arrives, and times it
@@ -9,7 +10,7 @@
  */
 #include "guest.h"
 
-enum { F_CSUM = 1 << 0, F_GUEST_CSUM = 1 << 1, F_MAC = 1 << 5, F_GUEST_TSO4 = 1 << 7, F_HOST_TSO4 = 1 << 11 };
+enum { F_CSUM = 1 << 0, F_GUEST_CSUM = 1 << 1, F_MAC = 1 << 5, F_FLUSH = 1 << 9, F_GUEST_TSO4 = 1 << 7, F_HOST_TSO4 = 1 << 11 };
 enum { HEADER = 12, ETHER = 14, BUFFER = 2048, LARGE = 0x11000, BUFFERS = HEAP + 0x100000 };
 enum { ARP = 0x0806, IPV4 = 0x0800, ICMP = 1, UDP = 17, END_PORT = 9 };
 
@@ -66,6 +67,76 @@ static void report(const char *what, u64 count)
 	end(0);
 }
 
+/* the disk: DISK_DEPTH pieces at a time are written, read back, and now and then flushed */
+
+enum { DISK_DEPTH = 16, PIECE = 4096, PIECES = 2048, PHASES = 3 };
+static struct queue disk;
+static u64 disk_rounds, disk_requests;
+static const u64 DISK_DATA = BUFFERS + 0x1000000, DISK_HEADERS = HEAP + 0x30000;
+
+static u64 pattern(u64 round, u64 i, u64 k) { return (round * 31 + i) * 0x9e3779b97f4a7c15ull + k; }
+static u64 *piece(u64 i) { return (u64 *)(DISK_DATA + i * PIECE); }
+static volatile u8 *disk_status(u64 i) { return (u8 *)DISK_HEADERS + 0x1000 + i; }
+
+static void disk_submit(u64 i, u32 type)
+{
+	struct { u32 type, reserved; u64 sector; } *header = (void *)(DISK_HEADERS + 16 * i);
+	volatile struct desc *desc = &disk.desc[3 * i];
+	u64 place = (disk_rounds / PHASES * DISK_DEPTH + i) % PIECES;
+
+	header->type = type;
+	header->sector = type == 4 ? 0 : place * (PIECE / SECTOR);
+	*disk_status(i) = 0xff;
+	desc[0] = (struct desc){ (u64)header, 16, NEXT, 3 * i + (type == 4 ? 2 : 1) };
+	desc[1] = (struct desc){ (u64)piece(i), PIECE, NEXT | (type ? 0 : WRITE), 3 * i + 2 };
+	desc[2] = (struct desc){ (u64)disk_status(i), 1, WRITE, 0 };
+	offer(&disk, 3 * i);
+	disk_requests++;
+}
+
+static void disk_next(void)
+{
+	u64 phase = disk_rounds % PHASES, round = disk_rounds / PHASES;
+
+	for (u64 i = 0; i < (phase == 2 ? 1 : DISK_DEPTH); i++) {
+		for (u64 k = 0; phase < 2 && k < PIECE / 8; k += 64)
+			piece(i)[k] = phase ? 0 : pattern(round, i, k);
+		disk_submit(i, phase == 0 ? 1 : phase == 1 ? 0 : 4);
+	}
+	notify(&disk);
+}
+
+static void disk_check(void)
+{
+	u64 phase = disk_rounds % PHASES, round = disk_rounds / PHASES;
+
+	for (u64 i = 0; i < (phase == 2 ? 1 : DISK_DEPTH); i++) {
+		if (*disk_status(i))
+			fail("disk status", *disk_status(i), 0);
+		for (u64 k = 0; phase == 1 && k < PIECE / 8; k += 64)
+			if (piece(i)[k] != pattern(round, i, k))
+				fail("disk data", piece(i)[k], pattern(round, i, k));
+	}
+}
+
+/* If all that was asked of the disk is done, check it and ask for more. */
+static void disk_step(void)
+{
+	if (!disk.base || disk.used->idx != disk.avail->idx)
+		return;
+	if (disk_requests)
+		disk_check(), disk_rounds++;
+	disk_next();
+}
+
+static void disk_finish(void)
+{
+	while (disk.base && disk.used->idx != disk.avail->idx)
+		;
+	if (disk_requests)
+		disk_check();
+}
+
 /* echo */
 
 /* Turn a packet into its answer: 1; 0 if it has none; -1 at the end. */
@@ -119,14 +190,18 @@ static void echo(void)
 	for (;;) {
 		int sent = 0, posted = 0;
 
+		disk_step();
 		while (rx.last != rx.used->idx) {
 			u32 id = rx.used->elem[rx.last % QUEUE_SIZE].id, length = rx.used->elem[rx.last % QUEUE_SIZE].len;
 			int verdict = answer(buffer(id) + HEADER, length - HEADER);
 
 			rx.last++;
 			if (verdict < 0) {
+				disk_finish();
 				print("echo: answered=");
 				print_number(answered);
+				print(" requests=");
+				print_number(disk_requests);
 				print("\n");
 				end(0);
 			}
@@ -263,9 +338,18 @@ int run(void)
 	u32 bytes = option("bytes", 64), features = F_MAC;
 	int large = bytes > 1514;
 
-	for (int i = 0; i < count && !device; i++)
-		if (read32(found[i].base + DEVICE_ID) == 1)
+	for (int i = 0; i < count; i++) {
+		u32 id = read32(found[i].base + DEVICE_ID);
+
+		if (id == 1 && !device)
 			device = &found[i];
+		if (id == 2 && !disk.base && option("ring", 0) == 3) {
+			device_start(&found[i], F_FLUSH);
+			queue_start(&found[i], &disk, 0, (void *)HEAP + 0x20000);
+			disk.avail->flags = 1;
+			device_ready(&found[i]);
+		}
+	}
 	if (!device)
 		fail("network cards", 0, 1);
 	ip = option("ip", 0x0a000002);
