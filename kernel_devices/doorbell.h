@@ -69,7 +69,6 @@ static __always_inline void used_count(struct serving *serving, __u64 bytes)
 static long serve_one(__u32 i, void *context)
 {
 	struct serving *serving = context;
-
 	__u32 reason = serve_next(serving);
 
 	if (reason == SERVE_LATER)

@@ -70,19 +70,19 @@ def play(driver, request):
             "disk": zlib.crc32(driver.device.image.path.read_bytes()), "used": ring.used_index()}
 
 
-def pair(tmp_path, features):
+def pair(tmp_path, features, how):
     drivers = []
     for mode in ("off", "host"):
         image = tmp_path / mode
         image.write_bytes(b"".join(i.to_bytes(8, "little") * 64 for i in range(SECTORS)))
         machine = Machine(MachineConfig(memory=RAM, serial="null", kvm=False,
-                                        disks=[DiskConfig(image, offload=mode, serial="same")]))
+                                        disks=[DiskConfig(image, offload=mode, serial="same", asynchronous=how)]))
         drivers.append(BlkDriver(machine, machine.devices[0], features=features))
     return drivers
 
 
-def compare(tmp_path, features, examples):
-    drivers = pair(tmp_path, features)
+def compare(tmp_path, features, examples, how="off"):
+    drivers = pair(tmp_path, features, how)
 
     @settings(max_examples=examples, deadline=None, derandomize=True,
               suppress_health_check=[HealthCheck.too_slow])
@@ -112,3 +112,7 @@ def test_equal(tmp_path):
 
 def test_equal_with_event_index(tmp_path):
     compare(tmp_path, INDIRECT_DESC | EVENT_IDX, 300)
+
+
+def test_equal_through_the_ring(tmp_path, ring):
+    compare(tmp_path, INDIRECT_DESC, 300, "on")
