@@ -81,7 +81,7 @@ headers: setup
 check: setup
 	@$(PY) -m tools.headers --check
 
-# The native handlers with sanitizers, under the tests that drive them.
+# The native handlers with sanitizers, under the tests that drive them; -s, or what one says is lost.
 sanitize: build
 	@mkdir -p build/sanitized
 	@for name in $(HANDLERS); do \
@@ -91,7 +91,7 @@ sanitize: build
 		kernel_devices/exit_path.c
 	@cp build/*.bpf.o build/*.elf build/*.bin build/sanitized/
 	@SPLITVMM_BUILD=build/sanitized LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
-		ASAN_OPTIONS=detect_leaks=0 $(PY) -m pytest tests/kernel_devices
+		ASAN_OPTIONS=detect_leaks=0 $(PY) -m pytest -s tests/kernel_devices tests/vmm/test_engine.py
 
 bench: build
 	.venv/bin/splitvmm bench exits

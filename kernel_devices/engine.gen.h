@@ -89,7 +89,7 @@ struct wiring {
 	__u32 raises;	/* 0x030 1 if interrupts are raised through the ring, by writing to registered file 1 */
 	__s32 ring_fd;	/* 0x034 for the native build */
 	__u32 look;	/* 0x038 moves when userspace asks the handler to look at the queue */
-	__u32 reserved;	/* 0x03c to a multiple of 8 */
+	__s32 completion_fd;	/* 0x03c signalled when requests come back; for the native build */
 	__u64 one;	/* 0x040 what is written there [1] */
 };
 _Static_assert(__builtin_offsetof(struct wiring, address) == 0x0, "wiring.address");
@@ -105,7 +105,7 @@ _Static_assert(__builtin_offsetof(struct wiring, polled) == 0x2c, "wiring.polled
 _Static_assert(__builtin_offsetof(struct wiring, raises) == 0x30, "wiring.raises");
 _Static_assert(__builtin_offsetof(struct wiring, ring_fd) == 0x34, "wiring.ring_fd");
 _Static_assert(__builtin_offsetof(struct wiring, look) == 0x38, "wiring.look");
-_Static_assert(__builtin_offsetof(struct wiring, reserved) == 0x3c, "wiring.reserved");
+_Static_assert(__builtin_offsetof(struct wiring, completion_fd) == 0x3c, "wiring.completion_fd");
 _Static_assert(__builtin_offsetof(struct wiring, one) == 0x40, "wiring.one");
 _Static_assert(sizeof(struct wiring) == 0x48, "wiring");
 

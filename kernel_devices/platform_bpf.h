@@ -109,6 +109,11 @@ static __always_inline __s64 image_write(__u32 image_fd, const struct buffer *li
 	return -1;
 }
 
+/* A polled ring has no need of it, and there is none other here. */
+static __always_inline void engine_signal(struct engine *engine)
+{
+}
+
 #define loop(count, step, context)	bpf_loop(count, step, context, 0)
 #define now_ns()			bpf_ktime_get_ns()
 #define fetch_add(word, n)		__sync_fetch_and_add(word, n)

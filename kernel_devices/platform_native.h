@@ -87,6 +87,14 @@ static __always_inline __s64 image_write(__u32 image_fd, const struct buffer *li
 	return pwritev2(image_fd, (const struct iovec *)list, buffers, offset, durable ? RWF_DSYNC : 0);
 }
 
+static __always_inline void engine_signal(struct engine *engine)
+{
+	__u64 one = 1;
+
+	if (write(engine->wiring.completion_fd, &one, sizeof(one)) < 0)
+		return;		/* it is full of signals */
+}
+
 /* Hand over what was submitted, in place; a ring that is polled is at most woken. */
 static __always_inline __u32 engine_kick(struct engine *engine, __u32 submitted, const __u32 *flags)
 {

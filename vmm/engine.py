@@ -84,6 +84,7 @@ class Engine:
                        for name in ("sq_head", "sq_tail", "sq_flags", "cq_head", "cq_tail")]
         self._cqes = base + places.cqes
         self._forget()
+        wiring.completion_fd = completion_fd
         wiring.polled, wiring.raises, wiring.ready = int(polled), int(raises), 1
         self.fd, self._completion_fd = fd, completion_fd
 

@@ -139,6 +139,7 @@ static __always_inline __u32 check_source(struct serving *serving)
 	struct engine *engine = serving->engine;
 	struct buffer *list = engine_buffers(engine, work->tag);
 	__u8 *copy = (__u8 *)&list[ENGINE_SEGMENTS - 2];	/* of which no list is so long */
+	const __u16 *source, *mac;
 	const __u8 *from;
 	__u32 reason;
 
@@ -148,10 +149,9 @@ static __always_inline __u32 check_source(struct serving *serving)
 	if (!from)
 		return reason;
 	__builtin_memcpy(copy, from, LINK_HEADER_BYTES);
-	if (*(__u32 *)(copy + SOURCE_AT) != *(const __u32 *)port->mac ||
-	    *(__u16 *)(copy + SOURCE_AT + 4) != *(const __u16 *)(port->mac + 4))
-		return SERVE_LATER;
-	return 0;
+	source = (const __u16 *)(copy + SOURCE_AT);	/* even, and no more than that */
+	mac = (const __u16 *)port->mac;
+	return source[0] == mac[0] && source[1] == mac[1] && source[2] == mac[2] ? 0 : SERVE_LATER;
 }
 
 /* The list's first buffer becomes two: the copy, and what follows it. */
@@ -236,6 +236,11 @@ static __always_inline __u32 post_receive(struct serving *serving, struct tag *t
 
 	if (engine_flying(engine) >= (window ? window : 1))
 		return SERVE_LATER;
+	/* io_uring goes on with a read on the thread that submitted it: two would get packets out of order */
+	if (!engine->wiring.polled && !serving->collecting) {
+		engine_ask(engine);
+		return SERVE_LATER;
+	}
 	reason = list_chain(serving, 1);
 	if (reason)
 		return reason;

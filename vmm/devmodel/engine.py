@@ -93,7 +93,7 @@ class Wiring(Block, writer=USER):
     raises = u32("1 if interrupts are raised through the ring, by writing to registered file 1")
     ring_fd = i32("for the native build")
     look = u32("moves when userspace asks the handler to look at the queue")
-    reserved = u32("to a multiple of 8")
+    completion_fd = i32("signalled when requests come back; for the native build")
     one = u64("what is written there", unit="1")
 
 
