@@ -33,6 +33,7 @@ struct tally {
 	__u32 stalled;		/* requests wait for those in flight */
 	__u32 interrupt;	/* the driver wants one */
 	__u32 asleep;		/* the engine has requests, and its thread must be woken */
+	__u32 ask;		/* whoever collects shall look at the queue */
 	__u32 failed;		/* 0, or why a request that came back is userspace's now */
 };
 
@@ -48,7 +49,7 @@ struct serving {
 	__u32 generation;	/* of the queue when we entered */
 	__u32 drained;		/* the queue was found empty, and its lock let go */
 	__u32 interrupt;	/* of the tally's, once that is no more ours */
-	__u32 asleep;
+	__u32 asleep, ask;
 	__u32 collecting;	/* not on a vCPU's thread, and interrupts may be off */
 };
 
@@ -161,6 +162,7 @@ static __always_inline void keep_outcome(struct serving *serving)
 {
 	serving->interrupt = READ_ONCE(serving->tally->interrupt);
 	serving->asleep = READ_ONCE(serving->tally->asleep);
+	serving->ask = READ_ONCE(serving->tally->ask);
 }
 
 /* The driver wants an interrupt: said to whoever runs us, or through the ring. */
@@ -247,6 +249,8 @@ static __always_inline enum verdict look(struct serving *serving, __u32 *reason)
 			*reason = serve_locked(serving);
 		leave(&queue->entry);
 	}
+	if (serving->ask && serving->engine)
+		engine_signal(serving->engine);	/* with the lock let go, or they would find it taken */
 	if (!*reason && serving->asleep)
 		*reason = DECLINE_RING_ASLEEP;
 	if (!*reason)

@@ -45,13 +45,6 @@ static __always_inline int engine_asked(struct engine *engine)
 	return READ_ONCE(engine->wiring.look) != READ_ONCE(engine->flight.looked);
 }
 
-/* Have whoever collects look at the queue. */
-static __always_inline void engine_ask(struct engine *engine)
-{
-	engine->flight.looked = engine->wiring.look - 1;
-	engine_signal(engine);
-}
-
 static __always_inline __u32 engine_room(struct engine *engine)
 {
 	return ENGINE_ENTRIES - (engine->flight.tail -

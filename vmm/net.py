@@ -340,6 +340,10 @@ class NetDevice(VirtioMmioDevice):
                 engine.wait(PATIENCE_S)
             self._collect(queue)
 
+    def _serve(self, queue: UserQueue) -> None:
+        super()._serve(queue)
+        self._ask(queue)        # what was declined for being held, or busy, is still to be posted
+
     def _ask(self, queue: UserQueue) -> None:
         """Have receive buffers posted that the driver has long made available."""
         if queue.engine and queue.ready and queue.index % 2 == 0 and not queue.ownership.held_by_user():

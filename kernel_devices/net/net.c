@@ -238,7 +238,8 @@ static __always_inline __u32 post_receive(struct serving *serving, struct tag *t
 		return SERVE_LATER;
 	/* io_uring goes on with a read on the thread that submitted it: two would get packets out of order */
 	if (!engine->wiring.polled && !serving->collecting) {
-		engine_ask(engine);
+		engine->flight.looked = engine->wiring.look - 1;	/* so that it counts as asked */
+		serving->tally->ask = 1;
 		return SERVE_LATER;
 	}
 	reason = list_chain(serving, 1);

@@ -209,7 +209,8 @@ def _run_ours(mode: str, cmdline: str, during) -> tuple[Sample, str]:
         _place([thread.native_id for thread in machine.threads])
         during()
         if isinstance(during, Flood):
-            while machine.status is None:
+            deadline = time.monotonic() + TIMEOUT_S
+            while machine.status is None and time.monotonic() < deadline:
                 time.sleep(0.01)
             during.end()
     return measure.run_machine(config, during=meanwhile)
