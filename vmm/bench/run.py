@@ -168,7 +168,7 @@ def _blk_row(case: BlkCase, mode: str, taken, floor: float, machine: dict) -> di
 def show(what: str, machine: dict, rows: list[dict]) -> None:
     from rich.console import Console
     from rich.table import Table
-    console = Console(width=None if os.isatty(1) else 118)
+    console = Console(width=None if os.isatty(1) else 132)
     table = Table(title=f"{what}: Linux {machine['kernel']}, {machine['cpus']} CPUs; µs, medians",
                   title_justify="left")
     names = ["op" if what == "exits" else "packet" if what == "net" else "request", "mode"]
