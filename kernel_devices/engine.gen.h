@@ -121,7 +121,6 @@ struct tag {
 	__u16 head;	/* 0x024 head of the chain */
 	__u8 state;	/* 0x026 where it is */
 	__u8 kind;	/* 0x027 the device's own; 0 if it is of no request of the driver's */
-	__u64 start_ns;	/* 0x028 when it was submitted [ns] */
 };
 _Static_assert(__builtin_offsetof(struct tag, status) == 0x0, "tag.status");
 _Static_assert(__builtin_offsetof(struct tag, place) == 0x8, "tag.place");
@@ -133,8 +132,7 @@ _Static_assert(__builtin_offsetof(struct tag, serial) == 0x20, "tag.serial");
 _Static_assert(__builtin_offsetof(struct tag, head) == 0x24, "tag.head");
 _Static_assert(__builtin_offsetof(struct tag, state) == 0x26, "tag.state");
 _Static_assert(__builtin_offsetof(struct tag, kind) == 0x27, "tag.kind");
-_Static_assert(__builtin_offsetof(struct tag, start_ns) == 0x28, "tag.start_ns");
-_Static_assert(sizeof(struct tag) == 0x30, "tag");
+_Static_assert(sizeof(struct tag) == 0x28, "tag");
 
 /* What is in flight. */
 struct flight {
@@ -159,7 +157,7 @@ _Static_assert(__builtin_offsetof(struct flight, failed) == 0x20, "flight.failed
 _Static_assert(__builtin_offsetof(struct flight, window) == 0x24, "flight.window");
 _Static_assert(__builtin_offsetof(struct flight, stack) == 0x28, "flight.stack");
 _Static_assert(__builtin_offsetof(struct flight, tag) == 0x128, "flight.tag");
-_Static_assert(sizeof(struct flight) == 0x1928, "flight");
+_Static_assert(sizeof(struct flight) == 0x1528, "flight");
 
 /* One buffer of several: struct iovec of readv(2). */
 struct buffer {
@@ -179,19 +177,19 @@ _Static_assert(sizeof(struct lists) == 0x40000, "lists");
 
 /* asynchronous I/O of one queue */
 struct engine {
-	struct rings rings[2];	/* 0x000 io_uring's own: of a ring that is submitted to, and of one that is polled */
+	struct rings rings[2];	/* 0x000 io_uring's own: one that is submitted to, one that is polled */
 	const struct wiring wiring;	/* 0x4000 where things are */
 	__u8 reserved_4048[56];	/* 0x4048 to the next field's place */
 	struct flight flight;	/* 0x4080 what is in flight */
-	__u8 reserved_59a8[24];	/* 0x59a8 to the next field's place */
-	struct lists lists;	/* 0x59c0 their buffers */
+	__u8 reserved_55a8[24];	/* 0x55a8 to the next field's place */
+	struct lists lists;	/* 0x55c0 their buffers */
 };
 _Static_assert(__builtin_offsetof(struct engine, rings) == 0x0, "engine.rings");
 _Static_assert(__builtin_offsetof(struct engine, wiring) == 0x4000, "engine.wiring");
 _Static_assert(__builtin_offsetof(struct engine, reserved_4048) == 0x4048, "engine.reserved_4048");
 _Static_assert(__builtin_offsetof(struct engine, flight) == 0x4080, "engine.flight");
-_Static_assert(__builtin_offsetof(struct engine, reserved_59a8) == 0x59a8, "engine.reserved_59a8");
-_Static_assert(__builtin_offsetof(struct engine, lists) == 0x59c0, "engine.lists");
-_Static_assert(sizeof(struct engine) == 0x459c0, "engine");
+_Static_assert(__builtin_offsetof(struct engine, reserved_55a8) == 0x55a8, "engine.reserved_55a8");
+_Static_assert(__builtin_offsetof(struct engine, lists) == 0x55c0, "engine.lists");
+_Static_assert(sizeof(struct engine) == 0x455c0, "engine");
 
 #endif /* SPLITVMM_ENGINE_GEN_H */

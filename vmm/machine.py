@@ -26,8 +26,8 @@ from .memory import GuestMemory
 from .net import NetDevice
 from .offload import (LOADING_ERRORS, WATCHED, BpfBackend, HostBackend, OffloadError, SharedPlaces,
                       unavailable)
-from .sync.handoff import Declined
 from .serial import COM1, EXIT_PORT, ExitPort, Serial
+from .sync.handoff import Declined
 from .vcpu import VcpuThread
 from .virtio_mmio import VirtioMmioDevice
 

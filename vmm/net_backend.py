@@ -131,7 +131,8 @@ class Tap:
         for i, fd in enumerate(self.fds if self._several else ()):
             wanted = i < pairs
             if wanted != self._attached[i]:
-                fcntl.ioctl(fd, TUNSETQUEUE, struct.pack("16sH22x", b"", IFF_ATTACH_QUEUE if wanted else IFF_DETACH_QUEUE))
+                flag = IFF_ATTACH_QUEUE if wanted else IFF_DETACH_QUEUE
+                fcntl.ioctl(fd, TUNSETQUEUE, struct.pack("16sH22x", b"", flag))
                 self._attached[i] = wanted
 
     def set_offload(self, csum: bool, tso4: bool, tso6: bool, ecn: bool, ufo: bool) -> None:

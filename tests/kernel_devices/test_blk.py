@@ -427,7 +427,7 @@ def test_no_ring(image, machine_of):
     assert driver.status() == 0
 
 
-def test_read_only(image, machine_of):
+def test_writes_of_a_read_only_disk_are_declined(image, machine_of):
     driver = _driver(machine_of, image, "host", disk={"read_only": True})
     assert decline_of(driver, lambda: driver.request(OUT, 0, [(D.DATA, 512, 0)])) == ["READ_ONLY"]
     assert driver.status() == Status.IOERR

@@ -74,7 +74,6 @@ class Tag(Block):
     head = u16("head of the chain")
     state = enum_of(u8, TagState)("where it is")
     kind = u8("the device's own; 0 if it is of no request of the driver's")
-    start_ns = u64("when it was submitted", unit="ns")
 
 
 class Wiring(Block, writer=USER):
@@ -129,7 +128,7 @@ class Lists(Block, writer=HOLDER):
 def engine_layout():
     """One queue's engine; `rings` first, as its two parts start on page boundaries."""
     return compose("engine", "engine", "asynchronous I/O of one queue", [
-        ("rings", layout_block(Rings), 2, "io_uring's own: of a ring that is submitted to, and of one that is polled"),
+        ("rings", layout_block(Rings), 2, "io_uring's own: one that is submitted to, one that is polled"),
         ("wiring", layout_block(Wiring), None, "where things are"),
         ("flight", layout_block(Flight), None, "what is in flight"),
         ("lists", layout_block(Lists), None, "their buffers"),
