@@ -242,10 +242,13 @@ class NetDriver(Driver):
         return ring.ring()
 
     def received(self, count: int, length: int = 2048, pair: int = 0, timeout_s: float = 5) -> list[bytes]:
-        """The next `count` packets, headers included, however many buffers each fills."""
+        """The next `count` packets, headers included, however many buffers each fills; `taken` has the
+        buffers' numbers."""
+        self.taken: list[int] = []
         ring, found, deadline, left = self.rings[2 * pair], [], monotonic() + timeout_s, 0
         while len(found) < count or left:
             for head, written in ring.take():
+                self.taken.append(head)
                 data = self.memory.read(self.RECEIVE + pair * 0x40000 + head * length, written)
                 if left:
                     found[-1] += data
