@@ -1,7 +1,7 @@
 /* A look at a virtqueue, from entering to leaving: because its doorbell was rung, or because
  * requests in flight have come back.  A device defines
  *
- *   serving_start()   where the queue, its working memory and its engine are
+ *   DEVICE_SERVES()   its state, and its queues' working memory
  *   serve_next()      one request: completed with used_push() and used_count(), or committed to
  *                     the engine; then avail_take().  Else a reason, and it is as it was found;
  *                     or SERVE_LATER, if only what is in flight stands in its way
@@ -236,6 +236,36 @@ static __always_inline __u32 serve_locked(struct serving *serving)
 	exchange(&serving->queue->entry.rings, 0);
 	return reason;
 }
+
+/* The device's state, and the working memory and engine of each queue, whose type begins with its
+ * tally; state_of() and work_of() are what a device reads them by. */
+#define DEVICE_SERVES(state_type, work_type)						\
+	DEVICE_STATE(state_type)							\
+	DEVICE_SCRATCH(work_type, QUEUES)						\
+	DEVICE_ENGINES(QUEUES)								\
+	static __always_inline state_type *state_of(struct serving *serving)		\
+	{										\
+		return serving->state;							\
+	}										\
+	static __always_inline work_type *work_of(struct serving *serving)		\
+	{										\
+		return serving->work;							\
+	}										\
+	static __always_inline int serving_start(struct serving *serving, __u32 index)	\
+	{										\
+		state_type *state = device_state(serving->device);			\
+		work_type *work = device_scratch(serving->device, index);		\
+											\
+		if (!state || !work || index >= QUEUES)					\
+			return 0;							\
+		serving->state = state;							\
+		serving->index = index;							\
+		serving->queue = &state->queue[index];					\
+		serving->work = work;							\
+		serving->tally = &work->tally;						\
+		serving->engine = device_engine(serving->device, index);		\
+		return 1;								\
+	}
 
 /* Look at a queue: HANDLED if it is empty, or another handler will see to it. */
 static __always_inline enum verdict look(struct serving *serving, __u32 *reason)

@@ -29,6 +29,12 @@
 #define WRITE_ONCE(x, v) (*(volatile __typeof__(x) *)&(x) = (v))
 #define PAGE_BYTES	4096
 
+#define fetch_add(word, n)	__sync_fetch_and_add(word, n)
+#define fetch_or(word, n)	__sync_fetch_and_or(word, n)
+#define fetch_and(word, n)	__sync_fetch_and_and(word, n)
+#define exchange(word, n)	__sync_lock_test_and_set(word, n)
+#define compare_exchange(word, from, to)	__sync_val_compare_and_swap(word, from, to)
+
 /* Is a run of guest memory, of any length, RAM from end to end?  A hole divides RAM in two. */
 static __always_inline int ram_holds(const volatile struct memory_layout *memory, __u64 gpa, __u64 length)
 {
@@ -43,12 +49,18 @@ static __always_inline int ram_holds(const volatile struct memory_layout *memory
 	return start <= end && length <= end - start;
 }
 
+/* Where guest memory lies in the run of bytes that RAM is; ram_holds() says whether it does. */
+static __always_inline __u64 ram_flat(const volatile struct memory_layout *memory, __u64 gpa)
+{
+	return gpa < memory->low ? gpa : gpa - memory->high + memory->low;
+}
+
 /* Where such a run lies: offset into RAM, or -1 with a reason.  At most CHUNK bytes, and within
  * one map element. */
 static __always_inline __s64 ram_offset(const volatile struct memory_layout *memory, __u64 gpa,
 					__u32 length, __u32 *reason)
 {
-	__u64 offset = gpa < memory->low ? gpa : gpa - memory->high + memory->low;
+	__u64 offset = ram_flat(memory, gpa);
 
 	*reason = DECLINE_OUTSIDE_RAM;
 	if (!ram_holds(memory, gpa, length))
@@ -65,9 +77,7 @@ static __always_inline __s64 ram_offset(const volatile struct memory_layout *mem
 static __always_inline __u64 ram_address(const volatile struct memory_layout *memory, __u64 ram,
 					 __u64 gpa, __u64 length)
 {
-	if (!ram_holds(memory, gpa, length))
-		return 0;
-	return ram + (gpa < memory->low ? gpa : gpa - memory->high + memory->low);
+	return ram_holds(memory, gpa, length) ? ram + ram_flat(memory, gpa) : 0;
 }
 
 /* A walk over the queues of a device whose requests may have come back. */

@@ -116,11 +116,6 @@ static __always_inline void engine_signal(struct engine *engine)
 
 #define loop(count, step, context)	bpf_loop(count, step, context, 0)
 #define now_ns()			bpf_ktime_get_ns()
-#define fetch_add(word, n)		__sync_fetch_and_add(word, n)
-#define fetch_or(word, n)		__sync_fetch_and_or(word, n)
-#define fetch_and(word, n)		__sync_fetch_and_and(word, n)
-#define exchange(word, n)		__sync_lock_test_and_set(word, n)
-#define compare_exchange(word, from, to)	__sync_val_compare_and_swap(word, from, to)
 
 static __always_inline struct machine_exits *this_machine(void)
 {

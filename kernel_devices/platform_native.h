@@ -135,12 +135,6 @@ static __always_inline __u64 now_ns(void)
 	return now.tv_sec * 1000000000ull + now.tv_nsec;
 }
 
-#define fetch_add(word, n)	__sync_fetch_and_add(word, n)
-#define fetch_or(word, n)	__sync_fetch_and_or(word, n)
-#define fetch_and(word, n)	__sync_fetch_and_and(word, n)
-#define exchange(word, n)	__sync_lock_test_and_set(word, n)
-#define compare_exchange(word, from, to)	__sync_val_compare_and_swap(word, from, to)
-
 /* What offload.py calls; the same names in every device's shared object. */
 #define DEVICE_HANDLER(notify, hash)							\
 	const __u64 layout_hash = hash;							\

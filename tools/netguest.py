@@ -64,14 +64,13 @@ def echo(count: int, seconds: float = 0) -> tuple[int, int]:
 
 
 def run(modes: list[str], pings: int, datagrams: int, seconds: float = 0, queues: int = 1,
-        disks: list[DiskConfig] = (), cpus: int = 1, cmdline: str = "wait=interrupt", config=None) -> dict:
+        disks: list[DiskConfig] = (), cmdline: str = "wait=interrupt") -> dict:
     """One guest's life; this process has a network namespace of its own already."""
     with tempfile.NamedTemporaryFile() as output:
         nic = NicConfig(net.TAP, mac=net.GUEST_MAC, offload=modes[0], queues=queues)
-        made = config or MachineConfig(BUILD / "net.elf", 64 << 20, cpus, disks=list(disks))
-        made.nets, made.serial = [nic], f"file={output.name}"
-        made.cmdline = f"op=echo ip=0x0a4d0002 {cmdline}"
-        with Machine(made) as machine:
+        config = MachineConfig(BUILD / "net.elf", 64 << 20, cmdline=f"op=echo ip=0x0a4d0002 {cmdline}",
+                               disks=list(disks), nets=[nic], serial=f"file={output.name}")
+        with Machine(config) as machine:
             device = next(d for d in machine.devices if d.name.startswith("net"))
             machine.start()
             net.plug_in()

@@ -36,8 +36,6 @@ class BlkDevice(VirtioMmioDevice):
         super().__init__(name, features, [queue_size] * queues)
         self.image = image
         self.engine_queues = queues
-        self.write_ring = "auto"    # "on": writes go through the ring in any case
-        self.durable = False        # a write is on the disk before it is completed
         self.serial = (serial or name).encode()[:ID_BYTES]
 
     def attach(self, place: Place) -> None:
@@ -61,22 +59,26 @@ class BlkDevice(VirtioMmioDevice):
         return [self.image.fd] * self.engine_queues
 
     def start_engines(self, completion_fd: int, interrupt_fd: int, polled: bool, raises: bool,
-                      attach: int = -1) -> int:
+                      attach: int = -1) -> None:
         self.state.disk.writes = self._writes(polled)
-        return super().start_engines(completion_fd, interrupt_fd, polled, raises, attach)
+        super().start_engines(completion_fd, interrupt_fd, polled, raises, attach)
 
     def _writes(self, polled: bool) -> Writes:
         """Where io_uring would leave writes to a worker thread, that thread needs a CPU beside the
         vCPU's and the polling thread's; without one, declining is cheaper."""
-        if self.write_ring == "on" or self.image.writes_inline():
+        if self.insists or self.image.writes_inline:
             return Writes.RING
         if not polled:
             return Writes.AT_ONCE
         return Writes.RING if len(os.sched_getaffinity(0)) > 2 else Writes.DECLINED
 
+    @property
+    def durable(self) -> bool:
+        """Whether a write must be on the disk before it is completed: a driver without FLUSH takes a
+        completed one for that (5.2.5, 5.2.6.2)."""
+        return not self.accepted & FLUSH
+
     def driver_ready(self) -> None:
-        """A driver without FLUSH takes a completed write for a lasting one (5.2.5, 5.2.6.2)."""
-        self.durable = not self.accepted & FLUSH
         self.state.disk.durable = int(self.durable)
 
     def came_back(self, queue: UserQueue, tag, result: int) -> int | None:

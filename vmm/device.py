@@ -63,8 +63,8 @@ class RegisterDevice:
     handlers = BUILD
     size = PAGE
     engine_queues = 0           # queues that may do asynchronous I/O
-    asynchronous = True     # whether they shall, where they can
-    no_ring = ""            # why they do not
+    asynchronous = True         # whether they shall, where they can
+    no_ring = ""                # why they do not
     doorbell_interrupts = True  # whether a claimed doorbell raises the interrupt on its way out
 
     def __init__(self, name: str):
@@ -182,9 +182,8 @@ class RegisterDevice:
     # asynchronous I/O, for devices that have it
 
     def start_engines(self, completion_fd: int, interrupt_fd: int, polled: bool, raises: bool,
-                      attach: int = -1) -> int:
-        """Make the rings for one offload mode; returns a ring to attach others to, or -1."""
-        return attach
+                      attach: int = -1) -> None:
+        """Make the rings for one offload mode; `attach` is a ring to share a polling thread with, or -1."""
 
     def ring(self) -> int:
         """Descriptor of one of its rings, or -1."""

@@ -8,6 +8,7 @@ import mmap
 import os
 import re
 import stat
+from functools import cached_property
 from pathlib import Path
 
 from .devmodel.blk import PUNCH_HOLE, SECTOR, ZERO_RANGE
@@ -65,6 +66,7 @@ class DiskImage:
             self.block = int.from_bytes(fcntl.ioctl(self.fd, BLKSSZGET, bytes(4)), "little")
         self.align = max(self.block, 512) if self.direct else 1
 
+    @cached_property
     def writes_inline(self) -> bool:
         """Whether io_uring writes without a worker thread: past the page cache, to a block device,
         or where the file system takes buffered writes with RWF_NOWAIT (XFS and btrfs do; ext4 and

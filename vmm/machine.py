@@ -139,7 +139,6 @@ class Machine:
             device = self._closes(BlkDevice(f"disk{len(self.devices)}", image, disk.queues,
                                             disk.serial, disk.queue_size))
             device.ask_for_ring(disk.asynchronous)
-            device.write_ring = disk.asynchronous
             self.add_device(device, disk.offload)
         for i, net in enumerate(config.nets):
             mac = net.mac or bytes([0x02, 0x73, 0x76, os.getpid() >> 8 & 0xff, os.getpid() & 0xff, i])
@@ -285,7 +284,7 @@ class Machine:
             return None
         if mode == "host":
             if self.host is None:
-                self.host = self._closes(HostBackend(self.memory, self.vm, self.interrupts))
+                self.host = self._closes(HostBackend(self.memory, self.vm))
                 for vcpu in self.vcpus:
                     vcpu.loop.hook = vcpu.ffi.cast("write_hook", self.host.hook)
                     vcpu.loop.path = vcpu.ffi.cast("void *", self.host.context)

@@ -69,6 +69,8 @@ class NetDevice(VirtioMmioDevice):
         self._view = place.memory.view
         self._packet = memoryview(bytearray(LARGEST_PACKET))
         port = self.state.port
+        for i, byte in enumerate(self.given_mac):       # the host's word counts, not the guest's
+            port.mac[i] = byte
         port.anti_spoof, port.packets_per_s, port.bytes_per_s = self._limits
         port.burst_ns, port.control_queue, port.link_up = RATE_BURST_NS, 2 * self.pairs, 1
         self._reset_filters()
@@ -111,8 +113,6 @@ class NetDevice(VirtioMmioDevice):
     def _set_mac(self, mac: bytes) -> None:
         for i, byte in enumerate(mac):
             self.config.mac[i] = byte
-        for i, byte in enumerate(self.given_mac):       # the host's word counts, not the guest's
-            self.state.port.mac[i] = byte
         self._mac = mac
 
     def set_link(self, up: bool) -> None:

@@ -132,8 +132,9 @@ class Calls:
 
     LOOK_S = 0.1
 
-    def __init__(self, maps: Maps, hand_over):
-        self._hand_over, self._maps = hand_over, maps
+    def __init__(self, maps: Maps, hand_over, watched: dict[int, RegisterDevice]):
+        """`watched` has, and goes on to have, the devices whose completions are looked after."""
+        self._hand_over, self._maps, self._watched = hand_over, maps, watched
         self._unpack = struct_of(layout_block(DeclinedBlock)).unpack_from
         self._size = layout_block(DeclinedBlock).size
         fd = maps.ring("calls", CALLS_BYTES)
@@ -142,7 +143,6 @@ class Calls:
             raise BpfUnavailable("BPF ring buffer: mapping it failed; wanted it to work")
         self._entries = maps.ffi.new("char[]", self._size * 64)
         self._stop = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self.watch: list = []       # devices whose completions are looked after
         self._thread = threading.Thread(target=self._run, daemon=True, name="calls")
         self._thread.start()
 
@@ -157,7 +157,7 @@ class Calls:
             if ready:
                 self._answer()
             else:
-                for device in list(self.watch):
+                for device in list(self._watched.values()):
                     device.look_after()
 
     def _answer(self) -> None:
@@ -181,7 +181,8 @@ class BpfBackend:
         self.maps, self.vm, self.interrupts = maps, vm, interrupts
         self._memory_layout, self._memory_raw = memory.layout()
         self._map_exits(vcpus)
-        self._calls = Calls(maps, hand_over)
+        self._enabled: dict[int, RegisterDevice] = {}      # those with rings
+        self._calls = Calls(maps, hand_over, self._enabled)
         maps.hash("vcpu_of_thread", 4, 4, VCPUS)
         self._routes = maps.hash("routes", layout_block(RouteKey).size, layout_block(Route).size, 1024)
         self._programs = maps.programs("programs", PAGES)
@@ -190,7 +191,6 @@ class BpfBackend:
         self._objects: dict[int, Object] = {}
         self._claims: dict[int, list[tuple[Routed, int]]] = {}
         self._collectors: dict[int, Attachment] = {}
-        self._enabled: dict[int, RegisterDevice] = {}      # those with rings
         self._silent: dict[int, int] = {}   # slot -> eventfd of its completions, if that is no pin's
         self._sink = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)    # claims, and nobody reads
 
@@ -266,7 +266,6 @@ class BpfBackend:
         if device.ring() >= 0:
             self._collectors[slot] = Attachment(self._objects[slot], "device_collect")
             self._enabled[slot] = device
-            self._calls.watch.append(device)
 
     def _completion_fd(self, device: RegisterDevice) -> int:
         """What rings signal: the pin's interrupt, or where the handler decides on that nothing but
@@ -292,7 +291,7 @@ class BpfBackend:
         self.interrupts.release(device.place.line.pin)
         if slot in self._collectors:
             self._collectors.pop(slot).close()
-            self._calls.watch.remove(self._enabled.pop(slot))
+            del self._enabled[slot]
         if not self._claims:
             self._detach()
 
@@ -377,8 +376,8 @@ class Collector:
 class HostBackend:
     """`host`: the native dispatcher, asked by the vCPU loop about every write that leaves KVM_RUN."""
 
-    def __init__(self, memory: GuestMemory, vm, interrupts):
-        self.ffi, self.memory, self.vm, self.interrupts = native_ffi(), memory, vm, interrupts
+    def __init__(self, memory: GuestMemory, vm):
+        self.ffi, self.memory, self.vm = native_ffi(), memory, vm
         path = BUILD / "exit_path.so"
         if not path.exists():
             raise OffloadError(f"{path} is missing; wanted `make` to have built it")

@@ -42,7 +42,7 @@ class VirtioMmioDevice(RegisterDevice):
         self.accepted = 0
         self.queues: list[UserQueue] = []
         self.home = Side.USER
-        self._insist = False
+        self.insists = False        # on rings: without them it is not offloaded
         self._unseen: dict = {}     # engines whose completions waited at the last look
         self.no_ring = ""           # why there is none, if there is none
         self.log = GuestLog("splitvmm.virtio")
@@ -99,27 +99,26 @@ class VirtioMmioDevice(RegisterDevice):
 
     def ask_for_ring(self, how: str) -> None:
         """`on` (an error if there is none), `off` or `auto`; before the device is offloaded."""
-        self.asynchronous, self._insist = how != "off", how == "on"
+        self.asynchronous, self.insists = how != "off", how == "on"
 
     def engine_files(self) -> list[int]:
         """What the rings do I/O on, one descriptor for each queue with an engine."""
         return []
 
     def start_engines(self, completion_fd: int, interrupt_fd: int, polled: bool, raises: bool,
-                      attach: int = -1) -> int:
+                      attach: int = -1) -> None:
         self.no_ring = "" if self.asynchronous else "async=off"
         for queue, file in zip(self.queues, self.engine_files()):
             if queue.engine and not self.no_ring:
                 try:
                     queue.engine.start([file, interrupt_fd], completion_fd, polled, attach, raises)
                 except EngineUnavailable as error:
-                    if self._insist:
+                    if self.insists:
                         raise
                     self.no_ring = str(error)
                     self.stop_engines()
                 else:
                     attach = queue.engine.fd if attach < 0 else attach
-        return attach
 
     def stop_engines(self) -> None:
         for queue in self.queues:

@@ -1,6 +1,7 @@
-/* virtio-blk on the exit path (VIRTIO 1.2, section 5.2): reads of what the page cache holds
- * are copied at once, all other I/O goes through the ring.  The rest is declined, and so is all that is odd: the Python half knows what a
- * driver's mistake must lead to, and a declined request is still where it was. */
+/* virtio-blk on the exit path (VIRTIO 1.2, section 5.2): reads of what the page cache holds are
+ * copied at once, all other I/O goes through the ring.  The rest is declined, and so is all that is
+ * odd: the Python half knows what a driver's mistake must lead to, and a declined request is still
+ * where it was. */
 #include "blk.gen.h"
 #define QUEUES BLK_QUEUES
 #include "../doorbell.h"
@@ -35,19 +36,7 @@ struct blk_work {
 	__u8 opcode;		/* IO_, or 0 if the request is done already */
 };
 
-DEVICE_STATE(struct blk_state)
-DEVICE_SCRATCH(struct blk_work, BLK_QUEUES)
-DEVICE_ENGINES(BLK_QUEUES)
-
-static __always_inline struct blk_work *work_of(struct serving *serving)
-{
-	return serving->work;
-}
-
-static __always_inline const struct blk_state *state_of(struct serving *serving)
-{
-	return serving->state;
-}
+DEVICE_SERVES(struct blk_state, struct blk_work)
 
 static __noinline long collect_part(__u32 i, void *context)
 {
@@ -457,20 +446,6 @@ static __noinline __u32 serve_next(struct serving *serving)
 	if (!reason)
 		avail_take(serving->queue);
 	return reason;
-}
-
-static __always_inline int serving_start(struct serving *serving, __u32 index)
-{
-	struct blk_state *state = device_state(serving->device);
-
-	serving->work = device_scratch(serving->device, index);
-	if (!state || !serving->work || index >= BLK_QUEUES)
-		return 0;
-	serving->state = state;
-	serving->queue = &state->queue[index];
-	serving->tally = &work_of(serving)->tally;
-	serving->engine = device_engine(serving->device, index);
-	return 1;
 }
 
 DEVICE_HANDLER(doorbell, BLK_LAYOUT_HASH)

@@ -27,19 +27,7 @@ struct net_work {
 	__u16 head;
 };
 
-DEVICE_STATE(struct net_state)
-DEVICE_SCRATCH(struct net_work, NET_QUEUES)
-DEVICE_ENGINES(NET_QUEUES)
-
-static __always_inline struct net_work *work_of(struct serving *serving)
-{
-	return serving->work;
-}
-
-static __always_inline struct net_state *state_of(struct serving *serving)
-{
-	return serving->state;
-}
+DEVICE_SERVES(struct net_state, struct net_work)
 
 /* One buffer of the chain into the tag's list. */
 static __noinline long list_part(__u32 i, void *context)
@@ -306,21 +294,6 @@ static __noinline __u32 complete_one(struct serving *serving, struct tag *tag, _
 	if (!reason)
 		used_count(serving, tag->wanted);
 	return reason;
-}
-
-static __always_inline int serving_start(struct serving *serving, __u32 index)
-{
-	struct net_state *state = device_state(serving->device);
-
-	serving->work = device_scratch(serving->device, index);
-	if (!state || !serving->work || index >= NET_QUEUES)
-		return 0;
-	serving->state = state;
-	serving->index = index;
-	serving->queue = &state->queue[index];
-	serving->tally = &work_of(serving)->tally;
-	serving->engine = device_engine(serving->device, index);
-	return 1;
 }
 
 DEVICE_HANDLER(doorbell, NET_LAYOUT_HASH)

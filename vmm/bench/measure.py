@@ -177,26 +177,43 @@ def qemu_available() -> bool:
     return shutil.which("qemu-system-x86_64") is not None
 
 
+def require_qemu() -> None:
+    if not qemu_available():
+        raise UserError("--peer qemu: no qemu-system-x86_64; install qemu-system-x86")
+
+
+def qemu_command(guest: str, cmdline: str, serial: str, *devices: str) -> list[str]:
+    """QEMU's microvm with one of our guests and some devices of its own; it ends with status 1."""
+    return ["qemu-system-x86_64", "-M", "microvm,acpi=off,ioapic2=off,rtc=off", "-accel", "kvm",
+            "-cpu", "qemu64,-sse3", "-m", str(MEMORY >> 20), "-nodefaults", "-no-user-config", "-display", "none",
+            "-no-reboot", "-name", "bench,debug-threads=on", "-kernel", str(BUILD / guest), "-append", cmdline,
+            "-serial", f"file:{serial}", "-global", "virtio-mmio.force-legacy=false", *devices,
+            "-device", "isa-debug-exit,iobase=0x501,iosize=4"]
+
+
+def children_ns() -> int:
+    """CPU time of the processes that were started and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return int((used.ru_utime + used.ru_stime) * 1e9)
+
+
+def check_qemu(status: int, said: bytes) -> None:
+    if status != 1:
+        raise UserError(f"qemu: status {status}: {said.decode()[-300:]!r}; wanted 1")
+
+
 def run_qemu(aio: str, image: Path, cmdline: str) -> Sample:
     """The same guest under QEMU's virtio-blk, served by an iothread."""
     with tempfile.NamedTemporaryFile() as output:
-        command = [
-            "qemu-system-x86_64", "-M", "microvm,acpi=off,ioapic2=off,rtc=off", "-accel", "kvm",
-            "-cpu", "qemu64,-sse3", "-m", str(MEMORY >> 20), "-nodefaults", "-no-user-config", "-display", "none",
-            "-no-reboot", "-kernel", str(BUILD / "measure.elf"), "-append", cmdline,
-            "-serial", f"file:{output.name}", "-global", "virtio-mmio.force-legacy=false",
-            "-object", "iothread,id=io", "-blockdev",
+        command = qemu_command(
+            "measure.elf", cmdline, output.name, "-object", "iothread,id=io", "-blockdev",
             f"driver=raw,node-name=disk,file.driver=file,file.filename={image},file.aio={aio}",
-            "-device", "virtio-blk-device,drive=disk,iothread=io,queue-size=256",
-            "-device", "isa-debug-exit,iobase=0x501,iosize=4"]
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            "-device", "virtio-blk-device,drive=disk,iothread=io,queue-size=256")
+        before = children_ns()
         done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        text = Path(output.name).read_text()
-        if done.returncode != 1:
-            raise UserError(f"qemu: status {done.returncode}: {done.stderr.decode()[-300:]!r}; wanted 1")
-        cpu = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) * 1e9
-        return Sample(_ticks(text, 0), int(cpu))
+        cpu = children_ns() - before
+        check_qemu(done.returncode, done.stderr)
+        return Sample(_ticks(Path(output.name).read_text(), 0), cpu)
 
 
 def tsc_khz() -> int:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import resource
-import shutil
 import socket
 import struct
 import subprocess
 import tempfile
 import threading
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 
@@ -21,7 +19,7 @@ from ..errors import UserError
 from ..machine import MachineConfig, NicConfig
 from . import measure
 from .measure import MEMORY, TIMEOUT_S, Sample
-from .rows import QUICK_NET, NetCase, net_cases
+from .rows import QUICK_NET, NetCase, net_cases, spread
 
 TAP = "vmbench0"
 GUEST_MAC = bytes.fromhex("020000000001")
@@ -50,8 +48,7 @@ def rows(modes: list[str], peer: str | None, repeat: int, quick: bool, machine: 
     enter_namespace()
     cases, modes = list(QUICK_NET if quick else net_cases()), [*modes]
     if peer == "qemu":
-        if not measure.qemu_available():
-            raise UserError("--peer qemu: no qemu-system-x86_64; install qemu-system-x86")
+        measure.require_qemu()
         modes.append("qemu")
     found = []
     with progress() as bar:
@@ -72,8 +69,7 @@ def _row(case: NetCase, mode: str, taken: list[tuple[int, float, Sample]]) -> di
     requests, _, last = taken[-1]
     cpu, vcpu, ring = (median(getattr(s, part) / n for n, _, s in taken) for part in ("cpu_ns", "vcpu_ns", "ring_ns"))
     return {"bench": "net", "mode": mode, **asdict(case), "pattern": None, "wait": "poll", "ring": 3,
-            "requests": requests, "ns_per_request": round(median(values), 1), "ns_min": round(min(values), 1),
-            "ns_max": round(max(values), 1), "floor_ns": 0.0, "cpu_ns_per_request": round(cpu, 1),
+            "requests": requests, **spread(values), "floor_ns": 0.0, "cpu_ns_per_request": round(cpu, 1),
             "cpu_vcpu_ns": round(vcpu, 1), "cpu_ring_ns": round(ring, 1), "exits_to_user": last.exits,
             "handled": last.handled, "declined": last.declined}
 
@@ -220,15 +216,11 @@ def _run_qemu(_mode: str, cmdline: str, during) -> tuple[Sample, str]:
     """The same guest on QEMU's virtio-net in userspace, on the same TAP."""
     with tempfile.NamedTemporaryFile() as output:
         mac = ":".join(f"{b:02x}" for b in GUEST_MAC)
-        command = [
-            shutil.which("qemu-system-x86_64"), "-M", "microvm,acpi=off,ioapic2=off,rtc=off", "-accel", "kvm",
-            "-cpu", "qemu64,-sse3", "-m", str(MEMORY >> 20), "-nodefaults", "-no-user-config", "-display", "none",
-            "-no-reboot", "-name", "bench,debug-threads=on", "-kernel", str(BUILD / "net.elf"), "-append", cmdline,
-            "-serial", f"file:{output.name}", "-global", "virtio-mmio.force-legacy=false",
+        command = measure.qemu_command(
+            "net.elf", cmdline, output.name,
             "-netdev", f"tap,id=n,ifname={TAP},script=no,downscript=no,vhost=off",
-            "-device", f"virtio-net-device,netdev=n,mac={mac}",
-            "-device", "isa-debug-exit,iobase=0x501,iosize=4"]
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            "-device", f"virtio-net-device,netdev=n,mac={mac}")
+        before = measure.children_ns()
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
             try:
                 if during is not _nothing:
@@ -241,11 +233,8 @@ def _run_qemu(_mode: str, cmdline: str, during) -> tuple[Sample, str]:
                 process.kill()
                 if isinstance(during, Flood):
                     during.end()
-            if status != 1:
-                raise UserError(f"qemu: status {status}: {process.stderr.read().decode()[-300:]!r}; wanted 1")
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        cpu = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) * 1e9
-        return replace(Sample(0), cpu_ns=int(cpu)), Path(output.name).read_text()
+            measure.check_qemu(status, process.stderr.read())
+        return Sample(0, measure.children_ns() - before), Path(output.name).read_text()
 
 
 def _alive(process) -> str:

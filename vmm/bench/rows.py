@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from statistics import median
 
 UNROLLED = 32       # the measuring guest's batches come in multiples of this
 
@@ -75,3 +76,9 @@ EXIT_CASES = (
     ExitCase("posted-4-user-1", "on", ("posted0", "posted1", "posted2", "posted3", "user")),
     ExitCase("user-5", "off", ("posted0", "posted1", "posted2", "posted3", "user")),
 )
+
+
+def spread(values: list[float]) -> dict:
+    """A row's median and range."""
+    return {"ns_per_request": round(median(values), 1), "ns_min": round(min(values), 1),
+            "ns_max": round(max(values), 1)}

@@ -13,10 +13,9 @@ from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 
-from ..errors import UserError
 from . import measure
 from .measure import Sample
-from .rows import EXIT_CASES, QUICK_BLK, UNROLLED, BlkCase, blk_cases
+from .rows import EXIT_CASES, QUICK_BLK, UNROLLED, BlkCase, blk_cases, spread
 
 IMAGE_BYTES = 64 << 20
 BASE_BATCHES = UNROLLED        # of the run that everything but the loop is taken from
@@ -57,11 +56,6 @@ def _progress():
                     TimeRemainingColumn(), console=Console(stderr=True), transient=True)
 
 
-def _spread(values: list[float]) -> dict:
-    return {"ns_per_request": round(median(values), 1), "ns_min": round(min(values), 1),
-            "ns_max": round(max(values), 1)}
-
-
 # exits
 
 def exits(modes: list[str], repeat: int, quick: bool, machine: dict) -> list[dict]:
@@ -88,7 +82,7 @@ def exits(modes: list[str], repeat: int, quick: bool, machine: dict) -> list[dic
         found = samples[case.op]
         rows.append({"bench": "exits", "mode": case.mode, "op": case.op, "pattern": None, "bytes": 4,
                      "depth": 1, "wait": "poll", "ring": 0, "requests": count,
-                     **_spread([s.ticks / count * 1e6 / machine["tsc_khz"] for s in found]),
+                     **spread([s.ticks / count * 1e6 / machine["tsc_khz"] for s in found]),
                      "floor_ns": round(floor, 1),
                      "cpu_ns_per_request": round(median(s.cpu_ns for s in found) / count, 1),
                      "cpu_vcpu_ns": round(median(s.vcpu_ns for s in found) / count, 1), "cpu_ring_ns": 0.0,
@@ -104,8 +98,7 @@ def blk(modes: list[str], peer: str | None, repeat: int, quick: bool, machine: d
     cases = list(QUICK_BLK) if quick else blk_cases()
     modes = [*modes]
     if peer == "qemu":
-        if not measure.qemu_available():
-            raise UserError("--peer qemu: no qemu-system-x86_64; install qemu-system-x86")
+        measure.require_qemu()
         modes += ["qemu-threads", "qemu-io_uring"]
     with tempfile.TemporaryDirectory(prefix="splitvmm-bench-", dir=where) as directory:
         image = Path(directory) / "disk"
@@ -157,7 +150,7 @@ def _blk_row(case: BlkCase, mode: str, taken, floor: float, machine: dict) -> di
     cpu, vcpu, ring = (median((getattr(s, part) - getattr(b, part)) / extra for _, s, b in taken)
                        for part in ("cpu_ns", "vcpu_ns", "ring_ns"))
     return {"bench": "blk", "mode": mode, **asdict(case), "requests": requests,
-            **_spread([_ns(case, n, s, machine) for n, s, _ in taken]), "floor_ns": round(floor, 1),
+            **spread([_ns(case, n, s, machine) for n, s, _ in taken]), "floor_ns": round(floor, 1),
             "cpu_ns_per_request": round(cpu, 1), "cpu_vcpu_ns": round(vcpu, 1), "cpu_ring_ns": round(ring, 1),
             **{name: round((getattr(last, field) - getattr(base, field)) * requests / extra)
                for name, field in (("exits_to_user", "exits"), ("handled", "handled"), ("declined", "declined"))}}
