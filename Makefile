@@ -14,7 +14,7 @@ GUEST_FLAGS := -O2 -g -ffreestanding -fno-pic -no-pie -static -nostdlib -mno-red
 HANDLERS := $(notdir $(basename $(wildcard kernel_devices/*/*.c)))
 GUESTS := check hostile measure exits twocpus net log
 COMMON_HEADERS := $(wildcard kernel_devices/*.h)
-BUILT := build/exit_path.bpf.o build/exit_path.so build/real_mode.bin build/long_mode.elf build/broken.elf build/string_out.elf build/echo.elf \
+BUILT := build/dsdt.aml build/exit_path.bpf.o build/exit_path.so build/real_mode.bin build/long_mode.elf build/broken.elf build/string_out.elf build/echo.elf \
 	$(HANDLERS:%=build/%.bpf.o) $(HANDLERS:%=build/%.so) $(GUESTS:%=build/%.elf)
 MODULES := vmm/_kvm.so vmm/_bpf.so vmm/_uring.so vmm/bench/_load.so vmm/sync/_shared.so
 
@@ -72,6 +72,10 @@ build/long_mode.elf build/broken.elf build/string_out.elf build/echo.elf: build/
 build/%.bin: guests/%.S | build/.packages
 	$(CC) -nostdlib -static -no-pie -Wl,--oformat=binary -Wl,-Ttext=0x7c00 -Wl,--build-id=none -o $@ $<
 
+build/dsdt.aml: vmm/dsdt.py vmm/addresses.py .venv/.installed
+	@$(PY) -m vmm.dsdt > build/dsdt.asl
+	iasl -we -p $@ build/dsdt.asl > build/dsdt.log || { cat build/dsdt.log; exit 1; }
+
 # The schemas against the compiler's debug information, as at every load.
 build/abi.stamp: $(BUILT) $(wildcard vmm/devmodel/*.py) tools/abi.py
 	@$(PY) -m tools.abi build && touch $@
@@ -89,7 +93,7 @@ sanitize: build
 			kernel_devices/$$name/$$name.c || exit 1; done
 	@$(CC) $(NATIVE_FLAGS) -fsanitize=address,undefined -fno-sanitize-recover -o build/sanitized/exit_path.so \
 		kernel_devices/exit_path.c
-	@cp build/*.bpf.o build/*.elf build/*.bin build/sanitized/
+	@cp build/*.bpf.o build/*.elf build/*.bin build/*.aml build/sanitized/
 	@SPLITVMM_BUILD=build/sanitized LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
 		ASAN_OPTIONS=detect_leaks=0 $(PY) -m pytest -s tests/kernel_devices tests/vmm/test_engine.py
 

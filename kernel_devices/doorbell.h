@@ -203,7 +203,7 @@ static __noinline long serve_round(__u32 i, void *context)
 		return 1;
 	}
 	if (serving->tally->requests != serving->tally->counted_requests)
-		interrupt_cause(serving->device);
+		interrupt_cause(serving->device, serving->queue);
 	if (used_wants_interrupt(serving->device, queue))
 		interrupt_wanted(serving);
 	count_served(serving);
@@ -230,7 +230,7 @@ static __always_inline __u32 serve_locked(struct serving *serving)
 		reason = tally->reason ? tally->reason : DECLINE_BUSY;
 	}
 	if (tally->requests != tally->counted_requests)
-		interrupt_cause(serving->device);
+		interrupt_cause(serving->device, serving->queue);
 	count_served(serving);
 	keep_outcome(serving);
 	exchange(&serving->queue->entry.rings, 0);
@@ -318,7 +318,7 @@ static long collect_queue(__u32 index, void *context)
 	if (look(&serving, &reason) == VERDICT_TO_USER && reason != DECLINE_HELD_BY_USER)
 		call_user(collecting, index, reason);
 	else if (serving.interrupt)
-		collecting->interrupt = 1;
+		collecting->interrupts |= 1u << (index & 31);
 	return 0;
 }
 

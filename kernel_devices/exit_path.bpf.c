@@ -43,12 +43,12 @@ static __always_inline int dispatch(struct bpf_raw_tracepoint_args *context, str
 				    const void *data, __u32 count)
 {
 	struct machine_exits *exits = this_machine();
-	struct access access = {};
+	struct access access = {}, *shown = current_access();
 	struct route *route;
 	void *page;
 	__u32 index, width = key->width, action;
 
-	if (!exits || exits->whose.process != bpf_get_current_pid_tgid() >> 32)
+	if (!exits || !shown || exits->whose.process != bpf_get_current_pid_tgid() >> 32)
 		return 0;
 	route = bpf_map_lookup_elem(&routes, key);
 	if (!route || width > 8 || count == 0)
@@ -57,14 +57,15 @@ static __always_inline int dispatch(struct bpf_raw_tracepoint_args *context, str
 	index = route->device;
 	if (action == ACTION_IGNORE)
 		return 0;
-	if (action == ACTION_NOTIFY && count == 1 && !declines_before(exits))
-		bpf_tail_call(context, &programs, index);
-
-	/* here still: no doorbell, or one that goes up */
 	bpf_probe_read_kernel(&access.value, width, data + (count - 1) * width);
 	access.device = index;
 	access.offset = route->offset;
 	access.width = width;
+	if (action == ACTION_NOTIFY && count == 1 && !declines_before(exits)) {
+		*shown = access;
+		bpf_tail_call(context, &programs, index);
+	}
+	/* here still: no doorbell, or one that goes up */
 	if (action == ACTION_NOTIFY && count > 1) {
 		struct burst burst = { data, access };
 

@@ -1,7 +1,8 @@
 /* The native dispatcher: the vCPU loop asks it about every write that leaves KVM_RUN. */
 #include "exit_path.h"
+#include <pthread.h>
 
-enum { SLOTS = 1024 };	/* a power of two, well above PAGES times a device's routed registers */
+enum { SLOTS = 2048 };	/* a power of two, well above PAGES times a device's routed registers */
 
 typedef int (*notify_fn)(struct device *, const struct access *, __u32 *reason);
 
@@ -11,25 +12,29 @@ struct entry_point {
 	void *page;
 	notify_fn notify;
 	struct device *device;
-	__s32 gsi;
+	__s32 line;		/* interrupt to raise: a GSI to pulse, or ~eventfd */
 	__u32 used;
 };
 
+/* Routes change while vCPUs run: a guest may move a PCI device's registers. */
 struct exit_path {
+	pthread_rwlock_t lock;
 	struct entry_point slot[SLOTS];
 };
 
+static __u32 home_of(const struct route_key *key)
+{
+	return ((key->address >> 12) * 31 + (key->address >> 2) * 7 + key->bus * 5 + key->width) & (SLOTS - 1);
+}
+
+/* The entry with this key, or the free one where it would be; NULL if the table is full. */
 static struct entry_point *find(struct exit_path *path, const struct route_key *key)
 {
-	__u32 at = (key->address >> 2) * 31 + key->bus * 7 + key->address + key->width;
+	for (__u32 i = 0, at = home_of(key); i < SLOTS; i++, at = (at + 1) & (SLOTS - 1)) {
+		struct entry_point *entry = &path->slot[at];
 
-	for (__u32 i = 0; i < SLOTS; i++) {
-		struct entry_point *entry = &path->slot[(at + i) & (SLOTS - 1)];
-
-		if (!entry->used)
-			return entry;
-		if (entry->key.address == key->address && entry->key.bus == key->bus &&
-		    entry->key.width == key->width)
+		if (!entry->used || (entry->key.address == key->address && entry->key.bus == key->bus &&
+				     entry->key.width == key->width))
 			return entry;
 	}
 	return NULL;
@@ -37,56 +42,85 @@ static struct entry_point *find(struct exit_path *path, const struct route_key *
 
 struct exit_path *exit_path_new(void)
 {
-	return calloc(1, sizeof(struct exit_path));
+	struct exit_path *path = calloc(1, sizeof(*path));
+
+	if (path)
+		pthread_rwlock_init(&path->lock, NULL);
+	return path;
 }
 
 void exit_path_free(struct exit_path *path)
 {
+	pthread_rwlock_destroy(&path->lock);
 	free(path);
 }
 
 /* Add a route, or change one.  0, or -1 if the table is full. */
 int exit_path_add(struct exit_path *path, const struct route_key *key, const struct route *route,
-		  void *page, void *notify, struct device *device, __s32 gsi)
+		  void *page, void *notify, struct device *device, __s32 line)
 {
-	struct entry_point *entry = find(path, key);
+	struct entry_point *entry;
 
-	if (!entry)
-		return -1;
-	*entry = (struct entry_point){ *key, *route, page, (notify_fn)notify, device, gsi, 1 };
-	return 0;
+	pthread_rwlock_wrlock(&path->lock);
+	entry = find(path, key);
+	if (entry)
+		*entry = (struct entry_point){ *key, *route, page, (notify_fn)notify, device, line, 1 };
+	pthread_rwlock_unlock(&path->lock);
+	return entry ? 0 : -1;
 }
 
-/* Take a route out; its place in the table stays, as the table is probed past it. */
+/* Take a route out, and move up what was put further on because its place was taken. */
 void exit_path_remove(struct exit_path *path, const struct route_key *key)
 {
-	struct entry_point *entry = find(path, key);
+	struct entry_point *entry, moved;
+	__u32 at;
 
-	if (entry && entry->used)
-		entry->route.action = 0;
+	pthread_rwlock_wrlock(&path->lock);
+	entry = find(path, key);
+	if (entry && entry->used) {
+		entry->used = 0;
+		for (at = (entry - path->slot + 1) & (SLOTS - 1); path->slot[at].used; at = (at + 1) & (SLOTS - 1)) {
+			moved = path->slot[at];
+			path->slot[at].used = 0;
+			*find(path, &moved.key) = moved;
+		}
+	}
+	pthread_rwlock_unlock(&path->lock);
 }
 
-/* A write: a Verdict, and the interrupt to raise if that is HANDLED_INTERRUPT. */
+static int lookup(struct exit_path *path, const struct route_key *key, struct entry_point *found)
+{
+	struct entry_point *entry;
+
+	pthread_rwlock_rdlock(&path->lock);
+	entry = find(path, key);
+	if (entry)
+		*found = *entry;
+	pthread_rwlock_unlock(&path->lock);
+	return entry && found->used;
+}
+
+/* A write: a Verdict, and the line to raise if that is HANDLED_INTERRUPT. */
 int exit_path_write(struct exit_path *path, __u32 bus, __u64 address, __u32 width, __u64 value,
-		    __s32 *gsi)
+		    __s32 *line)
 {
 	struct route_key key = { .address = address, .bus = bus, .width = width };
-	struct entry_point *entry = find(path, &key);
+	struct entry_point entry;
 	struct access access;
 	__u32 reason;
 
-	if (!entry || !entry->used)
+	if (!lookup(path, &key, &entry))
 		return VERDICT_TO_USER;
-	if (entry->route.action == ACTION_IGNORE)
+	if (entry.route.action == ACTION_IGNORE)
 		return VERDICT_HANDLED;
-	if (entry->route.action == ACTION_NOTIFY) {
-		if (!entry->notify)
+	if (entry.route.action == ACTION_NOTIFY) {
+		if (!entry.notify)
 			return VERDICT_TO_USER;	/* a device without a handler */
-		access = (struct access){ .value = value, .device = entry->route.device,
-					  .offset = entry->route.offset, .width = width };
-		*gsi = entry->gsi;
-		return entry->notify(entry->device, &access, &reason);
+		access = (struct access){ .value = value, .device = entry.route.device,
+					  .offset = entry.route.offset, .width = width };
+		*line = entry.line;
+		return entry.notify(entry.device, &access, &reason);
 	}
-	return entry->page && posted_write(entry->page, &entry->route, width, value) ?
+	return entry.page && posted_write(entry.page, &entry.route, width, value) ?
 	       VERDICT_HANDLED : VERDICT_TO_USER;
 }

@@ -83,7 +83,7 @@ static __always_inline __u64 ram_address(const volatile struct memory_layout *me
 /* A walk over the queues of a device whose requests may have come back. */
 struct collecting {
 	struct device *device;
-	__u32 interrupt;	/* the driver wants one */
+	__u32 interrupts;	/* a bit for each queue whose driver wants one */
 	__u32 called;		/* userspace has something to do */
 };
 

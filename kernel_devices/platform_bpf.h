@@ -8,8 +8,7 @@ char LICENSE[] SEC("license") = "GPL";
 
 /* Set before loading, so that the verifier knows them as constants. */
 const volatile struct memory_layout memory;
-const volatile __u64 base;	/* of the device's registers: guest-physical, or a port */
-const volatile __u32 slot, bus;
+const volatile __u32 slot;
 
 #define MAP(name, kind, entries, key_bytes, value_bytes)	\
 	struct {						\
@@ -24,6 +23,9 @@ MAP(pages, BPF_MAP_TYPE_ARRAY, PAGES, 4, PAGE_BYTES);
 MAP(vcpu_of_thread, BPF_MAP_TYPE_HASH, VCPUS, 4, 4);
 MAP(machine, BPF_MAP_TYPE_ARRAY, 1, 4, sizeof(struct machine_exits));
 MAP(vcpus, BPF_MAP_TYPE_ARRAY, VCPUS, 4, sizeof(struct vcpu_exits));
+/* The access that the dispatcher is at, for the device's program: a tracepoint's programs stay on
+ * their CPU, and none of them runs twice at once there. */
+MAP(current, BPF_MAP_TYPE_PERCPU_ARRAY, 1, 4, sizeof(struct access));
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, CALLS_BYTES);
@@ -117,6 +119,13 @@ static __always_inline void engine_signal(struct engine *engine)
 #define loop(count, step, context)	bpf_loop(count, step, context, 0)
 #define now_ns()			bpf_ktime_get_ns()
 
+static __always_inline struct access *current_access(void)
+{
+	__u32 key = 0;
+
+	return bpf_map_lookup_elem(&current, &key);
+}
+
 static __always_inline struct machine_exits *this_machine(void)
 {
 	__u32 key = 0;
@@ -167,39 +176,18 @@ static __attribute__((noinline)) int decline(struct access *access, __u32 reason
 	return 0;
 }
 
-/* The access that the dispatcher tail-called for; KVM's arguments are as they were. */
-static __always_inline void access_again(struct bpf_raw_tracepoint_args *context, struct access *access)
-{
-	/* type, len, gpa, val; or rw, port, size, count, data */
-	__u64 first = context->args[1], second = context->args[2];
-	__u64 third = context->args[3], fourth = context->args[4];
-	int mmio = bus == BUS_MMIO;
-	__u32 width;
-
-	/* or clang would choose between places in the context, which the verifier refuses */
-	barrier_var(first);
-	barrier_var(second);
-	barrier_var(third);
-	barrier_var(fourth);
-	width = mmio ? first : second;
-	access->value = 0;
-	access->device = slot;
-	access->offset = (mmio ? second : first) - base;
-	access->width = width;
-	bpf_probe_read_kernel(&access->value, width & 8 ? 8 : width & 7,
-			      (const void *)(mmio ? third : fourth));
-}
-
-/* The program that the dispatcher tail-calls for NOTIFY registers. */
+/* The program that the dispatcher tail-calls for NOTIFY registers, with the access in `current`. */
 #define DEVICE_HANDLER(notify, hash)						\
 	const volatile __u64 layout_hash = hash;				\
 	SEC("raw_tp") int device_exit(struct bpf_raw_tracepoint_args *context)	\
 	{									\
 		struct device device = {};					\
-		struct access access;						\
+		struct access access, *given = current_access();		\
 		__u32 reason = 0;						\
 										\
-		access_again(context, &access);					\
+		if (!given)							\
+			return 0;						\
+		access = *given;						\
 		if (notify(&device, &access, &reason) == VERDICT_TO_USER)	\
 			decline(&access, reason);				\
 		return 0;							\

@@ -20,9 +20,12 @@
 #define barrier_var(x)	__asm__ volatile("" : "+r"(x))
 #define barrier()	__asm__ volatile("" ::: "memory")
 
+enum { LINES = 32 };
+
 struct device {
 	void *state, *page, *scratch, *engines;
 	__u32 engine_count;
+	__s32 line[LINES];	/* interrupt of each queue: a GSI to pulse, or ~eventfd */
 	__u8 *ram;
 	struct memory_layout memory;
 };
@@ -87,12 +90,31 @@ static __always_inline __s64 image_write(__u32 image_fd, const struct buffer *li
 	return pwritev2(image_fd, (const struct iovec *)list, buffers, offset, durable ? RWF_DSYNC : 0);
 }
 
-static __always_inline void engine_signal(struct engine *engine)
+static inline void signal_eventfd(int fd)
 {
 	__u64 one = 1;
 
-	if (write(engine->wiring.completion_fd, &one, sizeof(one)) < 0)
+	if (write(fd, &one, sizeof(one)) < 0)
 		return;		/* it is full of signals */
+}
+
+static __always_inline void engine_signal(struct engine *engine)
+{
+	signal_eventfd(engine->wiring.completion_fd);
+}
+
+/* One edge of an I/O APIC's pin, or one message. */
+static inline void raise_line(int vm_fd, __s32 line)
+{
+	struct kvm_irq_level level = { .irq = line, .level = 1 };
+
+	if (line < 0) {
+		signal_eventfd(~line);
+		return;
+	}
+	ioctl(vm_fd, KVM_IRQ_LINE, &level);
+	level.level = 0;
+	ioctl(vm_fd, KVM_IRQ_LINE, &level);
 }
 
 /* Hand over what was submitted, in place; a ring that is polled is at most woken. */
@@ -139,7 +161,8 @@ static __always_inline __u64 now_ns(void)
 #define DEVICE_HANDLER(notify, hash)							\
 	const __u64 layout_hash = hash;							\
 	struct device *device_new(void *state, void *page, void *ram, void *engines,	\
-				  __u32 engine_count, const struct memory_layout *memory) \
+				  __u32 engine_count, const struct memory_layout *memory, \
+				  const __s32 *lines, __u32 line_count)			\
 	{										\
 		struct device *device = calloc(1, sizeof(*device));			\
 											\
@@ -151,6 +174,8 @@ static __always_inline __u64 now_ns(void)
 		device->engines = engines;						\
 		device->engine_count = engine_count;					\
 		device->memory = *memory;						\
+		for (__u32 i = 0; i < line_count && i < LINES; i++)			\
+			device->line[i] = lines[i];					\
 		device->scratch = calloc(1, scratch_bytes);				\
 		if (device->scratch)							\
 			return device;							\
@@ -168,9 +193,10 @@ static __always_inline __u64 now_ns(void)
 	}
 
 /* Completions, each time the eventfd says that there are some: 1 if userspace has something to
- * do, 2 if it is to raise the interrupt itself (vm_fd -1), -errno if the eventfd fails. */
+ * do, -errno if the eventfd fails.  Without a VM (vm_fd -1) userspace raises the interrupts of the
+ * queues whose bits are set in `interrupts`; it is asked to do so by 2. */
 #define DEVICE_COLLECTOR(collect)							\
-	int device_collect(struct device *device, int eventfd, int vm_fd, __u32 gsi)	\
+	int device_collect(struct device *device, int eventfd, int vm_fd, __u32 *interrupts) \
 	{										\
 		for (;;) {								\
 			struct collecting collecting = { .device = device };		\
@@ -179,21 +205,13 @@ static __always_inline __u64 now_ns(void)
 			if (read(eventfd, &count, sizeof(count)) < 0)			\
 				return -errno;						\
 			collect(&collecting);						\
-			if (collecting.interrupt && vm_fd >= 0)				\
-				pulse(vm_fd, gsi);					\
-			if (collecting.called || (collecting.interrupt && vm_fd < 0) || count > 1 << 30) \
-				return collecting.called | (vm_fd < 0 ? collecting.interrupt << 1 : 0); \
+			*interrupts = vm_fd < 0 ? collecting.interrupts : 0;		\
+			for (__u32 i = 0; vm_fd >= 0 && i < LINES; i++)			\
+				if (collecting.interrupts >> i & 1)			\
+					raise_line(vm_fd, device->line[i]);		\
+			if (collecting.called || *interrupts || count > 1 << 30)	\
+				return collecting.called | (*interrupts ? 2 : 0);	\
 		}									\
 	}
-
-/* One edge of an interrupt line. */
-static inline void pulse(int vm_fd, __u32 gsi)
-{
-	struct kvm_irq_level level = { .irq = gsi, .level = 1 };
-
-	ioctl(vm_fd, KVM_IRQ_LINE, &level);
-	level.level = 0;
-	ioctl(vm_fd, KVM_IRQ_LINE, &level);
-}
 
 #endif

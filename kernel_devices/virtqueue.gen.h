@@ -24,6 +24,10 @@ enum {
 	DECLINE_NO_RING = 0xa,
 };
 
+enum {
+	CAUSE_USED_BUFFER = 0x1,
+};
+
 /* Descriptor (VIRTIO 1.2, 2.7.5). */
 struct vring_desc {
 	__le64 addr;	/* 0x000 buffer [guest-physical address] */
@@ -122,7 +126,8 @@ struct setup {
 	__u8 ready;	/* 0x01a 1 while the queue may be served */
 	__u8 event_index;	/* 0x01b 1 if VIRTIO_F_EVENT_IDX was negotiated */
 	__u8 indirect;	/* 0x01c 1 if VIRTIO_F_INDIRECT_DESC was negotiated */
-	__u8 reserved[3];	/* 0x01d to a multiple of 8 */
+	__u8 packed;	/* 0x01d 1 if VIRTIO_F_RING_PACKED was negotiated */
+	__u16 cause;	/* 0x01e where the register page tells the cause of an interrupt; 0 if it does not [bytes] */
 };
 _Static_assert(__builtin_offsetof(struct setup, desc) == 0x0, "setup.desc");
 _Static_assert(__builtin_offsetof(struct setup, avail) == 0x8, "setup.avail");
@@ -131,7 +136,8 @@ _Static_assert(__builtin_offsetof(struct setup, size) == 0x18, "setup.size");
 _Static_assert(__builtin_offsetof(struct setup, ready) == 0x1a, "setup.ready");
 _Static_assert(__builtin_offsetof(struct setup, event_index) == 0x1b, "setup.event_index");
 _Static_assert(__builtin_offsetof(struct setup, indirect) == 0x1c, "setup.indirect");
-_Static_assert(__builtin_offsetof(struct setup, reserved) == 0x1d, "setup.reserved");
+_Static_assert(__builtin_offsetof(struct setup, packed) == 0x1d, "setup.packed");
+_Static_assert(__builtin_offsetof(struct setup, cause) == 0x1e, "setup.cause");
 _Static_assert(sizeof(struct setup) == 0x20, "setup");
 
 /* Where the holder stands; the only memory of it that anyone has. */

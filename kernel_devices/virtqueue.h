@@ -6,7 +6,6 @@
 #define SPLITVMM_VIRTQUEUE_H
 
 #include "ownership.h"
-#include "virtio_mmio.gen.h"
 
 enum { AVAIL_NO_INTERRUPT = 1 };	/* 2.7.6 */
 
@@ -199,13 +198,15 @@ static __always_inline int used_wants_interrupt(struct device *device, struct vi
 	return !(flags & AVAIL_NO_INTERRUPT);
 }
 
-/* The cause of the interrupt, for the driver to read (virtio-mmio, 4.2.2). */
-static __always_inline void interrupt_cause(struct device *device)
+/* The cause of the interrupt, for the driver to read, where the transport has a register for that
+ * (virtio-mmio, 4.2.2). */
+static __always_inline void interrupt_cause(struct device *device, const struct virtqueue *queue)
 {
-	struct virtio_mmio_page *page = device_page(device);
+	__u32 offset = queue->setup.cause & (PAGE_BYTES - 4);
+	void *page = device_page(device);
 
-	if (page)
-		fetch_or(&page->interrupt_status, VIRTIO_MMIO_PAGE_INTERRUPT_STATUS_USED_BUFFER);
+	if (page && offset)
+		fetch_or((__u32 *)(page + offset), CAUSE_USED_BUFFER);
 }
 
 #endif

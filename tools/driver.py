@@ -15,7 +15,7 @@ from vmm.devmodel.exit_path import Bus
 from vmm.devmodel.layout import layout_device
 from vmm.devmodel.virtio_mmio import VirtioMmio
 from vmm.machine import Machine
-from vmm.virtio_mmio import EVENT_IDX, INDIRECT_DESC, VERSION_1, VirtioMmioDevice
+from vmm.virtio import EVENT_IDX, INDIRECT_DESC, VERSION_1, VirtioDevice
 
 NEXT, WRITE, INDIRECT = 1, 2, 4
 ACKNOWLEDGE, DRIVER, DRIVER_OK, FEATURES_OK, NEEDS_RESET = 1, 2, 4, 8, 64
@@ -114,7 +114,7 @@ class Driver:
     """Negotiates and sets up every queue."""
 
     machine: Machine
-    device: VirtioMmioDevice
+    device: VirtioDevice
     features: int = INDIRECT_DESC
     size: int = 16
     rings: list[Ring] = field(default_factory=list)

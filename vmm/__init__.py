@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-_HOME = {"Machine": "machine", "MachineConfig": "machine", "DiskConfig": "machine", "NicConfig": "machine",
-         "RegisterDevice": "device", "VirtioMmioDevice": "virtio_mmio", "UserError": "errors"}
+_HOME = {"Machine": "machine", "MachineConfig": "config", "DiskConfig": "config", "NicConfig": "config",
+         "RegisterDevice": "device", "VirtioDevice": "virtio", "UserError": "errors"}
 __all__ = list(_HOME)
 
 

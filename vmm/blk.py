@@ -8,7 +8,7 @@ import struct
 from .device import Place
 from .devmodel.blk import ID_BYTES, RANGE_SECTORS, SECTOR, SEGMENTS, Blk, BlkConfig, RequestType, Status, Writes
 from .disk_image import DiskImage
-from .virtio_mmio import VirtioMmioDevice
+from .virtio import VirtioDevice
 from .virtqueue import BrokenQueue, Chain, UserQueue
 
 # feature bits, 5.2.3
@@ -21,7 +21,7 @@ RANGE_SEGMENTS = 16                 # of one discard or write-zeroes
 IN, OUT = int(RequestType.IN), int(RequestType.OUT)
 
 
-class BlkDevice(VirtioMmioDevice):
+class BlkDevice(VirtioDevice):
     """A disk: `image` through `queues` request queues."""
 
     schema = Blk
@@ -58,10 +58,9 @@ class BlkDevice(VirtioMmioDevice):
     def engine_files(self) -> list[int]:
         return [self.image.fd] * self.engine_queues
 
-    def start_engines(self, completion_fd: int, interrupt_fd: int, polled: bool, raises: bool,
-                      attach: int = -1) -> None:
+    def start_engines(self, wires, polled: bool, raises: bool, attach: int = -1) -> None:
         self.state.disk.writes = self._writes(polled)
-        super().start_engines(completion_fd, interrupt_fd, polled, raises, attach)
+        super().start_engines(wires, polled, raises, attach)
 
     def _writes(self, polled: bool) -> Writes:
         """Where io_uring would leave writes to a worker thread, that thread needs a CPU beside the

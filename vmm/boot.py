@@ -1,8 +1,8 @@
 """Put a guest into memory and say how its first vCPU starts.
 
 An ELF with a PVH note starts in 32-bit mode (Xen's "PVH" boot protocol), any other 64-bit
-ELF in long mode with 4 GiB mapped one to one and rdi pointing at the same start info; a flat
-binary starts in real mode.
+ELF in long mode with 4 GiB mapped one to one and rdi pointing at the same start info; a
+bzImage in long mode, as Linux's boot protocol has it; a flat binary in real mode.
 """
 
 from __future__ import annotations
@@ -11,18 +11,21 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from .acpi import RSDP
+from .addresses import ACPI_END, ACPI_TABLES, CONVENTIONAL_END, ECAM, ECAM_BYTES, HIGH_START, MIB
+from .bzimage import BzImage, is_bzimage
 from .errors import UserError
-from .memory import HIGH_START, GuestAddressError, GuestMemory
+from .memory import GuestAddressError, GuestMemory
 
 # Boot data, in the first 64 KiB: no guest may load over it.
-GDT, START_INFO, MEMORY_MAP, MODULES, COMMAND_LINE, PAGE_TABLES = \
-    0x500, 0x1000, 0x1100, 0x1800, 0x2000, 0x4000
-BOOT_END = 0xa000
+GDT, START_INFO, MEMORY_MAP, MODULES, COMMAND_LINE, PAGE_TABLES, PARAMETERS = \
+    0x500, 0x1000, 0x1100, 0x1800, 0x2000, 0x4000, 0xa000
+BOOT_END = 0xb000
 COMMAND_LINE_BYTES = PAGE_TABLES - COMMAND_LINE - 1
 
 XEN_ELFNOTE_PHYS32_ENTRY = 18       # xen/include/public/elfnote.h
 START_MAGIC = 0x336ec578            # xen/include/public/arch-x86/hvm/start_info.h
-RAM = 1                             # e820 type
+RAM, RESERVED, ACPI = 1, 2, 3       # E820 types
 
 
 class BootError(UserError):
@@ -31,7 +34,7 @@ class BootError(UserError):
 
 @dataclass(frozen=True)
 class Entry:
-    """How the first vCPU starts: `mode` is "pvh", "long" or "real"."""
+    """How the first vCPU starts: `mode` is "pvh", "long", "linux" or "real"."""
 
     mode: str
     address: int
@@ -39,19 +42,33 @@ class Entry:
 
 def load(memory: GuestMemory, path: Path, command_line: str, modules: list[Path],
          flat_address: int | None) -> Entry:
-    """Load a guest.  Raises BootError."""
+    """Load a guest.  Raises BootError, or another UserError."""
     data = _read(path)
     if flat_address is not None:
         _put(memory, flat_address, data, f"{path}")
         return Entry("real", flat_address)
+    if is_bzimage(data):
+        return _load_linux(memory, BzImage(path, data), command_line, modules)
     if data[:4] != b"\x7fELF":
-        raise BootError(f"{path}: starts with {data[:4]!r}; wanted an ELF file, or --flat ADDRESS "
+        raise BootError(f"{path}: starts with {data[:4]!r}; wanted an ELF file, a bzImage, or --flat ADDRESS "
                         "for a flat binary")
     entry, top = _load_elf(memory, path)
-    _start_info(memory, command_line, _load_modules(memory, modules, top))
+    placed = _load_modules(memory, modules, top, memory.low)
+    _start_info(memory, command_line, placed)
     if entry.mode == "long":
         _page_tables(memory)
     return entry
+
+
+def memory_map(memory: GuestMemory) -> list[tuple[int, int, int]]:
+    """What lies where, as firmware would tell: (address, bytes, E820 type)."""
+    found = [(0, CONVENTIONAL_END, RAM), (ACPI_TABLES, ACPI_END - ACPI_TABLES, ACPI)]
+    if memory.low > MIB:
+        found.append((MIB, memory.low - MIB, RAM))
+    found.append((ECAM, ECAM_BYTES, RESERVED))
+    if memory.size > memory.low:
+        found.append((HIGH_START, memory.size - memory.low, RAM))
+    return found
 
 
 def _read(path: Path) -> bytes:
@@ -68,6 +85,18 @@ def _put(memory: GuestMemory, address: int, data: bytes, what: str) -> None:
         raise BootError(f"{what}: {error}") from None
 
 
+def _load_linux(memory: GuestMemory, kernel: BzImage, command_line: str, modules: list[Path]) -> Entry:
+    if len(modules) > 1:
+        raise BootError(f"{len(modules)} modules for a bzImage; wanted one, its initrd")
+    address = kernel.load(memory)
+    _put_command_line(memory, command_line, min(COMMAND_LINE_BYTES, kernel.command_line_bytes))
+    placed = _load_modules(memory, modules, kernel.end, min(memory.low, kernel.initrd_limit))
+    memory.write(PARAMETERS, kernel.parameters(COMMAND_LINE, placed[0] if placed else (0, 0), RSDP,
+                                               memory_map(memory)))
+    _page_tables(memory)
+    return Entry("linux", address)
+
+
 def _load_elf(memory: GuestMemory, path: Path) -> tuple[Entry, int]:
     from elftools.common.exceptions import ELFError
     from elftools.elf.elffile import ELFFile
@@ -82,9 +111,10 @@ def _load_elf(memory: GuestMemory, path: Path) -> tuple[Entry, int]:
                 raise BootError(f"{path}: nothing to load; wanted an executable")
             for segment in segments:
                 start, size = segment["p_paddr"], segment["p_memsz"]
-                if start < BOOT_END:
-                    raise BootError(f"{path}: segment at {start:#x}; wanted {BOOT_END:#x} or more, "
-                                    "as boot data lies below")
+                if start < BOOT_END or (start < ACPI_END and start + size > ACPI_TABLES):
+                    raise BootError(f"{path}: segment from {start:#x} to {start + size:#x}; wanted it above "
+                                    f"{BOOT_END:#x}, as boot data lies below, and not over the ACPI tables, "
+                                    f"{ACPI_TABLES:#x} to {ACPI_END:#x}")
                 _put(memory, start, segment.data(), f"{path}: segment")
                 _put(memory, start + segment["p_filesz"], bytes(size - segment["p_filesz"]),
                      f"{path}: segment")
@@ -110,30 +140,37 @@ def _pvh_entry(elf) -> int | None:
     return None
 
 
-def _load_modules(memory: GuestMemory, modules: list[Path], top: int) -> list[tuple[int, int]]:
+def _load_modules(memory: GuestMemory, modules: list[Path], bottom: int, top: int) -> list[tuple[int, int]]:
+    """Put modules as high as they go below `top`, out of a kernel's way; (address, bytes) of each."""
     placed = []
     for path in modules:
         data = _read(path)
-        at = -(-top // 4096) * 4096
-        _put(memory, at, data, f"{path}: module")
-        placed.append((at, len(data)))
-        top = at + len(data)
+        top = (top - len(data)) // 4096 * 4096
+        if top < bottom:
+            raise BootError(f"{path}: {len(data)} bytes, which do not fit between the kernel and the end of "
+                            f"{memory.size >> 20} MiB of RAM; wanted more memory (--mem)")
+        _put(memory, top, data, f"{path}: module")
+        placed.append((top, len(data)))
     return placed
 
 
+def _put_command_line(memory: GuestMemory, command_line: str, most: int) -> None:
+    text = command_line.encode()
+    if len(text) > most:
+        raise BootError(f"command line of {len(text)} bytes; wanted at most {most}")
+    memory.write(COMMAND_LINE, text + b"\0")
+
+
 def _start_info(memory: GuestMemory, command_line: str, modules: list[tuple[int, int]]) -> None:
-    text = command_line.encode() + b"\0"
-    if len(text) > COMMAND_LINE_BYTES:
-        raise BootError(f"command line of {len(text)} bytes; wanted at most {COMMAND_LINE_BYTES}")
-    ram = [(0, memory.low)] + ([(HIGH_START, memory.size - memory.low)] if memory.size > memory.low else [])
+    ranges = memory_map(memory)
     if len(modules) > (COMMAND_LINE - MODULES) // 32:
         raise BootError(f"{len(modules)} modules; wanted at most {(COMMAND_LINE - MODULES) // 32}")
-    memory.write(COMMAND_LINE, text)
-    memory.write(MEMORY_MAP, b"".join(struct.pack("<QQII", at, size, RAM, 0) for at, size in ram))
+    _put_command_line(memory, command_line, COMMAND_LINE_BYTES)
+    memory.write(MEMORY_MAP, b"".join(struct.pack("<QQII", *entry, 0) for entry in ranges))
     memory.write(MODULES, b"".join(struct.pack("<QQQQ", at, size, 0, 0) for at, size in modules))
     memory.write(START_INFO, struct.pack(
-        "<IIIIQQQQII", START_MAGIC, 1, 0, len(modules), MODULES if modules else 0, COMMAND_LINE, 0,
-        MEMORY_MAP, len(ram), 0))
+        "<IIIIQQQQII", START_MAGIC, 1, 0, len(modules), MODULES if modules else 0, COMMAND_LINE, RSDP,
+        MEMORY_MAP, len(ranges), 0))
 
 
 def _page_tables(memory: GuestMemory) -> None:
@@ -161,17 +198,21 @@ def start(vcpu, memory: GuestMemory, entry: Entry) -> None:
         vcpu.set_sregs(sregs)
         vcpu.set_regs(rip=entry.address - sregs.cs.base)
         return
-    long = entry.mode == "long"
-    code, data = _segment(8, 11, l=1) if long else _segment(8, 11, db=1), _segment(16, 3, db=1)
-    memory.write(GDT, struct.pack("<3Q", 0, 0x00af9b000000ffff if long else 0x00cf9b000000ffff,
-                                  0x00cf93000000ffff))
+    long = entry.mode != "pvh"
+    # Linux wants its own selectors: __BOOT_CS and __BOOT_DS
+    selector = 16 if entry.mode == "linux" else 8
+    code = _segment(selector, 11, l=1) if long else _segment(selector, 11, db=1)
+    data = _segment(selector + 8, 3, db=1)
+    table = {selector: 0x00af9b000000ffff if long else 0x00cf9b000000ffff, selector + 8: 0x00cf93000000ffff}
+    memory.write(GDT, struct.pack("<4Q", *(table.get(8 * i, 0) for i in range(4))))
     sregs.cs = code
     for name in ("ds", "es", "fs", "gs", "ss"):
         setattr(sregs, name, data)
     sregs.tr = {"limit": 0x67, "present": 1, "type": 11}
-    sregs.gdt = {"base": GDT, "limit": 23}
+    sregs.gdt = {"base": GDT, "limit": 31}
     sregs.cr0 = 0x80000011 if long else 0x11       # PE, ET, and PG
     if long:
         sregs.cr3, sregs.cr4, sregs.efer = PAGE_TABLES, 1 << 5, 0x500   # PAE; LME, LMA
     vcpu.set_sregs(sregs)
-    vcpu.set_regs(rip=entry.address, rbx=START_INFO, rdi=START_INFO if long else 0)
+    vcpu.set_regs(rip=entry.address, rbx=START_INFO, rdi=START_INFO if entry.mode == "long" else 0,
+                  rsi=PARAMETERS if entry.mode == "linux" else 0)

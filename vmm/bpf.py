@@ -37,6 +37,10 @@ class Maps:
     def hash(self, name: str, key: int, value: int, entries: int) -> int:
         return self._new(self.lib.BPF_MAP_TYPE_HASH, name, key, value, entries, 0)
 
+    def per_cpu(self, name: str, value: int) -> int:
+        """One element for each CPU, for programs alone."""
+        return self._new(self.lib.BPF_MAP_TYPE_PERCPU_ARRAY, name, 4, value, 1, 0)
+
     def programs(self, name: str, entries: int) -> int:
         return self._new(self.lib.BPF_MAP_TYPE_PROG_ARRAY, name, 4, 4, entries, 0)
 

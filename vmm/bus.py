@@ -21,26 +21,32 @@ class AddressSpace:
 
     def __init__(self, bus: Bus):
         self.bus = bus
-        self._starts: list[int] = []
-        self._ranges: list[tuple[int, object, str]] = []    # (end, device, name)
+        # both change by being replaced together, as other threads look things up meanwhile
+        self._map: tuple[list[int], list[tuple[int, object, str]]] = [], []     # starts; (end, device, name)
         self._strangers: set[int] = set()
 
     def add(self, base: int, size: int, device, name: str) -> None:
         """`device` answers `read(offset, width)` and `write(offset, width, value)`."""
-        at = bisect_right(self._starts, base)
+        starts, ranges = self._map
+        at = bisect_right(starts, base)
         for i in (at - 1, at):
-            if 0 <= i < len(self._starts) and self._starts[i] < base + size and base < self._ranges[i][0]:
+            if 0 <= i < len(starts) and starts[i] < base + size and base < ranges[i][0]:
                 raise BusOverlap(f"{self.bus.name.lower()} {base:#x} to {base + size - 1:#x} of {name}; "
-                                 f"{self._ranges[i][2]} has {self._starts[i]:#x} to "
-                                 f"{self._ranges[i][0] - 1:#x} already")
-        self._starts.insert(at, base)
-        self._ranges.insert(at, (base + size, device, name))
+                                 f"{ranges[i][2]} has {starts[i]:#x} to {ranges[i][0] - 1:#x} already")
+        self._map = [*starts[:at], base, *starts[at:]], [*ranges[:at], (base + size, device, name), *ranges[at:]]
+
+    def remove(self, base: int) -> None:
+        """Take away what was added there."""
+        starts, ranges = self._map
+        at = starts.index(base)
+        self._map = starts[:at] + starts[at + 1:], ranges[:at] + ranges[at + 1:]
 
     def find(self, address: int, width: int):
         """(device, offset) of an access that lies wholly inside one device, else (None, 0)."""
-        at = bisect_right(self._starts, address) - 1
-        if at >= 0 and address + width <= self._ranges[at][0]:
-            return self._ranges[at][1], address - self._starts[at]
+        starts, ranges = self._map
+        at = bisect_right(starts, address) - 1
+        if at >= 0 and address + width <= ranges[at][0]:
+            return ranges[at][1], address - starts[at]
         return None, 0
 
     def write(self, address: int, width: int, value: int) -> None:
@@ -60,5 +66,7 @@ class AddressSpace:
     def _log_stranger(self, address: int, width: int, what: str) -> None:
         if address not in self._strangers and len(self._strangers) < 1000:
             self._strangers.add(address)
-            log.warning("%s of %d bytes at %s %#x, which no device claims", what, width,
-                        self.bus.name.lower(), address)
+            # guests look for a PC's hardware at its ports
+            level = logging.INFO if self.bus is Bus.PORT else logging.WARNING
+            log.log(level, "%s of %d bytes at %s %#x, which no device claims", what, width,
+                    self.bus.name.lower(), address)

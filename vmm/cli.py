@@ -38,14 +38,19 @@ def _add_run(commands) -> None:
                               description="Boot a guest and end with its exit status.")
     run.set_defaults(func=run_guest)
     guest = run.add_argument_group("guest")
-    guest.add_argument("guest", metavar="GUEST", type=Path,
+    guest.add_argument("guest", metavar="GUEST", type=Path, nargs="?",
                        help="ELF file with a PVH note, 64-bit ELF file, or a flat binary with --flat")
-    guest.add_argument("--cmdline", metavar="TEXT", default="", help="command line for the guest; "
-                       "the addresses of its devices are added to it")
+    guest.add_argument("--kernel", metavar="FILE", type=Path, help="in GUEST's place: a Linux kernel, vmlinuz "
+                       "(bzImage) or vmlinux (ELF with a PVH note).  It finds its devices by ACPI, its console "
+                       "is this terminal, and reboots start it again")
+    guest.add_argument("--initrd", metavar="FILE", type=Path, help="initial RAM disk of the kernel")
+    guest.add_argument("--append", "--cmdline", dest="cmdline", metavar="TEXT", default="", help="command line "
+                       "for the guest; for GUEST, the addresses of its devices are added to it")
     guest.add_argument("--module", metavar="FILE", type=Path, action="append", default=[],
                        help="load FILE as a boot module; may be given more than once")
     guest.add_argument("--flat", metavar="ADDRESS",
                        help="load GUEST as it is at ADDRESS and start it there in real mode")
+    guest.add_argument("--no-reboot", action="store_true", help="end where the guest wants to reboot")
     machine = run.add_argument_group("machine")
     machine.add_argument("--mem", metavar="SIZE", default="256M", help="guest memory (default: 256M)")
     machine.add_argument("--cpus", metavar="N", default="1", help="number of vCPUs (default: 1)")
@@ -55,45 +60,62 @@ def _add_run(commands) -> None:
                          "(who serves it: the kernel, this process in C, Python, or the best possible), "
                          "readonly=on|off, cache=writeback|none|writethrough (none goes past the page cache), "
                          "async=on|off|auto (real I/O by the handler, through io_uring), queues=N, "
-                         "queue_size=N, serial=TEXT")
+                         "queue_size=N, serial=TEXT, transport=mmio|pci")
     devices.add_argument("--net", metavar="tap=NAME[,KEY=VALUE...]", action="append", default=[],
                          help="add a network card, plugged into a TAP interface (tap=NAME, made if it is not "
                          "there, or fd=N[:N...]) or a UNIX datagram socket (socket=PATH); may be given more "
                          "than once.  Keys: mac=ADDRESS, offload=on|host|off|auto, queues=PAIRS, mtu=BYTES, "
                          "spoof=allow|drop (drop what is sent from another address), tx_packets=N and "
-                         "tx_bytes=N (most per second), async=on|off|auto, queue_size=N")
-    devices.add_argument("--serial", metavar="WHERE", default="stdout",
-                         help="where the serial port leads: stdout, stdio (input as well), null, or "
-                         "file=PATH (default: stdout)")
+                         "tx_bytes=N (most per second), async=on|off|auto, queue_size=N, transport=mmio|pci")
+    devices.add_argument("--serial", metavar="WHERE",
+                         help="where the serial port leads: stdout, stdio (input as well; a terminal is put in "
+                         "raw mode, Ctrl-A x ends the guest), null, or file=PATH (default: stdio with --kernel, "
+                         "else stdout)")
     report = run.add_argument_group("reporting")
     report.add_argument("--stats", action="store_true",
                         help="print what each half of each device did, when the guest has ended")
 
 
 def run_guest(options) -> int:
-    from . import options as parse
-    from .machine import Machine, MachineConfig
     import logging
+    import signal
+    from .machine import Machine
     logging.basicConfig(format="splitvmm: %(message)s", stream=sys.stderr)
-    config = MachineConfig(
-        guest=options.guest, memory=parse.size(options.mem, "--mem"),
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))    # the terminal is given back
+    config = _machine_config(options)
+    while True:
+        with Machine(config) as machine:
+            for name, why in machine.choices.items():
+                if "asked" not in why:
+                    print(f"splitvmm: {name}: offload {why}", file=sys.stderr)
+            try:
+                status = machine.run()
+            except RuntimeError as error:
+                raise UserError(str(error)) from None
+            if options.stats:
+                from .stats import print_stats
+                print_stats(machine)
+            if not machine.rebooted or options.no_reboot:
+                return status
+
+
+def _machine_config(options):
+    from . import options as parse
+    from .config import MachineConfig
+    linux = options.kernel is not None
+    if linux == (options.guest is not None):
+        raise UserError("GUEST and --kernel given; wanted one of them" if linux else
+                        "neither GUEST nor --kernel given; wanted one of them")
+    if options.initrd and not linux:
+        raise UserError("--initrd without --kernel; wanted --module for GUEST")
+    return MachineConfig(
+        guest=options.kernel or options.guest, memory=parse.size(options.mem, "--mem"),
         cpus=parse.whole(options.cpus, "--cpus", 1, 64), cmdline=options.cmdline,
         disks=[parse.disk(text) for text in options.disk],
-        nets=[parse.net(text) for text in options.net], modules=options.module,
+        nets=[parse.net(text) for text in options.net],
+        modules=[options.initrd] if options.initrd else options.module,
         flat=None if options.flat is None else parse.whole(options.flat, "--flat", 0, 0xfffff),
-        serial=options.serial)
-    with Machine(config) as machine:
-        for name, why in machine.choices.items():
-            if "asked" not in why:
-                print(f"splitvmm: {name}: offload {why}", file=sys.stderr)
-        try:
-            status = machine.run()
-        except RuntimeError as error:
-            raise UserError(str(error)) from None
-        if options.stats:
-            from .stats import print_stats
-            print_stats(machine)
-        return status
+        serial=options.serial or ("stdio" if linux else "stdout"), announce=not linux)
 
 
 def _add_bench(commands) -> None:

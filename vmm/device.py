@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,12 +32,12 @@ class Place:
 
     slot: int                   # its page, and its program on the exit path
     bus: Bus
-    base: int                   # guest-physical address or port
+    base: int | None            # guest-physical address or port; None while the guest has it nowhere
     page: int                   # address of the register page in this process
     page_fd: int                # of the map that it lies in, or -1
     state: int                  # address of the shared state
     state_fd: int
-    line: object                # interrupts.Line
+    lines: list                 # interrupts.Line: one, or one a queue and one for all else
     memory: object              # GuestMemory
     engines: int = 0            # address of its queues' engines, or 0
     engines_fd: int = -1        # of the map that they lie in, or -1
@@ -52,6 +53,7 @@ class Routed:
     action: Action
     offset: int
     target: int = 0
+    queue: int = 0              # whose doorbell it is, if that matters
 
 
 class RegisterDevice:
@@ -62,7 +64,8 @@ class RegisterDevice:
     handler = ""
     handlers = BUILD
     size = PAGE
-    engine_queues = 0           # queues that may do asynchronous I/O
+    queue_count = 0
+    engine_queues = 0           # of them, queues that may do asynchronous I/O
     asynchronous = True         # whether they shall, where they can
     no_ring = ""                # why they do not
     doorbell_interrupts = True  # whether a claimed doorbell raises the interrupt on its way out
@@ -77,24 +80,33 @@ class RegisterDevice:
     # what is derived from the schema
 
     @property
-    def transport(self) -> DeviceLayout:
+    def registers(self) -> DeviceLayout:
         """The layout whose registers the page shows; a virtio device has its transport's."""
         return self.layout
+
+    @property
+    def taker(self):
+        """What has `on_write_<register>` and `on_read_<register>`."""
+        return self
+
+    def line(self, queue: int = 0):
+        """The interrupt line of a queue, if it has queues."""
+        return self.place.lines[0]
 
     def attach(self, place: Place) -> None:
         """Take a place in a machine; the page and state are zeroed memory."""
         self.place = place
-        transport = self.transport
-        self.page = view_of(transport.page)(place.page, place.keep)
+        registers = self.registers.registers
+        self.page = view_of(self.registers.page)(place.page, place.keep)
         self.state = view_of(self.layout.state)(place.state, place.keep)
         self.control = Ownership(self.name, self.state.control.ownership, self.state.control.entry)
-        self._by_place = {(r.offset, r.type.size): (name, r) for name, r in transport.registers.items()}
-        self._writers = {name: self._writer(name, r) for name, r in transport.registers.items()}
-        for name, register in transport.registers.items():
+        self._by_place = {(r.offset, r.type.size): (name, r) for name, r in registers.items()}
+        self._writers = {name: self._writer(name, r) for name, r in registers.items()}
+        for name, register in registers.items():
             setattr(self.page, name, register.reset)
 
     def _writer(self, name: str, register: Register):
-        handler = getattr(self, f"on_write_{name}", None)
+        handler = getattr(self.taker, f"on_write_{name}", None)
         if handler is not None or register.access is Access.RO:
             return handler
         if register.takes is Takes.USER and register.access is Access.W1C:
@@ -105,8 +117,12 @@ class RegisterDevice:
 
     def routes(self) -> list[Routed]:
         """What the exit path is to take while the device is offloaded."""
+        return self.page_routes()
+
+    def page_routes(self) -> list[Routed]:
+        """Of the registers in the page, those that the exit path takes."""
         found = []
-        for register in self.transport.registers.values():
+        for register in self.registers.registers.values():
             if register.takes is Takes.NOTIFY:
                 found.append(self._route(register, Action.NOTIFY))
             elif register.takes is Takes.POSTED:
@@ -122,7 +138,7 @@ class RegisterDevice:
     def _cleared(self, register: Register) -> Register | None:
         """The register whose bits a posted write clears, if that is what it does."""
         if register.clears:
-            return self.transport.registers[register.clears]
+            return self.registers.registers[register.clears]
         return register if register.access is Access.W1C else None
 
     def ownerships(self) -> list[Ownership]:
@@ -141,7 +157,7 @@ class RegisterDevice:
         """A read that left the guest: only of pages that are no guest memory."""
         found = self._by_place.get((offset, width))
         if found and found[1].access is not Access.WO:
-            reader = getattr(self, f"on_read_{found[0]}", None)
+            reader = getattr(self.taker, f"on_read_{found[0]}", None)
             return reader() if reader else getattr(self.page, found[0])
         return self.read_undeclared(offset, width)
 
@@ -181,9 +197,11 @@ class RegisterDevice:
 
     # asynchronous I/O, for devices that have it
 
-    def start_engines(self, completion_fd: int, interrupt_fd: int, polled: bool, raises: bool,
+    def start_engines(self, wires: Callable[[int], tuple[int, int]], polled: bool, raises: bool,
                       attach: int = -1) -> None:
-        """Make the rings for one offload mode; `attach` is a ring to share a polling thread with, or -1."""
+        """Make the rings for one offload mode.  `wires(queue)` tells what a queue's ring signals when
+        something comes back, and what raises its interrupt; `attach` is a ring to share a polling
+        thread with, or -1."""
 
     def ring(self) -> int:
         """Descriptor of one of its rings, or -1."""

@@ -57,7 +57,7 @@ class Engine:
         self.name, self.address, self.fd = name, address, -1
         self.state = view_of(engine_layout())(address, None, held)
         self.wiring, self.flight = self.state.wiring, self.state.flight
-        self._tags = self.flight.tag        # views, made once
+        self._tags = self.flight.tag
         self.ram = ram
         self._words: list = []
         self._rings: dict[bool, tuple] = {}     # polled -> (descriptor, places)

@@ -6,8 +6,14 @@ from __future__ import annotations
 import errno
 import os
 
+from . import cpuid
+from .addresses import KVM_TSS
 from .devmodel.exit_path import SIGNAL, Bus
 from .errors import UserError
+
+
+MISC_ENABLE, FAST_STRINGS = 0x1a0, 1                        # SDM volume 4
+MTRR_DEFAULT_TYPE, MTRR_ENABLED, MTRR_WRITE_BACK = 0x2ff, 1 << 11, 6
 
 
 class KvmError(UserError):
@@ -65,12 +71,14 @@ class Vm:
                 raise KvmError(f"/dev/kvm: no {name}; wanted it for {use}: a newer kernel has it")
         self.fd = self._check(self.lib.kvm_call_value(self.kvm_fd, self.lib.KVM_CREATE_VM, 0),
                               "creating a VM")
-        # three pages that Intel's real mode needs, in the hole below 4 GiB
-        self.call("KVM_SET_TSS_ADDR", 0xfffbd000)
+        self.call("KVM_SET_TSS_ADDR", KVM_TSS)
         self.call("KVM_CREATE_IRQCHIP", 0)
+        if self.capability("KVM_CAP_PIT2") > 0:
+            self.call("KVM_CREATE_PIT2", self.ffi.new("struct kvm_pit_config *", {
+                "flags": self.lib.KVM_PIT_SPEAKER_DUMMY}))
         self.run_bytes = self._check(
             self.lib.kvm_call_value(self.kvm_fd, self.lib.KVM_GET_VCPU_MMAP_SIZE, 0), "sizing kvm_run")
-        self._slots = 0
+        self._slots, self._free_slots = 0, []
 
     def capability(self, name: str) -> int:
         return self.lib.kvm_call_value(self.kvm_fd, self.lib.KVM_CHECK_EXTENSION,
@@ -88,13 +96,21 @@ class Vm:
             self.lib.kvm_call(fd, number, argument)
         return self._check(result, request)
 
-    def add_memory(self, gpa: int, size: int, address: int, read_only: bool = False) -> None:
-        """A memory slot: `size` bytes at `address` of this process appear at `gpa`."""
-        region = self.ffi.new("struct kvm_userspace_memory_region *", {
-            "slot": self._slots, "flags": self.lib.KVM_MEM_READONLY if read_only else 0,
-            "guest_phys_addr": gpa, "memory_size": size, "userspace_addr": address})
-        self.call("KVM_SET_USER_MEMORY_REGION", region)
-        self._slots += 1
+    def add_memory(self, gpa: int, size: int, address: int, read_only: bool = False) -> int:
+        """A memory slot: `size` bytes at `address` of this process appear at `gpa`; its number."""
+        slot = self._free_slots.pop() if self._free_slots else self._slots
+        self._set_memory(slot, gpa, size, address, self.lib.KVM_MEM_READONLY if read_only else 0)
+        self._slots = max(self._slots, slot + 1)
+        return slot
+
+    def remove_memory(self, slot: int) -> None:
+        """Take a memory slot away."""
+        self._set_memory(slot, 0, 0, 0, 0)
+        self._free_slots.append(slot)
+
+    def _set_memory(self, slot: int, gpa: int, size: int, address: int, flags: int) -> None:
+        self.call("KVM_SET_USER_MEMORY_REGION", self.ffi.new("struct kvm_userspace_memory_region *", {
+            "slot": slot, "flags": flags, "guest_phys_addr": gpa, "memory_size": size, "userspace_addr": address}))
 
     def ioeventfd(self, bus: Bus, address: int, width: int, fd: int, on: bool) -> None:
         """Claim (or no longer) writes of exactly this place and width."""
@@ -129,9 +145,9 @@ class Vm:
 
 
 class Vcpu:
-    """One vCPU: its registers, and the loop struct that vcpu_enter() runs on."""
+    """One vCPU of `cpus`: its registers, and the loop struct that vcpu_enter() runs on."""
 
-    def __init__(self, vm: Vm, index: int):
+    def __init__(self, vm: Vm, index: int, cpus: int):
         self.vm, self.index, self.ffi, self.lib = vm, index, vm.ffi, vm.lib
         self.fd = vm.call("KVM_CREATE_VCPU", index)
         self.kvm_run = self.lib.map_run(self.fd, vm.run_bytes)
@@ -139,18 +155,24 @@ class Vcpu:
             raise KvmError(f"vCPU {index}: mapping kvm_run: {os.strerror(self.ffi.errno)}")
         self.loop = self.ffi.new("struct vcpu_loop *", {
             "vcpu_fd": self.fd, "vm_fd": vm.fd, "signal": SIGNAL, "run": self.kvm_run})
-        self._set_cpuid()
+        self._set_cpuid(cpus)
+        self._set_msrs()
 
-    def _set_cpuid(self) -> None:
-        cpuid = self.ffi.new("struct cpuid_list *", {"nent": 256})
-        self.vm.call("KVM_GET_SUPPORTED_CPUID", cpuid, self.vm.kvm_fd)
-        for i in range(cpuid.nent):
-            entry = cpuid.entries[i]
-            if entry.function == 1:     # initial APIC id, SDM volume 2, CPUID leaf 1
-                entry.ebx = entry.ebx & 0x00ffffff | self.index << 24
-            elif entry.function in (0xb, 0x1f):
-                entry.edx = self.index
-        self.vm.call("KVM_SET_CPUID2", cpuid, self.fd)
+    def _set_cpuid(self, cpus: int) -> None:
+        found = self.ffi.new("struct cpuid_list *", {"nent": 256})
+        self.vm.call("KVM_GET_SUPPORTED_CPUID", found, self.vm.kvm_fd)
+        tsc_deadline = self.vm.capability("KVM_CAP_TSC_DEADLINE_TIMER") > 0
+        entries = cpuid.adapt([found.entries[i] for i in range(found.nent)], self.index, cpus, tsc_deadline)
+        self.vm.call("KVM_SET_CPUID2", self.ffi.new("struct cpuid_list *", {
+            "nent": len(entries), "entries": entries}), self.fd)
+
+    def _set_msrs(self) -> None:
+        """As firmware leaves them: fast string instructions, memory cached unless a range says
+        otherwise."""
+        values = {MISC_ENABLE: FAST_STRINGS, MTRR_DEFAULT_TYPE: MTRR_ENABLED | MTRR_WRITE_BACK}
+        for index, data in values.items():      # one by one: a host may lack either
+            self.lib.kvm_call(self.fd, self.lib.KVM_SET_MSRS, self.ffi.new("struct msr_list *", {
+                "nmsrs": 1, "entries": [{"index": index, "data": data}]}))
 
     def get_regs(self):
         regs = self.ffi.new("struct kvm_regs *")

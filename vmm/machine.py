@@ -2,94 +2,41 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from pathlib import Path
 from time import CLOCK_BOOTTIME, clock_gettime, monotonic
 
-from . import boot
+from . import acpi, boot, power
+from .addresses import COM1, FIRST_PIN, SERIAL_PIN, VIRTIO_MMIO
 from .blk import BlkDevice
 from .bpf import BpfUnavailable, Maps
-from .bus import AddressSpace
+from .bus import AddressSpace, BusOverlap
+from .config import DiskConfig, MachineConfig, NicConfig
 from .device import Place, RegisterDevice
 from .devmodel.exit_path import CALLED, PAGES, SIGNAL, Bus
 from .devmodel.layout import PAGE
 from .devmodel.virtqueue import RING_ASLEEP, Side
 from .disk_image import DiskImage
 from .errors import UserError
-from .interrupts import Interrupts, Line
+from .interrupts import Interrupts
 from .kvm import Vcpu, Vm
 from .memory import GuestMemory
 from .net import NetDevice
 from .offload import (LOADING_ERRORS, WATCHED, BpfBackend, HostBackend, OffloadError, SharedPlaces,
                       unavailable)
-from .serial import COM1, EXIT_PORT, ExitPort, Serial
+from .pci import PciBus
+from .serial import Serial
 from .sync.handoff import Declined
+from .terminal import Terminal
 from .vcpu import VcpuThread
-from .virtio_mmio import VirtioMmioDevice
+from .virtio import VirtioDevice
+from .virtio_mmio import MmioTransport
+from .virtio_pci import PciTransport
 
-DEVICE_BASE = 0xd0000000        # guest-physical; one page a device from here
-SERIAL_PIN = 4
-
-
-@dataclass
-class DiskConfig:
-    """One `--disk`."""
-
-    path: Path
-    offload: str = "auto"
-    read_only: bool = False
-    cache: str = "writeback"        # writeback, none or writethrough
-    queues: int = 1
-    serial: str = ""
-    queue_size: int = 256
-    asynchronous: str = "auto"      # on, off or auto: I/O by the handler, through io_uring
-
-
-@dataclass
-class NicConfig:
-    """One `--net`: `tap` (an interface's name), `fds` (open TAP descriptors), `socket` (a path) or
-    `backend` (an object of vmm.net_backend) says what it is plugged into."""
-
-    tap: str = ""
-    fds: list[int] | None = None
-    socket: Path | None = None
-    backend: object = None
-    mac: bytes = b""
-    offload: str = "auto"
-    queues: int = 1             # pairs
-    mtu: int | None = None
-    anti_spoof: bool = False
-    packets_per_s: int = 0      # limits of what is sent; 0 for none
-    bytes_per_s: int = 0
-    queue_size: int = 256
-    asynchronous: str = "auto"
-
-    def plug(self):
-        """What it is plugged into, opened."""
-        from .net_backend import Socket, Tap
-        if self.backend:
-            return self.backend
-        return Socket(self.socket) if self.socket else Tap(self.tap, self.fds, self.queues, self.mtu)
-
-
-@dataclass
-class MachineConfig:
-    """What `splitvmm run` was told."""
-
-    guest: Path | None = None
-    memory: int = 256 << 20         # bytes
-    cpus: int = 1
-    cmdline: str = ""
-    disks: list[DiskConfig] = field(default_factory=list)
-    nets: list[NicConfig] = field(default_factory=list)
-    modules: list[Path] = field(default_factory=list)
-    flat: int | None = None         # guest-physical address of a flat binary
-    serial: str = "stdout"          # stdout, stdio, null or file=PATH
-    kvm: bool = True                # without it there are no vCPUs: a driver in Python is the guest
+log = logging.getLogger("splitvmm.machine")
 
 
 _live: set[Machine] = set()     # with vCPUs, in this process
@@ -107,10 +54,13 @@ class Machine:
         self.devices: list[RegisterDevice] = []
         self.choices: dict[str, str] = {}       # device -> how its mode came about
         self.status: int | None = None
+        self.rebooted = False
         self.first_run_s: float | None = None       # CLOCK_BOOTTIME
         self._error: BaseException | None = None
         self._closing: list = []
         self._loaded: set[tuple[str, str]] = set()
+        self._virtio_mmio: set[int] = set()         # numbers of the virtio-mmio devices
+        self._page_slots: dict[int, int] = {}       # device's slot -> KVM's number of its page
         self._parking = threading.Condition()
         self.bpf: BpfBackend | None = None
         self.host: HostBackend | None = None
@@ -133,24 +83,36 @@ class Machine:
         self.interrupts = self._closes(Interrupts(self.vm))
         self.buses = {bus: AddressSpace(bus) for bus in Bus}
         self._add_ports()
-        self.vcpus = [self._closes(Vcpu(self.vm, i)) for i in range(config.cpus)] if self.vm else []
+        self.pci = PciBus(self.buses)
+        self.vcpus = [self._closes(Vcpu(self.vm, i, config.cpus)) for i in range(config.cpus)] if self.vm else []
         for disk in config.disks:
-            image = DiskImage(disk.path, disk.read_only, disk.cache)
-            device = self._closes(BlkDevice(f"disk{len(self.devices)}", image, disk.queues,
-                                            disk.serial, disk.queue_size))
-            device.ask_for_ring(disk.asynchronous)
-            self.add_device(device, disk.offload)
-        for i, net in enumerate(config.nets):
-            mac = net.mac or bytes([0x02, 0x73, 0x76, os.getpid() >> 8 & 0xff, os.getpid() & 0xff, i])
-            device = self._closes(NetDevice(f"net{i}", net.plug(), mac, net.queues, net.anti_spoof,
-                                            net.packets_per_s, net.bytes_per_s, net.queue_size))
-            device.ask_for_ring(net.asynchronous)
-            self.add_device(device, net.offload)
+            self._add_disk(disk)
+        for net in config.nets:
+            self._add_nic(net)
         for device, mode in extra:
             self.add_device(self._closes(device), mode)
         if config.guest:
+            acpi.write(self.memory, config.cpus, self._virtio_mmio, config.serial != "null")
             entry = boot.load(self.memory, config.guest, self.command_line, config.modules, config.flat)
             boot.start(self.vcpus[0], self.memory, entry)
+
+    def _add_disk(self, disk: DiskConfig) -> None:
+        image = DiskImage(disk.path, disk.read_only, disk.cache)
+        device = self._closes(BlkDevice(f"disk{len(self.devices)}", image, disk.queues, disk.serial, disk.queue_size))
+        self._add_virtio(device, disk)
+
+    def _add_nic(self, net: NicConfig) -> None:
+        number = sum(isinstance(device, NetDevice) for device in self.devices)
+        mac = net.mac or bytes([0x02, 0x73, 0x76, os.getpid() >> 8 & 0xff, os.getpid() & 0xff, number])
+        device = self._closes(NetDevice(f"net{number}", net.plug(), mac, net.queues, net.anti_spoof,
+                                        net.packets_per_s, net.bytes_per_s, net.queue_size))
+        self._add_virtio(device, net)
+
+    def _add_virtio(self, device: VirtioDevice, config) -> None:
+        device.ask_for_ring(config.asynchronous)
+        if config.transport == "pci":
+            device.transport = PciTransport(device, self.interrupts)
+        self.add_device(device, config.offload)
 
     def _join_process(self) -> None:
         if any(other.bpf and other.bpf.attached for other in _live):
@@ -203,39 +165,79 @@ class Machine:
                 raise UserError(f"--serial {where}: {error.strerror}; wanted a file to write") from None
         elif where != "null":
             raise UserError(f"--serial {where}: unknown; wanted stdout, stdio, null or file=PATH")
-        self.serial = Serial(output, Line(self.interrupts, SERIAL_PIN))
+        self.serial = Serial(output, self.interrupts.pin_line(SERIAL_PIN))
         self.buses[Bus.PORT].add(COM1, 8, self.serial, "serial port")
-        self.buses[Bus.PORT].add(EXIT_PORT, 4, ExitPort(self.stop), "exit port")
-        if where == "stdio":
-            threading.Thread(target=self._feed_serial, daemon=True, name="stdin").start()
-
-    def _feed_serial(self) -> None:
-        while data := os.read(sys.stdin.fileno(), 4096):
-            self.serial.receive(data)
+        power.add_ports(self.buses[Bus.PORT], self.stop, self.reset)
 
     def add_device(self, device: RegisterDevice, mode: str, base: int | None = None,
                    bus: Bus = Bus.MMIO) -> None:
-        """Give a device its place, and its offload mode (off, host, on or auto)."""
+        """Give a device its place, and its offload mode (off, host, on or auto).  Without `base` that is
+        the next one for its transport."""
         slot = len(self.devices)
         if slot >= PAGES:
             raise UserError(f"{slot + 1} devices; wanted at most {PAGES}")
-        base = DEVICE_BASE + slot * PAGE if base is None else base
+        if isinstance(device, VirtioDevice) and device.transport is None:
+            device.transport = MmioTransport()
+        pci = isinstance(device, VirtioDevice) and isinstance(device.transport, PciTransport)
+        if not pci:
+            lines = [self.interrupts.pin_line()]
+            number = lines[0].gsi - FIRST_PIN
+            if base is None:
+                base = VIRTIO_MMIO + number * PAGE
+                if isinstance(device, VirtioDevice):
+                    self._virtio_mmio.add(number)
         region, fd = self.places.state(device.name, device.layout.state.size)
         engines, engines_fd = self.places.engines(device.name, device.engine_queues)
-        device.attach(Place(slot, bus, base, self.places.page(slot), self.places.pages_fd,
-                            region.address, fd, self.interrupts.line(), self.memory,
+        device.attach(Place(slot, bus, None if pci else base, self.places.page(slot), self.places.pages_fd,
+                            region.address, fd, device.transport.lines if pci else lines, self.memory,
                             engines, engines_fd, (self.places, region)))
-        self.buses[bus].add(base, device.size, device, device.name)
-        if self.vm and bus is Bus.MMIO and device.transport.page_is_memory:
-            self.vm.add_memory(base, PAGE, device.place.page, read_only=True)
+        if pci:
+            function = device.transport.function
+            function.moved = lambda base: self._moved(device, base)
+            self.pci.add(function)
+        else:
+            self.buses[bus].add(base, device.size, device, device.name)
+            self._map_page(device)
         self.devices.append(device)
         self._choose(device, mode)
 
+    def _map_page(self, device: RegisterDevice) -> None:
+        """Show the register page to the guest as memory."""
+        place = device.place
+        if self.vm and place.bus is Bus.MMIO and device.registers.page_is_memory:
+            self._page_slots[place.slot] = self.vm.add_memory(place.base, PAGE, place.page, read_only=True)
+
+    def _moved(self, device: VirtioDevice, base: int | None) -> None:
+        """The guest has moved a device's BAR, or switched it off (None).  On a vCPU's thread; others
+        may be ringing its doorbells, and lose them at worst."""
+        place = device.place
+        with device.lock:
+            backend = self._backend(device.mode)
+            if place.base is not None:
+                if backend:
+                    backend.disconnect(device)
+                if place.slot in self._page_slots:
+                    self.vm.remove_memory(self._page_slots.pop(place.slot))
+                self.buses[Bus.MMIO].remove(place.base)
+                place.base = None
+            if base is None:
+                return
+            try:
+                self.buses[Bus.MMIO].add(base, device.transport.function.bar_bytes, device.transport, device.name)
+            except BusOverlap as error:
+                log.warning("%s: %s; it stays switched off", device.name, error)
+                return
+            place.base = base
+            self._map_page(device)
+            if backend:
+                backend.connect(device)
+
     @property
     def command_line(self) -> str:
-        """The guest's, with every virtio device announced as Linux has it."""
-        announced = [f"virtio_mmio.device=4K@{d.place.base:#x}:{d.place.line.pin}"
-                     for d in self.devices if isinstance(d, VirtioMmioDevice)]
+        """The guest's, with every virtio-mmio device announced as Linux has it, unless ACPI alone shall."""
+        announced = [f"virtio_mmio.device=4K@{d.place.base:#x}:{d.place.lines[0].gsi}"
+                     for d in self.devices if self.config.announce and isinstance(d, VirtioDevice)
+                     and isinstance(d.transport, MmioTransport)]
         return " ".join(filter(None, [self.config.cmdline, *announced]))
 
     # offload
@@ -352,7 +354,7 @@ class Machine:
     def _hand_over(self, access: Declined) -> None:
         """Do in userspace what the exit path did not."""
         if access.device == WATCHED:
-            self.interrupts.ioapic_changed()
+            self.interrupts.update()
         elif access.offset == CALLED or access.reason == RING_ASLEEP:
             self.devices[access.device].called(access.value, access.reason)
         else:
@@ -367,6 +369,11 @@ class Machine:
         with self._parking:
             self._running -= 1
             self._parking.notify_all()
+
+    def reset(self) -> None:
+        """The guest wants to be started again: whoever made this machine makes another one."""
+        self.rebooted = True
+        self.stop(0)
 
     def stop(self, status: int) -> None:
         """End the guest with this exit status; the first one counts."""
@@ -385,6 +392,8 @@ class Machine:
 
     def start(self) -> None:
         """Let the guest run, on threads of its own."""
+        if self.config.serial == "stdio":
+            self._closes(Terminal(self.serial.receive, lambda: self.stop(0))).start()
         if self.maps:       # each thread makes itself known to it as it starts
             with suppress(*LOADING_ERRORS):
                 self._backend("on")
@@ -419,10 +428,10 @@ class Machine:
     def guest_write(self, bus: Bus, address: int, width: int, value: int) -> int:
         """A write as a vCPU would do it, by the way of the device's mode; returns the verdict."""
         if self.host:
-            verdict, gsi = self.host.write(bus, address, width, value)
+            verdict, line = self.host.write(bus, address, width, value)
+            if verdict == 2:
+                self.interrupts.raise_(line)
             if verdict:
-                if verdict == 2:
-                    self.interrupts.pulse(gsi)
                 return verdict
         self.buses[bus].write(address, width, value)
         return 0

@@ -7,6 +7,7 @@ offset can be and the most that a length can be).
 
 from __future__ import annotations
 
+from .addresses import HIGH_START, LOW_END
 from .devmodel.exit_path import CHUNK, REGION_SHIFT, MemoryLayout
 from .devmodel.layout import layout_block
 from .devmodel.view import view_of
@@ -15,8 +16,6 @@ from .sync._shared import ffi
 from .sync.region import PAGE, Piece, Region
 
 MIB = 1 << 20
-LOW_END = 3 << 30           # guest-physical; from here to 4 GiB is the hole
-HIGH_START = 4 << 30        # guest-physical
 ELEMENT = 1 << REGION_SHIFT
 SMALLEST, LARGEST = MIB, 64 << 30
 

@@ -18,7 +18,7 @@ from .engine import StuckRequests
 from .errors import UserError
 from .net_backend import receive, send
 from .sync._shared import lib
-from .virtio_mmio import USED_BUFFER, VirtioMmioDevice
+from .virtio import VirtioDevice
 from .virtqueue import BrokenQueue, Chain, UserQueue
 
 # feature bits, 5.1.3
@@ -39,7 +39,7 @@ PACKETS_AT_ONCE = 64                    # received before others have their turn
 _NUM_BUFFERS = 10                       # offset in the header
 
 
-class NetDevice(VirtioMmioDevice):
+class NetDevice(VirtioDevice):
     """A network card in `backend` (Tap or Socket), with `pairs` of queues."""
 
     schema = Net
@@ -272,7 +272,7 @@ class NetDevice(VirtioMmioDevice):
         counters.bytes += moved
         counters.busy_ns += monotonic_ns() - started
         if wanted:
-            self.interrupt(USED_BUFFER)
+            self.transport.queue_used(queue.index)
 
     def _wants(self, frame) -> bool:
         """The receive filter (5.1.6.5.1 to 5.1.6.5.3): best effort, as the driver checks again."""

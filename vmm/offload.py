@@ -15,22 +15,23 @@ import select
 import threading
 from pathlib import Path
 
+from .addresses import IOAPIC
 from .bpf import Attachment, BpfUnavailable, Maps, Object
 from .device import BUILD, Place, RegisterDevice, Routed
 from .devmodel.abi import AbiMismatch, check_object
 from .devmodel.engine import STRIDE, engine_layout
-from .devmodel.exit_path import (CALLS_BYTES, PAGES, VCPUS, Action, Bus, MemoryLayout, Route, RouteKey,
+from .devmodel.exit_path import (CALLS_BYTES, Access, PAGES, VCPUS, Action, Bus, MemoryLayout, Route, RouteKey,
                                  machine_layout, vcpu_layout)
 from .devmodel.exit_path import Declined as DeclinedBlock
 from .devmodel.layout import PAGE, BlockLayout, DeviceLayout, in_order, layout_block
 from .devmodel.view import address_of, ffi, struct_of, view_of
 from .errors import UserError
-from .interrupts import IOAPIC, IOAPIC_WINDOW
 from .memory import GuestMemory
 from .sync.handoff import Declined, Declines
 from .sync.region import Piece, Region
 
 WATCHED = 0xffffffff        # slot of writes that userspace is only told of
+IOAPIC_WINDOW = 0x10        # offset of the I/O APIC's data register (82093AA, 3.1)
 
 
 class OffloadError(UserError):
@@ -179,6 +180,7 @@ class BpfBackend:
     def __init__(self, maps: Maps, memory: GuestMemory, vm, interrupts, vcpus: int, hand_over):
         """`hand_over(Declined)` is told, on a thread of ours, what no vCPU can be told of."""
         self.maps, self.vm, self.interrupts = maps, vm, interrupts
+        maps.per_cpu("current", layout_block(Access).size)
         self._memory_layout, self._memory_raw = memory.layout()
         self._map_exits(vcpus)
         self._enabled: dict[int, RegisterDevice] = {}      # those with rings
@@ -209,8 +211,7 @@ class BpfBackend:
         constants = {"memory": bytes(ffi.buffer(ffi.cast("char *", address_of(self._memory_layout)),
                                            layout_block(MemoryLayout).size))}
         if place:
-            constants |= {"slot": place.slot.to_bytes(4, "little"), "bus": place.bus.to_bytes(4, "little"),
-                          "base": place.base.to_bytes(8, "little")}
+            constants["slot"] = place.slot.to_bytes(4, "little")
         return constants
 
     def on_thread(self, index: int) -> None:
@@ -243,39 +244,54 @@ class BpfBackend:
         if slot in self._objects:
             fd = self._objects[slot].program("device_exit")
             self.maps.update(self._programs, slot.to_bytes(4, "little"), fd.to_bytes(4, "little"))
-        interrupt = self.interrupts.claim(device.place.line.pin)
-        doorbell = interrupt if device.doorbell_interrupts else self._sink
         if device.engine_queues and slot in self._objects:
-            self._start_engines(device, interrupt)
-        claims = [(route, doorbell if route.action is Action.NOTIFY else self._sink)
-                  for route in device.routes()]
-        for route, fd in claims:
-            self.maps.update(self._routes, *route_bytes(device, route))
-            self.vm.ioeventfd(device.place.bus, route.address, route.width, fd, True)
-        self._claims[slot] = claims
+            self._start_engines(device)
+        self._claims[slot] = []
+        self.connect(device)
         if self._attached is None:
             self._watch_ioapic()
             self._attached = Attachment(self.dispatcher, "on_mmio", "on_pio")
 
-    def _start_engines(self, device: RegisterDevice, interrupt: int) -> None:
+    def connect(self, device: RegisterDevice) -> None:
+        """Take the device's writes, where its registers are now: routes, then claims, so that none
+        is lost between them."""
+        for route in device.routes():
+            fd = self._doorbell(device, route)
+            self.maps.update(self._routes, *route_bytes(device, route))
+            self.vm.ioeventfd(device.place.bus, route.address, route.width, fd, True)
+            self._claims[device.place.slot].append((route, fd))
+
+    def _doorbell(self, device: RegisterDevice, route: Routed) -> int:
+        if route.action is Action.NOTIFY and device.doorbell_interrupts:
+            return device.line(route.queue).claim()
+        return self._sink
+
+    def disconnect(self, device: RegisterDevice) -> None:
+        """Take them no longer."""
+        claims = self._claims[device.place.slot]
+        while claims:
+            route, fd = claims.pop()
+            self.vm.ioeventfd(device.place.bus, route.address, route.width, fd, False)
+            self.maps.delete(self._routes, route_bytes(device, route)[0])
+
+    def _start_engines(self, device: RegisterDevice) -> None:
         """Rings, and the program that collects what comes back, where the interrupt is injected."""
         slot = device.place.slot
-        completion = self._completion_fd(device)
         attach = next((ring for other in self._enabled.values() if (ring := other.ring()) >= 0), -1)
-        device.start_engines(completion, interrupt, True, not device.doorbell_interrupts, attach)
+        device.start_engines(lambda queue: self._wires(device, queue), True, not device.doorbell_interrupts, attach)
         if device.ring() >= 0:
             self._collectors[slot] = Attachment(self._objects[slot], "device_collect")
             self._enabled[slot] = device
 
-    def _completion_fd(self, device: RegisterDevice) -> int:
-        """What rings signal: the pin's interrupt, or where the handler decides on that nothing but
-        the collector."""
-        place = device.place
+    def _wires(self, device: RegisterDevice, queue: int) -> tuple[int, int]:
+        """What a ring signals: the queue's interrupt, or where the handler decides on that nothing but
+        the collector; and what raises the interrupt."""
+        line, slot = device.line(queue), device.place.slot
         if device.doorbell_interrupts:
-            return self.interrupts.completions(place.line.pin)
-        if place.slot not in self._silent:
-            self._silent[place.slot] = self.interrupts.collector(place.slot)
-        return self._silent[place.slot]
+            return line.completions(), line.claim()
+        if slot not in self._silent:
+            self._silent[slot] = self.interrupts.collector()
+        return self._silent[slot], line.claim()
 
     def _watch_ioapic(self) -> None:
         value = _struct(layout_block(Route), device=WATCHED, action=Action.WATCH)
@@ -285,10 +301,10 @@ class BpfBackend:
 
     def disable(self, device: RegisterDevice) -> None:
         slot = device.place.slot
-        for route, fd in self._claims.pop(slot):
-            self.vm.ioeventfd(device.place.bus, route.address, route.width, fd, False)
-            self.maps.delete(self._routes, route_bytes(device, route)[0])
-        self.interrupts.release(device.place.line.pin)
+        self.disconnect(device)
+        del self._claims[slot]
+        for line in device.place.lines:
+            line.release()
         if slot in self._collectors:
             self._collectors.pop(slot).close()
             del self._enabled[slot]
@@ -319,13 +335,13 @@ struct exit_path; struct device;
 struct exit_path *exit_path_new(void);
 void exit_path_free(struct exit_path *path);
 int exit_path_add(struct exit_path *path, const void *key, const void *route, void *page,
-                  void *notify, struct device *device, int32_t gsi);
+                  void *notify, struct device *device, int32_t line);
 void exit_path_remove(struct exit_path *path, const void *key);
 int exit_path_write(struct exit_path *path, uint32_t bus, uint64_t address, uint32_t width,
-                    uint64_t value, int32_t *gsi);
+                    uint64_t value, int32_t *line);
 struct device *device_new(void *state, void *page, void *ram, void *engines, uint32_t engine_count,
-                          const void *memory);
-int device_collect(struct device *device, int eventfd, int vm_fd, uint32_t gsi);
+                          const void *memory, const int32_t *lines, uint32_t line_count);
+int device_collect(struct device *device, int eventfd, int vm_fd, uint32_t *interrupts);
 void device_free(struct device *device);
 int device_notify(struct device *device, const void *access, uint32_t *reason);
 extern uint64_t layout_hash;
@@ -349,6 +365,7 @@ class Collector:
         self.fd = os.eventfd(0, os.EFD_CLOEXEC)
         self._library, self._handle, self._device = library, handle, device
         self._vm_fd = vm.fd if vm else -1
+        self._interrupts = ffi.new("uint32_t *")
         self._stopping, self._thread = False, None
 
     def start(self) -> None:
@@ -356,14 +373,15 @@ class Collector:
         self._thread.start()
 
     def _run(self) -> None:
-        line = self._device.place.line
         while not self._stopping:
-            verdict = self._library.device_collect(self._handle, self.fd, self._vm_fd, line.pin)
+            verdict = self._library.device_collect(self._handle, self.fd, self._vm_fd, self._interrupts)
             if verdict > 0 and verdict & 1 and not self._stopping:
                 for queue in range(self._device.engine_queues):
                     self._device.called(queue, 0)
             if verdict > 0 and verdict & 2:
-                line.pulse()
+                for queue in range(self._device.engine_queues):
+                    if self._interrupts[0] >> queue & 1:
+                        self._device.line(queue).pulse()
 
     def close(self) -> None:
         self._stopping = True
@@ -387,7 +405,8 @@ class HostBackend:
         self.context = int(self.ffi.cast("uintptr_t", self.path))
         self._devices: dict[int, tuple] = {}
         self._collectors: dict[int, Collector] = {}
-        self._gsi = self.ffi.new("int32_t *")
+        self._line = self.ffi.new("int32_t *")
+        self._routed: dict[int, list[bytes]] = {}       # slot -> keys of its routes
 
     def load(self, device: RegisterDevice) -> None:
         if not device.handler:
@@ -397,39 +416,51 @@ class HostBackend:
         library = self.ffi.dlopen(str(path))
         check_hash(path, device.layout, library.layout_hash)
         layout, _raw = self.memory.layout()
+        lines = [device.line(queue).number for queue in range(device.queue_count)]
         handle = library.device_new(self._pointer(device.place.state), self._pointer(device.place.page),
                                     self._pointer(self.memory.address), self._pointer(device.place.engines),
-                                    device.engine_queues, self._pointer(address_of(layout)))
+                                    device.engine_queues, self._pointer(address_of(layout)), lines, len(lines))
         self._devices[device.place.slot] = (library, handle)
 
     def _pointer(self, address: int):
         return self.ffi.cast("void *", address)
 
     def enable(self, device: RegisterDevice) -> None:
-        library, handle = self._devices.get(device.place.slot, (None, self.ffi.NULL))
-        notify = self.ffi.addressof(library, "device_notify") if library else self.ffi.NULL
-        for route in device.routes():
-            key, value = route_bytes(device, route)
-            if self.lib.exit_path_add(self.path, key, value, self._pointer(device.place.page),
-                                      notify, handle, device.place.line.pin):
-                raise OffloadError(f"{device.name}: no room for its routes")
+        library, handle = self._devices.get(device.place.slot, (None, None))
+        self._routed[device.place.slot] = []
+        self.connect(device)
         if device.engine_queues and library:
             collector = Collector(library, handle, device, self.vm)
-            device.start_engines(collector.fd, collector.fd, False, False)
+            device.start_engines(lambda _queue: (collector.fd, collector.fd), False, False)
             if device.ring() >= 0:
                 collector.start()
             self._collectors[device.place.slot] = collector
 
-    def disable(self, device: RegisterDevice) -> None:
+    def connect(self, device: RegisterDevice) -> None:
+        """Take the device's writes, where its registers are now."""
+        library, handle = self._devices.get(device.place.slot, (None, self.ffi.NULL))
+        notify = self.ffi.addressof(library, "device_notify") if library else self.ffi.NULL
         for route in device.routes():
-            self.lib.exit_path_remove(self.path, route_bytes(device, route)[0])
+            key, value = route_bytes(device, route)
+            if self.lib.exit_path_add(self.path, key, value, self._pointer(device.place.page), notify, handle,
+                                      device.line(route.queue).number):
+                raise OffloadError(f"{device.name}: no room for its routes")
+            self._routed[device.place.slot].append(key)
+
+    def disconnect(self, device: RegisterDevice) -> None:
+        """Take them no longer."""
+        while keys := self._routed[device.place.slot]:
+            self.lib.exit_path_remove(self.path, keys.pop())
+
+    def disable(self, device: RegisterDevice) -> None:
+        self.disconnect(device)
         if device.place.slot in self._collectors:
             self._collectors.pop(device.place.slot).close()
 
     def write(self, bus: Bus, address: int, width: int, value: int) -> tuple[int, int]:
-        """What the vCPU loop does, for a driver that is no guest: (verdict, gsi)."""
-        verdict = self.lib.exit_path_write(self.path, bus, address, width, value, self._gsi)
-        return verdict, self._gsi[0]
+        """What the vCPU loop does, for a driver that is no guest: (verdict, line)."""
+        verdict = self.lib.exit_path_write(self.path, bus, address, width, value, self._line)
+        return verdict, self._line[0]
 
     def close(self) -> None:
         for collector in self._collectors.values():

@@ -1,14 +1,11 @@
-"""A 16550A serial port (National Semiconductor PC16550D data sheet), and the port that ends
-the guest."""
+"""A 16550A serial port (National Semiconductor PC16550D data sheet)."""
 
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from collections import deque
-
-COM1 = 0x3f8
-EXIT_PORT = 0x501       # where QEMU's isa-debug-exit is put by convention
 
 IER_RECEIVED, IER_EMPTY = 1, 2
 IIR_NONE, IIR_EMPTY, IIR_RECEIVED, IIR_FIFOS = 1, 2, 4, 0xc0
@@ -19,7 +16,7 @@ MSR_CONNECTED = 0xb0
 
 
 class Serial:
-    """Eight byte-wide registers; bytes go to the descriptor `output` at once."""
+    """Eight byte-wide registers; bytes go to the descriptor `output` at once, to a file in lines."""
 
     def __init__(self, output: int | None, line=None):
         """`output` None throws what is sent away."""
@@ -29,6 +26,7 @@ class Serial:
         self._registers = {"ier": 0, "lcr": 3, "mcr": 8, "scr": 0, "dll": 12, "dlm": 0, "fcr": 0}
         self._empty_pending = False
         self._pending = bytearray()
+        self._in_lines = output is not None and stat.S_ISREG(os.fstat(output).st_mode)
 
     def receive(self, data: bytes) -> None:
         """Bytes from outside, for the guest to read."""
@@ -79,7 +77,7 @@ class Serial:
             self._received.append(value)
         elif self.output is not None:
             self._pending.append(value)
-            if value == 10 or len(self._pending) >= 256:
+            if value == 10 or not self._in_lines or len(self._pending) >= 256:
                 self._flush()
         self._empty_pending = True
         self._raise()
@@ -116,16 +114,3 @@ class Serial:
         with self._lock:
             if self._pending:
                 self._flush()
-
-
-class ExitPort:
-    """A write ends the guest; its low byte is the exit status."""
-
-    def __init__(self, stop):
-        self._stop = stop
-
-    def write(self, offset: int, width: int, value: int) -> None:
-        self._stop(value & 0xff)
-
-    def read(self, offset: int, width: int) -> int:
-        return 0

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from .devmodel.view import TornRead, read_together
-from .virtio_mmio import VirtioMmioDevice
+from .virtio import VirtioDevice
 
 
 def queue_counters(queue) -> dict:
@@ -23,7 +23,7 @@ def queue_counters(queue) -> dict:
             "user_handled": user.handled, "user_bytes": user.bytes, "user_busy_ns": user.busy_ns}
 
 
-def device_totals(device: VirtioMmioDevice) -> dict:
+def device_totals(device: VirtioDevice) -> dict:
     """The sum over a device's queues; `declined` by reason's name."""
     total: dict = {}
     for state in device.state.queue[:len(device.queue_sizes)]:
@@ -54,7 +54,7 @@ def print_stats(machine) -> None:
     for column in ("queue", "offload", "half", "doorbells", "served", "bytes", "ns each"):
         table.add_column(column, justify="left" if column in ("queue", "offload", "half") else "right")
     for device in machine.devices:
-        if not isinstance(device, VirtioMmioDevice):
+        if not isinstance(device, VirtioDevice):
             continue
         for index in range(len(device.queue_sizes)):
             c = queue_counters(device.state.queue[index])

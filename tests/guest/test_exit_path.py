@@ -60,7 +60,7 @@ def test_string_instruction(request, kvm, port_mode):
     if port_mode == "on":
         request.getfixturevalue("bpf")
     device = Witness("probe")
-    with machine("string_out.elf", device, port_mode, Bus.PORT, 0x600) as made:
+    with machine("string_out.elf", device, port_mode, Bus.PORT, 0x2000) as made:
         assert made.run(60) == 0
         assert device.page.posted0 == 7
     declined = [("declined", v) for v in range(11, 16)]
@@ -91,6 +91,6 @@ def test_stale_object_is_refused(kvm, bpf, monkeypatch):
     for mode in ("host", "on"):
         device = Witness("probe")
         device.layout = replace(layout_device(device.schema), hash=1)
-        monkeypatch.setattr(Witness, "transport", property(lambda self: self.layout))
+        monkeypatch.setattr(Witness, "registers", property(lambda self: self.layout))
         with pytest.raises(AbiMismatch, match="build it again"):
             Machine(MachineConfig(memory=1 << 20, serial="null"), ((device, mode),))

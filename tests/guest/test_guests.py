@@ -235,7 +235,7 @@ def test_serial_port_both_ways(kvm):
 
 def test_access_that_nobody_claims(kvm):
     """Reads all ones, is logged once, and does no harm."""
-    done = cli("run", BUILD / "exits.elf", "--mem", "4M", "--cmdline", "count=5 read=0xe0000000")
+    done = cli("run", BUILD / "exits.elf", "--mem", "4M", "--cmdline", "count=5 read=0xe8000000")
     assert done.returncode == 0 and done.stderr.count("no device claims") == 1
 
 

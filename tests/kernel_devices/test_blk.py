@@ -492,7 +492,7 @@ def eventful(request, image, machine_of):
 
 
 def interrupts(driver):
-    return driver.device.place.line.pulses + driver.pulses
+    return driver.device.line().pulses + driver.pulses
 
 
 @pytest.fixture(autouse=True)
@@ -501,7 +501,7 @@ def count_pulses(monkeypatch):
     from vmm.interrupts import Interrupts
     pulses = []
     monkeypatch.setattr(Interrupts, "pulse", lambda self, pin: pulses.append(pin))
-    monkeypatch.setattr(BlkDriver, "pulses", property(lambda self: len(pulses) - self.device.place.line.pulses),
+    monkeypatch.setattr(BlkDriver, "pulses", property(lambda self: len(pulses) - self.device.line().pulses),
                         raising=False)
 
 

@@ -5,8 +5,9 @@ import struct
 import pytest
 
 from vmm import boot
+from vmm.addresses import ACPI_TABLES, ECAM, HIGH_START, LOW_END
 from vmm.device import BUILD
-from vmm.memory import HIGH_START, LOW_END, GuestMemory
+from vmm.memory import GuestMemory
 
 
 @pytest.fixture
@@ -27,10 +28,12 @@ def test_pvh(memory, tmp_path):
         modules[-1].write_bytes(bytes([i + 1]) * size)
     entry = boot.load(memory, BUILD / "check.elf", "a=1 b=2", modules, None)
     assert entry.mode == "pvh" and 0x100000 <= entry.address < 0x200000
-    magic, version, _, count, list_at, command, _, map_at, entries, _ = start_info(memory)
-    assert (magic, version, count, entries) == (boot.START_MAGIC, 1, 2, 1)
+    magic, version, _, count, list_at, command, rsdp, map_at, entries, _ = start_info(memory)
+    assert (magic, version, count, rsdp) == (boot.START_MAGIC, 1, 2, ACPI_TABLES)
     assert memory.read(command, 8) == b"a=1 b=2\0"
-    assert struct.unpack("<QQII", memory.read(map_at, 24)) == (0, 8 << 20, 1, 0)
+    found = [struct.unpack("<QQII", memory.read(map_at + 24 * i, 24)) for i in range(entries)]
+    assert found == [(0, 0x9fc00, boot.RAM, 0), (ACPI_TABLES, 0x10000, boot.ACPI, 0),
+                     (1 << 20, 7 << 20, boot.RAM, 0), (ECAM, 1 << 20, boot.RESERVED, 0)]
     for i, (path, size) in enumerate(zip(modules, (5000, 1), strict=True)):
         at, length, _, _ = struct.unpack("<QQQQ", memory.read(list_at + 32 * i, 32))
         assert at % 4096 == 0 and length == size and memory.read(at, size) == path.read_bytes()
@@ -40,8 +43,9 @@ def test_memory_map_has_the_hole():
     memory = GuestMemory(5 << 30)
     boot.load(memory, BUILD / "check.elf", "", [], None)
     map_at, entries = start_info(memory)[7:9]
-    runs = [struct.unpack("<QQII", memory.read(map_at + 24 * i, 24))[:2] for i in range(entries)]
-    assert runs == [(0, LOW_END), (HIGH_START, 2 << 30)]
+    ranges = [struct.unpack("<QQII", memory.read(map_at + 24 * i, 24)) for i in range(entries)]
+    assert [r[:2] for r in ranges if r[2] == boot.RAM] == [
+        (0, 0x9fc00), (1 << 20, LOW_END - (1 << 20)), (HIGH_START, 2 << 30)]
     memory.close()
 
 
@@ -62,7 +66,7 @@ def test_long_mode_tables(memory):
 
 
 @pytest.mark.parametrize("arguments, says", [
-    (dict(command_line="x" * 9000), "command line of 9001 bytes"),
+    (dict(command_line="x" * 9000), "command line of 9000 bytes"),
     (dict(modules=["/no/such/module"]), "No such file"),
 ])
 def test_refused(memory, arguments, says):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from vmm.addresses import PIT_PIN
 from vmm.interrupts import LEVEL, MASKED, NOWHERE, Interrupts
 
 MSI, CHIP = "msi", "chip"
@@ -23,6 +24,7 @@ class FakeVm:
 
     def set_routing(self, entries):
         self.routes = {e["gsi"]: (e["type"], e.get("address_lo"), e.get("data")) for e in entries}
+        self.pin_of = {e["gsi"]: e["pin"] for e in entries if e["type"] == CHIP}
 
     def irqfd(self, fd, gsi, on):
         assert on != ((fd, gsi) in self.irqfds)
@@ -47,54 +49,96 @@ def interrupts(vm):
     made = Interrupts(vm)
     yield made
     made.close()
-    assert not vm.irqfds and all(vm.routes[pin][0] == CHIP for pin in range(24))
+    assert not vm.irqfds and all(vm.routes[pin][0] == CHIP for pin in range(24) if pin != PIT_PIN)
 
 
-def test_masked_has_no_irqfd(vm, interrupts):
-    interrupts.claim(5)
+@pytest.fixture
+def pin5(interrupts):
+    line = interrupts.pin_line()
+    line.claim()
+    return line
+
+
+def test_timer_is_on_its_pin(vm, interrupts):
+    """A PC's interrupt 0, which is what KVM's timer raises, is on pin 2."""
+    assert vm.pin_of[0] == PIT_PIN and PIT_PIN not in vm.pin_of
+
+
+def test_masked_has_no_irqfd(vm, pin5):
     assert not vm.wired(5) and vm.routes[5][0] == CHIP
 
 
-def test_completions_come_while_masked(vm, interrupts):
+def test_completions_come_while_masked(vm, interrupts, pin5):
     """The guest may be polling: KVM injects them into nowhere, where they are collected."""
-    interrupts.claim(5)
-    interrupts.completions(5)
-    assert len(vm.irqfds) == 1 and vm.routes[5] == (MSI, *NOWHERE)
+    pin5.completions()
+    assert len(vm.irqfds) == 1 and vm.routes[5] == (MSI, NOWHERE[0], NOWHERE[2])
     vm.pins[5] = 0x40
-    interrupts.ioapic_changed()
+    interrupts.update()
     assert len(vm.irqfds) == 2 and vm.routes[5] == (MSI, 0xfee00000, 0x40)
 
 
-def test_follows_the_redirection_entry(vm, interrupts):
-    interrupts.claim(5)
+def test_follows_the_redirection_entry(vm, interrupts, pin5):
     steps = [(0x40, (MSI, 0xfee00000, 0x40), True), (0x41 | 1 << 56, (MSI, 0xfee01000, 0x41), True),
              (0x41 | MASKED, (CHIP, None, None), False), (0x42 | LEVEL, (CHIP, None, None), True),
              (0x42, (MSI, 0xfee00000, 0x42), True)]
     for entry, route, wired in steps:
         vm.pins[5] = entry
-        interrupts.ioapic_changed()
+        interrupts.update()
         assert vm.routes[5] == route and vm.wired(5) == wired
 
 
-def test_released_goes_back_to_the_chip(vm, interrupts):
+def test_released_goes_back_to_the_chip(vm, interrupts, pin5):
     """Else a later pulse would go where the pin pointed once."""
     vm.pins[5] = vm.pins[6] = 0x40
-    interrupts.claim(5)
-    interrupts.claim(6)
-    interrupts.release(5)
+    interrupts.pin_line().claim()
+    pin5.release()
     assert vm.routes[5][0] == CHIP and not vm.wired(5)
     assert vm.routes[6][0] == MSI and vm.wired(6)
 
 
-def test_other_pins_stay_with_the_chip(vm, interrupts):
+def test_other_pins_stay_with_the_chip(vm, interrupts, pin5):
     vm.pins[7] = 0x40
-    interrupts.claim(5)
-    interrupts.ioapic_changed()
+    interrupts.update()
     assert vm.routes[7][0] == CHIP
 
 
 def test_lines_are_given_out_once(interrupts):
-    pins = [interrupts.line().pin for _ in range(19)]
+    pins = [interrupts.pin_line().gsi for _ in range(19)]
     assert pins == list(range(5, 24))
     with pytest.raises(RuntimeError, match="at most 23"):
-        interrupts.line()
+        interrupts.pin_line()
+
+
+# Messages
+
+MESSAGE = (0xfee02000, 0, 0x51)
+
+
+def test_message_waits_while_masked(vm, interrupts):
+    """Its eventfd keeps what it was told; KVM looks at it when the irqfd is made."""
+    line = interrupts.message_line()
+    interrupts.update()
+    assert not vm.irqfds and not line.pending
+    line.pulse()
+    assert line.pending
+    line.aim(MESSAGE)
+    interrupts.update()
+    assert vm.routes[line.gsi] == (MSI, MESSAGE[0], MESSAGE[2]) and list(vm.irqfds) == [(line.doorbell, line.gsi)]
+
+
+def test_message_forgotten(interrupts):
+    line = interrupts.message_line()
+    line.pulse()
+    line.forget()
+    assert not line.pending
+
+
+def test_message_completions_come_while_masked(vm, interrupts):
+    line = interrupts.message_line()
+    fd = line.completions()
+    assert vm.routes[line.gsi] == (MSI, NOWHERE[0], NOWHERE[2]) and list(vm.irqfds) == [(fd, line.gsi)]
+    line.aim(MESSAGE)
+    interrupts.update()
+    assert vm.routes[line.gsi] == (MSI, MESSAGE[0], MESSAGE[2]) and len(vm.irqfds) == 2
+    line.release()
+    assert list(vm.irqfds) == [(line.doorbell, line.gsi)]

@@ -12,7 +12,8 @@ from vmm.devmodel.exit_path import Bus
 from vmm.disk_image import DiskError, DiskImage
 from vmm.errors import UserError
 from vmm.interrupts import LEVEL, MASKED, msi_of
-from vmm.memory import HIGH_START, LOW_END, GuestAddressError, GuestMemory
+from vmm.addresses import HIGH_START, LOW_END
+from vmm.memory import GuestAddressError, GuestMemory
 from vmm import options
 from vmm.serial import Serial
 
@@ -151,9 +152,9 @@ def test_divisor_latch_and_loopback(serial):
 # Interrupts
 
 @pytest.mark.parametrize("entry, msi", [
-    (0x40, (0xfee00000, 0x40)),
-    (0x41 | 3 << 56, (0xfee03000, 0x41)),
-    (0x42 | 1 << 11 | 1 << 8 | 1 << 56, (0xfee0100c, 0x142)),
+    (0x40, (0xfee00000, 0, 0x40)),
+    (0x41 | 3 << 56, (0xfee03000, 0, 0x41)),
+    (0x42 | 1 << 11 | 1 << 8 | 1 << 56, (0xfee0100c, 0, 0x142)),
     (0x40 | MASKED, None), (0x40 | LEVEL, None), (0x400, None),
 ])
 def test_redirection_entry_as_msi(entry, msi):

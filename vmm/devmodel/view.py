@@ -11,6 +11,7 @@ a view as a whole are functions here: `read_together`, `to_dict`, `address_of`.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from operator import attrgetter
 
@@ -117,10 +118,31 @@ class Array:
         return bytes(ffi.buffer(self._pointer, self._count * ffi.sizeof(ffi.typeof(self._pointer).item)))
 
 
+class Views(Sequence):
+    """A fixed array of blocks in shared memory; each view is made when it is first asked for, as
+    there may be thousands."""
+
+    __slots__ = ("_make", "_made")
+
+    def __init__(self, make: Callable[[int], View], count: int):
+        self._make, self._made = make, [None] * count
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self._made)))]
+        found = self._made[index]
+        if found is None:
+            found = self._made[index] = self._make(index % len(self._made))
+        return found
+
+
 def _plain(value):
     if isinstance(value, View):
         return to_dict(value)
-    if isinstance(value, tuple):
+    if isinstance(value, Views):
         return [_plain(item) for item in value]
     return list(value) if isinstance(value, Array) else int(value)
 
@@ -134,7 +156,7 @@ def _check_owner(where: str, writer: Writer | None, held) -> None:
 
 
 def _part(item: FieldLayout, address: int, keep, held, writer: Writer | None):
-    """What a compound field reads as: a view, a tuple of views, or an Array."""
+    """What a compound field reads as: a view, Views, or an Array."""
     at, writer = address + item.offset, item.writer or writer
     if item.block is None:
         c_type = _TYPES[item.type.size, item.type.signed]
@@ -143,7 +165,7 @@ def _part(item: FieldLayout, address: int, keep, held, writer: Writer | None):
     kind = view_of(item.block, writer)
     if item.type.count is None:
         return kind(at, keep, held)
-    return tuple(kind(at + i * item.type.size, keep, held) for i in range(item.type.count))
+    return Views(lambda i: kind(at + i * item.type.size, keep, held), item.type.count)
 
 
 def _scalar(item: FieldLayout, where: str, writer: Writer | None) -> property:

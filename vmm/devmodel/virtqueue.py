@@ -27,6 +27,8 @@ COMMON_REASONS = {
     "NO_RING": "it takes real I/O, and there is no ring to do it through",
 }
 
+CAUSE_USED_BUFFER = 1       # VIRTIO 1.2, 4.2.2, InterruptStatus
+
 RING_ASLEEP = 1 + list(COMMON_REASONS).index("RING_ASLEEP")
 
 
@@ -84,7 +86,8 @@ class Setup(Block, writer=USER):
     ready = u8("1 while the queue may be served")
     event_index = u8("1 if VIRTIO_F_EVENT_IDX was negotiated")
     indirect = u8("1 if VIRTIO_F_INDIRECT_DESC was negotiated")
-    reserved = u8[3]("to a multiple of 8")
+    packed = u8("1 if VIRTIO_F_RING_PACKED was negotiated")
+    cause = u16("where the register page tells the cause of an interrupt; 0 if it does not", unit="bytes")
 
 
 class Position(Block, writer=HOLDER):

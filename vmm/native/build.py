@@ -18,7 +18,7 @@ KVM_REQUESTS = """KVM_GET_API_VERSION KVM_CREATE_VM KVM_CHECK_EXTENSION KVM_GET_
 KVM_GET_SUPPORTED_CPUID KVM_CREATE_VCPU KVM_CREATE_IRQCHIP KVM_SET_USER_MEMORY_REGION
 KVM_SET_TSS_ADDR KVM_SET_IDENTITY_MAP_ADDR KVM_IRQFD KVM_IOEVENTFD KVM_IRQ_LINE KVM_SET_GSI_ROUTING
 KVM_GET_IRQCHIP KVM_SET_IRQCHIP KVM_GET_REGS KVM_SET_REGS KVM_GET_SREGS KVM_SET_SREGS KVM_SET_CPUID2
-KVM_GET_TSC_KHZ""".split()
+KVM_GET_TSC_KHZ KVM_SET_MSRS KVM_CREATE_PIT2""".split()
 KVM_NUMBERS = """KVM_API_VERSION KVM_CAP_USER_MEMORY KVM_CAP_IRQCHIP KVM_CAP_IOEVENTFD KVM_CAP_IRQFD
 KVM_CAP_READONLY_MEM KVM_CAP_IRQ_ROUTING KVM_CAP_NR_MEMSLOTS KVM_CAP_MAX_VCPUS
 KVM_CAP_EXT_CPUID KVM_MEM_READONLY KVM_IOEVENTFD_FLAG_DATAMATCH KVM_IOEVENTFD_FLAG_PIO
@@ -26,7 +26,8 @@ KVM_IOEVENTFD_FLAG_DEASSIGN KVM_IRQFD_FLAG_DEASSIGN KVM_IRQ_ROUTING_IRQCHIP KVM_
 KVM_IRQCHIP_IOAPIC KVM_EXIT_IO KVM_EXIT_MMIO KVM_EXIT_HLT KVM_EXIT_SHUTDOWN KVM_EXIT_INTR
 KVM_EXIT_FAIL_ENTRY KVM_EXIT_INTERNAL_ERROR KVM_EXIT_UNKNOWN KVM_EXIT_SYSTEM_EVENT
 KVM_EXIT_EXCEPTION KVM_EXIT_DEBUG KVM_EXIT_IRQ_WINDOW_OPEN KVM_EXIT_SET_TPR
-KVM_IOAPIC_NUM_PINS""".split()
+KVM_IOAPIC_NUM_PINS KVM_CAP_TSC_DEADLINE_TIMER KVM_CAP_PIT2 KVM_PIT_SPEAKER_DUMMY KVM_SYSTEM_EVENT_SHUTDOWN
+KVM_SYSTEM_EVENT_RESET""".split()
 
 KVM = "".join(f"#define {name} ...\n" for name in KVM_REQUESTS + KVM_NUMBERS) + """
 struct kvm_userspace_memory_region { uint32_t slot, flags;
@@ -43,6 +44,8 @@ struct kvm_irqfd { uint32_t fd, gsi, flags; ...; };
 struct kvm_cpuid_entry2 { uint32_t function, index, flags, eax, ebx, ecx, edx; ...; };
 struct cpuid_list { uint32_t nent; struct kvm_cpuid_entry2 entries[256]; ...; };
 struct routing_entry { uint32_t gsi, type, irqchip, pin, address_lo, address_hi, data; };
+struct kvm_pit_config { uint32_t flags; ...; };
+struct msr_list { uint32_t nmsrs; struct kvm_msr_entry { uint32_t index; uint64_t data; ...; } entries[8]; ...; };
 struct kvm_run { uint8_t request_interrupt_window, immediate_exit; uint32_t exit_reason; ...; };
 
 typedef int (*write_hook)(void *, uint32_t, uint64_t, uint32_t, uint64_t, int32_t *);
@@ -72,6 +75,7 @@ KVM_SOURCE = """
 #include <sys/mman.h>
 struct cpuid_list { uint32_t nent, padding; struct kvm_cpuid_entry2 entries[256]; };
 struct routing_entry { uint32_t gsi, type, irqchip, pin, address_lo, address_hi, data; };
+struct msr_list { uint32_t nmsrs, padding; struct kvm_msr_entry entries[8]; };
 
 /* The whole table anew: entries of type MSI or IRQCHIP. */
 static int set_routing(int vm_fd, const struct routing_entry *entries, uint32_t count)
@@ -132,7 +136,8 @@ static uint64_t exit_detail(const struct kvm_run *run)
 """
 
 BPF = "".join(f"#define {name} ...\n" for name in "BPF_F_MMAPABLE BPF_ANY".split()) + """
-enum bpf_map_type { BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PROG_ARRAY, BPF_MAP_TYPE_RINGBUF, ... };
+enum bpf_map_type { BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PROG_ARRAY, BPF_MAP_TYPE_RINGBUF,
+                    BPF_MAP_TYPE_PERCPU_ARRAY, ... };
 struct bpf_object; struct bpf_map; struct bpf_link;
 void messages_clear(void);
 const char *messages_text(void);

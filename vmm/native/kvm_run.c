@@ -66,6 +66,16 @@ int pulse_line(int vm_fd, uint32_t gsi)
 	return result < 0 ? result : kvm_call(vm_fd, KVM_IRQ_LINE, &level);
 }
 
+static void raise_line(int vm_fd, int32_t line)
+{
+	uint64_t one = 1;
+
+	if (line >= 0)
+		pulse_line(vm_fd, line);
+	else if (write(~line, &one, sizeof(one)) < 0)
+		return;		/* it is full of signals */
+}
+
 /* Take the signal that ended KVM_RUN.  A further one would only end the next KVM_RUN too. */
 static void take_signal(int signal)
 {
@@ -120,7 +130,7 @@ void vcpu_answer(struct vcpu_loop *loop, uint64_t value)
 int vcpu_enter(struct vcpu_loop *loop)
 {
 	for (;;) {
-		int32_t gsi = -1;
+		int32_t line;
 		int verdict;
 
 		if (ioctl(loop->vcpu_fd, KVM_RUN, 0) < 0) {
@@ -134,11 +144,11 @@ int vcpu_enter(struct vcpu_loop *loop)
 		loop->runs++;
 		if (!access_of(loop) || !loop->is_write || loop->count != 1 || !loop->hook)
 			return loop->run->exit_reason;
-		verdict = loop->hook(loop->path, loop->bus, loop->address, loop->width, loop->value, &gsi);
+		verdict = loop->hook(loop->path, loop->bus, loop->address, loop->width, loop->value, &line);
 		if (!verdict)
 			return loop->run->exit_reason;
 		loop->hooked++;
-		if (verdict == 2 && gsi >= 0)
-			pulse_line(loop->vm_fd, gsi);
+		if (verdict == 2)
+			raise_line(loop->vm_fd, line);
 	}
 }

@@ -2,9 +2,10 @@
 #include <linux/kvm.h>
 #include <stdint.h>
 
-/* exit_path_write() of the native dispatcher; 0 is TO_USER, 2 asks for the interrupt `gsi`. */
+/* exit_path_write() of the native dispatcher; 0 is TO_USER, 2 asks for the interrupt
+ * `line`: a GSI to pulse, or an eventfd to signal, inverted. */
 typedef int (*write_hook)(void *path, uint32_t bus, uint64_t address, uint32_t width,
-			  uint64_t value, int32_t *gsi);
+			  uint64_t value, int32_t *line);
 
 struct vcpu_loop {
 	int vcpu_fd, vm_fd, signal;
