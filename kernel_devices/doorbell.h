@@ -70,8 +70,11 @@ static __always_inline void used_count(struct serving *serving, __u64 bytes)
 static long serve_one(__u32 i, void *context)
 {
 	struct serving *serving = context;
-	__u32 reason = serve_next(serving);
+	__u32 reason;
 
+	if (!avail_more(serving->device, serving->queue))
+		return 1;
+	reason = serve_next(serving);
 	if (reason == SERVE_LATER)
 		serving->tally->stalled = 1;
 	else
@@ -123,10 +126,8 @@ static __always_inline __u32 serve_waiting(struct serving *serving)
 		return reason;
 	tally->stalled = 0;
 	tally->reason = 0;
-	if (waiting == 1)
-		serve_one(0, serving);
-	else
-		loop(waiting, serve_one, serving);
+	if (waiting > 0 && !serve_one(0, serving))
+		loop(waiting - 1, serve_one, serving);
 	if (serving->engine && serving->engine->wiring.ready && engine_submit(serving->engine))
 		serving->tally->asleep = 1;
 	if (!tally->reason)
@@ -188,16 +189,16 @@ static __noinline long serve_round(__u32 i, void *context)
 	serving->tally->reason = serve_waiting(serving);
 	if (serving->tally->reason)
 		return 1;
-	avail_event_write(serving->device, queue);
-	/* Full barrier between asking for a doorbell and looking again; partner: the driver
-	 * moves the avail index and then reads avail_event (2.7.13.4.1).  It also stands
-	 * between publishing and reading used_event (2.7.7.2). */
+	ask_doorbell(serving->device, queue);
+	/* Full barrier between asking for a doorbell and looking again; partner: the driver makes
+	 * a request available and then reads what we asked for (2.7.13.4.1, 2.8.21.3.1).  It also
+	 * stands between publishing and reading the driver's wish (2.7.7.2). */
 	if (fetch_add(&queue->entry.rings, 0) == 0)
 		return 1;
 	if (!serving->tally->stalled && avail_waiting(serving->device, queue, &reason))
 		return 0;	/* more of them, or a reason that the next round finds again */
 	/* Taken while we are inside: decline, and leave the interrupt to userspace, which decides by
-	 * `signalled` as we leave it.  A take that comes later waits until we have interrupted. */
+	 * `unsignalled` as we leave it.  A take that comes later waits until we have interrupted. */
 	if (READ_ONCE(queue->ownership.generation) != serving->generation) {
 		serving->tally->reason = DECLINE_HELD_BY_USER;
 		return 1;

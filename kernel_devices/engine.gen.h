@@ -114,25 +114,29 @@ struct tag {
 	__u64 status;	/* 0x000 of blk: where the status byte goes; of net: the header [guest-physical address] */
 	__u64 place;	/* 0x008 of blk: where in the image [bytes] */
 	__u32 buffers;	/* 0x010 how many, in its list */
-	__u32 reserved;	/* 0x014 to a multiple of 8 */
+	__u32 range;	/* 0x014 of blk: how long the range is to discard or to zero [bytes] */
 	__u32 wanted;	/* 0x018 result that means success [bytes] */
-	__u32 written;	/* 0x01c what to report as used then [bytes] */
+	__u32 written;	/* 0x01c what to report as used then; of a range, fallocate(2)'s mode [bytes] */
 	__u32 serial;	/* 0x020 moves with each use, so that no completion counts for another request */
-	__u16 head;	/* 0x024 head of the chain */
-	__u8 state;	/* 0x026 where it is */
-	__u8 kind;	/* 0x027 the device's own; 0 if it is of no request of the driver's */
+	__u16 head;	/* 0x024 what the driver knows the chain by */
+	__u16 slots;	/* 0x026 places that it takes in a packed ring */
+	__u8 state;	/* 0x028 where it is */
+	__u8 kind;	/* 0x029 the device's own; 0 if it is of no request of the driver's */
+	__u8 reserved[6];	/* 0x02a to a multiple of 8 */
 };
 _Static_assert(__builtin_offsetof(struct tag, status) == 0x0, "tag.status");
 _Static_assert(__builtin_offsetof(struct tag, place) == 0x8, "tag.place");
 _Static_assert(__builtin_offsetof(struct tag, buffers) == 0x10, "tag.buffers");
-_Static_assert(__builtin_offsetof(struct tag, reserved) == 0x14, "tag.reserved");
+_Static_assert(__builtin_offsetof(struct tag, range) == 0x14, "tag.range");
 _Static_assert(__builtin_offsetof(struct tag, wanted) == 0x18, "tag.wanted");
 _Static_assert(__builtin_offsetof(struct tag, written) == 0x1c, "tag.written");
 _Static_assert(__builtin_offsetof(struct tag, serial) == 0x20, "tag.serial");
 _Static_assert(__builtin_offsetof(struct tag, head) == 0x24, "tag.head");
-_Static_assert(__builtin_offsetof(struct tag, state) == 0x26, "tag.state");
-_Static_assert(__builtin_offsetof(struct tag, kind) == 0x27, "tag.kind");
-_Static_assert(sizeof(struct tag) == 0x28, "tag");
+_Static_assert(__builtin_offsetof(struct tag, slots) == 0x26, "tag.slots");
+_Static_assert(__builtin_offsetof(struct tag, state) == 0x28, "tag.state");
+_Static_assert(__builtin_offsetof(struct tag, kind) == 0x29, "tag.kind");
+_Static_assert(__builtin_offsetof(struct tag, reserved) == 0x2a, "tag.reserved");
+_Static_assert(sizeof(struct tag) == 0x30, "tag");
 
 /* What is in flight. */
 struct flight {
@@ -157,7 +161,7 @@ _Static_assert(__builtin_offsetof(struct flight, failed) == 0x20, "flight.failed
 _Static_assert(__builtin_offsetof(struct flight, window) == 0x24, "flight.window");
 _Static_assert(__builtin_offsetof(struct flight, stack) == 0x28, "flight.stack");
 _Static_assert(__builtin_offsetof(struct flight, tag) == 0x128, "flight.tag");
-_Static_assert(sizeof(struct flight) == 0x1528, "flight");
+_Static_assert(sizeof(struct flight) == 0x1928, "flight");
 
 /* One buffer of several: struct iovec of readv(2). */
 struct buffer {
@@ -181,15 +185,15 @@ struct engine {
 	const struct wiring wiring;	/* 0x4000 where things are */
 	__u8 reserved_4048[56];	/* 0x4048 to the next field's place */
 	struct flight flight;	/* 0x4080 what is in flight */
-	__u8 reserved_55a8[24];	/* 0x55a8 to the next field's place */
-	struct lists lists;	/* 0x55c0 their buffers */
+	__u8 reserved_59a8[24];	/* 0x59a8 to the next field's place */
+	struct lists lists;	/* 0x59c0 their buffers */
 };
 _Static_assert(__builtin_offsetof(struct engine, rings) == 0x0, "engine.rings");
 _Static_assert(__builtin_offsetof(struct engine, wiring) == 0x4000, "engine.wiring");
 _Static_assert(__builtin_offsetof(struct engine, reserved_4048) == 0x4048, "engine.reserved_4048");
 _Static_assert(__builtin_offsetof(struct engine, flight) == 0x4080, "engine.flight");
-_Static_assert(__builtin_offsetof(struct engine, reserved_55a8) == 0x55a8, "engine.reserved_55a8");
-_Static_assert(__builtin_offsetof(struct engine, lists) == 0x55c0, "engine.lists");
-_Static_assert(sizeof(struct engine) == 0x455c0, "engine");
+_Static_assert(__builtin_offsetof(struct engine, reserved_59a8) == 0x59a8, "engine.reserved_59a8");
+_Static_assert(__builtin_offsetof(struct engine, lists) == 0x59c0, "engine.lists");
+_Static_assert(sizeof(struct engine) == 0x459c0, "engine");
 
 #endif /* SPLITVMM_ENGINE_GEN_H */

@@ -120,9 +120,9 @@ _Static_assert(sizeof(struct device_control) == 0x180, "device_control");
 /* What the driver set up, latched when it made the queue ready. */
 struct setup {
 	__u64 desc;	/* 0x000 descriptor table [guest-physical address] */
-	__u64 avail;	/* 0x008 avail ring [guest-physical address] */
-	__u64 used;	/* 0x010 used ring [guest-physical address] */
-	__u16 size;	/* 0x018 ring entries, a power of two */
+	__u64 avail;	/* 0x008 avail ring; of a packed ring, the driver's event area [guest-physical address] */
+	__u64 used;	/* 0x010 used ring; of a packed ring, the device's event area [guest-physical address] */
+	__u16 size;	/* 0x018 ring entries; of a split ring a power of two */
 	__u8 ready;	/* 0x01a 1 while the queue may be served */
 	__u8 event_index;	/* 0x01b 1 if VIRTIO_F_EVENT_IDX was negotiated */
 	__u8 indirect;	/* 0x01c 1 if VIRTIO_F_INDIRECT_DESC was negotiated */
@@ -142,17 +142,15 @@ _Static_assert(sizeof(struct setup) == 0x20, "setup");
 
 /* Where the holder stands; the only memory of it that anyone has. */
 struct position {
-	__u16 next_avail;	/* 0x000 avail entry to serve next, free running */
-	__u16 next_used;	/* 0x002 used entry to write next, free running */
-	__u16 signalled;	/* 0x004 used index at the last interrupt, free running */
-	__u8 signalled_valid;	/* 0x006 1 once `signalled` means something */
-	__u8 reserved;	/* 0x007 to a multiple of 8 */
+	__u16 next_avail;	/* 0x000 avail entry to serve next, free running; of a packed ring: its place, and wrap counter */
+	__u16 next_used;	/* 0x002 used entry to write next, likewise */
+	__u16 unsignalled;	/* 0x004 entries used since the driver's wish for an interrupt was last looked at */
+	__u16 reserved;	/* 0x006 to a multiple of 8 */
 };
 _Static_assert(__builtin_offsetof(struct position, next_avail) == 0x0, "position.next_avail");
 _Static_assert(__builtin_offsetof(struct position, next_used) == 0x2, "position.next_used");
-_Static_assert(__builtin_offsetof(struct position, signalled) == 0x4, "position.signalled");
-_Static_assert(__builtin_offsetof(struct position, signalled_valid) == 0x6, "position.signalled_valid");
-_Static_assert(__builtin_offsetof(struct position, reserved) == 0x7, "position.reserved");
+_Static_assert(__builtin_offsetof(struct position, unsignalled) == 0x4, "position.unsignalled");
+_Static_assert(__builtin_offsetof(struct position, reserved) == 0x6, "position.reserved");
 _Static_assert(sizeof(struct position) == 0x8, "position");
 
 /* shared state of one virtqueue */

@@ -12,45 +12,46 @@ from time import monotonic, sleep
 
 from vmm.devmodel.blk import ID_BYTES, SECTOR, RequestType
 from vmm.devmodel.exit_path import Bus
-from vmm.devmodel.layout import layout_device
-from vmm.devmodel.virtio_mmio import VirtioMmio
+from vmm.devmodel.layout import PAGE
 from vmm.machine import Machine
-from vmm.virtio import EVENT_IDX, INDIRECT_DESC, VERSION_1, VirtioDevice
+from vmm.virtio import EVENT_IDX, INDIRECT_DESC, RING_PACKED, VERSION_1, VirtioDevice
+from vmm.virtio_pci import DOORBELLS, PciTransport
 
 NEXT, WRITE, INDIRECT = 1, 2, 4
 ACKNOWLEDGE, DRIVER, DRIVER_OK, FEATURES_OK, NEEDS_RESET = 1, 2, 4, 8, 64
-_OFFSETS = {name: register.offset for name, register in layout_device(VirtioMmio).registers.items()}
 
 
 class Registers:
-    """A virtio-mmio device's registers, by name, as a guest reaches them."""
+    """A virtio device's registers, by name, as a guest reaches them."""
 
-    def __init__(self, machine: Machine, base: int):
-        self.machine, self.base = machine, base
+    def __init__(self, machine: Machine, device: VirtioDevice):
+        self.machine, self.device = machine, device
+        self._registers = device.registers.registers
+
+    def _place(self, name: str) -> tuple[int, int]:
+        """Address and width."""
+        register = self._registers[name]
+        return self.device.place.base + register.offset, register.type.size
 
     def read(self, name: str) -> int:
-        return self.machine.guest_read(Bus.MMIO, self.base + _OFFSETS[name], 4)
+        return self.machine.guest_read(Bus.MMIO, *self._place(name))
 
     def write(self, name: str, value: int) -> int:
         """Returns the exit path's verdict; 0 if it went to the Python half."""
-        return self.machine.guest_write(Bus.MMIO, self.base + _OFFSETS[name], 4, value)
+        address, width = self._place(name)
+        if name == "queue_notify" and isinstance(self.device.transport, PciTransport):
+            address = self.device.place.base + DOORBELLS + PAGE * value
+        return self.machine.guest_write(Bus.MMIO, address, width, value)
 
 
-@dataclass
 class Ring:
-    """One queue's rings in guest memory."""
+    """One queue in guest memory, split: `desc`, `avail` and `used` are its three areas."""
 
-    memory: object
-    registers: Registers
-    index: int
-    size: int
-    desc: int
-    avail: int
-    used: int
-    queue: object = None    # UserQueue: to see what is in flight
-    lock: object = None
-    seen: int = 0
-    offered: int = 0
+    def __init__(self, driver: Driver, index: int, size: int, base: int):
+        self.memory, self.registers, self.index, self.size = driver.memory, driver.registers, index, size
+        self.queue, self.lock = driver.device.queues[index], driver.device.lock     # to see what is in flight
+        self.desc, self.avail, self.used = base, base + 0x1000, base + 0x2000
+        self.seen = self.offered = 0
 
     def put(self, index: int, address: int, length: int, flags: int = 0, following: int = 0,
             table: int | None = None) -> None:
@@ -70,6 +71,11 @@ class Ring:
         self.memory.write_u16(self.avail + 4 + 2 * (self.offered % self.size), head)
         self.offered = (self.offered + 1) & 0xffff
         self.memory.write_u16(self.avail + 2, self.offered)
+
+    def request(self, parts: list[tuple[int, int, int]], head: int = 0) -> None:
+        """Make a chain of these buffers available, known as `head`."""
+        self.chain(parts, head)
+        self.offer(head)
 
     def ring(self) -> int:
         verdict = self.registers.write("queue_notify", self.index)
@@ -109,6 +115,67 @@ class Ring:
         self.memory.write_u16(self.avail, int(on))
 
 
+class PackedRing(Ring):
+    """The same, packed (VIRTIO 1.2, 2.8): `avail` and `used` are the driver's and the device's event
+    areas.  `place` is where the next descriptor goes, `wrap` the driver's wrap counter."""
+
+    AVAIL, USED = 1 << 7, 1 << 15
+    ENABLE, DISABLE, AT_DESCRIPTOR = 0, 1, 2
+
+    def __init__(self, driver: Driver, index: int, size: int, base: int):
+        super().__init__(driver, index, size, base)
+        self.place, self.wrap, self.used_place, self.used_wrap = 0, True, 0, True
+        self.slots: dict[int, int] = {}         # id -> places that its chain takes
+
+    def put(self, index: int, address: int, length: int, flags: int = 0, following: int = 0,
+            table: int | None = None) -> None:
+        """`following` is the descriptor's id here; `flags` are as they are to be."""
+        at = (self.desc if table is None else table) + 16 * index
+        self.memory.write(at, struct.pack("<QIHH", address & (1 << 64) - 1, length, following, flags))
+
+    def mark(self, wrap: bool | None = None) -> int:
+        """The flags of an available descriptor."""
+        return self.AVAIL if (self.wrap if wrap is None else wrap) else self.USED
+
+    def request(self, parts: list[tuple[int, int, int]], head: int = 0) -> None:
+        """The first descriptor's flags go last, as that makes it available."""
+        self.slots[head] = len(parts)
+        start, first = self.place, 0
+        for i, (address, length, flags) in enumerate(parts):
+            flags |= self.mark() | (0 if i == len(parts) - 1 else NEXT)
+            self.put(self.place, address, length, 0 if i == 0 else flags, head)
+            first = flags if i == 0 else first
+            self._step()
+        self.memory.write_u16(self.desc + 16 * start + 14, first)
+
+    def _step(self) -> None:
+        self.place += 1
+        if self.place == self.size:
+            self.place, self.wrap = 0, not self.wrap
+
+    def take(self) -> list[tuple[int, int]]:
+        found = []
+        while True:
+            _, length, head, flags = struct.unpack("<QIHH", self.memory.read(self.desc + 16 * self.used_place, 16))
+            if bool(flags & self.AVAIL) != self.used_wrap or bool(flags & self.USED) != self.used_wrap:
+                return found
+            found.append((head, length))
+            self.used_place += self.slots[head]
+            if self.used_place >= self.size:
+                self.used_place, self.used_wrap = self.used_place - self.size, not self.used_wrap
+
+    def avail_event(self) -> tuple[int, int]:
+        """(place and wrap counter, flags) of the device's event area."""
+        return struct.unpack("<HH", self.memory.read(self.used, 4))
+
+    def set_event(self, flags: int, place: int = 0, wrap: bool = True) -> None:
+        """What the driver wants interrupts for."""
+        self.memory.write(self.avail, struct.pack("<HH", place | wrap << 15, flags))
+
+    def set_no_interrupt(self, on: bool) -> None:
+        self.set_event(self.DISABLE if on else self.ENABLE)
+
+
 @dataclass
 class Driver:
     """Negotiates and sets up every queue."""
@@ -123,7 +190,7 @@ class Driver:
 
     def __post_init__(self):
         self.memory = self.machine.memory
-        self.registers = Registers(self.machine, self.device.place.base)
+        self.registers = Registers(self.machine, self.device)
         self.start()
 
     def start(self, ready: bool = True) -> None:
@@ -147,8 +214,7 @@ class Driver:
     def _start_queue(self, index: int) -> Ring:
         base = self.RINGS + index * 0x4000
         self.memory.write(base, bytes(0x4000))
-        ring = Ring(self.memory, self.registers, index, self.size, base, base + 0x1000, base + 0x2000,
-                    self.device.queues[index], self.device.lock)
+        ring = (PackedRing if self.features & RING_PACKED else Ring)(self, index, self.size, base)
         self.place(ring)
         return ring
 
@@ -184,8 +250,7 @@ class BlkDriver(Driver):
         """One request over data buffers (address, length, flags); returns the verdict."""
         ring = self.rings[queue]
         self.header(kind, sector)
-        ring.chain([(self.HEADER, 16, 0), *parts, (self.STATUS, 1, WRITE)])
-        ring.offer(0)
+        ring.request([(self.HEADER, 16, 0), *parts, (self.STATUS, 1, WRITE)])
         return ring.ring()
 
     def read(self, sector: int, count: int, queue: int = 0) -> bytes:
@@ -224,8 +289,7 @@ class NetDriver(Driver):
         """Make `count` receive buffers available; returns the doorbell's verdict."""
         ring = self.rings[2 * pair]
         for i in range(first, first + count):
-            ring.put(i, self.RECEIVE + pair * 0x40000 + i * length, length, WRITE)
-            ring.offer(i)
+            ring.request([(self.RECEIVE + pair * 0x40000 + i * length, length, WRITE)], i)
         return ring.registers.write("queue_notify", ring.index)
 
     def send(self, *frames: bytes, pair: int = 0, cut: int = 0) -> int:
@@ -236,8 +300,7 @@ class NetDriver(Driver):
             packet = self.HEADER + frame
             self.memory.write(at, packet)
             parts = [(at, cut, 0), (at + cut, len(packet) - cut, 0)] if cut else [(at, len(packet), 0)]
-            ring.chain(parts, first=2 * i)
-            ring.offer(2 * i)
+            ring.request(parts, 2 * i)
             at += len(packet)
         return ring.ring()
 
@@ -265,11 +328,10 @@ class NetDriver(Driver):
         ring = self.rings[-1]
         self.memory.write(self.COMMAND, bytes([kind, command]) + data + b"\xff")
         end = self.COMMAND + 2 + len(data)
-        ring.chain([(self.COMMAND, 2 + len(data), 0), (end, 1, WRITE)])
-        ring.offer(0)
+        ring.request([(self.COMMAND, 2 + len(data), 0), (end, 1, WRITE)])
         ring.ring()
         return self.memory.read(end, 1)[0]
 
 
-__all__ = ["BlkDriver", "NetDriver", "Registers", "Ring", "EVENT_IDX", "INDIRECT_DESC", "NEXT", "WRITE", "INDIRECT",
-           "NEEDS_RESET"]
+__all__ = ["BlkDriver", "NetDriver", "Registers", "Ring", "PackedRing", "EVENT_IDX", "INDIRECT_DESC", "RING_PACKED",
+           "NEXT", "WRITE", "INDIRECT", "NEEDS_RESET"]

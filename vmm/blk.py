@@ -6,10 +6,12 @@ import os
 import struct
 
 from .device import Place
-from .devmodel.blk import ID_BYTES, RANGE_SECTORS, SECTOR, SEGMENTS, Blk, BlkConfig, RequestType, Status, Writes
+from .devmodel.blk import (ID_BYTES, PUNCH_HOLE, RANGE_SECTORS, SECTOR, SEGMENTS, Blk, BlkConfig, RequestType, Status,
+                           Writes)
 from .disk_image import DiskImage
+from .ring import BrokenQueue, Chain
 from .virtio import VirtioDevice
-from .virtqueue import BrokenQueue, Chain, UserQueue
+from .virtqueue import UserQueue
 
 # feature bits, 5.2.3
 SEG_MAX, RO, BLK_SIZE, FLUSH, MQ, DISCARD, WRITE_ZEROES = \
@@ -83,20 +85,32 @@ class BlkDevice(VirtioDevice):
     def came_back(self, queue: UserQueue, tag, result: int) -> int | None:
         if result != tag.wanted:
             return None
-        self._view[queue.memory.offset(tag.status, 1)] = Status.OK
-        queue.push(tag.head, tag.written + 1)
+        self._finish(queue, tag, Status.OK, tag.written if tag.buffers else 0)
         return tag.wanted
 
-    def redo(self, queue: UserQueue, head: int) -> int:
-        written, moved = self._request(queue.chain(head))
-        queue.push(head, written)
+    def _finish(self, queue: UserQueue, tag, status: Status, written: int) -> None:
+        self._view[queue.memory.offset(tag.status, 1)] = status
+        queue.push(tag, written + 1)
+
+    def redo(self, queue: UserQueue, tag, parts: list[tuple[int, int]]) -> int:
+        kind, length = RequestType(tag.kind - 1), sum(size for _, size in parts)
+        try:
+            if kind in (RequestType.DISCARD, RequestType.WRITE_ZEROES):
+                self._range(kind, tag.place, tag.range, tag.written == PUNCH_HOLE)
+                status, written, moved = Status.OK, 0, 0
+            else:
+                status, written, moved = self._do(kind, tag.place // SECTOR, parts, parts, length)
+        except OSError as error:
+            self.log.warning("%s: %s", self.name, error)
+            status, written, moved = Status.IOERR, 0, 0
+        self._finish(queue, tag, status, written)
         return moved
 
     def serve(self, queue: UserQueue) -> tuple[int, int]:
         requests = moved = 0
         for chain in queue.chains():
             data = self._request(chain)
-            queue.push(chain.head, data[0])
+            queue.push(chain, data[0])
             requests += 1
             moved += data[1]
         return requests, moved
@@ -194,15 +208,17 @@ class BlkDevice(VirtioDevice):
             if count > RANGE_SECTORS or sector > self._capacity or count > self._capacity - sector:
                 return Status.IOERR
         for sector, count, flags in ranges:
-            if count == 0:
-                continue
-            if kind == RequestType.DISCARD:
-                self.image.discard(sector * SECTOR, count * SECTOR)
-            else:
-                self.image.write_zeroes(sector * SECTOR, count * SECTOR, bool(flags & UNMAP))
+            if count:
+                self._range(kind, sector * SECTOR, count * SECTOR, bool(flags & UNMAP))
         if self.durable:
             self.image.flush()
         return Status.OK
+
+    def _range(self, kind: int, offset: int, length: int, unmap: bool) -> None:
+        if kind == RequestType.DISCARD:
+            self.image.discard(offset, length)
+        else:
+            self.image.write_zeroes(offset, length, unmap)
 
     def close(self) -> None:
         super().close()

@@ -60,13 +60,13 @@ def _add_run(commands) -> None:
                          "(who serves it: the kernel, this process in C, Python, or the best possible), "
                          "readonly=on|off, cache=writeback|none|writethrough (none goes past the page cache), "
                          "async=on|off|auto (real I/O by the handler, through io_uring), queues=N, "
-                         "queue_size=N, serial=TEXT, transport=mmio|pci")
+                         "queue_size=N, serial=TEXT, transport=mmio|pci, packed=on|off (offer packed rings)")
     devices.add_argument("--net", metavar="tap=NAME[,KEY=VALUE...]", action="append", default=[],
                          help="add a network card, plugged into a TAP interface (tap=NAME, made if it is not "
                          "there, or fd=N[:N...]) or a UNIX datagram socket (socket=PATH); may be given more "
                          "than once.  Keys: mac=ADDRESS, offload=on|host|off|auto, queues=PAIRS, mtu=BYTES, "
                          "spoof=allow|drop (drop what is sent from another address), tx_packets=N and "
-                         "tx_bytes=N (most per second), async=on|off|auto, queue_size=N, transport=mmio|pci")
+                         "tx_bytes=N (most per second), async=on|off|auto, queue_size=N, transport=mmio|pci, packed=on|off (offer packed rings)")
     devices.add_argument("--serial", metavar="WHERE",
                          help="where the serial port leads: stdout, stdio (input as well; a terminal is put in "
                          "raw mode, Ctrl-A x ends the guest), null, or file=PATH (default: stdio with --kernel, "

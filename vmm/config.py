@@ -19,6 +19,7 @@ class DiskConfig:
     queue_size: int = 256
     asynchronous: str = "auto"      # on, off or auto: I/O by the handler, through io_uring
     transport: str = "mmio"         # mmio or pci
+    packed: bool = False            # offer packed rings
 
 
 @dataclass
@@ -40,6 +41,7 @@ class NicConfig:
     queue_size: int = 256
     asynchronous: str = "auto"
     transport: str = "mmio"
+    packed: bool = False
 
     def plug(self):
         """What it is plugged into, opened."""

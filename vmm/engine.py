@@ -172,6 +172,11 @@ class Engine:
                 if self._tags[index].state == TagState.FAILED:
                     yield self._tags[index], index
 
+    def parts(self, tag, index: int) -> list[tuple[int, int]]:
+        """The data buffers of a request in flight: (offset into RAM, length)."""
+        lists = self.state.lists.buffer
+        return [(b.base - self.ram, b.length) for b in lists[index * SEGMENTS:index * SEGMENTS + tag.buffers]]
+
     def release(self, index: int) -> None:
         flight, tag = self.flight, self._tags[index]
         if tag.state == TagState.FAILED:

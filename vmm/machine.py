@@ -110,6 +110,8 @@ class Machine:
 
     def _add_virtio(self, device: VirtioDevice, config) -> None:
         device.ask_for_ring(config.asynchronous)
+        if config.packed:
+            device.offer_packed()
         if config.transport == "pci":
             device.transport = PciTransport(device, self.interrupts)
         self.add_device(device, config.offload)

@@ -17,9 +17,10 @@ from .devmodel.virtqueue import Side
 from .engine import StuckRequests
 from .errors import UserError
 from .net_backend import receive, send
+from .ring import BrokenQueue, Chain
 from .sync._shared import lib
 from .virtio import VirtioDevice
-from .virtqueue import BrokenQueue, Chain, UserQueue
+from .virtqueue import UserQueue
 
 # feature bits, 5.1.3
 (CSUM, GUEST_CSUM, GUEST_OFFLOADS, MTU, MAC, GUEST_TSO4, GUEST_TSO6, GUEST_ECN, GUEST_UFO, HOST_TSO4, HOST_TSO6,
@@ -169,7 +170,7 @@ class NetDevice(VirtioDevice):
         packets = moved = 0
         for chain in queue.chains():
             moved += self._send(queue, chain)
-            queue.push(chain.head, 0)
+            queue.push(chain, 0)
             packets += 1
         return packets, moved
 
@@ -291,18 +292,18 @@ class NetDevice(VirtioDevice):
     def _deliver(self, queue: UserQueue, length: int) -> int:
         """Put a packet into as many chains as it takes (5.1.6.4); one that does not fit is dropped."""
         mergeable = bool(self.accepted & MRG_RXBUF)
-        chains, room = [], 0
-        for head in queue.buffers():
-            chain = queue.chain(head)
+        chains, found, room = [], [], 0
+        for chain, what in queue.buffers():
             if chain.readable:
                 raise BrokenQueue(f"{queue.name}: a receive buffer that the device may not write")
             chains.append(chain)
+            found.append(what)
             room += sum(size for _, size in chain.writable)
             if room >= length or not mergeable:
                 break
         if room < length:
             return 0
-        queue.take_buffers(len(chains))
+        queue.take_buffers(found)
         struct.pack_into("<H", self._packet, _NUM_BUFFERS, len(chains))
         done = 0
         for chain in chains:
@@ -311,7 +312,7 @@ class NetDevice(VirtioDevice):
                 part = self._packet[done:min(done + size, length)]
                 self._view[at:at + len(part)] = part
                 done += len(part)
-            queue.push(chain.head, done - before)
+            queue.push(chain, done - before)
         return length
 
     # what the kernel half had
@@ -320,12 +321,12 @@ class NetDevice(VirtioDevice):
         if queue.index % 2:
             if result != tag.wanted:
                 self._count(self.state.dropped, "failed")
-            queue.push(tag.head, 0)
+            queue.push(tag, 0)
             return tag.wanted
         if result < HEADER_BYTES:
             return None         # cancelled, or failed: the buffer is kept for another packet
         struct.pack_into("<H", self._view, queue.memory.offset(tag.status + _NUM_BUFFERS, 2), 1)
-        queue.push(tag.head, result)
+        queue.push(tag, result)
         return result
 
     def to_redo(self, queue: UserQueue) -> list:
@@ -363,7 +364,7 @@ class NetDevice(VirtioDevice):
             data = b"".join(bytes(self._view[at:at + min(size, LARGEST_PACKET)]) for at, size in chain.readable)
             at, _ = chain.writable[0]
             self._view[at] = OK if len(data) >= 2 and self._command(data[0], data[1], data[2:]) else ERR
-            queue.push(chain.head, 1)
+            queue.push(chain, 1)
             commands += 1
         return commands, 0
 

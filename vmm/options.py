@@ -59,7 +59,7 @@ def disk(text: str):
     """One --disk, as a DiskConfig."""
     from .config import DiskConfig
     given = pairs(text, "--disk", ("path", "offload", "readonly", "cache", "queues", "queue_size",
-                                   "serial", "async", "transport"))
+                                   "serial", "async", "transport", "packed"))
     if not given.get("path"):
         raise UserError(f"--disk {text}: no path; wanted path=FILE")
     size_ = whole(given.get("queue_size", "256"), "--disk queue_size", 1, 256)
@@ -72,7 +72,8 @@ def disk(text: str):
         choice(given.get("cache", "writeback"), "--disk cache", ("writeback", "none", "writethrough")),
         whole(given.get("queues", "1"), "--disk queues", 1, 16), given.get("serial", ""), size_,
         choice(given.get("async", "auto"), "--disk async", ("on", "off", "auto")),
-        choice(given.get("transport", "mmio"), "--disk transport", ("mmio", "pci")))
+        choice(given.get("transport", "mmio"), "--disk transport", ("mmio", "pci")),
+        switch(given.get("packed", "off"), "--disk packed"))
 
 
 def mac(text: str, what: str) -> bytes:
@@ -91,7 +92,8 @@ def net(text: str):
     from .config import NicConfig
     from .devmodel.net import PAIRS
     given = pairs(text, "--net", ("tap", "fd", "socket", "mac", "offload", "queues", "mtu", "spoof", "tx_packets",
-                                  "tx_bytes", "queue_size", "async", "transport"))
+                                  "tx_bytes", "queue_size", "async", "transport",
+                                  "packed"))
     if sum(key in given for key in ("tap", "fd", "socket")) != 1:
         raise UserError(f"--net {text}: wanted one of tap=NAME, fd=N and socket=PATH")
     size_ = whole(given.get("queue_size", "256"), "--net queue_size", 1, 256)
@@ -109,4 +111,5 @@ def net(text: str):
         whole(given.get("tx_packets", "0"), "--net tx_packets", 0, 1 << 40),
         whole(given.get("tx_bytes", "0"), "--net tx_bytes", 0, 1 << 50), size_,
         choice(given.get("async", "auto"), "--net async", ("on", "off", "auto")),
-        choice(given.get("transport", "mmio"), "--net transport", ("mmio", "pci")))
+        choice(given.get("transport", "mmio"), "--net transport", ("mmio", "pci")),
+        switch(given.get("packed", "off"), "--net packed"))

@@ -18,9 +18,10 @@ from .devmodel.virtqueue import Side
 from .engine import Engine, EngineUnavailable
 from .guestlog import GuestLog
 from .sync.ownership import Ownership
-from .virtqueue import BrokenQueue, UserQueue
+from .ring import BrokenQueue
+from .virtqueue import UserQueue
 
-INDIRECT_DESC, EVENT_IDX, VERSION_1 = 1 << 28, 1 << 29, 1 << 32     # VIRTIO 1.2, 6
+INDIRECT_DESC, EVENT_IDX, VERSION_1, RING_PACKED = 1 << 28, 1 << 29, 1 << 32, 1 << 34     # VIRTIO 1.2, 6
 DRIVER_OK, FEATURES_OK, NEEDS_RESET = 4, 8, 64                      # device status, 2.1
 
 STUCK_S = 60    # seconds to wait for requests in flight before giving up on the host
@@ -189,6 +190,10 @@ class VirtioDevice(RegisterDevice):
         """A queue that the kernel half has now may have something to start with, and no doorbell to
         come."""
 
+    def offer_packed(self) -> None:
+        """Let the driver choose packed rings; before it is attached."""
+        self.offered |= RING_PACKED
+
     # asynchronous I/O
 
     def ask_for_ring(self, how: str) -> None:
@@ -264,7 +269,7 @@ class VirtioDevice(RegisterDevice):
                 engine.release(index)
                 requests, moved = requests + 1, moved + done
         for tag, index in self.to_redo(queue):
-            moved += self.redo(queue, tag.head)
+            moved += self.redo(queue, tag, engine.parts(tag, index))
             engine.release(index)
             requests += 1
         return requests, moved
@@ -277,8 +282,9 @@ class VirtioDevice(RegisterDevice):
         """Requests that were kept, and that `redo` shall do: (tag, its number)."""
         return list(queue.engine.failed())
 
-    def redo(self, queue: UserQueue, head: int) -> int:
-        """Do a request from the beginning, and push it.  Returns bytes moved.  May raise BrokenQueue."""
+    def redo(self, queue: UserQueue, tag, parts: list[tuple[int, int]]) -> int:
+        """Do a request from the beginning, and push it.  Its descriptors may be gone: `tag` and its data
+        buffers are what is known of it.  Returns bytes moved."""
         raise NotImplementedError
 
     def _drop(self, queue: UserQueue) -> None:
@@ -353,21 +359,22 @@ class VirtioDevice(RegisterDevice):
     def start_queue(self, queue: UserQueue, size: int, desc: int, driver: int, device: int) -> None:
         """The driver makes a queue ready; what is unsound leaves it as it is, and the device in need
         of a reset."""
+        packed = bool(self.accepted & RING_PACKED)
         try:
             if not self.page.status & FEATURES_OK:
                 raise BrokenQueue(f"{queue.name}: started before FEATURES_OK; wanted negotiation first (3.1.1)")
-            queue.check(size, self.queue_sizes[queue.index], desc, driver, device)
+            queue.check(packed, size, self.queue_sizes[queue.index], desc, driver, device)
         except BrokenQueue as error:
             self._needs_reset(error)
             return
-        setup, position = queue.state.setup, queue.state.position
+        setup = queue.state.setup
         setup.desc, setup.avail, setup.used, setup.size = desc, driver, device, size
         setup.event_index = int(bool(self.accepted & EVENT_IDX))
         setup.indirect = int(bool(self.accepted & INDIRECT_DESC))
-        setup.cause = self.transport.cause_offset
-        position.next_avail = position.next_used = position.signalled = position.signalled_valid = 0
+        setup.packed, setup.cause = int(packed), self.transport.cause_offset
         setup.ready = 1
         queue.latch()
+        queue.ring.start()
         if self._live:
             queue.ownership.move(self.home)
 

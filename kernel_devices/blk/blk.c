@@ -32,7 +32,7 @@ struct blk_work {
 	__u32 wanted;		/* result of the ring's that means success */
 	__u32 written;		/* bytes of data for the guest */
 	__u32 tag;
-	__u16 head;
+	__u32 type;		/* of the request */
 	__u8 opcode;		/* IO_, or 0 if the request is done already */
 };
 
@@ -144,8 +144,8 @@ static __noinline long list_part(__u32 i, void *context)
 }
 
 /* Status and used entry of a request that went well. */
-static __always_inline __u32 finish(struct serving *serving, __u64 status_gpa, __u16 head, __u64 written,
-				    __u64 moved)
+static __always_inline __u32 finish(struct serving *serving, __u64 status_gpa, __u16 head, __u16 slots,
+				    __u64 written, __u64 moved)
 {
 	__u32 reason;
 	__u8 *status = ram_at(serving->device, status_gpa, 1, &reason);
@@ -153,7 +153,7 @@ static __always_inline __u32 finish(struct serving *serving, __u64 status_gpa, _
 	if (!status)
 		return reason;
 	*status = STATUS_OK;
-	reason = used_push(serving->device, serving->queue, head, written + 1);
+	reason = used_push(serving->device, serving->queue, head, slots, written + 1);
 	if (reason)
 		return reason;
 	used_count(serving, moved);
@@ -168,7 +168,7 @@ static __always_inline __u32 write_at_once(struct serving *serving, const struct
 
 	if (image_write(disk->image_fd, list, buffers, work->place, disk->durable) != work->wanted)
 		return DECLINE_IO_FAILED;
-	return finish(serving, work->part[work->parts - 1].gpa, work->head, 0, work->wanted);
+	return finish(serving, work->part[work->parts - 1].gpa, work->chain.head, work->chain.slots, 0, work->wanted);
 }
 
 /* Commit the planned request; 0, a reason, or SERVE_LATER. */
@@ -218,10 +218,13 @@ static __always_inline __u32 submit(struct serving *serving)
 	}
 	tag->status = work->part[last].gpa;
 	tag->place = work->place;
+	tag->buffers = work->opcode == IO_FSYNC || work->opcode == IO_FALLOCATE ? 0 : buffers;
 	tag->wanted = work->wanted;
-	tag->written = work->written;
-	tag->head = work->head;
-	tag->kind = work->opcode;
+	tag->written = work->opcode == IO_FALLOCATE ? work->range_mode : work->written;
+	tag->range = work->range_bytes;
+	tag->head = work->chain.head;
+	tag->slots = work->chain.slots;
+	tag->kind = work->type + 1;
 	engine_commit(engine, tag, index, sqe);
 	return 0;
 }
@@ -356,6 +359,7 @@ static __always_inline __u32 serve_collected(struct serving *serving, __u64 *dat
 	first = header[0];
 	sector = header[1];
 	*data = work->total - HEADER_BYTES - 1;
+	work->type = first;
 	switch ((__u32)first) {
 	case REQUEST_TYPE_IN:
 	case REQUEST_TYPE_GET_ID:
@@ -410,9 +414,9 @@ static __noinline __u32 complete_one(struct serving *serving, struct tag *tag, _
 {
 	if (result < 0 || (__u32)result != tag->wanted)
 		return DECLINE_IO_FAILED;
-	if (tag->kind == IO_READV)
+	if (tag->kind == REQUEST_TYPE_IN + 1)
 		map_again(serving, tag);
-	return finish(serving, tag->status, tag->head, tag->written, tag->wanted);
+	return finish(serving, tag->status, tag->head, tag->slots, tag->buffers ? tag->written : 0, tag->wanted);
 }
 
 /* The queue's next request: 0 and used, or a reason and as it was. */
@@ -422,7 +426,7 @@ static __noinline __u32 serve_next(struct serving *serving)
 	__u32 reason, last;
 	__u64 data = 0;
 
-	reason = chain_start(serving->device, serving->queue, &work->chain, &work->head);
+	reason = chain_start(serving->device, serving->queue, &work->chain);
 	if (reason)
 		return reason;
 	work->parts = work->reason = work->opcode = 0;
@@ -442,9 +446,9 @@ static __noinline __u32 serve_next(struct serving *serving)
 	if (last >= PARTS)
 		return BLK_DECLINE_FRAMING;
 	reason = work->opcode ? submit(serving) :
-		 finish(serving, work->part[last].gpa, work->head, data, data);
+		 finish(serving, work->part[last].gpa, work->chain.head, work->chain.slots, data, data);
 	if (!reason)
-		avail_take(serving->queue);
+		avail_take(serving->queue, &work->chain);
 	return reason;
 }
 

@@ -114,7 +114,7 @@ _Static_assert(sizeof(struct blk_range) == 0x10, "blk_range");
 
 #define BLK_ID 2
 #define BLK_VERSION 1
-#define BLK_LAYOUT_HASH 0x3a951ade3448279full
+#define BLK_LAYOUT_HASH 0xc1f621dd33c7241eull
 #define BLK_QUEUES 16
 
 enum blk_decline {

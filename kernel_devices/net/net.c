@@ -24,7 +24,6 @@ struct net_work {
 	__u32 tag;
 	__u32 reason;		/* why the walk ended early, or 0 */
 	__u32 writable;		/* what its buffers must be */
-	__u16 head;
 };
 
 DEVICE_SERVES(struct net_state, struct net_work)
@@ -71,7 +70,7 @@ static __noinline long list_part(__u32 i, void *context)
 static __always_inline __u32 list_chain(struct serving *serving, __u32 writable)
 {
 	struct net_work *work = work_of(serving);
-	__u32 reason = chain_start(serving->device, serving->queue, &work->chain, &work->head);
+	__u32 reason = chain_start(serving->device, serving->queue, &work->chain);
 
 	if (reason)
 		return reason;
@@ -168,23 +167,25 @@ static __always_inline void submit(struct serving *serving, struct tag *tag, __u
 	sqe->off = ~0ull;	/* no file position */
 	engine_transfer(engine, sqe, opcode, work->tag, buffers);
 	tag->kind = opcode;
-	tag->head = work->head;
+	tag->head = work->chain.head;
+	tag->slots = work->chain.slots;
 	tag->status = work->header;
 	tag->buffers = buffers;
 	tag->wanted = work->total;
 	engine_commit(engine, tag, work->tag, sqe);
-	avail_take(serving->queue);
+	avail_take(serving->queue, &work->chain);
 }
 
 /* A packet that is not sent is used all the same (5.1.6.2.1). */
 static __always_inline __u32 drop(struct serving *serving, __u64 *count)
 {
-	__u32 reason = used_push(serving->device, serving->queue, work_of(serving)->head, 0);
+	struct net_work *work = work_of(serving);
+	__u32 reason = used_push(serving->device, serving->queue, work->chain.head, work->chain.slots, 0);
 
 	if (reason)
 		return reason;
 	fetch_add(count, 1);
-	avail_take(serving->queue);
+	avail_take(serving->queue, &work->chain);
 	used_count(serving, 0);
 	return 0;
 }
@@ -271,7 +272,7 @@ static __always_inline __u32 received(struct serving *serving, struct tag *tag, 
 	if (!buffers)
 		return reason;
 	*buffers = 1;
-	reason = used_push(serving->device, serving->queue, tag->head, result);
+	reason = used_push(serving->device, serving->queue, tag->head, tag->slots, result);
 	if (reason)
 		return reason;
 	used_count(serving, result);
@@ -290,7 +291,7 @@ static __noinline __u32 complete_one(struct serving *serving, struct tag *tag, _
 		return received(serving, tag, result);
 	if (result < 0 || (__u32)result != tag->wanted)
 		fetch_add(&state_of(serving)->dropped.failed, 1);
-	reason = used_push(serving->device, serving->queue, tag->head, 0);
+	reason = used_push(serving->device, serving->queue, tag->head, tag->slots, 0);
 	if (!reason)
 		used_count(serving, tag->wanted);
 	return reason;

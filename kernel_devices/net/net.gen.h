@@ -61,7 +61,7 @@ _Static_assert(sizeof(struct net_header) == 0xc, "net_header");
 
 #define NET_ID 1
 #define NET_VERSION 1
-#define NET_LAYOUT_HASH 0x8ffa774aff4a6a2eull
+#define NET_LAYOUT_HASH 0x4f864eaf4c6a7ff6ull
 #define NET_QUEUES 17
 
 enum net_decline {

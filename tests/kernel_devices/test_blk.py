@@ -461,11 +461,14 @@ def test_not_resident(image, machine_of, ring):
     if page[0] & 1:
         pytest.skip("this file system keeps its pages in memory")
     if ring:
-        assert driver.request(IN, 3500, [DATA]) != 0
-        assert counters(driver).entry.handled == 1 and driver.device.queues[0].engine.flight.completed >= 1
+        # a fast disk may have read ahead by the time that the page is looked for: not every time
+        for at in range(3500, 0, -256):
+            assert driver.request(IN, at, [DATA]) != 0
+            assert driver.memory.read(D.DATA, 512) == sector(at)
+        assert counters(driver).entry.handled == 14 and driver.device.queues[0].engine.flight.completed >= 1
     else:
         assert decline_of(driver, lambda: driver.request(IN, 3500, [DATA])) == ["NOT_RESIDENT"]
-    assert driver.memory.read(D.DATA, 512) == sector(3500)
+        assert driver.memory.read(D.DATA, 512) == sector(3500)
 
 
 def test_declined_leaves_the_queue_as_it_was(image, machine_of):

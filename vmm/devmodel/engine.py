@@ -67,13 +67,15 @@ class Tag(Block):
     status = u64("of blk: where the status byte goes; of net: the header", unit="guest-physical address")
     place = u64("of blk: where in the image", unit="bytes")
     buffers = u32("how many, in its list")
-    reserved = u32("to a multiple of 8")
+    range = u32("of blk: how long the range is to discard or to zero", unit="bytes")
     wanted = u32("result that means success", unit="bytes")
-    written = u32("what to report as used then", unit="bytes")
+    written = u32("what to report as used then; of a range, fallocate(2)'s mode", unit="bytes")
     serial = u32("moves with each use, so that no completion counts for another request")
-    head = u16("head of the chain")
+    head = u16("what the driver knows the chain by")
+    slots = u16("places that it takes in a packed ring")
     state = enum_of(u8, TagState)("where it is")
     kind = u8("the device's own; 0 if it is of no request of the driver's")
+    reserved = u8[6]("to a multiple of 8")
 
 
 class Wiring(Block, writer=USER):

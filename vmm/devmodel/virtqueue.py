@@ -1,4 +1,4 @@
-"""Split virtqueues (VIRTIO 1.2, section 2.7): the rings in guest memory and the state that
+"""Virtqueues (VIRTIO 1.2, sections 2.7 and 2.8): the rings in guest memory and the state that
 both halves of a device share about one queue.
 
 Every device's state starts with a `control` block of the same shape as a queue's
@@ -80,9 +80,9 @@ class Setup(Block, writer=USER):
     """What the driver set up, latched when it made the queue ready."""
 
     desc = u64("descriptor table", unit="guest-physical address")
-    avail = u64("avail ring", unit="guest-physical address")
-    used = u64("used ring", unit="guest-physical address")
-    size = u16("ring entries, a power of two")
+    avail = u64("avail ring; of a packed ring, the driver's event area", unit="guest-physical address")
+    used = u64("used ring; of a packed ring, the device's event area", unit="guest-physical address")
+    size = u16("ring entries; of a split ring a power of two")
     ready = u8("1 while the queue may be served")
     event_index = u8("1 if VIRTIO_F_EVENT_IDX was negotiated")
     indirect = u8("1 if VIRTIO_F_INDIRECT_DESC was negotiated")
@@ -93,11 +93,10 @@ class Setup(Block, writer=USER):
 class Position(Block, writer=HOLDER):
     """Where the holder stands; the only memory of it that anyone has."""
 
-    next_avail = u16("avail entry to serve next, free running")
-    next_used = u16("used entry to write next, free running")
-    signalled = u16("used index at the last interrupt, free running")
-    signalled_valid = u8("1 once `signalled` means something")
-    reserved = u8("to a multiple of 8")
+    next_avail = u16("avail entry to serve next, free running; of a packed ring: its place, and wrap counter")
+    next_used = u16("used entry to write next, likewise")
+    unsignalled = u16("entries used since the driver's wish for an interrupt was last looked at")
+    reserved = u16("to a multiple of 8")
 
 
 class UserCounters(Block, writer=USER):
