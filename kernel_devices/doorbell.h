@@ -7,6 +7,7 @@
  *                     or SERVE_LATER, if only what is in flight stands in its way
  *   complete_one()    what came back: used_push() and used_count(), or a reason to have userspace
  *                     do the request again
+ *   after_serving()   whatever else there is to commit, once all that waits has been served
  */
 #ifndef SPLITVMM_DOORBELL_H
 #define SPLITVMM_DOORBELL_H
@@ -58,6 +59,7 @@ struct serving {
  * which costs a retpoline each time. */
 static __noinline __u32 serve_next(struct serving *serving);
 static __noinline __u32 complete_one(struct serving *serving, struct tag *tag, __s32 result);
+static __noinline void after_serving(struct serving *serving);
 static __always_inline int serving_start(struct serving *serving, __u32 index);
 
 static __always_inline void used_count(struct serving *serving, __u64 bytes)
@@ -128,6 +130,7 @@ static __always_inline __u32 serve_waiting(struct serving *serving)
 	tally->reason = 0;
 	if (waiting > 0 && !serve_one(0, serving))
 		loop(waiting - 1, serve_one, serving);
+	after_serving(serving);
 	if (serving->engine && serving->engine->wiring.ready && engine_submit(serving->engine))
 		serving->tally->asleep = 1;
 	if (!tally->reason)

@@ -11,8 +11,9 @@ enum {
 	ENGINE_COMPLETIONS = 0x80,
 	ENGINE_TAGS = 0x80,
 	ENGINE_SEGMENTS = 0x80,
+	ENGINE_ROOM = 0x100,
 	ENGINE_UNTAGGED = 0xffffffff,
-	ENGINE_STRIDE = 0x46000,
+	ENGINE_STRIDE = 0x49000,
 };
 
 enum tag_state {
@@ -172,6 +173,25 @@ _Static_assert(__builtin_offsetof(struct buffer, base) == 0x0, "buffer.base");
 _Static_assert(__builtin_offsetof(struct buffer, length) == 0x8, "buffer.length");
 _Static_assert(sizeof(struct buffer) == 0x10, "buffer");
 
+/* Of a receive queue with mergeable buffers: what packets are put into as they come, each buffer */
+struct room {
+	__u32 first;	/* 0x000 the first buffer, free running */
+	__u32 end;	/* 0x004 behind the last one, free running */
+	__u64 bytes;	/* 0x008 how much fits into them [bytes] */
+	struct buffer buffer[512];	/* 0x010 each twice, ROOM apart, so that any run of them is one list */
+	__u64 gpa[256];	/* 0x2010 where each starts [guest-physical address] */
+	__u16 head[256];	/* 0x2810 what the driver knows each by */
+	__u16 slots[256];	/* 0x2a10 places that each takes in a packed ring */
+};
+_Static_assert(__builtin_offsetof(struct room, first) == 0x0, "room.first");
+_Static_assert(__builtin_offsetof(struct room, end) == 0x4, "room.end");
+_Static_assert(__builtin_offsetof(struct room, bytes) == 0x8, "room.bytes");
+_Static_assert(__builtin_offsetof(struct room, buffer) == 0x10, "room.buffer");
+_Static_assert(__builtin_offsetof(struct room, gpa) == 0x2010, "room.gpa");
+_Static_assert(__builtin_offsetof(struct room, head) == 0x2810, "room.head");
+_Static_assert(__builtin_offsetof(struct room, slots) == 0x2a10, "room.slots");
+_Static_assert(sizeof(struct room) == 0x2c10, "room");
+
 /* Buffers of requests that have several: SEGMENTS for each tag. */
 struct lists {
 	struct buffer buffer[16384];	/* 0x000 buffers */
@@ -186,14 +206,18 @@ struct engine {
 	__u8 reserved_4048[56];	/* 0x4048 to the next field's place */
 	struct flight flight;	/* 0x4080 what is in flight */
 	__u8 reserved_59a8[24];	/* 0x59a8 to the next field's place */
-	struct lists lists;	/* 0x59c0 their buffers */
+	struct room room;	/* 0x59c0 where packets go */
+	__u8 reserved_85d0[48];	/* 0x85d0 to the next field's place */
+	struct lists lists;	/* 0x8600 their buffers */
 };
 _Static_assert(__builtin_offsetof(struct engine, rings) == 0x0, "engine.rings");
 _Static_assert(__builtin_offsetof(struct engine, wiring) == 0x4000, "engine.wiring");
 _Static_assert(__builtin_offsetof(struct engine, reserved_4048) == 0x4048, "engine.reserved_4048");
 _Static_assert(__builtin_offsetof(struct engine, flight) == 0x4080, "engine.flight");
 _Static_assert(__builtin_offsetof(struct engine, reserved_59a8) == 0x59a8, "engine.reserved_59a8");
-_Static_assert(__builtin_offsetof(struct engine, lists) == 0x59c0, "engine.lists");
-_Static_assert(sizeof(struct engine) == 0x459c0, "engine");
+_Static_assert(__builtin_offsetof(struct engine, room) == 0x59c0, "engine.room");
+_Static_assert(__builtin_offsetof(struct engine, reserved_85d0) == 0x85d0, "engine.reserved_85d0");
+_Static_assert(__builtin_offsetof(struct engine, lists) == 0x8600, "engine.lists");
+_Static_assert(sizeof(struct engine) == 0x48600, "engine");
 
 #endif /* SPLITVMM_ENGINE_GEN_H */

@@ -43,7 +43,8 @@ static __always_inline void packed_start(struct virtqueue *queue, struct chain *
 	chain->next = packed_place(queue->position.next_avail);
 }
 
-/* A completion; the driver sees it as soon as its flags are written, which go last (2.8.21.1). */
+/* A completion.  The first one's flags are kept back: drivers look at used descriptors in order, so
+ * that they see none of them until it is published. */
 static __always_inline __u32 packed_push(struct device *device, struct virtqueue *queue, __u16 head, __u16 slots,
 					 __u32 written)
 {
@@ -51,16 +52,34 @@ static __always_inline __u32 packed_push(struct device *device, struct virtqueue
 	__u32 reason;
 	volatile __u16 *desc = ram_at(device, queue->setup.desc + sizeof(struct vring_desc) * packed_place(position),
 				      sizeof(struct vring_desc), &reason);
+	__u16 flags = (position & PACKED_WRAP ? PACKED_AVAIL | PACKED_USED : 0) |
+		      (written ? VRING_DESC_FLAGS_WRITE : 0);
 
 	if (!desc)
 		return reason;
 	*(volatile __u32 *)(desc + 4) = written;
 	desc[6] = head;
-	barrier();
-	desc[7] = (position & PACKED_WRAP ? PACKED_AVAIL | PACKED_USED : 0) |
-		  (written ? VRING_DESC_FLAGS_WRITE : 0);
+	if (queue->position.shown == position) {
+		queue->position.shown_flags = flags;
+	} else {
+		barrier();	/* flags last (2.8.21.1) */
+		desc[7] = flags;
+	}
 	queue->position.next_used = packed_after(queue, position, slots);
 	return 0;
+}
+
+static __always_inline __u32 packed_publish(struct device *device, struct virtqueue *queue)
+{
+	__u16 shown = queue->position.shown;
+	__u32 reason;
+
+	if (shown == queue->position.next_used)
+		return 0;
+	queue->position.shown = queue->position.next_used;
+	barrier();
+	return ring_write16(device, queue->setup.desc + sizeof(struct vring_desc) * packed_place(shown) + FLAGS_AT,
+			    queue->position.shown_flags, &reason) ? reason : 0;
 }
 
 /* Ask for a doorbell at the next request: where that will be and how it is asked, in one word. */

@@ -145,13 +145,17 @@ struct position {
 	__u16 next_avail;	/* 0x000 avail entry to serve next, free running; of a packed ring: its place, and wrap counter */
 	__u16 next_used;	/* 0x002 used entry to write next, likewise */
 	__u16 unsignalled;	/* 0x004 entries used since the driver's wish for an interrupt was last looked at */
-	__u16 reserved;	/* 0x006 to a multiple of 8 */
+	__u16 shown;	/* 0x006 of a packed ring: used entries that the driver can see end here */
+	__u16 shown_flags;	/* 0x008 what to write there for it to see the others */
+	__u16 reserved[3];	/* 0x00a to a multiple of 8 */
 };
 _Static_assert(__builtin_offsetof(struct position, next_avail) == 0x0, "position.next_avail");
 _Static_assert(__builtin_offsetof(struct position, next_used) == 0x2, "position.next_used");
 _Static_assert(__builtin_offsetof(struct position, unsignalled) == 0x4, "position.unsignalled");
-_Static_assert(__builtin_offsetof(struct position, reserved) == 0x6, "position.reserved");
-_Static_assert(sizeof(struct position) == 0x8, "position");
+_Static_assert(__builtin_offsetof(struct position, shown) == 0x6, "position.shown");
+_Static_assert(__builtin_offsetof(struct position, shown_flags) == 0x8, "position.shown_flags");
+_Static_assert(__builtin_offsetof(struct position, reserved) == 0xa, "position.reserved");
+_Static_assert(sizeof(struct position) == 0x10, "position");
 
 /* shared state of one virtqueue */
 struct virtqueue {
@@ -162,7 +166,7 @@ struct virtqueue {
 	struct entry entry;	/* 0x080 who is inside, and what came of it */
 	__u8 reserved_170[16];	/* 0x170 to the next field's place */
 	struct position position;	/* 0x180 where the holder stands */
-	__u8 reserved_188[56];	/* 0x188 to the next field's place */
+	__u8 reserved_190[48];	/* 0x190 to the next field's place */
 	const struct user_counters user;	/* 0x1c0 what the Python half did */
 	__u8 reserved_1e0[32];	/* 0x1e0 to the next field's place */
 };
@@ -173,7 +177,7 @@ _Static_assert(__builtin_offsetof(struct virtqueue, reserved_60) == 0x60, "virtq
 _Static_assert(__builtin_offsetof(struct virtqueue, entry) == 0x80, "virtqueue.entry");
 _Static_assert(__builtin_offsetof(struct virtqueue, reserved_170) == 0x170, "virtqueue.reserved_170");
 _Static_assert(__builtin_offsetof(struct virtqueue, position) == 0x180, "virtqueue.position");
-_Static_assert(__builtin_offsetof(struct virtqueue, reserved_188) == 0x188, "virtqueue.reserved_188");
+_Static_assert(__builtin_offsetof(struct virtqueue, reserved_190) == 0x190, "virtqueue.reserved_190");
 _Static_assert(__builtin_offsetof(struct virtqueue, user) == 0x1c0, "virtqueue.user");
 _Static_assert(__builtin_offsetof(struct virtqueue, reserved_1e0) == 0x1e0, "virtqueue.reserved_1e0");
 _Static_assert(sizeof(struct virtqueue) == 0x200, "virtqueue");

@@ -121,7 +121,7 @@ static __always_inline void avail_take(struct virtqueue *queue, const struct cha
 		queue->position.next_avail++;
 }
 
-/* Write a completion, which the driver need not see before used_publish(); 0, or a reason. */
+/* Write a completion, which the driver does not see before used_publish(); 0, or a reason. */
 static __always_inline __u32 used_push(struct device *device, struct virtqueue *queue, __u16 head, __u16 slots,
 				       __u32 written)
 {
@@ -136,7 +136,7 @@ static __always_inline __u32 used_push(struct device *device, struct virtqueue *
 /* Make the completions visible. */
 static __always_inline __u32 used_publish(struct device *device, struct virtqueue *queue)
 {
-	return queue->setup.packed ? 0 : split_publish(device, queue);
+	return queue->setup.packed ? packed_publish(device, queue) : split_publish(device, queue);
 }
 
 static __always_inline void ask_doorbell(struct device *device, struct virtqueue *queue)

@@ -82,11 +82,11 @@ class BlkDevice(VirtioDevice):
     def driver_ready(self) -> None:
         self.state.disk.durable = int(self.durable)
 
-    def came_back(self, queue: UserQueue, tag, result: int) -> int | None:
+    def came_back(self, queue: UserQueue, tag, result: int) -> tuple[int, int] | None:
         if result != tag.wanted:
             return None
         self._finish(queue, tag, Status.OK, tag.written if tag.buffers else 0)
-        return tag.wanted
+        return 1, tag.wanted
 
     def _finish(self, queue: UserQueue, tag, status: Status, written: int) -> None:
         self._view[queue.memory.offset(tag.status, 1)] = status

@@ -8,10 +8,11 @@ import struct
 from collections.abc import Iterator
 from time import monotonic, sleep
 
-from .devmodel.engine import COMPLETIONS, ENTRIES, SEGMENTS, TAGS, Sqe, TagState, engine_layout
+from .devmodel.engine import COMPLETIONS, ENTRIES, ROOM, SEGMENTS, TAGS, Sqe, TagState, engine_layout
 from .devmodel.layout import PAGE, layout_block
 from .devmodel.view import ffi, view_of
 from .errors import UserError
+from .ring import Chain
 from .sync._shared import lib
 
 NEED_WAKEUP = 1         # IORING_SQ_NEED_WAKEUP
@@ -56,7 +57,7 @@ class Engine:
     def __init__(self, name: str, address: int, ram: int, held):
         self.name, self.address, self.fd = name, address, -1
         self.state = view_of(engine_layout())(address, None, held)
-        self.wiring, self.flight = self.state.wiring, self.state.flight
+        self.wiring, self.flight, self.room = self.state.wiring, self.state.flight, self.state.room
         self._tags = self.flight.tag
         self.ram = ram
         self._words: list = []
@@ -176,6 +177,25 @@ class Engine:
         """The data buffers of a request in flight: (offset into RAM, length)."""
         lists = self.state.lists.buffer
         return [(b.base - self.ram, b.length) for b in lists[index * SEGMENTS:index * SEGMENTS + tag.buffers]]
+
+    # room for packets
+
+    def room_chains(self) -> Iterator[Chain]:
+        """The buffers that packets are to be put into, each a chain."""
+        room = self.room
+        for n in range(room.first, room.first + (room.end - room.first & 0xffffffff)):
+            at, buffer = n % ROOM, room.buffer[n % ROOM]
+            yield Chain(room.head[at], [], [(buffer.base - self.ram, buffer.length)], room.slots[at])
+
+    def use_room(self, count: int) -> None:
+        """The first `count` of them are used."""
+        room = self.room
+        for _ in range(count):
+            room.bytes -= room.buffer[room.first % ROOM].length
+            room.first = room.first + 1 & 0xffffffff
+
+    def forget_room(self) -> None:
+        self.room.first = self.room.end = self.room.bytes = 0
 
     def release(self, index: int) -> None:
         flight, tag = self.flight, self._tags[index]

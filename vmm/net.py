@@ -37,6 +37,9 @@ NS_PER_S = 1_000_000_000
 BROADCAST = b"\xff" * 6
 PATIENCE_S = 0.5                        # for packets to go out, before they are given up
 PACKETS_AT_ONCE = 64                    # received before others have their turn
+LOOK_S = 0.1                            # between looks at queues that may lack room
+LOOKS = 3                               # in a row that find it so, and Python serves it
+MERGED = 0xff                           # kind of a tag whose read fills the queue's room; see net.c
 _NUM_BUFFERS = 10                       # offset in the header
 
 
@@ -63,6 +66,7 @@ class NetDevice(VirtioDevice):
         self._thread: threading.Thread | None = None
         self._closing = False
         self._dead: set[int] = set()
+        self._short: dict[int, int] = {}        # queue -> looks that found it without room for a packet
 
     def attach(self, place: Place) -> None:
         super().attach(place)
@@ -90,6 +94,8 @@ class NetDevice(VirtioDevice):
 
     def driver_ready(self) -> None:
         self._vlans = set() if self.accepted & CTRL_VLAN else None
+        self.state.port.merge = int(bool(self.accepted & MRG_RXBUF and self.accepted & GSO))
+        self._short.clear()
         self._set_offload(self.accepted)
 
     def _set_offload(self, accepted: int) -> None:
@@ -154,11 +160,42 @@ class NetDevice(VirtioDevice):
             return self._serve_control(queue)
         if queue.index % 2:
             return self._transmit(queue)
+        for tag, index in list(queue.engine.failed()) if queue.engine else ():
+            if tag.kind == MERGED:      # it held no buffers of its own
+                queue.engine.release(index)
         if queue.ownership.home == Side.KERNEL and self._odd_buffers(queue):
             queue.ownership.home = Side.USER    # until the driver resets: the handler declines them
             self._settle(queue)
+        elif queue.index in self._short and self._has_room(queue):
+            del self._short[queue.index]
+            queue.ownership.home = self.home
         self._nudge()
         return 0, 0
+
+    def _has_room(self, queue: UserQueue) -> bool:
+        """Whether the largest packet that may arrive fits into the buffers that there are."""
+        room = 0
+        for chain, _ in queue.buffers():
+            room += sum(size for _, size in chain.writable)
+            if room >= self.state.port.receive_bytes:
+                return True
+        return False
+
+    def _look_for_room(self) -> None:
+        """A queue that goes without a read as it lacks room for the largest packet, while one waits:
+        the driver may have no more buffers, and this one may be small.  Python serves it then."""
+        port = self.state.port
+        for queue in self.queues[:2 * self.pairs:2] if port.merge else ():
+            engine, fd = queue.engine, self.backend.fds[queue.index // 2]
+            if not (queue.ready and self._live and queue.ownership.home == Side.KERNEL and engine and engine.ready):
+                continue
+            short = engine.room.bytes < port.receive_bytes and not engine.outstanding and \
+                bool(select.select([fd], [], [], 0)[0])
+            self._short[queue.index] = self._short.get(queue.index, 0) + 1 if short else 0
+            if self._short[queue.index] >= LOOKS:
+                self._move_receive(queue, Side.USER)
+            elif not short:
+                del self._short[queue.index]
 
     def _odd_buffers(self, queue: UserQueue) -> bool:
         reasons = self.layout.reasons
@@ -229,7 +266,11 @@ class NetDevice(VirtioDevice):
                     if self.backend.fds[pair] not in self._dead and self._can_receive(self.queues[2 * pair]):
                         waiting[self.backend.fds[pair]] = self.queues[2 * pair]
                         poller.register(self.backend.fds[pair], select.POLLIN)
-            ready = [fd for fd, _ in poller.poll()]
+            looking = self.home == Side.KERNEL and self.state.port.merge
+            ready = [fd for fd, _ in poller.poll(1000 * LOOK_S if looking else None)]
+            if looking and not ready:
+                with self.lock:
+                    self._look_for_room()
             if self._wake in ready:
                 os.eventfd_read(self._wake)
             for fd in ready:
@@ -317,17 +358,34 @@ class NetDevice(VirtioDevice):
 
     # what the kernel half had
 
-    def came_back(self, queue: UserQueue, tag, result: int) -> int | None:
+    def came_back(self, queue: UserQueue, tag, result: int) -> tuple[int, int] | None:
         if queue.index % 2:
             if result != tag.wanted:
                 self._count(self.state.dropped, "failed")
             queue.push(tag, 0)
-            return tag.wanted
+            return 1, tag.wanted
+        if tag.kind == MERGED:
+            return self._merged(queue, result) if result >= HEADER_BYTES else (0, 0)
         if result < HEADER_BYTES:
             return None         # cancelled, or failed: the buffer is kept for another packet
         struct.pack_into("<H", self._view, queue.memory.offset(tag.status + _NUM_BUFFERS, 2), 1)
         queue.push(tag, result)
-        return result
+        return 1, result
+
+    def _merged(self, queue: UserQueue, length: int) -> tuple[int, int]:
+        """A packet is in the room that was read into (5.1.6.4)."""
+        chains, left = [], length
+        for chain in queue.engine.room_chains():
+            written = min(left, chain.writable[0][1])
+            chains.append((chain, written))
+            left -= written
+            if not left:
+                break
+        struct.pack_into("<H", self._view, chains[0][0].writable[0][0] + _NUM_BUFFERS, len(chains))
+        for chain, written in chains:
+            queue.push(chain, written)
+        queue.engine.use_room(len(chains))
+        return 1, length
 
     def to_redo(self, queue: UserQueue) -> list:
         return []               # receive buffers are kept, and what was not sent is lost

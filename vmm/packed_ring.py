@@ -72,17 +72,25 @@ class PackedRing(RingFormat):
             self.add_buffer(chain, address, size, inner)
 
     def push(self, head: int, slots: int, written: int) -> None:
-        """The driver sees it at once: the flags go last (2.8.21.1)."""
+        """The first one's flags are kept back: drivers look at used descriptors in order."""
         position = self.state.position
         used = position.next_used
         at = self._desc + DESC_BYTES * (used & ~WRAP)
         struct.pack_into("<IH", self.view, at + 8, written, head)
-        self.words[at + 14 >> 1] = (AVAIL | USED if used & WRAP else 0) | (WRITE if written else 0)
+        flags = (AVAIL | USED if used & WRAP else 0) | (WRITE if written else 0)
+        if position.shown == used:
+            position.shown_flags = flags
+        else:
+            self.words[at + 14 >> 1] = flags
         position.next_used = self._after(used, slots)
         self.count_used(slots)
 
     def publish(self) -> None:
-        """Nothing is left to show."""
+        position = self.state.position
+        shown = position.shown
+        if shown != position.next_used:
+            position.shown = position.next_used
+            self.words[self._desc + DESC_BYTES * (shown & ~WRAP) + 14 >> 1] = position.shown_flags
 
     def ask_doorbell(self) -> None:
         """Have the driver ring at the next request: where it will be, before the flags that say so."""

@@ -60,7 +60,7 @@ class RingFormat:
     def start(self) -> None:
         """A fresh ring."""
         position = self.state.position
-        position.next_avail = position.next_used = self.FIRST
+        position.next_avail = position.next_used = position.shown = self.FIRST
         position.unsignalled = 0
 
     def available(self, position: int) -> bool:

@@ -267,15 +267,15 @@ class VirtioDevice(RegisterDevice):
                 engine.keep(index)
             else:
                 engine.release(index)
-                requests, moved = requests + 1, moved + done
+                requests, moved = requests + done[0], moved + done[1]
         for tag, index in self.to_redo(queue):
             moved += self.redo(queue, tag, engine.parts(tag, index))
             engine.release(index)
             requests += 1
         return requests, moved
 
-    def came_back(self, queue: UserQueue, tag, result: int) -> int | None:
-        """A request is back from the ring: push it and return the bytes moved, or None to keep it."""
+    def came_back(self, queue: UserQueue, tag, result: int) -> tuple[int, int] | None:
+        """Something is back from the ring: push it and return requests and bytes, or None to keep it."""
         raise NotImplementedError
 
     def to_redo(self, queue: UserQueue) -> list:
@@ -299,6 +299,7 @@ class VirtioDevice(RegisterDevice):
                 engine.release(index)
         for _, index in list(engine.failed()):
             engine.release(index)
+        engine.forget_room()
 
     # what a driver does, by way of the transport
 

@@ -78,7 +78,9 @@ class UserQueue:
 
     def has_buffers(self) -> bool:
         """Whether there are any.  Raises BrokenQueue."""
-        return bool(self.engine and self.engine.flight.failed) or self.ring.available(self.state.position.next_avail)
+        engine = self.engine
+        return bool(engine and (engine.flight.failed or engine.room.first != engine.room.end)) or \
+            self.ring.available(self.state.position.next_avail)
 
     def buffers(self) -> Iterator[tuple]:
         """(chain, what `take_buffers` wants of it) of the buffers that there are: those kept from the
@@ -86,6 +88,8 @@ class UserQueue:
         if self.engine:
             for tag, index in self.engine.failed():
                 yield Chain(tag.head, [], self.engine.parts(tag, index), tag.slots), ("kept", index)
+            for chain in self.engine.room_chains():
+                yield chain, ("room", 1)
         position = self.state.position.next_avail
         while self.ring.available(position):
             chain, position = self.ring.chain_at(position)
@@ -96,5 +100,7 @@ class UserQueue:
         for kind, what in found:
             if kind == "kept":
                 self.engine.release(what)
+            elif kind == "room":
+                self.engine.use_room(what)
             else:
                 self.state.position.next_avail = what

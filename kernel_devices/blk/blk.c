@@ -452,5 +452,10 @@ static __noinline __u32 serve_next(struct serving *serving)
 	return reason;
 }
 
+static __noinline void after_serving(struct serving *serving)
+{
+	/* each request is all there is of it */
+}
+
 DEVICE_HANDLER(doorbell, BLK_LAYOUT_HASH)
 DEVICE_COLLECTOR(collect)

@@ -114,7 +114,7 @@ _Static_assert(sizeof(struct blk_range) == 0x10, "blk_range");
 
 #define BLK_ID 2
 #define BLK_VERSION 1
-#define BLK_LAYOUT_HASH 0xc1f621dd33c7241eull
+#define BLK_LAYOUT_HASH 0x10d093d50fd0f3f9ull
 #define BLK_QUEUES 16
 
 enum blk_decline {

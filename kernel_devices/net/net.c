@@ -1,6 +1,7 @@
 /* virtio-net on the exit path (VIRTIO 1.2, section 5.1): packets go through the ring between the
- * guest's own buffers and the backend.  Receive buffers are posted as reads, some at a time.
- * Declined: the control queue, and chains that are odd or too small. */
+ * guest's own buffers and the backend.  Receive buffers are posted as reads, some at a time; where
+ * large packets may fill several, one read has room for the largest, and what it does not use is
+ * there for the next.  Declined: the control queue, and chains that are odd or too small. */
 #include "net.gen.h"
 #define QUEUES NET_QUEUES
 #include "../doorbell.h"
@@ -10,6 +11,7 @@ enum {
 	LINK_HEADER_BYTES = NET_HEADER_BYTES + NET_ETHER_BYTES,
 	SOURCE_AT = NET_HEADER_BYTES + 6,
 	MOST_READS = 8,	/* in flight on one receive queue */
+	MERGED = 0xff,	/* kind of a tag whose read fills the queue's room */
 	NS_PER_S = 1000000000,
 };
 
@@ -24,6 +26,8 @@ struct net_work {
 	__u32 tag;
 	__u32 reason;		/* why the walk ended early, or 0 */
 	__u32 writable;		/* what its buffers must be */
+	__u32 left;		/* bytes of a packet that are still to be told of */
+	__u32 count;		/* buffers that it fills */
 };
 
 DEVICE_SERVES(struct net_state, struct net_work)
@@ -173,7 +177,6 @@ static __always_inline void submit(struct serving *serving, struct tag *tag, __u
 	tag->buffers = buffers;
 	tag->wanted = work->total;
 	engine_commit(engine, tag, work->tag, sqe);
-	avail_take(serving->queue, &work->chain);
 }
 
 /* A packet that is not sent is used all the same (5.1.6.2.1). */
@@ -214,30 +217,96 @@ static __always_inline __u32 transmit(struct serving *serving, struct tag *tag)
 	if (count)
 		return drop(serving, count);
 	submit(serving, tag, IO_WRITEV, buffers);
+	avail_take(serving->queue, &work->chain);
 	return 0;
 }
 
+/* io_uring goes on with a read on the thread that submitted it: two would get packets out of order.
+ * So without a polling thread, only the one that collects submits reads. */
+static __always_inline int may_read(struct serving *serving)
+{
+	struct engine *engine = serving->engine;
+
+	if (engine->wiring.polled || serving->collecting)
+		return 1;
+	engine->flight.looked = engine->wiring.look - 1;	/* so that it counts as asked */
+	serving->tally->ask = 1;
+	return 0;
+}
+
+/* Post the next chain as a read of its own. */
 static __always_inline __u32 post_receive(struct serving *serving, struct tag *tag)
 {
 	struct net_work *work = work_of(serving);
 	struct engine *engine = serving->engine;
 	__u32 window = engine->flight.window, reason;
 
-	if (engine_flying(engine) >= (window ? window : 1))
+	if (engine_flying(engine) >= (window ? window : 1) || !may_read(serving))
 		return SERVE_LATER;
-	/* io_uring goes on with a read on the thread that submitted it: two would get packets out of order */
-	if (!engine->wiring.polled && !serving->collecting) {
-		engine->flight.looked = engine->wiring.look - 1;	/* so that it counts as asked */
-		serving->tally->ask = 1;
-		return SERVE_LATER;
-	}
 	reason = list_chain(serving, 1);
 	if (reason)
 		return reason;
 	if (work->header_bytes < NET_HEADER_BYTES || work->total < state_of(serving)->port.receive_bytes)
 		return NET_DECLINE_SHORT;
 	submit(serving, tag, IO_READV, work->parts);
+	avail_take(serving->queue, &work->chain);
 	return 0;
+}
+
+/* The next chain, which is one buffer, becomes room for packets, if the largest does not fit yet. */
+static __always_inline __u32 make_room(struct serving *serving)
+{
+	struct net_work *work = work_of(serving);
+	struct engine *engine = serving->engine;
+	__u32 end = engine->room.end, reason;
+	struct buffer buffer;
+
+	if (engine->room.bytes >= state_of(serving)->port.receive_bytes)
+		return SERVE_LATER;
+	if (end - engine->room.first >= ENGINE_ROOM)
+		return NET_DECLINE_SHORT;
+	reason = list_chain(serving, 1);
+	if (reason)
+		return reason;
+	if (work->parts != 1 || work->total < NET_HEADER_BYTES)
+		return NET_DECLINE_FRAMING;
+	buffer = *engine_buffers(engine, work->tag);
+	end &= ENGINE_ROOM - 1;
+	engine->room.buffer[end] = buffer;
+	engine->room.buffer[end + ENGINE_ROOM] = buffer;
+	engine->room.gpa[end] = work->header;
+	engine->room.head[end] = work->chain.head;
+	engine->room.slots[end] = work->chain.slots;
+	engine->room.bytes += work->total;
+	engine->room.end++;
+	avail_take(serving->queue, &work->chain);
+	return 0;
+}
+
+/* One read into all the room that there is, as soon as the largest packet fits. */
+static __noinline void after_serving(struct serving *serving)
+{
+	struct engine *engine = serving->engine;
+	__u32 first, index = 0;
+	struct tag *tag;
+	struct sqe *sqe;
+
+	if (!engine || !engine->wiring.ready || !state_of(serving)->port.merge || serving->index & 1 ||
+	    serving->index == state_of(serving)->port.control_queue || engine_flying(engine) ||
+	    engine->room.bytes < state_of(serving)->port.receive_bytes || !may_read(serving))
+		return;
+	tag = engine_tag(engine, &index);
+	if (!tag)
+		return;
+	first = engine->room.first & (ENGINE_ROOM - 1);
+	sqe = engine_entry(engine);
+	sqe->off = ~0ull;	/* no file position */
+	sqe->opcode = IO_READV;
+	sqe->addr = engine->wiring.address + __builtin_offsetof(struct engine, room.buffer) +
+		    (__u64)first * sizeof(struct buffer);
+	sqe->len = engine->room.end - engine->room.first;
+	tag->kind = MERGED;
+	engine_commit(engine, tag, index, sqe);
 }
 
 /* The queue's next chain. */
@@ -255,23 +324,35 @@ static __noinline __u32 serve_next(struct serving *serving)
 	if (!tag)
 		return engine_flying(engine) ? SERVE_LATER : DECLINE_BUSY;
 	work_of(serving)->tag = index;
-	return serving->index & 1 ? transmit(serving, tag) : post_receive(serving, tag);
+	if (serving->index & 1)
+		return transmit(serving, tag);
+	return state_of(serving)->port.merge ? make_room(serving) : post_receive(serving, tag);
 }
 
-/* A packet has arrived, in the chain that was posted for it (5.1.6.4). */
+/* Tell the driver in its header how many buffers a packet fills (5.1.6.4): 0, or a reason. */
+static __always_inline __u32 tell_buffers(struct serving *serving, __u64 header, __u16 count)
+{
+	__u32 reason;
+	volatile __u16 *buffers = ram_at(serving->device, header + __builtin_offsetof(struct net_header, num_buffers),
+					 2, &reason);
+
+	if (!buffers)
+		return reason;
+	*buffers = count;
+	return 0;
+}
+
+/* A packet has arrived, in the chain that was posted for it. */
 static __always_inline __u32 received(struct serving *serving, struct tag *tag, __s32 result)
 {
 	struct engine *engine = serving->engine;
-	volatile __u16 *buffers;
 	__u32 reason;
 
 	if (result < NET_HEADER_BYTES)
 		return DECLINE_IO_FAILED;
-	buffers = ram_at(serving->device, tag->status + __builtin_offsetof(struct net_header, num_buffers),
-			 2, &reason);
-	if (!buffers)
+	reason = tell_buffers(serving, tag->status, 1);
+	if (reason)
 		return reason;
-	*buffers = 1;
 	reason = used_push(serving->device, serving->queue, tag->head, tag->slots, result);
 	if (reason)
 		return reason;
@@ -283,12 +364,87 @@ static __always_inline __u32 received(struct serving *serving, struct tag *tag, 
 	return 0;
 }
 
+/* How many buffers `left` bytes fill. */
+static long count_buffer(__u32 i, void *context)
+{
+	struct serving *serving = context;
+	struct net_work *work = work_of(serving);
+	struct engine *engine = serving->engine;
+	__u64 length;
+
+	if (!engine || i >= engine->room.end - engine->room.first)
+		return 1;
+	length = engine->room.buffer[(engine->room.first + i) & (ENGINE_ROOM - 1)].length;
+	work->count = i + 1;
+	if (length >= work->left) {
+		work->left = 0;
+		return 1;
+	}
+	work->left -= length;
+	return 0;
+}
+
+/* The first buffer is used. */
+static long use_buffer(__u32 i, void *context)
+{
+	struct serving *serving = context;
+	struct net_work *work = work_of(serving);
+	struct engine *engine = serving->engine;
+	__u32 at, length, written;
+
+	if (!engine)
+		return 1;
+	at = engine->room.first & (ENGINE_ROOM - 1);
+	length = engine->room.buffer[at].length;
+	written = length < work->left ? length : work->left;
+	work->reason = used_push(serving->device, serving->queue, engine->room.head[at], engine->room.slots[at], written);
+	if (work->reason)
+		return 1;
+	work->left -= written;
+	engine->room.bytes -= length;
+	engine->room.first++;
+	return 0;
+}
+
+/* A packet has arrived in the room for it: 0, or a reason. */
+static __always_inline __u32 received_merged(struct serving *serving, __s32 result)
+{
+	struct net_work *work = work_of(serving);
+	struct engine *engine = serving->engine;
+	__u32 reason;
+
+	if (result < NET_HEADER_BYTES || !engine)
+		return DECLINE_IO_FAILED;
+	work->left = result;
+	work->count = work->reason = 0;
+	if (!count_buffer(0, serving)) {	/* which is the usual packet's */
+		work->left = result;
+		loop(ENGINE_ROOM, count_buffer, serving);
+	}
+	if (work->left)
+		return DECLINE_IO_FAILED;
+	reason = tell_buffers(serving, engine->room.gpa[engine->room.first & (ENGINE_ROOM - 1)], work->count);
+	if (reason)
+		return reason;
+	work->left = result;
+	if (work->count == 1)
+		use_buffer(0, serving);
+	else
+		loop(work->count, use_buffer, serving);
+	if (work->reason)
+		return work->reason;
+	used_count(serving, result);
+	return 0;
+}
+
 static __noinline __u32 complete_one(struct serving *serving, struct tag *tag, __s32 result)
 {
 	__u32 reason;
 
 	if (tag->kind == IO_READV)
 		return received(serving, tag, result);
+	if (tag->kind == MERGED)
+		return received_merged(serving, result);
 	if (result < 0 || (__u32)result != tag->wanted)
 		fetch_add(&state_of(serving)->dropped.failed, 1);
 	reason = used_push(serving->device, serving->queue, tag->head, tag->slots, 0);

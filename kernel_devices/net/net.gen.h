@@ -61,7 +61,7 @@ _Static_assert(sizeof(struct net_header) == 0xc, "net_header");
 
 #define NET_ID 1
 #define NET_VERSION 1
-#define NET_LAYOUT_HASH 0x4f864eaf4c6a7ff6ull
+#define NET_LAYOUT_HASH 0x6d7613978acd6d7eull
 #define NET_QUEUES 17
 
 enum net_decline {
@@ -90,6 +90,8 @@ struct net_port {
 	__u64 burst_ns;	/* 0x018 how far ahead of the limits a burst may be [ns] */
 	__u32 receive_bytes;	/* 0x020 largest packet that may arrive, header included [bytes] */
 	__u32 control_queue;	/* 0x024 its number */
+	__u32 merge;	/* 0x028 1: a packet may fill several receive buffers, and large ones do */
+	__u32 reserved1;	/* 0x02c to a multiple of 8 */
 };
 _Static_assert(__builtin_offsetof(struct net_port, mac) == 0x0, "net_port.mac");
 _Static_assert(__builtin_offsetof(struct net_port, link_up) == 0x6, "net_port.link_up");
@@ -99,7 +101,9 @@ _Static_assert(__builtin_offsetof(struct net_port, bytes_per_s) == 0x10, "net_po
 _Static_assert(__builtin_offsetof(struct net_port, burst_ns) == 0x18, "net_port.burst_ns");
 _Static_assert(__builtin_offsetof(struct net_port, receive_bytes) == 0x20, "net_port.receive_bytes");
 _Static_assert(__builtin_offsetof(struct net_port, control_queue) == 0x24, "net_port.control_queue");
-_Static_assert(sizeof(struct net_port) == 0x28, "net_port");
+_Static_assert(__builtin_offsetof(struct net_port, merge) == 0x28, "net_port.merge");
+_Static_assert(__builtin_offsetof(struct net_port, reserved1) == 0x2c, "net_port.reserved1");
+_Static_assert(sizeof(struct net_port) == 0x30, "net_port");
 
 /* When what was sent so far would have been through at the limits; atomic, as transmit */
 struct net_meter {
@@ -127,7 +131,7 @@ _Static_assert(sizeof(struct net_dropped) == 0x20, "net_dropped");
 struct net_state {
 	struct device_control control;	/* 0x000 who holds the device, and counters */
 	const struct net_port port;	/* 0x180 What may pass, and how. */
-	__u8 reserved_1a8[24];	/* 0x1a8 to the next field's place */
+	__u8 reserved_1b0[16];	/* 0x1b0 to the next field's place */
 	struct net_meter meter;	/* 0x1c0 When what was sent so far would have been through at the limits; atomic, as transmit */
 	__u8 reserved_1d0[48];	/* 0x1d0 to the next field's place */
 	struct net_dropped dropped;	/* 0x200 Packets that were not sent, by why; atomic. */
@@ -136,7 +140,7 @@ struct net_state {
 };
 _Static_assert(__builtin_offsetof(struct net_state, control) == 0x0, "net_state.control");
 _Static_assert(__builtin_offsetof(struct net_state, port) == 0x180, "net_state.port");
-_Static_assert(__builtin_offsetof(struct net_state, reserved_1a8) == 0x1a8, "net_state.reserved_1a8");
+_Static_assert(__builtin_offsetof(struct net_state, reserved_1b0) == 0x1b0, "net_state.reserved_1b0");
 _Static_assert(__builtin_offsetof(struct net_state, meter) == 0x1c0, "net_state.meter");
 _Static_assert(__builtin_offsetof(struct net_state, reserved_1d0) == 0x1d0, "net_state.reserved_1d0");
 _Static_assert(__builtin_offsetof(struct net_state, dropped) == 0x200, "net_state.dropped");

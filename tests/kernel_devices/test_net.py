@@ -10,11 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tools.driver import EVENT_IDX, INDIRECT_DESC, WRITE, NetDriver
+from tools.driver import EVENT_IDX, INDIRECT_DESC, RING_PACKED, WRITE, NetDriver
+from vmm.config import MachineConfig, NicConfig
 from vmm.devmodel.net import HEADER_BYTES, ControlClass
+from vmm.devmodel.virtqueue import Side
 from vmm.interrupts import Interrupts
-from vmm.machine import Machine, MachineConfig, NicConfig
-from vmm.net import (CTRL_ANNOUNCE, CTRL_MAC_ADDR, CTRL_RX, CTRL_VLAN, CTRL_VQ, MAC, MQ, MRG_RXBUF, STATUS)
+from vmm.machine import Machine
+from vmm.net import (CTRL_ANNOUNCE, CTRL_MAC_ADDR, CTRL_RX, CTRL_VLAN, CTRL_VQ, GUEST_CSUM, GUEST_TSO4, MAC, MQ, MRG_RXBUF,
+                     STATUS)
 from vmm.net_backend import Socket
 
 MAC_ADDRESS = bytes.fromhex("020000000001")
@@ -29,15 +32,17 @@ def frame(payload=b"hello", to=b"\xff" * 6, source=MAC_ADDRESS):
 class Net:
     """A machine with one card, its driver, and the other ends of its wires."""
 
-    def __init__(self, mode, features=FEATURES, pairs=1, **config):
+    def __init__(self, mode, features=FEATURES, pairs=1, size=16, offloads=False, **config):
         ours, self.peers = zip(*(socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(pairs)))
         for peer in self.peers:
             peer.settimeout(5)
         self.mode, self.peer = mode, self.peers[0]
-        nic = NicConfig(backend=Socket(connected=list(ours)), mac=MAC_ADDRESS, offload=mode, queues=pairs, **config)
+        backend = Socket(connected=list(ours))
+        backend.offloads = offloads
+        nic = NicConfig(backend=backend, mac=MAC_ADDRESS, offload=mode, queues=pairs, packed=True, **config)
         self.machine = Machine(MachineConfig(memory=8 << 20, serial="null", kvm=False, nets=[nic]))
         self.device = self.machine.devices[0]
-        self.driver = NetDriver(self.machine, self.device, features=features)
+        self.driver = NetDriver(self.machine, self.device, features=features, size=size)
 
     def sent(self, count=1):
         return [self.peer.recv(70000) for _ in range(count)]
@@ -71,9 +76,11 @@ def net_of(ring):
             peer.close()
 
 
-@pytest.fixture(params=["off", "host"])
+@pytest.fixture(params=[("off", 0), ("host", 0), ("off", RING_PACKED), ("host", RING_PACKED)],
+                ids=["off", "host", "off-packed", "host-packed"])
 def net(request, net_of):
-    return net_of(request.param)
+    mode, packed = request.param
+    return net_of(mode, features=FEATURES | packed)
 
 
 def test_send(net):
@@ -112,7 +119,7 @@ def test_receive_runs_dry_and_goes_on(net):
 
 def test_receive_many(net):
     """Some rounds of the ring, in batches."""
-    ring, seen = net.driver.rings[0], 0
+    seen = 0
     net.driver.post(16)
     for i in range(120):
         net.peer.send(HEAD + frame(struct.pack("<I", i)))
@@ -121,8 +128,7 @@ def test_receive_many(net):
                 assert packet[26:30] == struct.pack("<I", seen)
                 seen += 1
             for head in net.driver.taken:
-                ring.offer(head)
-            ring.registers.write("queue_notify", 0)
+                net.driver.post(1, first=head)
     assert seen == 120
 
 
@@ -139,6 +145,86 @@ def test_mergeable_small_buffers(net_of):
         assert net.declined(0) == ({"SHORT"} if mode == "host" else set())
 
 
+# Large packets in small buffers: one read has room for the largest, what it leaves is for the next
+
+MERGE = FEATURES | MRG_RXBUF | GUEST_CSUM | GUEST_TSO4
+
+
+@pytest.fixture(params=[0, RING_PACKED], ids=["split", "packed"])
+def merging(request, net_of):
+    def make(mode="host", size=256):
+        return net_of(mode, features=MERGE | request.param, size=size, offloads=True)
+    return make
+
+
+def merged(net, sizes, mark=0):
+    """Send packets of these sizes and check what arrives."""
+    for i, size in enumerate(sizes, mark):
+        net.peer.send(HEAD + frame(bytes([i]) * size))
+    got = net.driver.received(len(sizes), length=1024)
+    assert [p[12:] for p in got] == [frame(bytes([i]) * size) for i, size in enumerate(sizes, mark)]
+    assert [int.from_bytes(p[10:12], "little") for p in got] == [-(-(26 + size) // 1024) for size in sizes]
+    for head in net.driver.taken:
+        net.driver.post(1, 1024, first=head)
+
+
+@pytest.mark.parametrize("mode", ["off", "host"])
+def test_merged(merging, mode):
+    net = merging(mode)
+    net.driver.post(200, 1024)
+    for round_ in range(8):
+        merged(net, (60, 1000, 60000, 997, 998, 999, 33000, 1), 8 * round_)
+    queue = net.device.state.queue[0]
+    assert (queue.entry.handled, queue.user.handled) == ((64, 0) if mode == "host" else (0, 64))
+    assert not net.declined(0)
+
+
+def test_merged_toggles(merging):
+    """Buffers that a read did not use, and those that wait, go with the queue."""
+    net = merging()
+    net.driver.post(200, 1024)
+    for i in range(30):
+        net.machine.set_offload(net.device, ("off", "host")[i % 2])
+        merged(net, (60, 40000, 3000), i)
+    queue = net.device.state.queue[0]
+    assert queue.entry.handled and queue.user.handled and queue.entry.handled + queue.user.handled == 90
+
+
+def test_merged_with_too_few_buffers(merging):
+    """Room that is never enough for the largest packet: Python serves the queue, until there is more."""
+    net = merging()
+    net.driver.post(8, 1024)
+    merged(net, (60, 3000, 60, 60, 60, 60))
+    assert net.device.queues[0].ownership.home == Side.USER
+    net.driver.post(100, 1024, first=8)
+    merged(net, (60000, 60), 40)
+    assert net.device.queues[0].ownership.home == Side.KERNEL and net.device.state.queue[0].entry.handled
+
+
+def test_merged_reset(merging):
+    """After a reset nothing is written to the buffers of before (2.4)."""
+    net = merging()
+    net.driver.post(200, 1024)
+    wait_for(lambda: net.device.queues[0].engine.outstanding)
+    net.driver.registers.write("status", 0)
+    engine = net.device.queues[0].engine
+    assert engine.flying == 0 and engine.room.first == engine.room.end and engine.room.bytes == 0
+    net.driver.memory.write(net.driver.RECEIVE, bytes(200 * 1024))
+    net.peer.send(HEAD + frame(b"old"))
+    time.sleep(0.05)
+    assert not any(net.driver.memory.read(net.driver.RECEIVE, 200 * 1024))
+    net.driver.start()
+    net.driver.post(200, 1024)
+    assert net.driver.received(1, length=1024)[0][12:] == frame(b"old")
+
+
+def wait_for(what, timeout_s=5):
+    deadline = time.monotonic() + timeout_s
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
 def test_too_small_without_merging(net_of):
     """5.1.6.3.1: such a buffer takes what fits it; a larger packet is dropped, the buffer is not."""
     for mode in ("off", "host"):
@@ -149,9 +235,10 @@ def test_too_small_without_merging(net_of):
         assert [len(p) for p in net.driver.received(1, length=256)] == [HEADER_BYTES + 14 + 60]
 
 
-def test_toggle_loses_nothing(net_of):
+@pytest.mark.parametrize("features", [FEATURES, FEATURES | RING_PACKED], ids=["split", "packed"])
+def test_toggle_loses_nothing(net_of, features):
     """Receive buffers and packets under way survive every change of hands."""
-    net = net_of("host")
+    net = net_of("host", features=features)
     net.driver.post(16)
     ring, expected = net.driver.rings[0], 0
     for i in range(40):
@@ -160,8 +247,7 @@ def test_toggle_loses_nothing(net_of):
         for packet in net.driver.received(1):
             assert packet[26:30] == struct.pack("<I", expected)
             expected += 1
-        ring.offer(net.driver.taken[0])
-        ring.registers.write("queue_notify", 0)
+        net.driver.post(1, first=net.driver.taken[0])
     assert expected == 40 and len(ring.take()) == 0
 
 
@@ -314,8 +400,7 @@ def test_features_that_need_others(net_of):
 def test_wrong_direction(net, direction):
     """Buffers that go the wrong way break the queue, whoever looks."""
     ring = net.driver.rings[1 if direction == "send" else 0]
-    ring.chain([(net.driver.SEND, 2000, WRITE if direction == "send" else 0)])
-    ring.offer(0)
+    ring.request([(net.driver.SEND, 2000, WRITE if direction == "send" else 0)])
     ring.ring()
     net.peer.send(HEAD + frame())
     deadline = time.monotonic() + 5

@@ -18,6 +18,7 @@ ENTRIES = 64        # of the submission ring: as many as fill the one page that 
 COMPLETIONS = 128   # what the kernel makes of that
 TAGS = COMPLETIONS  # requests in flight: as many as the completion ring holds, so it cannot overflow
 SEGMENTS = 128      # buffers of one request
+ROOM = 256          # receive buffers that packets are put into: as many as a queue may have
 UNTAGGED = 0xffffffff
 
 
@@ -120,6 +121,19 @@ class Rings(Block, writer=HOLDER):
     sqe = nested(Sqe)[ENTRIES]("submissions")
 
 
+class Room(Block, writer=HOLDER):
+    """Of a receive queue with mergeable buffers: what packets are put into as they come, each buffer
+    once.  A packet takes as many as it needs, from the first on; what is not used stays."""
+
+    first = u32("the first buffer, free running")
+    end = u32("behind the last one, free running")
+    bytes = u64("how much fits into them", unit="bytes")
+    buffer = nested(Buffer)[2 * ROOM]("each twice, ROOM apart, so that any run of them is one list")
+    gpa = u64[ROOM]("where each starts", unit="guest-physical address")
+    head = u16[ROOM]("what the driver knows each by")
+    slots = u16[ROOM]("places that each takes in a packed ring")
+
+
 class Lists(Block, writer=HOLDER):
     """Buffers of requests that have several: SEGMENTS for each tag."""
 
@@ -133,6 +147,7 @@ def engine_layout():
         ("rings", layout_block(Rings), 2, "io_uring's own: one that is submitted to, one that is polled"),
         ("wiring", layout_block(Wiring), None, "where things are"),
         ("flight", layout_block(Flight), None, "what is in flight"),
+        ("room", layout_block(Room), None, "where packets go"),
         ("lists", layout_block(Lists), None, "their buffers"),
     ])
 
@@ -142,5 +157,5 @@ STRIDE = -(-engine_layout().size // PAGE) * PAGE
 
 STRUCTS = (Cqe,)
 ENUMS = (TagState,)
-CONSTANTS = {"ENTRIES": ENTRIES, "COMPLETIONS": COMPLETIONS, "TAGS": TAGS, "SEGMENTS": SEGMENTS,
+CONSTANTS = {"ENTRIES": ENTRIES, "COMPLETIONS": COMPLETIONS, "TAGS": TAGS, "SEGMENTS": SEGMENTS, "ROOM": ROOM,
              "UNTAGGED": UNTAGGED, "STRIDE": STRIDE}

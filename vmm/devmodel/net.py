@@ -74,6 +74,8 @@ class Net(Device, id=1, version=1):
         burst_ns = u64("how far ahead of the limits a burst may be", unit="ns")
         receive_bytes = u32("largest packet that may arrive, header included", unit="bytes")
         control_queue = u32("its number")
+        merge = u32("1: a packet may fill several receive buffers, and large ones do")
+        reserved1 = u32("to a multiple of 8")
 
     class Meter(Block, writer=HOLDER):
         """When what was sent so far would have been through at the limits; atomic, as transmit

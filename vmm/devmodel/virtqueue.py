@@ -96,7 +96,9 @@ class Position(Block, writer=HOLDER):
     next_avail = u16("avail entry to serve next, free running; of a packed ring: its place, and wrap counter")
     next_used = u16("used entry to write next, likewise")
     unsignalled = u16("entries used since the driver's wish for an interrupt was last looked at")
-    reserved = u16("to a multiple of 8")
+    shown = u16("of a packed ring: used entries that the driver can see end here")
+    shown_flags = u16("what to write there for it to see the others")
+    reserved = u16[3]("to a multiple of 8")
 
 
 class UserCounters(Block, writer=USER):
