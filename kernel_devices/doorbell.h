@@ -38,6 +38,21 @@ struct tally {
 	__u32 failed;		/* 0, or why a request that came back is userspace's now */
 };
 
+/* A walk along a chain whose buffers all go one way (walk.h). */
+struct walk {
+	struct chain chain;
+	__u64 total;		/* bytes of the chain */
+	__u64 first;		/* its first buffer: guest-physical, */
+	__u32 first_bytes;	/* and how long */
+	__u32 parts;
+	__u32 tag;		/* whose list has the buffers, if there is an engine */
+	__u32 reason;		/* why the walk ended early, or 0 */
+	__u32 odd;		/* that reason, for buffers that are not as wanted */
+	__u32 writable;		/* what they must be */
+};
+
+enum { WALK_PARTS = 32 };	/* most buffers of a chain; a power of two, to be a mask */
+
 /* On the stack: only pointers and what outlives the queue's lock. */
 struct serving {
 	struct device *device;
@@ -46,6 +61,7 @@ struct serving {
 	__u32 index;		/* its number */
 	void *work;
 	struct tally *tally;
+	struct walk *walk;
 	struct engine *engine;	/* NULL where nothing is asynchronous */
 	__u32 generation;	/* of the queue when we entered */
 	__u32 drained;		/* the queue was found empty, and its lock let go */
@@ -67,6 +83,19 @@ static __always_inline void used_count(struct serving *serving, __u64 bytes)
 	serving->tally->moved += bytes;
 	serving->tally->requests++;
 	serving->tally->unpublished = 1;
+}
+
+/* io_uring goes on with a read on the thread that submitted it: two would get packets out of order.
+ * So without a polling thread, only the one that collects submits reads. */
+static __always_inline int may_read(struct serving *serving)
+{
+	struct engine *engine = serving->engine;
+
+	if (engine->wiring.polled || serving->collecting)
+		return 1;
+	engine->flight.looked = engine->wiring.look - 1;	/* so that it counts as asked */
+	serving->tally->ask = 1;
+	return 0;
 }
 
 static long serve_one(__u32 i, void *context)
@@ -241,8 +270,8 @@ static __always_inline __u32 serve_locked(struct serving *serving)
 	return reason;
 }
 
-/* The device's state, and the working memory and engine of each queue, whose type begins with its
- * tally; state_of() and work_of() are what a device reads them by. */
+/* The device's state, and the working memory and engine of each queue, whose type has a `tally` and
+ * a `walk`; state_of() and work_of() are what a device reads them by. */
 #define DEVICE_SERVES(state_type, work_type)						\
 	DEVICE_STATE(state_type)							\
 	DEVICE_SCRATCH(work_type, QUEUES)						\
@@ -267,6 +296,7 @@ static __always_inline __u32 serve_locked(struct serving *serving)
 		serving->queue = &state->queue[index];					\
 		serving->work = work;							\
 		serving->tally = &work->tally;						\
+		serving->walk = &work->walk;						\
 		serving->engine = device_engine(serving->device, index);		\
 		return 1;								\
 	}

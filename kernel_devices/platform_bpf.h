@@ -90,6 +90,13 @@ static __always_inline void *ram_at(struct device *device, __u64 gpa, __u32 leng
 	return element ? element + inside : NULL;
 }
 
+/* Plain memory to plain memory. */
+static __always_inline void copy(void *to, const void *from, __u32 length)
+{
+	if (length <= CHUNK)
+		bpf_probe_read_kernel(to, length, from);
+}
+
 /* 0, or -1 where the page cache holds no mapped page: taking the fault is not possible here. */
 static __always_inline int image_read(void *to, __u32 length, __u64 image, __u32 image_fd, __u64 offset)
 {

@@ -9,6 +9,7 @@
 #include <linux/kvm.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -67,6 +68,12 @@ static __always_inline void *ram_at(struct device *device, __u64 gpa, __u32 leng
 	__s64 offset = ram_offset(&device->memory, gpa, length, reason);
 
 	return offset < 0 ? NULL : device->ram + offset;
+}
+
+/* Plain memory to plain memory. */
+static __always_inline void copy(void *to, const void *from, __u32 length)
+{
+	memcpy(to, from, length);
 }
 
 /* 0, or -1 where the page cache lacks any of it: RWF_NOWAIT neither reads nor waits.  A file system

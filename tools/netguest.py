@@ -46,7 +46,7 @@ def echo(count: int, seconds: float = 0) -> tuple[int, int]:
     until = time.monotonic() + seconds
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.connect((net.GUEST_IP, net.ECHO_PORT))
-        client.settimeout(2)
+        client.settimeout(30)
         while sent < count or (seconds and time.monotonic() < until) or waiting:
             while len(waiting) < WINDOW and (sent < count or (seconds and time.monotonic() < until)):
                 data = sent.to_bytes(4, "little") + chance.randbytes(chance.choice((0, 18, 60, 500, 1400)))

@@ -55,22 +55,28 @@ def _add_run(commands) -> None:
     machine.add_argument("--mem", metavar="SIZE", default="256M", help="guest memory (default: 256M)")
     machine.add_argument("--cpus", metavar="N", default="1", help="number of vCPUs (default: 1)")
     devices = run.add_argument_group("devices")
+    virtio = ("offload=on|host|off|auto (who serves it: the kernel, this process in C, Python, or the best "
+              "possible), transport=mmio|pci, packed=on|off (offer packed rings), async=on|off|auto (real I/O by "
+              "the handler, through io_uring)")
     devices.add_argument("--disk", metavar="path=FILE[,KEY=VALUE...]", action="append", default=[],
-                         help="add a disk; may be given more than once.  Keys: offload=on|host|off|auto "
-                         "(who serves it: the kernel, this process in C, Python, or the best possible), "
-                         "readonly=on|off, cache=writeback|none|writethrough (none goes past the page cache), "
-                         "async=on|off|auto (real I/O by the handler, through io_uring), queues=N, "
-                         "queue_size=N, serial=TEXT, transport=mmio|pci, packed=on|off (offer packed rings)")
+                         help="add a disk; may be given more than once.  Keys: readonly=on|off, "
+                         "cache=writeback|none|writethrough (none goes past the page cache), queues=N, "
+                         f"queue_size=N, serial=TEXT, {virtio}")
     devices.add_argument("--net", metavar="tap=NAME[,KEY=VALUE...]", action="append", default=[],
                          help="add a network card, plugged into a TAP interface (tap=NAME, made if it is not "
                          "there, or fd=N[:N...]) or a UNIX datagram socket (socket=PATH); may be given more "
-                         "than once.  Keys: mac=ADDRESS, offload=on|host|off|auto, queues=PAIRS, mtu=BYTES, "
-                         "spoof=allow|drop (drop what is sent from another address), tx_packets=N and "
-                         "tx_bytes=N (most per second), async=on|off|auto, queue_size=N, transport=mmio|pci, packed=on|off (offer packed rings)")
+                         "than once.  Keys: mac=ADDRESS, queues=PAIRS, mtu=BYTES, spoof=allow|drop (drop what "
+                         "is sent from another address), tx_packets=N and tx_bytes=N (most per second), "
+                         "queue_size=N, and those of --disk from offload on")
+    devices.add_argument("--console", metavar="WHERE[,KEY=VALUE...]", action="append", default=[],
+                         help="add a virtio console that leads to stdio, null, file=PATH (output alone) or "
+                         "socket=PATH (a UNIX stream socket that listens).  Keys: those of --disk from offload on")
+    devices.add_argument("--rng", metavar="KEY=VALUE...", nargs="?", const="",
+                         help="add an entropy device.  Keys: those of --disk from offload on")
     devices.add_argument("--serial", metavar="WHERE",
                          help="where the serial port leads: stdout, stdio (input as well; a terminal is put in "
                          "raw mode, Ctrl-A x ends the guest), null, or file=PATH (default: stdio with --kernel, "
-                         "else stdout)")
+                         "or null if there is a --console, else stdout)")
     report = run.add_argument_group("reporting")
     report.add_argument("--stats", action="store_true",
                         help="print what each half of each device did, when the guest has ended")
@@ -85,6 +91,7 @@ def run_guest(options) -> int:
     config = _machine_config(options)
     while True:
         with Machine(config) as machine:
+            signal.signal(signal.SIGWINCH, lambda *_: machine.terminal_resized())
             for name, why in machine.choices.items():
                 if "asked" not in why:
                     print(f"splitvmm: {name}: offload {why}", file=sys.stderr)
@@ -113,9 +120,12 @@ def _machine_config(options):
         cpus=parse.whole(options.cpus, "--cpus", 1, 64), cmdline=options.cmdline,
         disks=[parse.disk(text) for text in options.disk],
         nets=[parse.net(text) for text in options.net],
+        consoles=[parse.console(text) for text in options.console],
+        rng=None if options.rng is None else parse.rng(options.rng),
         modules=[options.initrd] if options.initrd else options.module,
         flat=None if options.flat is None else parse.whole(options.flat, "--flat", 0, 0xfffff),
-        serial=options.serial or ("stdio" if linux else "stdout"), announce=not linux)
+        serial=options.serial or ("stdio" if linux and not options.console else "null" if linux else "stdout"),
+        announce=not linux)
 
 
 def _add_bench(commands) -> None:

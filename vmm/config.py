@@ -6,24 +6,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 
-@dataclass
-class DiskConfig:
-    """One `--disk`."""
+@dataclass(kw_only=True)
+class VirtioConfig:
+    """What every virtio device can be told."""
 
-    path: Path
-    offload: str = "auto"
-    read_only: bool = False
-    cache: str = "writeback"        # writeback, none or writethrough
-    queues: int = 1
-    serial: str = ""
-    queue_size: int = 256
+    offload: str = "auto"           # on, host, off or auto
     asynchronous: str = "auto"      # on, off or auto: I/O by the handler, through io_uring
     transport: str = "mmio"         # mmio or pci
     packed: bool = False            # offer packed rings
 
 
 @dataclass
-class NicConfig:
+class DiskConfig(VirtioConfig):
+    """One `--disk`."""
+
+    path: Path
+    read_only: bool = False
+    cache: str = "writeback"        # writeback, none or writethrough
+    queues: int = 1
+    serial: str = ""
+    queue_size: int = 256
+
+
+@dataclass
+class NicConfig(VirtioConfig):
     """One `--net`: `tap` (an interface's name), `fds` (open TAP descriptors), `socket` (a path) or
     `backend` (an object of vmm.net_backend) says what it is plugged into."""
 
@@ -32,16 +38,12 @@ class NicConfig:
     socket: Path | None = None
     backend: object = None
     mac: bytes = b""
-    offload: str = "auto"
     queues: int = 1             # pairs
     mtu: int | None = None
     anti_spoof: bool = False
     packets_per_s: int = 0      # limits of what is sent; 0 for none
     bytes_per_s: int = 0
     queue_size: int = 256
-    asynchronous: str = "auto"
-    transport: str = "mmio"
-    packed: bool = False
 
     def plug(self):
         """What it is plugged into, opened."""
@@ -49,6 +51,18 @@ class NicConfig:
         if self.backend:
             return self.backend
         return Socket(self.socket) if self.socket else Tap(self.tap, self.fds, self.queues, self.mtu)
+
+
+@dataclass
+class ConsoleConfig(VirtioConfig):
+    """One `--console`; `where` is stdio, null, file=PATH (output alone) or socket=PATH."""
+
+    where: str
+
+
+@dataclass
+class RngConfig(VirtioConfig):
+    """`--rng`."""
 
 
 @dataclass
@@ -61,8 +75,15 @@ class MachineConfig:
     cmdline: str = ""
     disks: list[DiskConfig] = field(default_factory=list)
     nets: list[NicConfig] = field(default_factory=list)
+    consoles: list[ConsoleConfig] = field(default_factory=list)
+    rng: RngConfig | None = None
     modules: list[Path] = field(default_factory=list)
     flat: int | None = None         # guest-physical address of a flat binary
     serial: str = "stdout"          # stdout, stdio (input as well), null or file=PATH
     announce: bool = True           # virtio-mmio devices on the command line, as well as by ACPI
     kvm: bool = True                # without it there are no vCPUs: a driver in Python is the guest
+
+    @property
+    def virtio(self) -> list[VirtioConfig]:
+        """Every virtio device."""
+        return [*self.disks, *self.nets, *self.consoles, *([self.rng] if self.rng else [])]

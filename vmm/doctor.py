@@ -138,9 +138,9 @@ def _page_cache() -> Finding:
 
 
 def _built() -> Finding:
-    missing = [name for name in ("exit_path.bpf.o", "exit_path.so", "blk.bpf.o", "blk.so", "net.bpf.o",
-                                "net.so")
-               if not (BUILD / name).exists()]
+    from .devmodel.headers import state_layouts
+    missing = [name + kind for name in ("exit_path", *state_layouts()) for kind in (".bpf.o", ".so")
+               if not (BUILD / (name + kind)).exists()]
     return Finding("handlers", not missing, f"missing: {', '.join(missing)}" if missing else "built",
                    "offload=on and host", "make" if missing else "")
 

@@ -12,6 +12,7 @@ from .devmodel.exit_path import SIGNAL, Bus
 from .errors import UserError
 
 
+CREATE_TRIES = 100
 MISC_ENABLE, FAST_STRINGS = 0x1a0, 1                        # SDM volume 4
 MTRR_DEFAULT_TYPE, MTRR_ENABLED, MTRR_WRITE_BACK = 0x2ff, 1 << 11, 6
 
@@ -69,8 +70,7 @@ class Vm:
             if self.capability(name) <= 0:
                 os.close(self.kvm_fd)
                 raise KvmError(f"/dev/kvm: no {name}; wanted it for {use}: a newer kernel has it")
-        self.fd = self._check(self.lib.kvm_call_value(self.kvm_fd, self.lib.KVM_CREATE_VM, 0),
-                              "creating a VM")
+        self.fd = self._check(self._create(), "creating a VM")
         self.call("KVM_SET_TSS_ADDR", KVM_TSS)
         self.call("KVM_CREATE_IRQCHIP", 0)
         if self.capability("KVM_CAP_PIT2") > 0:
@@ -79,6 +79,15 @@ class Vm:
         self.run_bytes = self._check(
             self.lib.kvm_call_value(self.kvm_fd, self.lib.KVM_GET_VCPU_MMAP_SIZE, 0), "sizing kvm_run")
         self._slots, self._free_slots = 0, []
+
+    def _create(self) -> int:
+        """A VM's descriptor, or -errno.  What an io_uring of this process has yet to clean up looks like
+        a signal to KVM, which gives up then (mm_take_all_locks, mm/mmap.c)."""
+        for _ in range(CREATE_TRIES):
+            result = self.lib.kvm_call_value(self.kvm_fd, self.lib.KVM_CREATE_VM, 0)
+            if result != -errno.EINTR:
+                break
+        return result
 
     def capability(self, name: str) -> int:
         return self.lib.kvm_call_value(self.kvm_fd, self.lib.KVM_CHECK_EXTENSION,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import threading
 from contextlib import contextmanager, suppress
 from time import CLOCK_BOOTTIME, clock_gettime, monotonic
@@ -14,12 +13,14 @@ from .addresses import COM1, FIRST_PIN, SERIAL_PIN, VIRTIO_MMIO
 from .blk import BlkDevice
 from .bpf import BpfUnavailable, Maps
 from .bus import AddressSpace, BusOverlap
-from .config import DiskConfig, MachineConfig, NicConfig
+from .config import ConsoleConfig, DiskConfig, MachineConfig, NicConfig, VirtioConfig
+from .console import ConsoleDevice
 from .device import Place, RegisterDevice
 from .devmodel.exit_path import CALLED, PAGES, SIGNAL, Bus
 from .devmodel.layout import PAGE
 from .devmodel.virtqueue import RING_ASLEEP, Side
 from .disk_image import DiskImage
+from .endpoints import Descriptor, open_both, open_output
 from .errors import UserError
 from .interrupts import Interrupts
 from .kvm import Vcpu, Vm
@@ -28,6 +29,7 @@ from .net import NetDevice
 from .offload import (LOADING_ERRORS, WATCHED, BpfBackend, HostBackend, OffloadError, SharedPlaces,
                       unavailable)
 from .pci import PciBus
+from .rng import RngDevice
 from .serial import Serial
 from .sync.handoff import Declined
 from .terminal import Terminal
@@ -57,6 +59,7 @@ class Machine:
         self.rebooted = False
         self.first_run_s: float | None = None       # CLOCK_BOOTTIME
         self._error: BaseException | None = None
+        self._typed = None      # what takes what is typed at the terminal
         self._closing: list = []
         self._loaded: set[tuple[str, str]] = set()
         self._virtio_mmio: set[int] = set()         # numbers of the virtio-mmio devices
@@ -79,7 +82,7 @@ class Machine:
         if config.kvm:
             self._join_process()
         self.vm = self._closes(Vm()) if config.kvm else None
-        self._build_memory({d.offload for d in [*config.disks, *config.nets]} | {mode for _, mode in extra})
+        self._build_memory({device.offload for device in config.virtio} | {mode for _, mode in extra})
         self.interrupts = self._closes(Interrupts(self.vm))
         self.buses = {bus: AddressSpace(bus) for bus in Bus}
         self._add_ports()
@@ -89,6 +92,10 @@ class Machine:
             self._add_disk(disk)
         for net in config.nets:
             self._add_nic(net)
+        for console in config.consoles:
+            self._add_console(console)
+        if config.rng:
+            self._add_virtio(self._closes(RngDevice("rng0")), config.rng)
         for device, mode in extra:
             self.add_device(self._closes(device), mode)
         if config.guest:
@@ -108,7 +115,24 @@ class Machine:
                                         net.packets_per_s, net.bytes_per_s, net.queue_size))
         self._add_virtio(device, net)
 
-    def _add_virtio(self, device: VirtioDevice, config) -> None:
+    def _add_console(self, console: ConsoleConfig) -> None:
+        if console.where == "stdio" and self._typed:
+            raise UserError("two consoles on stdio; wanted one, and the others elsewhere (--serial, --console)")
+        reader, writer, typed = open_both(console.where, "--console")
+        if typed is not None:
+            self._closes(Descriptor(typed))
+            self._typed = lambda data: os.write(typed, data)
+        size = os.get_terminal_size(writer) if os.isatty(writer) else None
+        number = sum(isinstance(device, ConsoleDevice) for device in self.devices)
+        self._add_virtio(self._closes(ConsoleDevice(f"console{number}", reader, writer, size)), console)
+
+    def terminal_resized(self) -> None:
+        """Tell the consoles that lead to a terminal how large it is now."""
+        for device in self.devices:
+            if isinstance(device, ConsoleDevice):
+                device.terminal_resized()
+
+    def _add_virtio(self, device: VirtioDevice, config: VirtioConfig) -> None:
         device.ask_for_ring(config.asynchronous)
         if config.packed:
             device.offer_packed()
@@ -157,19 +181,14 @@ class Machine:
             return None, unavailable(error)
 
     def _add_ports(self) -> None:
-        output, where = None, self.config.serial
-        if where in ("stdout", "stdio"):
-            output = sys.stdout.fileno()
-        elif where.startswith("file="):
-            try:
-                output = os.open(where[5:], os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-            except OSError as error:
-                raise UserError(f"--serial {where}: {error.strerror}; wanted a file to write") from None
-        elif where != "null":
-            raise UserError(f"--serial {where}: unknown; wanted stdout, stdio, null or file=PATH")
+        output = open_output(self.config.serial, "--serial")
+        if output is not None:
+            self._closes(Descriptor(output))
         self.serial = Serial(output, self.interrupts.pin_line(SERIAL_PIN))
         self.buses[Bus.PORT].add(COM1, 8, self.serial, "serial port")
         power.add_ports(self.buses[Bus.PORT], self.stop, self.reset)
+        if self.config.serial == "stdio":
+            self._typed = self.serial.receive
 
     def add_device(self, device: RegisterDevice, mode: str, base: int | None = None,
                    bus: Bus = Bus.MMIO) -> None:
@@ -394,8 +413,8 @@ class Machine:
 
     def start(self) -> None:
         """Let the guest run, on threads of its own."""
-        if self.config.serial == "stdio":
-            self._closes(Terminal(self.serial.receive, lambda: self.stop(0))).start()
+        if self._typed:
+            self._closes(Terminal(self._typed, lambda: self.stop(0))).start()
         if self.maps:       # each thread makes itself known to it as it starts
             with suppress(*LOADING_ERRORS):
                 self._backend("on")
@@ -453,8 +472,6 @@ class Machine:
                 self._set_mode(device, "off")
         if hasattr(self, "serial"):
             self.serial.flush()
-            if self.config.serial.startswith("file="):
-                os.close(self.serial.output)
         while self._closing:
             self._closing.pop().close()
         _live.discard(self)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import select
 import struct
-import threading
-from contextlib import suppress
-from time import monotonic, monotonic_ns
+from functools import partial
+from time import monotonic_ns
 
 from .device import Place
 from .devmodel.net import (ETHER_BYTES, HEADER_BYTES, LARGEST_PACKET, PAIRS, RATE_BURST_NS, ControlClass,
                            Net, NetConfig, Status)
 from .devmodel.view import ffi, pointer_to
 from .devmodel.virtqueue import Side
-from .engine import StuckRequests
 from .errors import UserError
 from .net_backend import receive, send
+from .receiver import Receiver
 from .ring import BrokenQueue, Chain
 from .sync._shared import lib
 from .virtio import VirtioDevice
@@ -31,7 +29,6 @@ NEEDS = {       # 5.1.3.1: a bit -> what it is nothing without
     GUEST_TSO4: GUEST_CSUM, GUEST_TSO6: GUEST_CSUM, GUEST_UFO: GUEST_CSUM, HOST_TSO4: CSUM, HOST_TSO6: CSUM,
     HOST_UFO: CSUM, CTRL_RX: CTRL_VQ, CTRL_VLAN: CTRL_VQ, CTRL_ANNOUNCE: CTRL_VQ, MQ: CTRL_VQ,
     CTRL_MAC_ADDR: CTRL_VQ, GUEST_OFFLOADS: CTRL_VQ}
-READV = 1                               # IORING_OP_READV
 OK, ERR = 0, 1                          # answers of the control queue, 5.1.6.5
 NS_PER_S = 1_000_000_000
 BROADCAST = b"\xff" * 6
@@ -49,6 +46,7 @@ class NetDevice(VirtioDevice):
     schema = Net
     handler = "net"
     config_type = NetConfig
+    odd_reasons = ("SHORT", *VirtioDevice.odd_reasons)
     doorbell_interrupts = False         # a transmit doorbell is no reason for an interrupt
 
     def __init__(self, name: str, backend, mac: bytes, pairs: int = 1, anti_spoof: bool = False,
@@ -62,9 +60,6 @@ class NetDevice(VirtioDevice):
         self.backend, self.pairs, self.given_mac = backend, pairs, mac
         self.engine_queues = 2 * pairs
         self._limits = anti_spoof, packets_per_s, bytes_per_s
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._thread: threading.Thread | None = None
-        self._closing = False
         self._dead: set[int] = set()
         self._short: dict[int, int] = {}        # queue -> looks that found it without room for a packet
 
@@ -80,8 +75,11 @@ class NetDevice(VirtioDevice):
         port.burst_ns, port.control_queue, port.link_up = RATE_BURST_NS, 2 * self.pairs, 1
         self._reset_filters()
         self.config.status = Status.LINK_UP
-        self._thread = threading.Thread(target=self._receive_loop, daemon=True, name=f"{self.name} receive")
-        self._thread.start()
+        self._receiver = Receiver(self.name, self.lock, self._sources, self._look_for_room, lambda: (
+            LOOK_S if self.home == Side.KERNEL and self.state.port.merge else None))
+
+    def receives(self, index: int) -> bool:
+        return index % 2 == 0 and index < 2 * self.pairs
 
     def engine_files(self) -> list[int]:
         return [self.backend.fds[i // 2] for i in range(2 * self.pairs)]
@@ -127,20 +125,11 @@ class NetDevice(VirtioDevice):
         with self.lock:
             self.state.port.link_up = int(up)
             self.config.status = Status.LINK_UP if up else 0
-            for queue in self.queues[:2 * self.pairs:2]:    # reads in the kernel know of no link
+            for queue in self._receive_queues:    # reads in the kernel know of no link
                 if self.home == Side.KERNEL and queue.ready and self._live:
-                    self._move_receive(queue, Side.KERNEL if up else Side.USER)
+                    self.move_receive(queue, Side.KERNEL if up else Side.USER)
             self.config_changed()
-        self._nudge()
-
-    def _move_receive(self, queue: UserQueue, home: Side) -> None:
-        if home == Side.KERNEL:
-            self.before_giving(queue)
-        queue.ownership.move(home)
-        if home == Side.KERNEL:
-            self._ask(queue)
-        else:
-            self._settle(queue)
+        self.nudge()
 
     def announce(self) -> None:
         """Have the driver send gratuitous packets, as after a migration (5.1.6.5.4)."""
@@ -151,10 +140,6 @@ class NetDevice(VirtioDevice):
 
     # queues
 
-    def set_home(self, home: Side) -> None:
-        super().set_home(home)
-        self._nudge()
-
     def serve(self, queue: UserQueue) -> tuple[int, int]:
         if queue.index == 2 * self.pairs:
             return self._serve_control(queue)
@@ -163,13 +148,9 @@ class NetDevice(VirtioDevice):
         for tag, index in list(queue.engine.failed()) if queue.engine else ():
             if tag.kind == MERGED:      # it held no buffers of its own
                 queue.engine.release(index)
-        if queue.ownership.home == Side.KERNEL and self._odd_buffers(queue):
-            queue.ownership.home = Side.USER    # until the driver resets: the handler declines them
-            self._settle(queue)
-        elif queue.index in self._short and self._has_room(queue):
+        if queue.index in self._short and self._has_room(queue):
             del self._short[queue.index]
             queue.ownership.home = self.home
-        self._nudge()
         return 0, 0
 
     def _has_room(self, queue: UserQueue) -> bool:
@@ -185,7 +166,7 @@ class NetDevice(VirtioDevice):
         """A queue that goes without a read as it lacks room for the largest packet, while one waits:
         the driver may have no more buffers, and this one may be small.  Python serves it then."""
         port = self.state.port
-        for queue in self.queues[:2 * self.pairs:2] if port.merge else ():
+        for queue in self._receive_queues if port.merge else ():
             engine, fd = queue.engine, self.backend.fds[queue.index // 2]
             if not (queue.ready and self._live and queue.ownership.home == Side.KERNEL and engine and engine.ready):
                 continue
@@ -193,13 +174,9 @@ class NetDevice(VirtioDevice):
                 bool(select.select([fd], [], [], 0)[0])
             self._short[queue.index] = self._short.get(queue.index, 0) + 1 if short else 0
             if self._short[queue.index] >= LOOKS:
-                self._move_receive(queue, Side.USER)
+                self.move_receive(queue, Side.USER)
             elif not short:
                 del self._short[queue.index]
-
-    def _odd_buffers(self, queue: UserQueue) -> bool:
-        reasons = self.layout.reasons
-        return queue.state.entry.last_reason in (reasons.SHORT, reasons.FRAMING, reasons.NO_RING, reasons.IO_FAILED)
 
     # transmit
 
@@ -252,42 +229,18 @@ class NetDevice(VirtioDevice):
 
     # receive
 
-    def _nudge(self) -> None:
-        os.eventfd_write(self._wake, 1)
+    def nudge(self) -> None:
+        self._receiver.nudge()
 
-    def _receive_loop(self) -> None:
-        """Packets for the queues that userspace holds: those in the kernel's hands have reads there."""
-        while not self._closing:
-            poller = select.poll()
-            poller.register(self._wake, select.POLLIN)
-            waiting = {}
-            with self.lock:
-                for pair in range(self.pairs):
-                    if self.backend.fds[pair] not in self._dead and self._can_receive(self.queues[2 * pair]):
-                        waiting[self.backend.fds[pair]] = self.queues[2 * pair]
-                        poller.register(self.backend.fds[pair], select.POLLIN)
-            looking = self.home == Side.KERNEL and self.state.port.merge
-            ready = [fd for fd, _ in poller.poll(1000 * LOOK_S if looking else None)]
-            if looking and not ready:
-                with self.lock:
-                    self._look_for_room()
-            if self._wake in ready:
-                os.eventfd_read(self._wake)
-            for fd in ready:
-                if fd in waiting:
-                    with self.lock:
-                        if not self._closing and self._can_receive(waiting[fd]):
-                            self._receive(waiting[fd], fd)
+    def _sources(self) -> dict:
+        """The backend's descriptors of the receive queues that userspace holds."""
+        queues = {self.backend.fds[queue.index // 2]: queue for queue in self._receive_queues}
+        return {fd: partial(self._receive, queue, fd) for fd, queue in queues.items()
+                if fd not in self._dead and self.user_receives(queue)}
 
-    def _can_receive(self, queue: UserQueue) -> bool:
-        if not (queue.ready and self._live and queue.ownership.home == Side.USER
-                and queue.ownership.held_by_user()):
-            return False
-        try:
-            return queue.has_buffers()
-        except BrokenQueue as error:
-            self._needs_reset(error)
-            return False
+    @property
+    def _receive_queues(self) -> list[UserQueue]:
+        return self.queues[:2 * self.pairs:2]
 
     def _receive(self, queue: UserQueue, fd: int) -> None:
         packets = moved = 0
@@ -388,29 +341,10 @@ class NetDevice(VirtioDevice):
         return 1, length
 
     def to_redo(self, queue: UserQueue) -> list:
-        return []               # receive buffers are kept, and what was not sent is lost
+        return []               # what was not sent is lost
 
-    def _settle(self, queue: UserQueue) -> None:
-        engine, patience = queue.engine, monotonic() + PATIENCE_S * (queue.index % 2)
-        while engine and engine.outstanding:
-            if monotonic() >= patience:
-                engine.cancel()     # reads would wait for packets, and a backend may take none
-            with suppress(StuckRequests):
-                engine.wait(PATIENCE_S)
-            self._collect(queue)
-
-    def _serve(self, queue: UserQueue) -> None:
-        super()._serve(queue)
-        self._ask(queue)        # what was declined for being held, or busy, is still to be posted
-
-    def _ask(self, queue: UserQueue) -> None:
-        """Have receive buffers posted that the driver has long made available."""
-        if queue.engine and queue.ready and queue.index % 2 == 0 and not queue.ownership.held_by_user():
-            queue.engine.ask()
-
-    def before_giving(self, queue: UserQueue) -> None:
-        if queue.engine and queue.engine.ready and queue.index % 2 == 0:
-            queue.engine.resubmit(READV)
+    def patience_s(self, queue: UserQueue) -> float | None:
+        return PATIENCE_S * (queue.index % 2)       # the backend may take no packets
 
     # control (5.1.6.5)
 
@@ -485,8 +419,8 @@ class NetDevice(VirtioDevice):
         for queue in self.queues[:2 * pairs:2]:     # reads from a queue that took no part have failed
             self._dead.discard(self.backend.fds[queue.index // 2])
             if self.home == Side.KERNEL and queue.ready and queue.ownership.home == Side.USER:
-                self._move_receive(queue, Side.KERNEL)
-        self._nudge()
+                self.move_receive(queue, Side.KERNEL)
+        self.nudge()
         return True
 
     def _command_offloads(self, command: int, data: bytes) -> bool:
@@ -497,10 +431,7 @@ class NetDevice(VirtioDevice):
         return True
 
     def close(self) -> None:
-        self._closing = True
-        if self._thread:
-            self._nudge()
-            self._thread.join()
+        if self.place:
+            self._receiver.close()
         super().close()
         self.backend.close()
-        os.close(self._wake)

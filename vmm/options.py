@@ -55,25 +55,48 @@ def pairs(text: str, option: str, known: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
+_VIRTIO = ("offload", "async", "transport", "packed")      # keys that every virtio device has
+
+
+def _virtio(given: dict[str, str], option: str) -> dict:
+    """Those keys, as fields of a VirtioConfig."""
+    return {"offload": choice(given.get("offload", "auto"), f"{option} offload", ("on", "host", "off", "auto")),
+            "asynchronous": choice(given.get("async", "auto"), f"{option} async", ("on", "off", "auto")),
+            "transport": choice(given.get("transport", "mmio"), f"{option} transport", ("mmio", "pci")),
+            "packed": switch(given.get("packed", "off"), f"{option} packed")}
+
+
+def _queue_size(given: dict[str, str], option: str) -> int:
+    found = whole(given.get("queue_size", "256"), f"{option} queue_size", 1, 256)
+    if found & (found - 1):
+        raise UserError(f"{option} queue_size {found}; wanted a power of two")
+    return found
+
+
 def disk(text: str):
     """One --disk, as a DiskConfig."""
     from .config import DiskConfig
-    given = pairs(text, "--disk", ("path", "offload", "readonly", "cache", "queues", "queue_size",
-                                   "serial", "async", "transport", "packed"))
+    given = pairs(text, "--disk", ("path", "readonly", "cache", "queues", "queue_size", "serial", *_VIRTIO))
     if not given.get("path"):
         raise UserError(f"--disk {text}: no path; wanted path=FILE")
-    size_ = whole(given.get("queue_size", "256"), "--disk queue_size", 1, 256)
-    if size_ & (size_ - 1):
-        raise UserError(f"--disk queue_size {size_}; wanted a power of two")
     return DiskConfig(
-        Path(given["path"]),
-        choice(given.get("offload", "auto"), "--disk offload", ("on", "host", "off", "auto")),
-        switch(given.get("readonly", "off"), "--disk readonly"),
-        choice(given.get("cache", "writeback"), "--disk cache", ("writeback", "none", "writethrough")),
-        whole(given.get("queues", "1"), "--disk queues", 1, 16), given.get("serial", ""), size_,
-        choice(given.get("async", "auto"), "--disk async", ("on", "off", "auto")),
-        choice(given.get("transport", "mmio"), "--disk transport", ("mmio", "pci")),
-        switch(given.get("packed", "off"), "--disk packed"))
+        Path(given["path"]), read_only=switch(given.get("readonly", "off"), "--disk readonly"),
+        cache=choice(given.get("cache", "writeback"), "--disk cache", ("writeback", "none", "writethrough")),
+        queues=whole(given.get("queues", "1"), "--disk queues", 1, 16), serial=given.get("serial", ""),
+        queue_size=_queue_size(given, "--disk"), **_virtio(given, "--disk"))
+
+
+def console(text: str):
+    """One --console, as a ConsoleConfig: where it leads, then keys."""
+    from .config import ConsoleConfig
+    where, _, rest = text.partition(",")
+    return ConsoleConfig(where, **_virtio(pairs(rest, "--console", _VIRTIO) if rest else {}, "--console"))
+
+
+def rng(text: str):
+    """--rng, as an RngConfig."""
+    from .config import RngConfig
+    return RngConfig(**_virtio(pairs(text, "--rng", _VIRTIO) if text else {}, "--rng"))
 
 
 def mac(text: str, what: str) -> bytes:
@@ -91,25 +114,18 @@ def net(text: str):
     """One --net, as a NicConfig."""
     from .config import NicConfig
     from .devmodel.net import PAIRS
-    given = pairs(text, "--net", ("tap", "fd", "socket", "mac", "offload", "queues", "mtu", "spoof", "tx_packets",
-                                  "tx_bytes", "queue_size", "async", "transport",
-                                  "packed"))
+    given = pairs(text, "--net", ("tap", "fd", "socket", "mac", "queues", "mtu", "spoof", "tx_packets", "tx_bytes",
+                                  "queue_size", *_VIRTIO))
     if sum(key in given for key in ("tap", "fd", "socket")) != 1:
         raise UserError(f"--net {text}: wanted one of tap=NAME, fd=N and socket=PATH")
-    size_ = whole(given.get("queue_size", "256"), "--net queue_size", 1, 256)
-    if size_ & (size_ - 1):
-        raise UserError(f"--net queue_size {size_}; wanted a power of two")
     return NicConfig(
-        given.get("tap", ""),
-        [whole(fd, "--net fd", 0, 1 << 20) for fd in given["fd"].split(":")] if "fd" in given else None,
-        Path(given["socket"]) if "socket" in given else None, None,
-        mac(given["mac"], "--net mac") if "mac" in given else b"",
-        choice(given.get("offload", "auto"), "--net offload", ("on", "host", "off", "auto")),
-        whole(given.get("queues", "1"), "--net queues", 1, PAIRS),
-        whole(given["mtu"], "--net mtu", 68, 65521) if "mtu" in given else None,
-        choice(given.get("spoof", "allow"), "--net spoof", ("allow", "drop")) == "drop",
-        whole(given.get("tx_packets", "0"), "--net tx_packets", 0, 1 << 40),
-        whole(given.get("tx_bytes", "0"), "--net tx_bytes", 0, 1 << 50), size_,
-        choice(given.get("async", "auto"), "--net async", ("on", "off", "auto")),
-        choice(given.get("transport", "mmio"), "--net transport", ("mmio", "pci")),
-        switch(given.get("packed", "off"), "--net packed"))
+        tap=given.get("tap", ""),
+        fds=[whole(fd, "--net fd", 0, 1 << 20) for fd in given["fd"].split(":")] if "fd" in given else None,
+        socket=Path(given["socket"]) if "socket" in given else None,
+        mac=mac(given["mac"], "--net mac") if "mac" in given else b"",
+        queues=whole(given.get("queues", "1"), "--net queues", 1, PAIRS),
+        mtu=whole(given["mtu"], "--net mtu", 68, 65521) if "mtu" in given else None,
+        anti_spoof=choice(given.get("spoof", "allow"), "--net spoof", ("allow", "drop")) == "drop",
+        packets_per_s=whole(given.get("tx_packets", "0"), "--net tx_packets", 0, 1 << 40),
+        bytes_per_s=whole(given.get("tx_bytes", "0"), "--net tx_bytes", 0, 1 << 50),
+        queue_size=_queue_size(given, "--net"), **_virtio(given, "--net"))

@@ -8,14 +8,15 @@ what the driver reaches it by; a device does not know which.
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import monotonic_ns
+from contextlib import suppress
+from time import monotonic, monotonic_ns
 
 from .device import Place, RegisterDevice, Routed
 from .devmodel.engine import STRIDE
 from .devmodel.layout import DeviceLayout, layout_block, layout_device
 from .devmodel.view import view_of
 from .devmodel.virtqueue import Side
-from .engine import Engine, EngineUnavailable
+from .engine import Engine, EngineUnavailable, StuckRequests
 from .guestlog import GuestLog
 from .sync.ownership import Ownership
 from .ring import BrokenQueue
@@ -25,6 +26,8 @@ INDIRECT_DESC, EVENT_IDX, VERSION_1, RING_PACKED = 1 << 28, 1 << 29, 1 << 32, 1 
 DRIVER_OK, FEATURES_OK, NEEDS_RESET = 4, 8, 64                      # device status, 2.1
 
 STUCK_S = 60    # seconds to wait for requests in flight before giving up on the host
+CANCEL_S = 0.5  # seconds to wait for those that are cancelled before doing so again
+READV = 1       # IORING_OP_READV
 
 
 class Transport:
@@ -124,6 +127,7 @@ class VirtioDevice(RegisterDevice):
         self.queues: list[UserQueue] = []
         self.home = Side.USER
         self.insists = False        # on rings: without them it is not offloaded
+        self._odd_before: dict[int, int] = {}   # declines of a receive queue when the driver started it
         self._unseen: dict = {}     # engines whose completions waited at the last look
         self.no_ring = ""           # why there is none, if there is none
         self.log = GuestLog("splitvmm.virtio")
@@ -172,23 +176,73 @@ class VirtioDevice(RegisterDevice):
         if home == Side.KERNEL:
             with self.lock:
                 for queue in self.queues:
-                    self.before_giving(queue)
+                    self._before_giving(queue)
                 super().set_home(home)
                 for queue in self.queues:
                     self._ask(queue)
+            self.nudge()
             return
         super().set_home(home)
         with self.lock:         # doorbells that were on their way in are ours now
             for queue in self.queues:
                 self._settle(queue)
                 self._serve(queue)
+        self.nudge()
 
-    def before_giving(self, queue: UserQueue) -> None:
+    # receive queues, whose buffers wait for input
+
+    def receives(self, index: int) -> bool:
+        """Whether a queue is for input.  What is in flight there would wait for ever, so it is cancelled
+        when userspace takes over; its buffers are kept, and are the first to be filled."""
+        return False
+
+    def user_receives(self, queue: UserQueue) -> bool:
+        """Whether input for it is userspace's to take now, and there is a buffer."""
+        if not (queue.ready and self._live and queue.ownership.home == Side.USER and queue.ownership.held_by_user()):
+            return False
+        try:
+            return queue.has_buffers()
+        except BrokenQueue as error:
+            self._needs_reset(error)
+            return False
+
+    odd_reasons = ("FRAMING", "NO_RING", "IO_FAILED")   # for which a receive queue's buffers are declined for good
+
+    def _odd_declines(self, queue: UserQueue) -> int:
+        reasons, declined = self.layout.reasons, queue.state.entry.declined
+        return sum(declined[reasons[name]] for name in self.odd_reasons if name in reasons.__members__)
+
+    def _keep_if_odd(self, queue: UserQueue) -> None:
+        """A receive queue whose next buffer the handler does not take is userspace's, until the driver
+        resets the device."""
+        if queue.ownership.home == Side.KERNEL and self._odd_declines(queue) > self._odd_before.get(queue.index, 0):
+            queue.ownership.home = Side.USER
+            self._settle(queue)
+
+    def nudge(self) -> None:
+        """Whose the receive queues are, or their buffers, may have changed."""
+
+    def _before_giving(self, queue: UserQueue) -> None:
         """The kernel half is about to have this queue."""
+        if self.receives(queue.index) and queue.engine and queue.engine.ready:
+            queue.engine.resubmit(READV)
 
     def _ask(self, queue: UserQueue) -> None:
-        """A queue that the kernel half has now may have something to start with, and no doorbell to
-        come."""
+        """A receive queue that the kernel half has now may have buffers that were made available long
+        ago, and no doorbell to come."""
+        if self.receives(queue.index) and queue.engine and queue.ready and not queue.ownership.held_by_user():
+            queue.engine.ask()
+
+    def move_receive(self, queue: UserQueue, home: Side) -> None:
+        """Give one receive queue to the other half, while the rest of the device stays."""
+        if home == Side.KERNEL:
+            self._before_giving(queue)
+        queue.ownership.move(home)
+        if home == Side.KERNEL:
+            self._ask(queue)
+        else:
+            self._settle(queue)
+        self.nudge()
 
     def offer_packed(self) -> None:
         """Let the driver choose packed rings; before it is attached."""
@@ -247,11 +301,22 @@ class VirtioDevice(RegisterDevice):
                 if reason != self.layout.reasons.RING_ASLEEP:
                     self._serve(self.queues[queue])
 
+    def patience_s(self, queue: UserQueue) -> float | None:
+        """How long to wait for what is in flight before it is cancelled; None: it is not."""
+        return 0 if self.receives(queue.index) else None
+
     def _settle(self, queue: UserQueue) -> None:
         """Wait for what is in flight; userspace holds the queue."""
-        engine = queue.engine
+        engine, patience = queue.engine, self.patience_s(queue)
+        started = monotonic()
         while engine and engine.outstanding:
-            engine.wait(STUCK_S)
+            if patience is None:
+                engine.wait(STUCK_S)
+            else:
+                if monotonic() >= started + patience:
+                    engine.cancel()
+                with suppress(StuckRequests):
+                    engine.wait(CANCEL_S)
             self._collect(queue)
 
     def _collect(self, queue: UserQueue) -> tuple[int, int]:
@@ -280,7 +345,7 @@ class VirtioDevice(RegisterDevice):
 
     def to_redo(self, queue: UserQueue) -> list:
         """Requests that were kept, and that `redo` shall do: (tag, its number)."""
-        return list(queue.engine.failed())
+        return [] if self.receives(queue.index) else list(queue.engine.failed())
 
     def redo(self, queue: UserQueue, tag, parts: list[tuple[int, int]]) -> int:
         """Do a request from the beginning, and push it.  Its descriptors may be gone: `tag` and its data
@@ -376,6 +441,7 @@ class VirtioDevice(RegisterDevice):
         setup.ready = 1
         queue.latch()
         queue.ring.start()
+        self._odd_before[queue.index] = self._odd_declines(queue)
         if self._live:
             queue.ownership.move(self.home)
 
@@ -393,6 +459,9 @@ class VirtioDevice(RegisterDevice):
         while again:        # what came back while we held the queue had nobody else to look at it
             self._serve_held(queue)
             again = queue.engine and queue.engine.pending and self._live
+        self._ask(queue)        # what was declined for being held, or busy, is still to be read into
+        if self.receives(queue.index):
+            self.nudge()
 
     def _serve_held(self, queue: UserQueue) -> None:
         started = monotonic_ns()
@@ -400,6 +469,8 @@ class VirtioDevice(RegisterDevice):
         with queue.ownership:
             try:
                 requests, moved = self._collect(queue)
+                if self.receives(queue.index):
+                    self._keep_if_odd(queue)
                 served = self.serve(queue)
             except BrokenQueue as error:
                 if queue.wants_interrupt():     # for what was completed before it

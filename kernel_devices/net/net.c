@@ -5,9 +5,10 @@
 #include "net.gen.h"
 #define QUEUES NET_QUEUES
 #include "../doorbell.h"
+#include "../walk.h"
 
 enum {
-	PARTS = NET_SEGMENTS,	/* a power of two, to be a mask */
+	PARTS = WALK_PARTS,
 	LINK_HEADER_BYTES = NET_HEADER_BYTES + NET_ETHER_BYTES,
 	SOURCE_AT = NET_HEADER_BYTES + 6,
 	MOST_READS = 8,	/* in flight on one receive queue */
@@ -18,75 +19,13 @@ enum {
 /* Working memory of one queue. */
 struct net_work {
 	struct tally tally;
-	struct chain chain;
-	__u64 total;		/* bytes of the chain */
-	__u64 header;		/* its first buffer: guest-physical, */
-	__u32 header_bytes;	/* and how long */
-	__u32 parts;
-	__u32 tag;
-	__u32 reason;		/* why the walk ended early, or 0 */
-	__u32 writable;		/* what its buffers must be */
+	struct walk walk;
 	__u32 left;		/* bytes of a packet that are still to be told of */
 	__u32 count;		/* buffers that it fills */
+	__u32 reason;		/* why they could not be used, or 0 */
 };
 
 DEVICE_SERVES(struct net_state, struct net_work)
-
-/* One buffer of the chain into the tag's list. */
-static __noinline long list_part(__u32 i, void *context)
-{
-	struct serving *serving = context;
-	struct net_work *work = work_of(serving);
-	struct engine *engine = serving->engine;
-	__u32 index = work->parts, reason;
-	struct segment segment;
-	struct buffer *buffer;
-	__u64 base;
-
-	reason = chain_next(serving->device, serving->queue, &work->chain, &segment);
-	if (!reason && segment.length == 0)
-		return 0;	/* an indirect table was entered */
-	if (!reason && (!engine || index >= PARTS || !segment.writable != !work->writable))
-		reason = NET_DECLINE_FRAMING;
-	if (reason) {
-		work->reason = reason;
-		return 1;
-	}
-	base = ram_address(ram_layout(serving->device), engine->wiring.ram, segment.gpa, segment.length);
-	if (!base) {
-		work->reason = DECLINE_OUTSIDE_RAM;
-		return 1;
-	}
-	barrier_var(index);	/* or the mask goes, whose point is that 6.1's verifier sees it */
-	buffer = &engine_buffers(engine, work->tag)[index & (PARTS - 1)];
-	buffer->base = base;
-	buffer->length = segment.length;
-	if (index == 0) {
-		work->header = segment.gpa;
-		work->header_bytes = segment.length;
-	}
-	work->total += segment.length;
-	work->parts = index + 1;
-	return work->chain.ended & 1;	/* 6.1's verifier wants to see a truth value */
-}
-
-/* Walk the next chain, all of whose buffers go one way: 0, or a reason. */
-static __always_inline __u32 list_chain(struct serving *serving, __u32 writable)
-{
-	struct net_work *work = work_of(serving);
-	__u32 reason = chain_start(serving->device, serving->queue, &work->chain);
-
-	if (reason)
-		return reason;
-	work->parts = work->reason = 0;
-	work->total = 0;
-	work->writable = writable;
-	if (!list_part(0, serving) && !list_part(1, serving))
-		loop(PARTS, list_part, serving);
-	if (work->reason)
-		return work->reason;
-	return work->chain.ended && work->parts ? 0 : NET_DECLINE_FRAMING;
-}
 
 /* May something that takes `cost` at the limit go now?  `due` is when all before it would be through. */
 static __always_inline int meter(__u64 *due, __u64 cost, __u64 now, __u64 burst)
@@ -115,7 +54,7 @@ static __always_inline __u64 *refusal(struct serving *serving)
 	if (state->port.packets_per_s && !meter(&state->meter.packets_ns, NS_PER_S / state->port.packets_per_s,
 						now, state->port.burst_ns))
 		return &state->dropped.limited;
-	if (state->port.bytes_per_s && !meter(&state->meter.bytes_ns, (work->total - NET_HEADER_BYTES) * NS_PER_S /
+	if (state->port.bytes_per_s && !meter(&state->meter.bytes_ns, (work->walk.total - NET_HEADER_BYTES) * NS_PER_S /
 					      state->port.bytes_per_s, now, state->port.burst_ns))
 		return &state->dropped.limited;
 	return NULL;
@@ -128,15 +67,15 @@ static __always_inline __u32 check_source(struct serving *serving)
 	const struct net_port *port = &state_of(serving)->port;
 	struct net_work *work = work_of(serving);
 	struct engine *engine = serving->engine;
-	struct buffer *list = engine_buffers(engine, work->tag);
+	struct buffer *list = engine_buffers(engine, work->walk.tag);
 	__u8 *copy = (__u8 *)&list[ENGINE_SEGMENTS - 2];	/* of which no list is so long */
 	const __u16 *source, *mac;
 	const __u8 *from;
 	__u32 reason;
 
-	if (work->header_bytes < LINK_HEADER_BYTES || work->parts >= PARTS)
+	if (work->walk.first_bytes < LINK_HEADER_BYTES || work->walk.parts >= PARTS)
 		return NET_DECLINE_FRAMING;
-	from = ram_at(serving->device, work->header, LINK_HEADER_BYTES, &reason);
+	from = ram_at(serving->device, work->walk.first, LINK_HEADER_BYTES, &reason);
 	if (!from)
 		return reason;
 	__builtin_memcpy(copy, from, LINK_HEADER_BYTES);
@@ -150,61 +89,44 @@ static __always_inline __u32 replace_headers(struct serving *serving)
 {
 	struct net_work *work = work_of(serving);
 	struct engine *engine = serving->engine;
-	struct buffer *list = engine_buffers(engine, work->tag);
+	struct buffer *list = engine_buffers(engine, work->walk.tag);
 	__u32 i;
 
 	for (i = PARTS; i > 0; i--)
 		list[i] = list[i - 1];
-	list[0].base = engine_list(engine, work->tag) + sizeof(struct buffer) * (ENGINE_SEGMENTS - 2);
+	list[0].base = engine_list(engine, work->walk.tag) + sizeof(struct buffer) * (ENGINE_SEGMENTS - 2);
 	list[0].length = LINK_HEADER_BYTES;
 	list[1].base += LINK_HEADER_BYTES;
 	list[1].length -= LINK_HEADER_BYTES;
-	return work->parts + 1;
-}
-
-static __always_inline void submit(struct serving *serving, struct tag *tag, __u8 opcode, __u32 buffers)
-{
-	struct net_work *work = work_of(serving);
-	struct engine *engine = serving->engine;
-	struct sqe *sqe = engine_entry(engine);
-
-	sqe->off = ~0ull;	/* no file position */
-	engine_transfer(engine, sqe, opcode, work->tag, buffers);
-	tag->kind = opcode;
-	tag->head = work->chain.head;
-	tag->slots = work->chain.slots;
-	tag->status = work->header;
-	tag->buffers = buffers;
-	tag->wanted = work->total;
-	engine_commit(engine, tag, work->tag, sqe);
+	return work->walk.parts + 1;
 }
 
 /* A packet that is not sent is used all the same (5.1.6.2.1). */
 static __always_inline __u32 drop(struct serving *serving, __u64 *count)
 {
 	struct net_work *work = work_of(serving);
-	__u32 reason = used_push(serving->device, serving->queue, work->chain.head, work->chain.slots, 0);
+	__u32 reason = used_push(serving->device, serving->queue, work->walk.chain.head, work->walk.chain.slots, 0);
 
 	if (reason)
 		return reason;
 	fetch_add(count, 1);
-	avail_take(serving->queue, &work->chain);
+	avail_take(serving->queue, &work->walk.chain);
 	used_count(serving, 0);
 	return 0;
 }
 
-static __always_inline __u32 transmit(struct serving *serving, struct tag *tag)
+static __always_inline __u32 transmit(struct serving *serving, struct tag *tag, __u32 index)
 {
 	struct net_state *state = state_of(serving);
 	struct net_work *work = work_of(serving);
-	__u32 reason = list_chain(serving, 0), buffers;
+	__u32 reason = walk_chain(serving, 0, index, NET_DECLINE_FRAMING), buffers;
 	__u64 *count;
 
 	if (reason)
 		return reason;
-	if (work->total < LINK_HEADER_BYTES)
+	if (work->walk.total < LINK_HEADER_BYTES)
 		return NET_DECLINE_FRAMING;
-	buffers = work->parts;
+	buffers = work->walk.parts;
 	if (state->port.anti_spoof) {
 		reason = check_source(serving);
 		if (reason == SERVE_LATER)
@@ -216,26 +138,12 @@ static __always_inline __u32 transmit(struct serving *serving, struct tag *tag)
 	count = refusal(serving);
 	if (count)
 		return drop(serving, count);
-	submit(serving, tag, IO_WRITEV, buffers);
-	avail_take(serving->queue, &work->chain);
-	return 0;
-}
-
-/* io_uring goes on with a read on the thread that submitted it: two would get packets out of order.
- * So without a polling thread, only the one that collects submits reads. */
-static __always_inline int may_read(struct serving *serving)
-{
-	struct engine *engine = serving->engine;
-
-	if (engine->wiring.polled || serving->collecting)
-		return 1;
-	engine->flight.looked = engine->wiring.look - 1;	/* so that it counts as asked */
-	serving->tally->ask = 1;
+	walk_submit(serving, tag, IO_WRITEV, buffers);
 	return 0;
 }
 
 /* Post the next chain as a read of its own. */
-static __always_inline __u32 post_receive(struct serving *serving, struct tag *tag)
+static __always_inline __u32 post_receive(struct serving *serving, struct tag *tag, __u32 index)
 {
 	struct net_work *work = work_of(serving);
 	struct engine *engine = serving->engine;
@@ -243,18 +151,17 @@ static __always_inline __u32 post_receive(struct serving *serving, struct tag *t
 
 	if (engine_flying(engine) >= (window ? window : 1) || !may_read(serving))
 		return SERVE_LATER;
-	reason = list_chain(serving, 1);
+	reason = walk_chain(serving, 1, index, NET_DECLINE_FRAMING);
 	if (reason)
 		return reason;
-	if (work->header_bytes < NET_HEADER_BYTES || work->total < state_of(serving)->port.receive_bytes)
+	if (work->walk.first_bytes < NET_HEADER_BYTES || work->walk.total < state_of(serving)->port.receive_bytes)
 		return NET_DECLINE_SHORT;
-	submit(serving, tag, IO_READV, work->parts);
-	avail_take(serving->queue, &work->chain);
+	walk_submit(serving, tag, IO_READV, work->walk.parts);
 	return 0;
 }
 
 /* The next chain, which is one buffer, becomes room for packets, if the largest does not fit yet. */
-static __always_inline __u32 make_room(struct serving *serving)
+static __always_inline __u32 make_room(struct serving *serving, __u32 index)
 {
 	struct net_work *work = work_of(serving);
 	struct engine *engine = serving->engine;
@@ -265,21 +172,21 @@ static __always_inline __u32 make_room(struct serving *serving)
 		return SERVE_LATER;
 	if (end - engine->room.first >= ENGINE_ROOM)
 		return NET_DECLINE_SHORT;
-	reason = list_chain(serving, 1);
+	reason = walk_chain(serving, 1, index, NET_DECLINE_FRAMING);
 	if (reason)
 		return reason;
-	if (work->parts != 1 || work->total < NET_HEADER_BYTES)
+	if (work->walk.parts != 1 || work->walk.total < NET_HEADER_BYTES)
 		return NET_DECLINE_FRAMING;
-	buffer = *engine_buffers(engine, work->tag);
+	buffer = *engine_buffers(engine, work->walk.tag);
 	end &= ENGINE_ROOM - 1;
 	engine->room.buffer[end] = buffer;
 	engine->room.buffer[end + ENGINE_ROOM] = buffer;
-	engine->room.gpa[end] = work->header;
-	engine->room.head[end] = work->chain.head;
-	engine->room.slots[end] = work->chain.slots;
-	engine->room.bytes += work->total;
+	engine->room.gpa[end] = work->walk.first;
+	engine->room.head[end] = work->walk.chain.head;
+	engine->room.slots[end] = work->walk.chain.slots;
+	engine->room.bytes += work->walk.total;
 	engine->room.end++;
-	avail_take(serving->queue, &work->chain);
+	avail_take(serving->queue, &work->walk.chain);
 	return 0;
 }
 
@@ -323,10 +230,9 @@ static __noinline __u32 serve_next(struct serving *serving)
 	tag = engine_tag(engine, &index);
 	if (!tag)
 		return engine_flying(engine) ? SERVE_LATER : DECLINE_BUSY;
-	work_of(serving)->tag = index;
 	if (serving->index & 1)
-		return transmit(serving, tag);
-	return state_of(serving)->port.merge ? make_room(serving) : post_receive(serving, tag);
+		return transmit(serving, tag, index);
+	return state_of(serving)->port.merge ? make_room(serving, index) : post_receive(serving, tag, index);
 }
 
 /* Tell the driver in its header how many buffers a packet fills (5.1.6.4): 0, or a reason. */

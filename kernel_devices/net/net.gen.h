@@ -10,7 +10,6 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "virtio is little-endi
 enum {
 	NET_HEADER_BYTES = 0xc,
 	NET_ETHER_BYTES = 0xe,
-	NET_SEGMENTS = 0x20,
 };
 
 enum status {

@@ -9,6 +9,7 @@ releases that the system does not use itself.  Nothing of the system is changed.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import subprocess
@@ -31,7 +32,10 @@ class BuildError(Exception):
 
 
 def run(*command, **options) -> str:
-    done = subprocess.run([str(c) for c in command], text=True, capture_output=True, **options)
+    try:
+        done = subprocess.run([str(c) for c in command], text=True, capture_output=True, **options)
+    except FileNotFoundError:
+        raise BuildError(f"no {command[0]}; wanted the packages of {HERE / 'packages.txt'}") from None
     if done.returncode:
         raise BuildError(f"{command[0]}: {done.stderr.strip()[-500:]}")
     return done.stdout
@@ -164,6 +168,7 @@ def build_l1(tree: Path, version: str, home: Path) -> None:
     shutil.copy("/bin/kmod", root / "kmod")
     for name, source in (("init", "l1init"), ("stage2", "l1stage2")):
         shutil.copy(HERE / source, root / name)
+        (root / name).chmod(0o755)
     archive(root, home / "l1.img")
 
 
@@ -175,6 +180,7 @@ def build_guest(tree: Path, version: str, home: Path) -> None:
         (root / name).mkdir()
     add_modules(tree, version, GUEST_MODULES, root / "mod")
     shutil.copy(HERE / "guestinit", root / "init")
+    (root / "init").chmod(0o755)
     archive(root, home / "guest.img")
     for program in GUEST_TOOLS:
         add_program(root, program)
@@ -184,7 +190,8 @@ def build_guest(tree: Path, version: str, home: Path) -> None:
 def build_kernel(name: str) -> None:
     release, version = KERNELS[name]
     home, tree = boot(name), FILES / "unpacked"
-    if home.exists() and newest_source() < (home / "version").stat().st_mtime:
+    built = home / "version"
+    if built.exists() and newest_source() < built.stat().st_mtime:
         return
     shutil.rmtree(home, ignore_errors=True)
     shutil.rmtree(tree, ignore_errors=True)
@@ -199,7 +206,7 @@ def build_kernel(name: str) -> None:
     build_l1(tree, full, home)
     build_guest(tree, full, home)
     shutil.rmtree(tree)
-    (home / "version").write_text(full + "\n")
+    built.write_text(full + "\n")
     print(f"nested: Linux {full}")
 
 
@@ -236,6 +243,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kernel", choices=KERNELS, action="append", help="this one alone; may be given more than once")
     options = parser.parse_args()
+    os.environ["PATH"] += ":/usr/sbin:/sbin"
     try:
         build_qemu()
         for name in options.kernel or KERNELS:

@@ -10,7 +10,6 @@ PAIRS = 8               # most queue pairs
 HEADER_BYTES = 12       # of every packet, as VERSION_1 has it, and as the TAP is told to have it
 ETHER_BYTES = 14
 LARGEST_PACKET = 65535 + ETHER_BYTES + 4 + HEADER_BYTES
-SEGMENTS = 32           # most buffers of one packet that a handler takes
 RATE_BURST_NS = 10_000_000
 
 
@@ -95,4 +94,4 @@ class Net(Device, id=1, version=1):
 
 MEMORY_STRUCTS = (NetConfig, NetHeader)
 ENUMS = (Status, ControlClass)
-CONSTANTS = {"HEADER_BYTES": HEADER_BYTES, "ETHER_BYTES": ETHER_BYTES, "SEGMENTS": SEGMENTS}
+CONSTANTS = {"HEADER_BYTES": HEADER_BYTES, "ETHER_BYTES": ETHER_BYTES}

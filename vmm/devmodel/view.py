@@ -108,7 +108,14 @@ class Array:
             raise IndexError(f"element {index} of {self._count}")
         return self._pointer[index]
 
-    def __setitem__(self, index: int, value: int) -> None:
+    def __setitem__(self, index, value) -> None:
+        """One element, or with `array[:] = data` all of its bytes at once."""
+        if isinstance(index, slice):
+            if index != slice(None) or len(value) != len(bytes(self)):
+                raise IndexError(f"{index} of {len(bytes(self))} bytes set to {len(value)}; wanted all of them")
+            self._check()
+            ffi.memmove(self._pointer, value, len(value))
+            return
         if not 0 <= index < self._count:
             raise IndexError(f"element {index} of {self._count}")
         self._check()

@@ -1,0 +1,178 @@
+"""virtio-console, in the Python half and in the native handler, over a socket pair."""
+
+import socket
+import time
+
+import pytest
+
+from tools.driver import INDIRECT_DESC, RING_PACKED, WRITE, Driver
+from vmm.config import ConsoleConfig, MachineConfig
+from vmm.devmodel.console import RECEIVE, TRANSMIT
+from vmm.errors import UserError
+from vmm.machine import Machine
+
+IN, OUT = 0x90000, 0xa0000
+
+
+class Port:
+    """A console's driver, and the other end of its wire."""
+
+    def __init__(self, tmp_path, mode, packed=0, transport="mmio", size=16):
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(tmp_path / "console"))
+            listener.listen()
+            self.machine = Machine(MachineConfig(memory=4 << 20, serial="null", kvm=False, consoles=[ConsoleConfig(
+                f"socket={tmp_path / 'console'}", offload=mode, packed=bool(packed), transport=transport)]))
+            self.peer, _ = listener.accept()
+        self.peer.settimeout(10)
+        self.device = self.machine.devices[0]
+        self.driver = Driver(self.machine, self.device, features=INDIRECT_DESC | packed, size=size)
+        self.memory = self.driver.memory
+
+    def send(self, data, pieces=1):
+        """Out of `pieces` buffers; returns when they are used."""
+        self.memory.write(OUT, data)
+        step = len(data) // pieces
+        self.driver.rings[TRANSMIT].request([
+            (OUT + i * step, len(data) - i * step if i == pieces - 1 else step, 0) for i in range(pieces)])
+        self.driver.rings[TRANSMIT].ring()
+        assert self.driver.rings[TRANSMIT].take() == [(0, 0)]
+
+    def post(self, count=1, length=256, first=0):
+        for i in range(first, first + count):
+            self.driver.rings[RECEIVE].request([(IN + length * i, length, WRITE)], i)
+        self.driver.registers.write("queue_notify", RECEIVE)
+
+    def received(self, count, length=256):
+        """Until so many bytes have come."""
+        data, deadline = b"", time.monotonic() + 10
+        while len(data) < count:
+            for head, written in self.driver.rings[RECEIVE].take():
+                data += self.memory.read(IN + length * head, written)
+            assert time.monotonic() < deadline, data
+            time.sleep(0.001)
+        return data
+
+    def close(self):
+        self.machine.close()
+        self.peer.close()
+
+
+@pytest.fixture(params=[("off", 0, "mmio"), ("host", 0, "mmio"), ("host", RING_PACKED, "pci"), ("off", RING_PACKED, "pci")],
+                ids=lambda p: f"{p[0]}-{'packed' if p[1] else 'split'}-{p[2]}")
+def port(request, tmp_path, ring):
+    made = Port(tmp_path, *request.param)
+    yield made
+    made.close()
+
+
+def test_output(port):
+    for pieces in (1, 2, 5):
+        port.send(b"hello, world", pieces)
+        assert port.peer.recv(100) == b"hello, world"
+    state = port.device.state.queue[TRANSMIT]
+    assert (state.entry.handled, state.user.handled) == ((3, 0) if port.device.mode == "host" else (0, 3))
+
+
+def test_input(port):
+    port.post(4)
+    for i in range(4):
+        port.peer.send(b"line %d\n" % i)
+        assert port.received(7) == b"line %d\n" % i
+    state = port.device.state.queue[RECEIVE]
+    assert (state.entry.handled, state.user.handled) == ((4, 0) if port.device.mode == "host" else (0, 4))
+
+
+def test_input_waits_for_buffers(port):
+    port.peer.send(b"0123456789")
+    port.post(1, length=4)
+    assert port.received(4, 4) == b"0123"
+    port.post(2, length=4, first=1)
+    assert port.received(6, 4) == b"456789"
+
+
+def test_output_faster_than_it_is_taken(port):
+    """A partial write is gone on with, in order, whoever made it."""
+    data = bytes(range(256)) * 1024
+    got = bytearray()
+
+    def take():
+        while len(got) < 4 * len(data):
+            got.extend(port.peer.recv(1000))
+    import threading
+    thread = threading.Thread(target=take)
+    thread.start()
+    for _ in range(4):
+        port.send(data)
+    thread.join()
+    assert got == 4 * data
+
+
+def test_end_of_input(port):
+    """The guest is told nothing; the other way still works."""
+    port.post(2)
+    port.peer.send(b"last")
+    assert port.received(4) == b"last"
+    port.peer.shutdown(socket.SHUT_WR)
+    time.sleep(0.1)
+    port.send(b"still here")
+    assert port.peer.recv(100) == b"still here"
+    assert port.device.state.stream.ended == 1 and not port.driver.needs_reset
+
+
+def test_toggle_loses_nothing(tmp_path, ring):
+    port = Port(tmp_path, "host", size=64)
+    port.post(60, 64)
+    for i in range(30):
+        port.peer.send(b"in %02d" % i)
+        port.machine.set_offload(port.device, ("off", "host")[i % 2])
+        port.send(b"out %02d" % i)
+        assert port.peer.recv(100) == b"out %02d" % i and port.received(5, 64) == b"in %02d" % i
+    port.close()
+
+
+def test_reset(port):
+    port.post(4)
+    port.driver.start()
+    port.peer.send(b"after")
+    port.post(1)
+    assert port.received(5) == b"after"
+
+
+def test_emergency_write(port):
+    """Before there is any queue (5.3.4)."""
+    from vmm.devmodel.exit_path import Bus
+    at = port.device.place.base + port.device.transport.config + 8
+    for byte in b"!?":
+        port.machine.guest_write(Bus.MMIO, at, 4, byte)
+    assert port.peer.recv(2) == b"!?"
+
+
+@pytest.mark.parametrize("queue, flags", [(TRANSMIT, WRITE), (RECEIVE, 0)])
+def test_wrong_direction(port, queue, flags):
+    port.driver.rings[queue].request([(OUT, 64, flags)])
+    port.driver.rings[queue].ring()
+    port.peer.send(b"x")
+    deadline = time.monotonic() + 10
+    while not port.driver.needs_reset and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert port.driver.needs_reset
+
+
+def test_file(tmp_path):
+    path = tmp_path / "out"
+    with Machine(MachineConfig(memory=4 << 20, serial="null", kvm=False,
+                               consoles=[ConsoleConfig(f"file={path}", offload="host")])) as machine:
+        driver = Driver(machine, machine.devices[0])
+        for i in range(20):
+            driver.memory.write(OUT, b"%03d\n" % i)
+            driver.rings[TRANSMIT].request([(OUT, 4, 0)])
+            driver.rings[TRANSMIT].ring()
+    assert path.read_bytes() == b"".join(b"%03d\n" % i for i in range(20))
+
+
+@pytest.mark.parametrize("where, says", [("nowhere", "wanted stdio, null"), ("socket=/no/such", "that listens"),
+                                         ("file=/no/such/file", "wanted a file")])
+def test_mistakes(where, says):
+    with pytest.raises(UserError, match=says):
+        Machine(MachineConfig(memory=4 << 20, serial="null", kvm=False, consoles=[ConsoleConfig(where)]))
