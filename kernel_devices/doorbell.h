@@ -1,14 +1,16 @@
 /* A look at a virtqueue, from entering to leaving: because its doorbell was rung, or because
  * requests in flight have come back.  A device defines
  *
- *   DEVICE_SERVES()   its state, and its queues' working memory
+ *   DEVICE_SERVES()   its state, and its queues' working memory; and either of
+ *   DEVICE_ENGINES(), DEVICE_AT_ONCE
  *   serve_next()      one request: completed with used_push() and used_count(), or committed to
  *                     the engine; then avail_take().  Else a reason, and it is as it was found;
  *                     or SERVE_LATER, if only what is in flight stands in its way
  *   complete_one()    what came back: used_push() and used_count(), or a reason to have userspace
  *                     do the request again
  *   after_serving()   whatever else there is to commit, once all that waits has been served
- */
+ *
+ * DEVICE_AT_ONCE defines the last two. */
 #ifndef SPLITVMM_DOORBELL_H
 #define SPLITVMM_DOORBELL_H
 
@@ -53,21 +55,30 @@ struct walk {
 
 enum { WALK_PARTS = 32 };	/* most buffers of a chain; a power of two, to be a mask */
 
-/* On the stack: only pointers and what outlives the queue's lock. */
+/* What every device's working memory of a queue begins with. */
+struct work {
+	struct tally tally;
+	struct walk walk;
+};
+
+/* A queue being served; on the stack, so only pointers. */
 struct serving {
 	struct device *device;
 	void *state;
 	struct virtqueue *queue;
-	__u32 index;		/* its number */
-	void *work;
-	struct tally *tally;
-	struct walk *walk;
+	struct work *work;
 	struct engine *engine;	/* NULL where nothing is asynchronous */
+	__u32 index;		/* the queue's number */
+	__u32 collecting;	/* not on a vCPU's thread, and interrupts may be off */
+};
+
+/* A look at it, from entering to leaving: also what outlives the queue's lock. */
+struct look {
+	struct serving serving;
 	__u32 generation;	/* of the queue when we entered */
 	__u32 drained;		/* the queue was found empty, and its lock let go */
 	__u32 interrupt;	/* of the tally's, once that is no more ours */
 	__u32 asleep, ask;
-	__u32 collecting;	/* not on a vCPU's thread, and interrupts may be off */
 };
 
 /* The verifier walks each function and each loop's step once.  The first step of a loop is
@@ -78,11 +89,36 @@ static __noinline __u32 complete_one(struct serving *serving, struct tag *tag, _
 static __noinline void after_serving(struct serving *serving);
 static __always_inline int serving_start(struct serving *serving, __u32 index);
 
+/* The device's own part, of any one request.  In the BPF build the verifier walks it apart, once, so
+ * it finds its own way to the queue: a few look-ups of array elements, which are inlined. */
+#ifdef __bpf__
+__apart __u32 serve_next_apart(__u32 index, __u32 collecting)
+{
+	struct device device = {};
+	struct serving serving = { .device = &device, .collecting = collecting };
+
+	return serving_start(&serving, index) ? serve_next(&serving) : DECLINE_NOT_READY;
+}
+
+__apart __u32 complete_one_apart(__u32 index, __u32 collecting, __u32 tag, __s32 result)
+{
+	struct device device = {};
+	struct serving serving = { .device = &device, .collecting = collecting };
+
+	if (!serving_start(&serving, index) || !serving.engine)
+		return DECLINE_NOT_READY;
+	return complete_one(&serving, &serving.engine->flight.tag[tag & (ENGINE_TAGS - 1)], result);
+}
+#else
+#define serve_next_apart(index, collecting)	serve_next(serving)
+#define complete_one_apart(index, collecting, number, result)	complete_one(serving, tag, result)
+#endif
+
 static __always_inline void used_count(struct serving *serving, __u64 bytes)
 {
-	serving->tally->moved += bytes;
-	serving->tally->requests++;
-	serving->tally->unpublished = 1;
+	serving->work->tally.moved += bytes;
+	serving->work->tally.requests++;
+	serving->work->tally.unpublished = 1;
 }
 
 /* io_uring goes on with a read on the thread that submitted it: two would get packets out of order.
@@ -94,7 +130,7 @@ static __always_inline int may_read(struct serving *serving)
 	if (engine->wiring.polled || serving->collecting)
 		return 1;
 	engine->flight.looked = engine->wiring.look - 1;	/* so that it counts as asked */
-	serving->tally->ask = 1;
+	serving->work->tally.ask = 1;
 	return 0;
 }
 
@@ -105,15 +141,15 @@ static long serve_one(__u32 i, void *context)
 
 	if (!avail_more(serving->device, serving->queue))
 		return 1;
-	reason = serve_next(serving);
+	reason = serve_next_apart(serving->index, serving->collecting);
 	if (reason == SERVE_LATER)
-		serving->tally->stalled = 1;
+		serving->work->tally.stalled = 1;
 	else
-		serving->tally->reason = reason;
+		serving->work->tally.reason = reason;
 	/* the ring's thread may start on the first ones while we prepare the others */
-	if (serving->engine && !(++serving->tally->served % SHOWN_AT_ONCE) &&
+	if (serving->engine && !(++serving->work->tally.served % SHOWN_AT_ONCE) &&
 	    serving->engine->wiring.ready && engine_submit(serving->engine))
-		serving->tally->asleep = 1;
+		serving->work->tally.asleep = 1;
 	return reason != 0;
 }
 
@@ -130,13 +166,13 @@ static long collect_one(__u32 i, void *context)
 	tag = engine_take(engine, &index, &result);
 	if (!tag)
 		return 0;
-	reason = tag->kind ? complete_one(serving, tag, result) : 0;
+	reason = tag->kind ? complete_one_apart(serving->index, serving->collecting, index, result) : 0;
 	if (!reason) {
 		engine_release(engine, tag, index);
 	} else {
 		tag->state = TAG_STATE_FAILED;
 		engine->flight.failed++;
-		serving->tally->failed = reason;
+		serving->work->tally.failed = reason;
 	}
 	return 0;
 }
@@ -144,7 +180,7 @@ static long collect_one(__u32 i, void *context)
 /* Take what came back, serve what waits, and show the driver what is done. */
 static __always_inline __u32 serve_waiting(struct serving *serving)
 {
-	struct tally *tally = serving->tally;
+	struct tally *tally = &serving->work->tally;
 	__u32 reason;
 	__s32 waiting;
 
@@ -161,7 +197,7 @@ static __always_inline __u32 serve_waiting(struct serving *serving)
 		loop(waiting - 1, serve_one, serving);
 	after_serving(serving);
 	if (serving->engine && serving->engine->wiring.ready && engine_submit(serving->engine))
-		serving->tally->asleep = 1;
+		serving->work->tally.asleep = 1;
 	if (!tally->reason)
 		tally->reason = tally->failed;
 	if (!tally->unpublished)
@@ -175,7 +211,7 @@ static __always_inline __u32 serve_waiting(struct serving *serving)
 static __always_inline void count_served(struct serving *serving)
 {
 	struct entry *entry = &serving->queue->entry;
-	struct tally *tally = serving->tally;
+	struct tally *tally = &serving->work->tally;
 	__u64 now = now_ns();
 
 	WRITE_ONCE(entry->sequence, entry->sequence + 1);
@@ -191,11 +227,13 @@ static __always_inline void count_served(struct serving *serving)
 }
 
 /* What outlives the queue's lock. */
-static __always_inline void keep_outcome(struct serving *serving)
+static __always_inline void keep_outcome(struct look *look)
 {
-	serving->interrupt = READ_ONCE(serving->tally->interrupt);
-	serving->asleep = READ_ONCE(serving->tally->asleep);
-	serving->ask = READ_ONCE(serving->tally->ask);
+	struct tally *tally = &look->serving.work->tally;
+
+	look->interrupt = READ_ONCE(tally->interrupt);
+	look->asleep = READ_ONCE(tally->asleep);
+	look->ask = READ_ONCE(tally->ask);
 }
 
 /* The driver wants an interrupt: said to whoever runs us, or through the ring. */
@@ -203,23 +241,24 @@ static __always_inline void interrupt_wanted(struct serving *serving)
 {
 	struct engine *engine = serving->engine;
 
-	serving->tally->interrupt = 1;
+	serving->work->tally.interrupt = 1;
 	if (!engine || !engine->wiring.raises)
 		return;
 	engine_raise(engine);
 	if (engine_submit(engine))
-		serving->tally->asleep = 1;
+		serving->work->tally.asleep = 1;
 }
 
 /* One look at the queue; 1 ends the rounds.  Nothing behind the lock is touched once it is let go. */
 static __noinline long serve_round(__u32 i, void *context)
 {
-	struct serving *serving = context;
+	struct look *look = context;
+	struct serving *serving = &look->serving;
 	struct virtqueue *queue = serving->queue;
 	__u32 seen = READ_ONCE(queue->entry.rings), reason;
 
-	serving->tally->reason = serve_waiting(serving);
-	if (serving->tally->reason)
+	serving->work->tally.reason = serve_waiting(serving);
+	if (serving->work->tally.reason)
 		return 1;
 	ask_doorbell(serving->device, queue);
 	/* Full barrier between asking for a doorbell and looking again; partner: the driver makes
@@ -227,63 +266,65 @@ static __noinline long serve_round(__u32 i, void *context)
 	 * stands between publishing and reading the driver's wish (2.7.7.2). */
 	if (fetch_add(&queue->entry.rings, 0) == 0)
 		return 1;
-	if (!serving->tally->stalled && avail_waiting(serving->device, queue, &reason))
+	if (!serving->work->tally.stalled && avail_waiting(serving->device, queue, &reason))
 		return 0;	/* more of them, or a reason that the next round finds again */
 	/* Taken while we are inside: decline, and leave the interrupt to userspace, which decides by
 	 * `unsignalled` as we leave it.  A take that comes later waits until we have interrupted. */
-	if (READ_ONCE(queue->ownership.generation) != serving->generation) {
-		serving->tally->reason = DECLINE_HELD_BY_USER;
+	if (READ_ONCE(queue->ownership.generation) != look->generation) {
+		serving->work->tally.reason = DECLINE_HELD_BY_USER;
 		return 1;
 	}
-	if (serving->tally->requests != serving->tally->counted_requests)
+	if (serving->work->tally.requests != serving->work->tally.counted_requests)
 		interrupt_cause(serving->device, serving->queue);
 	if (used_wants_interrupt(serving->device, queue))
 		interrupt_wanted(serving);
 	count_served(serving);
-	keep_outcome(serving);
+	keep_outcome(look);
 	/* Let go, unless a doorbell was rung meanwhile: whoever rang it left it to us. */
-	serving->drained = fetch_add(&queue->entry.rings, -seen) == seen;
-	return serving->drained;
+	look->drained = fetch_add(&queue->entry.rings, -seen) == seen;
+	return look->drained;
 }
 
 /* With the queue's lock: serve, and let go of it. */
-static __always_inline __u32 serve_locked(struct serving *serving)
+static __always_inline __u32 serve_locked(struct look *look)
 {
-	struct tally *tally = serving->tally;
+	struct serving *serving = &look->serving;
+	struct tally *tally = &serving->work->tally;
 	__u32 reason = DECLINE_NOT_READY;
 
 	__builtin_memset(tally, 0, sizeof(*tally));
 	tally->start_ns = now_ns();
-	keep_outcome(serving);	/* unknown to the verifier from here on, so that it walks no more often */
+	keep_outcome(look);	/* unknown to the verifier from here on, so that it walks no more often */
 	if (READ_ONCE(serving->queue->setup.ready)) {
-		if (!serve_round(0, serving))
-			loop(ROUNDS - 1, serve_round, serving);
-		if (serving->drained)
+		if (!serve_round(0, look))
+			loop(ROUNDS - 1, serve_round, look);
+		if (look->drained)
 			return 0;
 		reason = tally->reason ? tally->reason : DECLINE_BUSY;
 	}
 	if (tally->requests != tally->counted_requests)
 		interrupt_cause(serving->device, serving->queue);
 	count_served(serving);
-	keep_outcome(serving);
+	keep_outcome(look);
 	exchange(&serving->queue->entry.rings, 0);
 	return reason;
 }
 
-/* The device's state, and the working memory and engine of each queue, whose type has a `tally` and
- * a `walk`; state_of() and work_of() are what a device reads them by. */
+/* The device's state, and the working memory of each queue, which begins with a struct work;
+ * state_of() and work_of() are what a device reads them by.  Either DEVICE_ENGINES(QUEUES) or
+ * DEVICE_AT_ONCE goes with it. */
 #define DEVICE_SERVES(state_type, work_type)						\
 	DEVICE_STATE(state_type)							\
 	DEVICE_SCRATCH(work_type, QUEUES)						\
-	DEVICE_ENGINES(QUEUES)								\
 	static __always_inline state_type *state_of(struct serving *serving)		\
 	{										\
 		return serving->state;							\
 	}										\
 	static __always_inline work_type *work_of(struct serving *serving)		\
 	{										\
-		return serving->work;							\
+		return (work_type *)serving->work;					\
 	}										\
+	static __always_inline struct engine *engine_of(struct device *device, __u32 index); \
 	static __always_inline int serving_start(struct serving *serving, __u32 index)	\
 	{										\
 		state_type *state = device_state(serving->device);			\
@@ -294,31 +335,52 @@ static __always_inline __u32 serve_locked(struct serving *serving)
 		serving->state = state;							\
 		serving->index = index;							\
 		serving->queue = &state->queue[index];					\
-		serving->work = work;							\
-		serving->tally = &work->tally;						\
-		serving->walk = &work->walk;						\
-		serving->engine = device_engine(serving->device, index);		\
+		serving->work = (struct work *)work;					\
+		serving->engine = engine_of(serving->device, index);			\
 		return 1;								\
 	}
 
+/* Each queue has an engine. */
+#define DEVICE_ENGINES(count)								\
+	ENGINE_MEMORY(count)								\
+	static __always_inline struct engine *engine_of(struct device *device, __u32 index) \
+	{										\
+		return engine_memory(device, index);					\
+	}
+
+/* A device that does everything at once. */
+#define DEVICE_AT_ONCE									\
+	static __always_inline struct engine *engine_of(struct device *device, __u32 index) \
+	{										\
+		return NULL;								\
+	}										\
+	static __noinline __u32 complete_one(struct serving *serving, struct tag *tag, __s32 result) \
+	{										\
+		return 0;								\
+	}										\
+	static __noinline void after_serving(struct serving *serving)			\
+	{										\
+	}
+
 /* Look at a queue: HANDLED if it is empty, or another handler will see to it. */
-static __always_inline enum verdict look(struct serving *serving, __u32 *reason)
+static __always_inline enum verdict look_at(struct look *look, __u32 *reason)
 {
+	struct serving *serving = &look->serving;
 	struct virtqueue *queue = serving->queue;
 
 	*reason = DECLINE_HELD_BY_USER;
-	if (enter(&queue->ownership, &queue->entry, &serving->generation)) {
+	if (enter(&queue->ownership, &queue->entry, &look->generation)) {
 		*reason = 0;
 		if (fetch_add(&queue->entry.rings, 1) == 0)
-			*reason = serve_locked(serving);
+			*reason = serve_locked(look);
 		leave(&queue->entry);
 	}
-	if (serving->ask && serving->engine)
+	if (look->ask && serving->engine)
 		engine_signal(serving->engine);	/* with the lock let go, or they would find it taken */
-	if (!*reason && serving->asleep)
+	if (!*reason && look->asleep)
 		*reason = DECLINE_RING_ASLEEP;
 	if (!*reason)
-		return serving->interrupt ? VERDICT_HANDLED_INTERRUPT : VERDICT_HANDLED;
+		return look->interrupt ? VERDICT_HANDLED_INTERRUPT : VERDICT_HANDLED;
 	count_decline(&queue->entry, *reason);
 	return VERDICT_TO_USER;
 }
@@ -327,13 +389,13 @@ static __always_inline enum verdict look(struct serving *serving, __u32 *reason)
 static __always_inline enum verdict doorbell(struct device *device, const struct access *access,
 					     __u32 *reason)
 {
-	struct serving serving = { .device = device };
+	struct look look = { .serving.device = device };
 
 	*reason = DECLINE_NOT_READY;
-	if (access->value >= QUEUES || !serving_start(&serving, access->value))
+	if (access->value >= QUEUES || !serving_start(&look.serving, access->value))
 		return VERDICT_TO_USER;
-	fetch_add(&serving.queue->entry.doorbells, 1);
-	return look(&serving, reason);
+	fetch_add(&look.serving.queue->entry.doorbells, 1);
+	return look_at(&look, reason);
 }
 
 /* Requests of this queue may have come back: 1 ends the walk over the queues.  While userspace
@@ -341,17 +403,18 @@ static __always_inline enum verdict doorbell(struct device *device, const struct
 static long collect_queue(__u32 index, void *context)
 {
 	struct collecting *collecting = context;
-	struct serving serving = { .device = collecting->device, .collecting = 1 };
+	struct look look = { .serving.device = collecting->device, .serving.collecting = 1 };
+	struct serving *serving = &look.serving;
 	__u32 reason;
 
-	if (!serving_start(&serving, index) || !serving.engine)
+	if (!serving_start(serving, index) || !serving->engine)
 		return 1;
-	if ((!engine_completions(serving.engine) && !engine_asked(serving.engine)) ||
-	    READ_ONCE(serving.queue->ownership.holder) != SIDE_KERNEL)
+	if ((!engine_completions(serving->engine) && !engine_asked(serving->engine)) ||
+	    READ_ONCE(serving->queue->ownership.holder) != SIDE_KERNEL)
 		return 0;
-	if (look(&serving, &reason) == VERDICT_TO_USER && reason != DECLINE_HELD_BY_USER)
+	if (look_at(&look, &reason) == VERDICT_TO_USER && reason != DECLINE_HELD_BY_USER)
 		call_user(collecting, index, reason);
-	else if (serving.interrupt)
+	else if (look.interrupt)
 		collecting->interrupts |= 1u << (index & 31);
 	return 0;
 }

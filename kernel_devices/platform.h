@@ -4,7 +4,7 @@
  *   device_state(), device_page(), device_scratch()
  *   ram_at()               guest memory, bounds-checked
  *   image_read()           page cache -> guest memory, never waiting
- *   device_engine()        a queue's io_uring; engine_kick() has the kernel look at it
+ *   engine_memory()        a queue's io_uring; engine_kick() has the kernel look at it
  *   loop()                 a bounded loop that the verifier walks once
  *   fetch_add() and kin    full barriers: BPF orders an atomic only if its result is used
  *
@@ -34,6 +34,15 @@
 #define fetch_and(word, n)	__sync_fetch_and_and(word, n)
 #define exchange(word, n)	__sync_lock_test_and_set(word, n)
 #define compare_exchange(word, from, to)	__sync_val_compare_and_swap(word, from, to)
+
+/* A function that the verifier walks once, apart from its callers, and knows no more of what it is
+ * given than the types: without that, the walk of each loop inside each loop multiplies.  It takes
+ * few numbers and pointers to structs, and returns a number. */
+#ifdef __bpf__
+#define __apart	__attribute__((noinline))
+#else
+#define __apart	static inline
+#endif
 
 /* Is a run of guest memory, of any length, RAM from end to end?  A hole divides RAM in two. */
 static __always_inline int ram_holds(const volatile struct memory_layout *memory, __u64 gpa, __u64 length)

@@ -52,9 +52,9 @@ struct device { __u32 unused; };
 #define DEVICE_NO_SCRATCH
 
 /* A device whose queues do asynchronous I/O; one element for each queue. */
-#define DEVICE_ENGINES(count)							\
+#define ENGINE_MEMORY(count)							\
 	MAP(engines, BPF_MAP_TYPE_ARRAY, count, 4, ENGINE_STRIDE);		\
-	static __always_inline struct engine *device_engine(struct device *device, __u32 index) \
+	static __always_inline struct engine *engine_memory(struct device *device, __u32 index) \
 	{									\
 		return bpf_map_lookup_elem(&engines, &index);			\
 	}

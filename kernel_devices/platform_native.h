@@ -44,8 +44,8 @@ struct device {
 		return index < (count) ? (type *)device->scratch + index : NULL; \
 	}
 
-#define DEVICE_ENGINES(count)						\
-	static __always_inline struct engine *device_engine(struct device *device, __u32 index) \
+#define ENGINE_MEMORY(count)						\
+	static __always_inline struct engine *engine_memory(struct device *device, __u32 index) \
 	{								\
 		return index < device->engine_count ?			\
 			(void *)((__u8 *)device->engines + (size_t)index * ENGINE_STRIDE) : NULL; \

@@ -7,9 +7,16 @@
 
 /* At most so many requests waiting, or -1 with a reason; before each but the first, ask
  * avail_more(), as a packed ring does not tell how many. */
-static __always_inline __s32 avail_waiting(struct device *device, struct virtqueue *queue, __u32 *reason)
+__apart __s32 avail_waiting(struct device *device, struct virtqueue *queue, __u32 *reason)
 {
-	__s32 waiting = queue->setup.packed ? packed_waiting(device, queue, reason) :
+	__s32 waiting;
+
+	if (!reason)
+		return -1;
+	*reason = DECLINE_NOT_READY;
+	if (!device || !queue)
+		return -1;
+	waiting = queue->setup.packed ? packed_waiting(device, queue, reason) :
 					      split_waiting(device, queue, reason);
 
 	barrier();	/* requests are read after what makes them available (x86: loads in order) */
@@ -19,15 +26,15 @@ static __always_inline __s32 avail_waiting(struct device *device, struct virtque
 static __always_inline int avail_more(struct device *device, struct virtqueue *queue)
 {
 	__u32 reason;
-	int more = !queue->setup.packed || packed_waiting(device, queue, &reason) > 0;
 
-	barrier();
-	return more;
+	return !queue->setup.packed || avail_waiting(device, queue, &reason) > 0;
 }
 
 /* Start on the next available chain; 0, or a reason. */
-static __always_inline __u32 chain_start(struct device *device, struct virtqueue *queue, struct chain *chain)
+__apart __u32 chain_start(struct device *device, struct virtqueue *queue, struct chain *chain)
 {
+	if (!device || !queue || !chain)
+		return DECLINE_NOT_READY;
 	chain->table = queue->setup.desc;
 	chain->entries = chain->left = queue->setup.size;
 	chain->indirect = chain->writable = chain->ended = 0;
@@ -67,15 +74,18 @@ static __always_inline void packed_step(struct virtqueue *queue, struct chain *c
 
 /* Next buffer of the chain: 0 with `segment` filled, or with length 0 where the step only
  * entered an indirect table; else a reason. */
-static __always_inline __u32 chain_next(struct device *device, struct virtqueue *queue,
-					struct chain *chain, struct segment *segment)
+__apart __u32 chain_next(struct device *device, struct virtqueue *queue, struct chain *chain,
+			 struct segment *segment)
 {
-	int packed = queue->setup.packed;
 	const volatile __u64 *at;
 	struct vring_desc desc;
 	__u64 low, high;
 	__u32 reason;
+	int packed;
 
+	if (!device || !queue || !chain || !segment)
+		return DECLINE_NOT_READY;
+	packed = queue->setup.packed;
 	segment->length = 0;
 	if (chain->left == 0 || chain->next >= chain->entries)
 		return DECLINE_MALFORMED;
@@ -122,10 +132,13 @@ static __always_inline void avail_take(struct virtqueue *queue, const struct cha
 }
 
 /* Write a completion, which the driver does not see before used_publish(); 0, or a reason. */
-static __always_inline __u32 used_push(struct device *device, struct virtqueue *queue, __u16 head, __u16 slots,
-				       __u32 written)
+__apart __u32 used_push(struct device *device, struct virtqueue *queue, __u32 head, __u32 slots, __u32 written)
 {
-	__u32 reason = queue->setup.packed ? packed_push(device, queue, head, slots, written) :
+	__u32 reason;
+
+	if (!device || !queue)
+		return DECLINE_NOT_READY;
+	reason = queue->setup.packed ? packed_push(device, queue, head, slots, written) :
 					     split_push(device, queue, head, written);
 
 	if (!reason && queue->position.unsignalled < MANY_USED)
@@ -134,25 +147,33 @@ static __always_inline __u32 used_push(struct device *device, struct virtqueue *
 }
 
 /* Make the completions visible. */
-static __always_inline __u32 used_publish(struct device *device, struct virtqueue *queue)
+__apart __u32 used_publish(struct device *device, struct virtqueue *queue)
 {
+	if (!device || !queue)
+		return DECLINE_NOT_READY;
 	return queue->setup.packed ? packed_publish(device, queue) : split_publish(device, queue);
 }
 
-static __always_inline void ask_doorbell(struct device *device, struct virtqueue *queue)
+__apart __u32 ask_doorbell(struct device *device, struct virtqueue *queue)
 {
+	if (!device || !queue)
+		return DECLINE_NOT_READY;
 	if (queue->setup.packed)
 		packed_ask_doorbell(device, queue);
 	else
 		split_ask_doorbell(device, queue);
+	return 0;
 }
 
 /* Does the driver want an interrupt for what was used since this was asked last?  The caller has
  * put a full barrier between publishing and this. */
-static __always_inline int used_wants_interrupt(struct device *device, struct virtqueue *queue)
+__apart __s32 used_wants_interrupt(struct device *device, struct virtqueue *queue)
 {
-	__u16 used = queue->position.unsignalled;
+	__u16 used;
 
+	if (!device || !queue)
+		return 0;
+	used = queue->position.unsignalled;
 	if (used == 0)
 		return 0;
 	queue->position.unsignalled = 0;

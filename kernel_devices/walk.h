@@ -9,7 +9,7 @@
 static __noinline long walk_part(__u32 i, void *context)
 {
 	struct serving *serving = context;
-	struct walk *walk = serving->walk;
+	struct walk *walk = &serving->work->walk;
 	struct engine *engine = serving->engine;
 	__u32 index = walk->parts, reason;
 	struct segment segment;
@@ -49,7 +49,7 @@ static __noinline long walk_part(__u32 i, void *context)
  * too many.  With an engine, the buffers are in the list of the tag `tag`. */
 static __always_inline __u32 walk_chain(struct serving *serving, __u32 writable, __u32 tag, __u32 odd)
 {
-	struct walk *walk = serving->walk;
+	struct walk *walk = &serving->work->walk;
 	__u32 reason = chain_start(serving->device, serving->queue, &walk->chain);
 
 	if (reason)
@@ -69,7 +69,7 @@ static __always_inline __u32 walk_chain(struct serving *serving, __u32 writable,
 /* Commit the chain that was walked as one READV or WRITEV of its list, at the file's own position. */
 static __always_inline void walk_submit(struct serving *serving, struct tag *tag, __u8 opcode, __u32 buffers)
 {
-	struct walk *walk = serving->walk;
+	struct walk *walk = &serving->work->walk;
 	struct engine *engine = serving->engine;
 	struct sqe *sqe = engine_entry(engine);
 

@@ -16,8 +16,7 @@ enum {
 /* Working memory of one queue.  In a map and not on the stack, so that the verifier takes
  * every value as unknown and walks each loop once. */
 struct blk_work {
-	struct tally tally;
-	struct walk walk;
+	struct work common;
 	struct segment part[PARTS];
 	__u64 total;		/* bytes of the chain */
 	__u64 copied;		/* bytes of this request's data done */
@@ -37,6 +36,7 @@ struct blk_work {
 };
 
 DEVICE_SERVES(struct blk_state, struct blk_work)
+DEVICE_ENGINES(QUEUES)
 
 static __noinline long collect_part(__u32 i, void *context)
 {
@@ -49,7 +49,7 @@ static __noinline long collect_part(__u32 i, void *context)
 		work->reason = BLK_DECLINE_FRAMING;
 		return 1;
 	}
-	reason = chain_next(serving->device, serving->queue, &work->walk.chain, &segment);
+	reason = chain_next(serving->device, serving->queue, &work->common.walk.chain, &segment);
 	if (reason) {
 		work->reason = reason;
 		return 1;
@@ -59,7 +59,7 @@ static __noinline long collect_part(__u32 i, void *context)
 	work->part[index] = segment;
 	work->total += segment.length;
 	work->parts = index + 1;
-	return work->walk.chain.ended & 1;	/* 6.1's verifier wants to see a truth value */
+	return work->common.walk.chain.ended & 1;	/* 6.1's verifier wants to see a truth value */
 }
 
 static __noinline long copy_part(__u32 i, void *context)
@@ -168,7 +168,7 @@ static __always_inline __u32 write_at_once(struct serving *serving, const struct
 
 	if (image_write(disk->image_fd, list, buffers, work->place, disk->durable) != work->wanted)
 		return DECLINE_IO_FAILED;
-	return finish(serving, work->part[work->parts - 1].gpa, work->walk.chain.head, work->walk.chain.slots, 0, work->wanted);
+	return finish(serving, work->part[work->parts - 1].gpa, work->common.walk.chain.head, work->common.walk.chain.slots, 0, work->wanted);
 }
 
 /* Commit the planned request; 0, a reason, or SERVE_LATER. */
@@ -222,8 +222,8 @@ static __always_inline __u32 submit(struct serving *serving)
 	tag->wanted = work->wanted;
 	tag->written = work->opcode == IO_FALLOCATE ? work->range_mode : work->written;
 	tag->range = work->range_bytes;
-	tag->head = work->walk.chain.head;
-	tag->slots = work->walk.chain.slots;
+	tag->head = work->common.walk.chain.head;
+	tag->slots = work->common.walk.chain.slots;
 	tag->kind = work->type + 1;
 	engine_commit(engine, tag, index, sqe);
 	return 0;
@@ -263,7 +263,7 @@ static __always_inline __u32 serve_read(struct serving *serving, __u64 sector, _
 	if (!disk->image || serving->collecting)
 		return plan_transfer(serving, work->image_at, bytes, 0);
 	reason = DECLINE_BUDGET;
-	if (bytes <= BUDGET_BYTES && work->tally.moved + bytes <= BUDGET_BYTES) {
+	if (bytes <= BUDGET_BYTES && work->common.tally.moved + bytes <= BUDGET_BYTES) {
 		reason = copy_data(serving, bytes);
 		if (reason != BLK_DECLINE_NOT_RESIDENT)
 			return reason;
@@ -426,7 +426,7 @@ static __noinline __u32 serve_next(struct serving *serving)
 	__u32 reason, last;
 	__u64 data = 0;
 
-	reason = chain_start(serving->device, serving->queue, &work->walk.chain);
+	reason = chain_start(serving->device, serving->queue, &work->common.walk.chain);
 	if (reason)
 		return reason;
 	work->parts = work->reason = work->opcode = 0;
@@ -436,7 +436,7 @@ static __noinline __u32 serve_next(struct serving *serving)
 		loop(PARTS - 1, collect_part, serving);
 	if (work->reason)
 		return work->reason;
-	if (!work->walk.chain.ended)
+	if (!work->common.walk.chain.ended)
 		return BLK_DECLINE_FRAMING;
 	reason = serve_collected(serving, &data);
 	if (reason)
@@ -446,9 +446,9 @@ static __noinline __u32 serve_next(struct serving *serving)
 	if (last >= PARTS)
 		return BLK_DECLINE_FRAMING;
 	reason = work->opcode ? submit(serving) :
-		 finish(serving, work->part[last].gpa, work->walk.chain.head, work->walk.chain.slots, data, data);
+		 finish(serving, work->part[last].gpa, work->common.walk.chain.head, work->common.walk.chain.slots, data, data);
 	if (!reason)
-		avail_take(serving->queue, &work->walk.chain);
+		avail_take(serving->queue, &work->common.walk.chain);
 	return reason;
 }
 

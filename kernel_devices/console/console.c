@@ -5,12 +5,8 @@
 #include "../doorbell.h"
 #include "../walk.h"
 
-struct console_work {
-	struct tally tally;
-	struct walk walk;
-};
-
-DEVICE_SERVES(struct console_state, struct console_work)
+DEVICE_SERVES(struct console_state, struct work)
+DEVICE_ENGINES(QUEUES)
 
 static __noinline __u32 serve_next(struct serving *serving)
 {
@@ -27,7 +23,7 @@ static __noinline __u32 serve_next(struct serving *serving)
 		return DECLINE_BUSY;
 	reason = walk_chain(serving, receive, index, CONSOLE_DECLINE_FRAMING);
 	if (!reason)
-		walk_submit(serving, tag, receive ? IO_READV : IO_WRITEV, serving->walk->parts);
+		walk_submit(serving, tag, receive ? IO_READV : IO_WRITEV, serving->work->walk.parts);
 	return reason;
 }
 

@@ -18,14 +18,14 @@ enum {
 
 /* Working memory of one queue. */
 struct net_work {
-	struct tally tally;
-	struct walk walk;
+	struct work common;
 	__u32 left;		/* bytes of a packet that are still to be told of */
 	__u32 count;		/* buffers that it fills */
 	__u32 reason;		/* why they could not be used, or 0 */
 };
 
 DEVICE_SERVES(struct net_state, struct net_work)
+DEVICE_ENGINES(QUEUES)
 
 /* May something that takes `cost` at the limit go now?  `due` is when all before it would be through. */
 static __always_inline int meter(__u64 *due, __u64 cost, __u64 now, __u64 burst)
@@ -54,7 +54,7 @@ static __always_inline __u64 *refusal(struct serving *serving)
 	if (state->port.packets_per_s && !meter(&state->meter.packets_ns, NS_PER_S / state->port.packets_per_s,
 						now, state->port.burst_ns))
 		return &state->dropped.limited;
-	if (state->port.bytes_per_s && !meter(&state->meter.bytes_ns, (work->walk.total - NET_HEADER_BYTES) * NS_PER_S /
+	if (state->port.bytes_per_s && !meter(&state->meter.bytes_ns, (work->common.walk.total - NET_HEADER_BYTES) * NS_PER_S /
 					      state->port.bytes_per_s, now, state->port.burst_ns))
 		return &state->dropped.limited;
 	return NULL;
@@ -67,15 +67,15 @@ static __always_inline __u32 check_source(struct serving *serving)
 	const struct net_port *port = &state_of(serving)->port;
 	struct net_work *work = work_of(serving);
 	struct engine *engine = serving->engine;
-	struct buffer *list = engine_buffers(engine, work->walk.tag);
+	struct buffer *list = engine_buffers(engine, work->common.walk.tag);
 	__u8 *copy = (__u8 *)&list[ENGINE_SEGMENTS - 2];	/* of which no list is so long */
 	const __u16 *source, *mac;
 	const __u8 *from;
 	__u32 reason;
 
-	if (work->walk.first_bytes < LINK_HEADER_BYTES || work->walk.parts >= PARTS)
+	if (work->common.walk.first_bytes < LINK_HEADER_BYTES || work->common.walk.parts >= PARTS)
 		return NET_DECLINE_FRAMING;
-	from = ram_at(serving->device, work->walk.first, LINK_HEADER_BYTES, &reason);
+	from = ram_at(serving->device, work->common.walk.first, LINK_HEADER_BYTES, &reason);
 	if (!from)
 		return reason;
 	__builtin_memcpy(copy, from, LINK_HEADER_BYTES);
@@ -89,28 +89,28 @@ static __always_inline __u32 replace_headers(struct serving *serving)
 {
 	struct net_work *work = work_of(serving);
 	struct engine *engine = serving->engine;
-	struct buffer *list = engine_buffers(engine, work->walk.tag);
+	struct buffer *list = engine_buffers(engine, work->common.walk.tag);
 	__u32 i;
 
 	for (i = PARTS; i > 0; i--)
 		list[i] = list[i - 1];
-	list[0].base = engine_list(engine, work->walk.tag) + sizeof(struct buffer) * (ENGINE_SEGMENTS - 2);
+	list[0].base = engine_list(engine, work->common.walk.tag) + sizeof(struct buffer) * (ENGINE_SEGMENTS - 2);
 	list[0].length = LINK_HEADER_BYTES;
 	list[1].base += LINK_HEADER_BYTES;
 	list[1].length -= LINK_HEADER_BYTES;
-	return work->walk.parts + 1;
+	return work->common.walk.parts + 1;
 }
 
 /* A packet that is not sent is used all the same (5.1.6.2.1). */
 static __always_inline __u32 drop(struct serving *serving, __u64 *count)
 {
 	struct net_work *work = work_of(serving);
-	__u32 reason = used_push(serving->device, serving->queue, work->walk.chain.head, work->walk.chain.slots, 0);
+	__u32 reason = used_push(serving->device, serving->queue, work->common.walk.chain.head, work->common.walk.chain.slots, 0);
 
 	if (reason)
 		return reason;
 	fetch_add(count, 1);
-	avail_take(serving->queue, &work->walk.chain);
+	avail_take(serving->queue, &work->common.walk.chain);
 	used_count(serving, 0);
 	return 0;
 }
@@ -124,9 +124,9 @@ static __always_inline __u32 transmit(struct serving *serving, struct tag *tag, 
 
 	if (reason)
 		return reason;
-	if (work->walk.total < LINK_HEADER_BYTES)
+	if (work->common.walk.total < LINK_HEADER_BYTES)
 		return NET_DECLINE_FRAMING;
-	buffers = work->walk.parts;
+	buffers = work->common.walk.parts;
 	if (state->port.anti_spoof) {
 		reason = check_source(serving);
 		if (reason == SERVE_LATER)
@@ -154,9 +154,9 @@ static __always_inline __u32 post_receive(struct serving *serving, struct tag *t
 	reason = walk_chain(serving, 1, index, NET_DECLINE_FRAMING);
 	if (reason)
 		return reason;
-	if (work->walk.first_bytes < NET_HEADER_BYTES || work->walk.total < state_of(serving)->port.receive_bytes)
+	if (work->common.walk.first_bytes < NET_HEADER_BYTES || work->common.walk.total < state_of(serving)->port.receive_bytes)
 		return NET_DECLINE_SHORT;
-	walk_submit(serving, tag, IO_READV, work->walk.parts);
+	walk_submit(serving, tag, IO_READV, work->common.walk.parts);
 	return 0;
 }
 
@@ -175,18 +175,18 @@ static __always_inline __u32 make_room(struct serving *serving, __u32 index)
 	reason = walk_chain(serving, 1, index, NET_DECLINE_FRAMING);
 	if (reason)
 		return reason;
-	if (work->walk.parts != 1 || work->walk.total < NET_HEADER_BYTES)
+	if (work->common.walk.parts != 1 || work->common.walk.total < NET_HEADER_BYTES)
 		return NET_DECLINE_FRAMING;
-	buffer = *engine_buffers(engine, work->walk.tag);
+	buffer = *engine_buffers(engine, work->common.walk.tag);
 	end &= ENGINE_ROOM - 1;
 	engine->room.buffer[end] = buffer;
 	engine->room.buffer[end + ENGINE_ROOM] = buffer;
-	engine->room.gpa[end] = work->walk.first;
-	engine->room.head[end] = work->walk.chain.head;
-	engine->room.slots[end] = work->walk.chain.slots;
-	engine->room.bytes += work->walk.total;
+	engine->room.gpa[end] = work->common.walk.first;
+	engine->room.head[end] = work->common.walk.chain.head;
+	engine->room.slots[end] = work->common.walk.chain.slots;
+	engine->room.bytes += work->common.walk.total;
 	engine->room.end++;
-	avail_take(serving->queue, &work->walk.chain);
+	avail_take(serving->queue, &work->common.walk.chain);
 	return 0;
 }
 
@@ -265,8 +265,8 @@ static __always_inline __u32 received(struct serving *serving, struct tag *tag, 
 	used_count(serving, result);
 	/* as many reads next time as packets came now, twice over: idle reads would all be woken by one */
 	if (engine)
-		engine->flight.window = serving->tally->requests >= MOST_READS / 2 ? MOST_READS :
-					2 * serving->tally->requests;
+		engine->flight.window = serving->work->tally.requests >= MOST_READS / 2 ? MOST_READS :
+					2 * serving->work->tally.requests;
 	return 0;
 }
 

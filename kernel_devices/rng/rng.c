@@ -5,17 +5,13 @@
 #include "../doorbell.h"
 #include "../walk.h"
 
-struct rng_work {
-	struct tally tally;
-	struct walk walk;
-};
-
-DEVICE_SERVES(struct rng_state, struct rng_work)
+DEVICE_SERVES(struct rng_state, struct work)
+DEVICE_AT_ONCE
 
 static __noinline __u32 serve_next(struct serving *serving)
 {
 	struct rng_state *state = state_of(serving);
-	struct walk *walk = serving->walk;
+	struct walk *walk = &serving->work->walk;
 	__u32 taken = state->pool.taken, length, reason;
 	void *to;
 
@@ -38,14 +34,4 @@ static __noinline __u32 serve_next(struct serving *serving)
 	return 0;
 }
 
-static __noinline __u32 complete_one(struct serving *serving, struct tag *tag, __s32 result)
-{
-	return 0;	/* nothing is asynchronous */
-}
-
-static __noinline void after_serving(struct serving *serving)
-{
-}
-
 DEVICE_HANDLER(doorbell, RNG_LAYOUT_HASH)
-DEVICE_COLLECTOR(collect)
