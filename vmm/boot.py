@@ -21,6 +21,7 @@ from .memory import GuestAddressError, GuestMemory
 GDT, START_INFO, MEMORY_MAP, MODULES, COMMAND_LINE, PAGE_TABLES, PARAMETERS = \
     0x500, 0x1000, 0x1100, 0x1800, 0x2000, 0x4000, 0xa000
 BOOT_END = 0xb000
+HEAD_BYTES = 1024                   # that tell what a file is
 COMMAND_LINE_BYTES = PAGE_TABLES - COMMAND_LINE - 1
 
 XEN_ELFNOTE_PHYS32_ENTRY = 18       # xen/include/public/elfnote.h
@@ -43,14 +44,14 @@ class Entry:
 def load(memory: GuestMemory, path: Path, command_line: str, modules: list[Path],
          flat_address: int | None) -> Entry:
     """Load a guest.  Raises BootError, or another UserError."""
-    data = _read(path)
     if flat_address is not None:
-        _put(memory, flat_address, data, f"{path}")
+        _put(memory, flat_address, _read(path), f"{path}")
         return Entry("real", flat_address)
-    if is_bzimage(data):
-        return _load_linux(memory, BzImage(path, data), command_line, modules)
-    if data[:4] != b"\x7fELF":
-        raise BootError(f"{path}: starts with {data[:4]!r}; wanted an ELF file, a bzImage, or --flat ADDRESS "
+    head = _read(path, HEAD_BYTES)
+    if is_bzimage(head):
+        return _load_linux(memory, BzImage(path, _read(path)), command_line, modules)
+    if head[:4] != b"\x7fELF":
+        raise BootError(f"{path}: starts with {head[:4]!r}; wanted an ELF file, a bzImage, or --flat ADDRESS "
                         "for a flat binary")
     entry, top = _load_elf(memory, path)
     placed = _load_modules(memory, modules, top, memory.low)
@@ -71,9 +72,10 @@ def memory_map(memory: GuestMemory) -> list[tuple[int, int, int]]:
     return found
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, most: int = -1) -> bytes:
     try:
-        return path.read_bytes()
+        with open(path, "rb") as file:
+            return file.read(most)
     except OSError as error:
         raise BootError(f"{path}: {error.strerror}; wanted a guest to boot") from None
 
@@ -115,9 +117,7 @@ def _load_elf(memory: GuestMemory, path: Path) -> tuple[Entry, int]:
                     raise BootError(f"{path}: segment from {start:#x} to {start + size:#x}; wanted it above "
                                     f"{BOOT_END:#x}, as boot data lies below, and not over the ACPI tables, "
                                     f"{ACPI_TABLES:#x} to {ACPI_END:#x}")
-                _put(memory, start, segment.data(), f"{path}: segment")
-                _put(memory, start + segment["p_filesz"], bytes(size - segment["p_filesz"]),
-                     f"{path}: segment")
+                _load_segment(memory, path, file, segment)
                 top = max(top, start + size)
             pvh = _pvh_entry(elf)
             if pvh is not None:
@@ -127,6 +127,19 @@ def _load_elf(memory: GuestMemory, path: Path) -> tuple[Entry, int]:
             return Entry("long", elf["e_entry"]), top
     except ELFError as error:
         raise BootError(f"{path}: {error}; wanted a well-formed ELF file") from None
+
+
+def _load_segment(memory: GuestMemory, path: Path, file, segment) -> None:
+    """Read a segment into memory, without a copy on the way; the rest of it is zeros."""
+    start, length, size = segment["p_paddr"], segment["p_filesz"], segment["p_memsz"]
+    try:
+        at = memory.offset(start, size)
+    except GuestAddressError as error:
+        raise BootError(f"{path}: segment: {error}") from None
+    file.seek(segment["p_offset"])
+    if file.readinto(memory.view[at:at + length]) != length:
+        raise BootError(f"{path}: ends inside a segment of {length:#x} bytes; wanted all of it")
+    memory.view[at + length:at + size] = bytes(size - length)
 
 
 def _pvh_entry(elf) -> int | None:

@@ -9,18 +9,21 @@ releases that the system does not use itself.  Nothing of the system is changed.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
+import random
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from .files import FILES, GUEST_MODULES, HERE, KERNELS, L1_MODULES, QEMU, boot
+from .files import DISK, FILES, GUEST_MODULES, HERE, KERNELS, L1_MODULES, QEMU, boot
 
 DEBS, APT = FILES / "debs", FILES / "apt"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 QEMU_PACKAGES = ("qemu-system-x86", "qemu-system-common", "qemu-system-data", "seabios")
+DISK_BYTES = 224 << 20
 GUEST_TOOLS = ("/usr/bin/fio", "/usr/bin/iperf3")
 COMPRESSION = ((b"\xfd7zXZ", ["xz", "-dc", "--single-stream"]), (b"\x28\xb5\x2f\xfd", ["zstd", "-dcq"]),
                (b"\x1f\x8b", ["gzip", "-dcq"]))      # how a kernel's payload starts
@@ -210,6 +213,30 @@ def build_kernel(name: str) -> None:
     print(f"nested: Linux {full}")
 
 
+def build_disk() -> None:
+    """An ext4 image with an archive on it, for guests to unpack; the files tell nothing, but are of
+    many sizes."""
+    if DISK.exists():
+        return
+    folder, chance = FILES / "disk", random.Random(7)
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "files").mkdir(parents=True)
+    sums = []
+    for i in range(150):
+        data = chance.randbytes(chance.choice((0, 10, 500, 4096, 5000, 70_000, 200_000)))
+        (folder / f"files/{i}").write_bytes(data)
+        sums.append(f"{hashlib.md5(data).hexdigest()}  {i}\n")
+    (folder / "files/sums").write_text("".join(sums))
+    run("tar", "-C", folder / "files", "-czf", folder / "files.tar.gz", ".")
+    shutil.rmtree(folder / "files")
+    new = DISK.with_suffix(".new")
+    new.touch()
+    os.truncate(new, DISK_BYTES)
+    run("mkfs.ext4", "-q", "-E", "root_owner=0:0,lazy_itable_init=0", "-d", folder, new)
+    new.rename(DISK)
+    shutil.rmtree(folder)
+
+
 def newest_source() -> float:
     return max(path.stat().st_mtime for path in HERE.iterdir() if path.is_file())
 
@@ -246,6 +273,7 @@ def main() -> int:
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     try:
         build_qemu()
+        build_disk()
         for name in options.kernel or KERNELS:
             build_kernel(name)
     except BuildError as error:

@@ -9,6 +9,8 @@ ROOT = HERE.parent.parent
 FILES = ROOT / "build" / "nested"
 QEMU = FILES / "qemu" / "run"       # starts the QEMU that was unpacked
 
+DISK = FILES / "disk.img"           # an ext4 image with an archive on it
+
 KERNELS = {     # name -> Debian release (None: the system's own), and the version that it has
     "612": ("trixie", "6.12"),
     "61": (None, "6.1"),
