@@ -95,7 +95,8 @@ def converse(where: Path, lines: list[str]) -> tuple[threading.Thread, list[str]
     def run():
         peer, _ = listener.accept()
         with listener, peer, peer.makefile("rw") as file:
-            time.sleep(1)
+            while file.readline().strip() not in ("ready", ""):
+                continue
             for line in lines:
                 file.write(line + "\n")
                 file.flush()

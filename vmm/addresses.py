@@ -18,6 +18,7 @@ LOW_END = 3 * GIB           # from here to 4 GiB is the hole
 HIGH_START = 4 * GIB
 CONVENTIONAL_END = 0x9fc00  # what a PC leaves of the first 640 KiB
 ACPI_TABLES, ACPI_END = 0xe0000, 0xf0000
+RESET_VECTOR = 0xffff0      # where a PC's CPU starts in its BIOS
 
 # Devices
 PCI_LOW, PCI_LOW_BYTES = 0xc0000000, 256 * MIB

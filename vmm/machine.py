@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from time import CLOCK_BOOTTIME, clock_gettime, monotonic
 
 from . import acpi, boot, power
-from .addresses import COM1, FIRST_PIN, SERIAL_PIN, VIRTIO_MMIO
+from .addresses import COM1, FIRST_PIN, RESET_VECTOR, SERIAL_PIN, VIRTIO_MMIO
 from .blk import BlkDevice
 from .bpf import BpfUnavailable, Maps
 from .bus import AddressSpace, BusOverlap
@@ -99,6 +99,7 @@ class Machine:
         for device, mode in extra:
             self.add_device(self._closes(device), mode)
         if config.guest:
+            self.memory.write(RESET_VECTOR, power.BIOS)
             acpi.write(self.memory, config.cpus, self._virtio_mmio, config.serial != "null")
             entry = boot.load(self.memory, config.guest, self.command_line, config.modules, config.flat)
             boot.start(self.vcpus[0], self.memory, entry)

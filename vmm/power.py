@@ -12,6 +12,12 @@ SLEEP_ENABLE = 1 << 5       # SLEEP_CONTROL (ACPI 6.4, 4.8.3.7); the type is in 
 I8042_PULSE_RESET = 0xfe    # a PC's keyboard controller resets the CPU
 
 
+# All of the BIOS that there is, in real mode.  A Linux that finds reduced hardware and no EFI jumps to
+# it to restart (native_machine_emergency_restart, arch/x86/kernel/reboot.c).
+BIOS = bytes.fromhex("b001" "ba") + RESET.to_bytes(2, "little") + bytes.fromhex("ee" "f4" "ebfd")
+"""mov $1, %al; mov $RESET, %dx; out %al, %dx; hlt; jmp to that"""
+
+
 class _Port:
     """Reads 0; a write calls."""
 

@@ -1,0 +1,145 @@
+"""A distribution's kernel, unmodified, on devices of ours."""
+
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import pytest
+
+from tools.nested.files import DISK
+
+SPLITVMM = Path(sys.executable).parent / "splitvmm"
+ROOT = Path(__file__).parent.parent.parent
+TIMEOUT_S = 280
+ALL = "on,off,host"     # offload modes that are gone round while the guest works
+
+
+def guest(linux, *options, kernel="vmlinux", initrd="guest.img", status=0):
+    """Run a guest; what is known of it afterwards."""
+    done = subprocess.run([sys.executable, "-m", "tools.linuxguest", "--kernel", linux / kernel, "--initrd",
+                           linux / initrd, "--timeout", str(TIMEOUT_S - 30), *map(str, options)],
+                          cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S)
+    assert done.returncode == 0, done.stdout + done.stderr
+    got = json.loads(done.stdout)
+    assert got["status"] == status and got["jobs"][-1] == f"done {status}", got["said"]
+    return got
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A file system of our own; it is clean when the guest has ended."""
+    path = tmp_path / "disk.img"
+    subprocess.run(["cp", "--sparse=always", DISK, path], check=True)
+    yield path
+    environment = {**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"}
+    checked = subprocess.run(["e2fsck", "-fn", path], capture_output=True, text=True, env=environment)
+    assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize("transport, cpus, packed", [("mmio", 1, False), ("pci", 2, True), ("mmio", 2, True),
+                                                     ("pci", 1, False)],
+                         ids=lambda value: {True: "packed", False: "split"}.get(value) if isinstance(value, bool)
+                         else str(value))
+def test_work(linux, network, disk, transport, cpus, packed):
+    """Files unpacked and checked on the split disk, 100 MB each way over the split card, while offload
+    goes round; then the file system is clean."""
+    got = guest(linux, "--job", "check", "--disk", disk, "--net", "--transport", transport, "--cpus", cpus,
+                "--modes", ALL, "--asynchronous", "on", *(["--packed"] if packed else []))
+    said = got["jobs"]
+    assert f"cpus {cpus}" in said[0] and said[1] == "files 150"
+    assert said[3] == f"received {100 << 20} {got['sent']}" and got["came"] == got["sent"]
+    assert got["switches"] >= 10
+    for name in ("disk0", "net0"):
+        assert got["totals"][name]["handled"] > 100 and got["totals"][name]["user_handled"] > 10
+
+
+@pytest.mark.parametrize("mode", ["off", "on"])
+@pytest.mark.parametrize("transport", ["mmio", "pci"])
+def test_one_mode(linux, network, disk, mode, transport):
+    """Without a change of hands, and with the kernel as it is packed."""
+    got = guest(linux, "--job", "check", "--disk", disk, "--net", "--transport", transport, "--modes", mode,
+                "--bytes", 1 << 20, kernel="vmlinuz")
+    assert got["came"] == got["sent"]
+    handled = got["totals"]["net0"]["handled"]
+    assert handled > 20 if mode == "on" else handled == 0
+
+
+@pytest.mark.parametrize("transport, packed, modes", [("mmio", False, "on"), ("pci", True, ALL)])
+def test_console_and_rng(linux, transport, packed, modes):
+    got = guest(linux, "--job", "console", "--transport", transport, "--modes", modes, *(["--packed"] if packed else []))
+    assert got["jobs"][1] == "rng virtio_rng.0 2560"
+    assert got["heard"] == [f"back: line {i}" for i in range(20)]
+    assert got["totals"]["rng0"]["handled"] and got["totals"]["console0"]["handled"]
+
+
+def test_fio(linux, tmp_path):
+    """Random and sequential mixes, deep queues, flushes: all that was written is verified."""
+    image, initrd = tmp_path / "disk", tmp_path / "initrd"
+    image.write_bytes(b"")
+    os.truncate(image, 64 << 20)
+    initrd.write_bytes((linux / "guest.img").read_bytes() + (linux / "guest-tools.img").read_bytes())
+    jobs = ["--rw=randrw --bs=4k --size=4M --iodepth=32 --ioengine=libaio --direct=1",
+            "--rw=write --bs=64k --size=16M --iodepth=8 --ioengine=libaio --direct=1",
+            "--rw=randwrite --bsrange=512-32k --bs_unaligned=0 --size=2M --fsync=8"]
+    append = "fio=" + " fio=".join(job.replace(" ", "+") for job in jobs)
+    got = guest(linux, "--job", "fio", "--disk", image, "--memory", 512, "--modes", ALL, "--asynchronous", "on",
+                "--append", append, initrd=initrd)
+    assert [line for line in got["jobs"] if line.startswith("fio")] and got["switches"] >= 3
+
+
+def test_eight_cpus_and_memory_above_the_hole(linux):
+    """In `off` mode guest memory is taken as it is touched."""
+    got = guest(linux, "--cpus", 8, "--memory", 5 << 10)
+    assert "cpus 8" in got["jobs"][0]
+
+
+def test_exit_status(linux):
+    guest(linux, "--job", "no_such_job", status=1)
+
+
+@pytest.fixture
+def terminal(linux):
+    """splitvmm on a terminal of its own: what it says, and a way to type."""
+    master, slave = pty.openpty()
+    before = termios.tcgetattr(slave)
+    process = subprocess.Popen([SPLITVMM, "run", "--kernel", linux / "vmlinux", "--initrd", linux / "guest.img",
+                                "--append", "console=ttyS0 quiet panic=-1 job=login"], stdin=slave, stdout=slave,
+                               stderr=slave, start_new_session=True)
+    said = bytearray()
+
+    def expect(pattern):
+        deadline = time.monotonic() + TIMEOUT_S
+        while not re.search(pattern, said):
+            assert process.poll() is None and time.monotonic() < deadline, said.decode(errors="replace")
+            if select.select([master], [], [], 1)[0]:
+                said.extend(os.read(master, 4096))
+        said.clear()
+    yield expect, lambda keys: os.write(master, keys), process
+    process.kill()
+    process.wait()
+    assert termios.tcgetattr(slave) == before
+    os.close(master)
+    os.close(slave)
+
+
+def test_login_reboot_and_escape(terminal):
+    """The serial port as a terminal: log in, work, reboot, and end it from outside."""
+    expect, type_, process = terminal
+    expect(b"login: ")
+    type_(b"root\n")
+    expect(b"# ")
+    type_(b"echo $((6 * 7))x\n")
+    expect(b"42x")
+    type_(b"reboot -f\n")
+    expect(b"login: ")
+    type_(b"\x01\x01")      # one for the guest
+    type_(b"\x01x")
+    assert process.wait(60) == 0
+
