@@ -1,6 +1,6 @@
 """A guest that answers, and the host's own stack as its client, in a network namespace of their own.
 
-    python -m tools.netguest MODE[,MODE...] [--pings N] [--datagrams N] [--disk FILE] [--queues N]
+    python -m tools.netguest MODE[,MODE...] [--pings N] [--datagrams N] [--seconds S] [--switches N] [--queues N]
 
 With several modes the card's offload goes round them while packets are under way.  Prints one
 line of JSON: what was sent, what came back, how it was served.
@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from vmm.bench import net
@@ -39,16 +40,15 @@ def ping(count: int) -> int:
     return int(found[1])
 
 
-def echo(count: int, seconds: float = 0) -> tuple[int, int]:
-    """UDP datagrams of all sizes to the guest and back, each checked: how many were sent, and came
-    back.  For so many seconds, or `count` of them."""
+def echo(enough: Callable[[int], bool]) -> tuple[int, int]:
+    """UDP datagrams of all sizes to the guest and back, each checked, until `enough(sent)`: how many were
+    sent, and came back."""
     chance, waiting, sent, back = random.Random(3), {}, 0, 0
-    until = time.monotonic() + seconds
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.connect((net.GUEST_IP, net.ECHO_PORT))
         client.settimeout(30)
-        while sent < count or (seconds and time.monotonic() < until) or waiting:
-            while len(waiting) < WINDOW and (sent < count or (seconds and time.monotonic() < until)):
+        while waiting or not enough(sent):
+            while len(waiting) < WINDOW and not enough(sent):
                 data = sent.to_bytes(4, "little") + chance.randbytes(chance.choice((0, 18, 60, 500, 1400)))
                 waiting[sent] = data
                 client.send(data)
@@ -63,7 +63,7 @@ def echo(count: int, seconds: float = 0) -> tuple[int, int]:
     return sent, back
 
 
-def run(modes: list[str], pings: int, datagrams: int, seconds: float = 0, queues: int = 1,
+def run(modes: list[str], pings: int, datagrams: int, seconds: float = 0, queues: int = 1, changes: int = 0,
         disks: list[DiskConfig] = (), cmdline: str = "wait=interrupt") -> dict:
     """One guest's life; this process has a network namespace of its own already."""
     with tempfile.NamedTemporaryFile() as output:
@@ -80,7 +80,9 @@ def run(modes: list[str], pings: int, datagrams: int, seconds: float = 0, queues
             toggler.start()
             try:
                 answered = ping(pings) if pings else 0
-                sent, back = echo(datagrams, seconds)
+                until = time.monotonic() + seconds
+                sent, back = echo(lambda sent: sent >= datagrams and time.monotonic() >= until
+                                  and len(switches) >= changes)
             finally:
                 stop.set()
                 toggler.join()
@@ -107,12 +109,13 @@ def main() -> int:
     parser.add_argument("--pings", type=int, default=50)
     parser.add_argument("--datagrams", type=int, default=2000)
     parser.add_argument("--seconds", type=float, default=0)
+    parser.add_argument("--switches", type=int, default=0)
     parser.add_argument("--queues", type=int, default=1)
     options = parser.parse_args()
     try:
         net.enter_namespace()
         print(json.dumps(run(options.modes.split(","), options.pings, options.datagrams, options.seconds,
-                             options.queues)))
+                             options.queues, options.switches)))
     except UserError as error:
         print(f"netguest: {error}", file=sys.stderr)
         return 1

@@ -261,6 +261,10 @@ class VirtioDevice(RegisterDevice):
     def start_engines(self, wires: Callable[[int], tuple[int, int]], polled: bool, raises: bool,
                       attach: int = -1) -> None:
         self.no_ring = "" if self.asynchronous else "async=off"
+        with self.lock:     # others may be filling the buffers that are kept
+            self._start_engines(wires, polled, raises, attach)
+
+    def _start_engines(self, wires, polled: bool, raises: bool, attach: int) -> None:
         for queue, file in zip(self.queues, self.engine_files()):
             if queue.engine and not self.no_ring:
                 completion_fd, interrupt_fd = wires(queue.index)
@@ -275,9 +279,10 @@ class VirtioDevice(RegisterDevice):
                     attach = queue.engine.fd if attach < 0 else attach
 
     def stop_engines(self) -> None:
-        for queue in self.queues:
-            if queue.engine:
-                queue.engine.stop()
+        with self.lock:
+            for queue in self.queues:
+                if queue.engine:
+                    queue.engine.stop()
 
     def close(self) -> None:
         for queue in self.queues:

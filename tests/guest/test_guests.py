@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.scale import scaled
 from vmm.blk import BlkDevice
 from vmm.device import BUILD
 from vmm.engine import why_not
@@ -113,7 +114,7 @@ def test_two_vcpus_at_one_queue(tmp_path, mode, image):
 
 def test_resets_race_with_doorbells(tmp_path, mode, image):
     status, text, _ = run(tmp_path, "twocpus.elf", [DiskConfig(image, offload=mode, queues=2)],
-                          "requests=10 restarts=100", cpus=2)
+                          f"requests=10 restarts={scaled(100)}", cpus=2)
     assert status == 0 and "passed" in text, text
 
 
@@ -126,20 +127,20 @@ def test_hostile(tmp_path, mode, image):
 @pytest.mark.parametrize("to", ["off", "host"])
 def test_toggle_under_load(tmp_path, kvm, bpf, image, to):
     """A thousand switches while two vCPUs read and check every answer."""
-    switches = []
+    switches, wanted = [], scaled(1000)
 
     def toggle(machine):
         device = machine.devices[0]
-        while len(switches) < 1000 and machine.status is None:
+        while len(switches) < wanted and machine.status is None:
             machine.set_offload(device, to if device.mode == "on" else "on")
             switches.append(device.mode)
             time.sleep(0.0005)      # for some requests to be served that way
         machine.set_offload(device, "on")
         machine.memory.write(UNTIL, b"\1\0\0\0")
     status, text, (totals,) = run(tmp_path, "twocpus.elf", [DiskConfig(image, offload="on", queues=2)],
-                                  f"requests=1000 until={UNTIL:#x}", cpus=2, during=toggle)
+                                  f"requests={scaled(1000)} until={UNTIL:#x}", cpus=2, during=toggle)
     assert status == 0 and "passed" in text, text
-    assert len(switches) == 1000
+    assert len(switches) == wanted
     assert totals["handled"] and (totals["user_handled"] or to == "host")
 
 
@@ -178,10 +179,10 @@ def test_toggle_under_all_kinds_of_requests(tmp_path, kvm, bpf, image):
         machine.wait(TIMEOUT_S)
         stop.set()
         thread.join()
-    status, text, _ = run(tmp_path, "check.elf", [DiskConfig(image, offload="on", queues=2)], "rounds=40",
+    status, text, _ = run(tmp_path, "check.elf", [DiskConfig(image, offload="on", queues=2)], f"rounds={scaled(40)}",
                           during=toggle)
     assert status == 0, text
-    assert image.read_bytes() == expected_area(4096) and len(switches) > 10
+    assert image.read_bytes() == expected_area(4096) and len(switches) >= scaled(10)
 
 
 def test_interrupts_without_and_with_the_python_half(tmp_path, mode, image):
@@ -247,7 +248,8 @@ def test_auto_without_the_right_to_bpf(kvm, bpf, image):
     done = subprocess.run([*drop, SPLITVMM, "run", BUILD / "check.elf", "--mem", "64M", "--cmdline", "rounds=1",
                            "--disk", f"path={image}"], capture_output=True, text=True, timeout=TIMEOUT_S)
     assert done.returncode == 0, done.stderr
-    assert "offload host" in done.stderr and "CAP_BPF" in done.stderr
+    assert "offload host" in done.stderr
+    assert "CAP_BPF" in done.stderr or len(os.sched_getaffinity(0)) == 1    # where host is preferred anyway
 
 
 def programs() -> set[str]:

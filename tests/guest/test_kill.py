@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.scale import scaled
 from vmm.device import BUILD
 from vmm.disk_image import DiskError, DiskImage
 
 SPLITVMM = Path(sys.executable).parent / "splitvmm"
 SECTORS = 32768
-ROUNDS = 4
+ROUNDS = scaled(4)
 
 
 @pytest.mark.parametrize("cache", ["writeback", "none", "writethrough"])

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.scale import scaled
+
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -32,9 +34,9 @@ def test_answers(kvm, network, ring, mode):
 @pytest.mark.parametrize("modes", ["on,off", "on,host", "host,off", "on,host,off,host"])
 def test_toggles(kvm, bpf, network, ring, modes):
     """No packet is lost, changed or doubled while the card changes hands."""
-    got = netguest(modes, "--seconds", "2")
+    got = netguest(modes, "--switches", str(scaled(20)))
     assert got["status"] == 0 and got["answered"] == got["pings"] and got["back"] == got["sent"]
-    assert got["switches"] > 10 and got["totals"]["handled"] and (got["totals"]["user_handled"] or "off" not in modes)
+    assert got["switches"] >= scaled(20) and got["totals"]["handled"] and (got["totals"]["user_handled"] or "off" not in modes)
 
 
 def test_several_pairs(kvm, network, ring, mode):

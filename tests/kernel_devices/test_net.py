@@ -14,6 +14,7 @@ from tools.driver import EVENT_IDX, INDIRECT_DESC, RING_PACKED, WRITE, NetDriver
 from vmm.config import MachineConfig, NicConfig
 from vmm.devmodel.net import HEADER_BYTES, ControlClass
 from vmm.devmodel.virtqueue import Side
+from vmm.engine import Engine
 from vmm.interrupts import Interrupts
 from vmm.machine import Machine
 from vmm.net import (CTRL_ANNOUNCE, CTRL_MAC_ADDR, CTRL_RX, CTRL_VLAN, CTRL_VQ, GUEST_CSUM, GUEST_TSO4, MAC, MQ, MRG_RXBUF,
@@ -249,6 +250,21 @@ def test_toggle_loses_nothing(net_of, features):
             expected += 1
         net.driver.post(1, first=net.driver.taken[0])
     assert expected == 40 and len(ring.take()) == 0
+
+
+def test_rings_are_made_with_the_lock(net_of, monkeypatch):
+    """As the thread that receives for userspace may be filling the buffers that were kept, and both
+    count the same tags."""
+    held = []
+    for name in ("start", "stop"):
+        method = getattr(Engine, name)
+        monkeypatch.setattr(Engine, name, lambda engine, *arguments, method=method: (
+            held.append(net.device.lock._is_owned() if net else True), method(engine, *arguments))[1])
+    net = None
+    net = net_of("host")
+    for mode in ("off", "host", "off"):
+        net.machine.set_offload(net.device, mode)
+    assert len(held) >= 6 and all(held)
 
 
 def test_reset_with_reads_in_flight(net_of):
