@@ -77,10 +77,15 @@ class UserQueue:
     # receive queues, whose requests are buffers that wait for something
 
     def has_buffers(self) -> bool:
-        """Whether there are any.  Raises BrokenQueue."""
-        engine = self.engine
-        return bool(engine and (engine.flight.failed or engine.room.first != engine.room.end)) or \
-            self.ring.available(self.state.position.next_avail)
+        """Whether there are any; if not, the driver will ring when there are.  Raises BrokenQueue."""
+        engine, ring, position = self.engine, self.ring, self.state.position
+        if engine and (engine.flight.failed or engine.room.first != engine.room.end):
+            return True
+        if ring.available(position.next_avail):
+            return True
+        ring.ask_doorbell()
+        lib.full_barrier()      # as in `chains`
+        return ring.available(position.next_avail)
 
     def buffers(self) -> Iterator[tuple]:
         """(chain, what `take_buffers` wants of it) of the buffers that there are: those kept from the

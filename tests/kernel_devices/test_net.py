@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tools.driver import EVENT_IDX, INDIRECT_DESC, RING_PACKED, WRITE, NetDriver
+from tools.driver import EVENT_IDX, INDIRECT_DESC, RING_PACKED, WRITE, NetDriver, PackedRing
 from vmm.config import MachineConfig, NicConfig
 from vmm.devmodel.net import HEADER_BYTES, ControlClass
 from vmm.devmodel.virtqueue import Side
@@ -116,6 +116,24 @@ def test_receive_runs_dry_and_goes_on(net):
     assert [p[26] for p in net.driver.received(2)] == [0, 1]
     net.driver.post(4, first=2)
     assert [p[26] for p in net.driver.received(4)] == [2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("mode", ["off", "host"])
+@pytest.mark.parametrize("packed", [0, RING_PACKED], ids=["split", "packed"])
+def test_receive_asks_for_a_doorbell_when_it_has_run_dry(net_of, mode, packed):
+    """A driver with event indexes rings only where it is asked to: Linux refills without."""
+    net = net_of(mode, features=FEATURES | EVENT_IDX | packed)
+    ring, deadline = net.driver.rings[0], time.monotonic() + 5
+    net.driver.post(2)
+    for i in range(4):
+        net.peer.send(HEAD + frame(bytes([i])))
+    net.driver.received(2)
+    asked = (2 | 1 << 15, PackedRing.AT_DESCRIPTOR) if packed else 2
+    while ring.avail_event() != asked:
+        assert time.monotonic() < deadline, ring.avail_event()
+        time.sleep(0.001)
+    net.driver.post(2, first=2)
+    assert [packet[26] for packet in net.driver.received(2)] == [2, 3]
 
 
 def test_receive_many(net):
