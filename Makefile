@@ -24,6 +24,10 @@ demo: build
 test: build check
 	@$(PY) -m pytest
 
+# In machines with hardware-style KVM, emulated on this one: Linux guests, and older kernels.
+test-nested: build
+	@$(PY) -m tools.nested.test
+
 build: setup $(BUILT) build/abi.stamp
 
 # What a fresh machine lacks: Debian packages, .venv, the C extension modules.
@@ -106,4 +110,4 @@ clean:
 distclean: clean
 	rm -rf .venv *.egg-info
 
-.PHONY: demo test build setup headers check sanitize bench clean distclean
+.PHONY: demo test test-nested build setup headers check sanitize bench clean distclean

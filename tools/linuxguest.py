@@ -18,10 +18,12 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.request import urlopen
 
 from vmm.bench import net
+from vmm.bench.linux import Iperf
 from vmm.config import ConsoleConfig, DiskConfig, MachineConfig, NicConfig, RngConfig
 from vmm.errors import UserError
 from vmm.machine import Machine
@@ -29,7 +31,7 @@ from vmm.stats import device_totals
 
 TIMEOUT_S = 300
 SEND_PORT, TAKE_PORT = 5001, 5002
-SWITCH_S = 0.5      # between changes of hands
+SWITCH_S = {"off": 0.1, "host": 0.8, "on": 0.8}     # until the next change of hands
 
 
 class Peer:
@@ -74,7 +76,8 @@ class Toggler:
             self._thread.start()
 
     def _run(self, machine: Machine, modes: list[str]) -> None:
-        while not self._stop.wait(SWITCH_S):
+        mode = modes[0]
+        while not self._stop.wait(SWITCH_S[mode]):
             mode = modes[(self.switches // len(machine.devices) + 1) % len(modes)]
             machine.set_offload(machine.devices[self.switches % len(machine.devices)], mode)
             self.switches += 1
@@ -111,7 +114,8 @@ def run(options) -> dict:
     modes = options.modes.split(",")
     virtio = {"offload": modes[0], "transport": options.transport, "packed": options.packed,
               "asynchronous": options.asynchronous}
-    with tempfile.TemporaryDirectory(prefix="splitvmm-linux-") as folder:
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="splitvmm-linux-"))
         output, port = Path(folder) / "console", Path(folder) / "port"
         config = MachineConfig(Path(options.kernel), options.memory << 20, options.cpus,
                                f"console=ttyS0 quiet panic=-1 job={options.job} {options.append}",
@@ -120,6 +124,8 @@ def run(options) -> dict:
             config.disks.append(DiskConfig(Path(options.disk), **virtio))
         if options.net:
             net.enter_namespace()
+            if "iperf" in options.job:
+                stack.enter_context(Iperf())
             config.nets.append(NicConfig(tap=net.TAP, mac=net.GUEST_MAC, **virtio))
         heard = []
         if "console" in options.job:

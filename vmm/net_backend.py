@@ -23,6 +23,7 @@ TUNSETQUEUE = 0x400454d9
 IFF_ATTACH_QUEUE, IFF_DETACH_QUEUE = 0x0200, 0x0400
 IFF_TAP, IFF_MULTI_QUEUE, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x0100, 0x1000, 0x4000
 OFFLOAD_CSUM, OFFLOAD_TSO4, OFFLOAD_TSO6, OFFLOAD_ECN, OFFLOAD_UFO = 1, 2, 4, 8, 16
+SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCGIFMTU, SIOCSIFMTU, IFF_UP = 0x8913, 0x8914, 0x8921, 0x8922, 1   # linux/sockios.h
 NAME_BYTES = 16         # IFNAMSIZ
 
 
@@ -112,19 +113,25 @@ class Tap:
     def _set_up(self, mtu: int | None) -> None:
         for fd in self.fds:
             fcntl.ioctl(fd, TUNSETVNETHDRSZ, struct.pack("i", HEADER_BYTES))
-        from pyroute2 import IPRoute, NetlinkError
-        with IPRoute() as route:
-            found = route.link_lookup(ifname=self.name)
-            if not found:
-                raise BackendError(f"TAP {self.name}: not in this network namespace; wanted it here")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+            try:
+                self.mtu = self._interface(control, SIOCGIFMTU)
+            except OSError:
+                raise BackendError(f"TAP {self.name}: not in this network namespace; wanted it here") from None
             try:
                 if mtu:
-                    route.link("set", index=found[0], mtu=mtu)
-                route.link("set", index=found[0], state="up")
-            except NetlinkError as error:
-                if error.code not in (errno.EPERM, errno.EACCES):
-                    raise BackendError(f"TAP {self.name}: {os.strerror(error.code)}; wanted to set it up") from None
-            self.mtu = dict(route.get_links(found[0])[0]["attrs"])["IFLA_MTU"]
+                    self._interface(control, SIOCSIFMTU, mtu)
+                    self.mtu = mtu
+                self._interface(control, SIOCSIFFLAGS, self._interface(control, SIOCGIFFLAGS) & 0xffff | IFF_UP)
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.EACCES):
+                    raise BackendError(f"TAP {self.name}: {error.strerror}; wanted to set it up") from None
+
+    def _interface(self, control: socket.socket, request: int, value: int = 0) -> int:
+        """A setting of the interface, read or written (netdevice(7); by netlink the library's import alone
+        took longer than the rest of the start)."""
+        answer = fcntl.ioctl(control, request, struct.pack("16sI20x", self.name.encode(), value))
+        return struct.unpack_from("16xI", answer)[0]
 
     def set_active(self, pairs: int) -> None:
         """Take part with the first `pairs` descriptors: the host spreads packets over those."""

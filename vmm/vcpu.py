@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
+from pathlib import Path
 from time import thread_time_ns
 
 from .devmodel.exit_path import SIGNAL, Bus
@@ -34,6 +35,7 @@ class VcpuThread(threading.Thread):
             self.lib.block_signal(SIGNAL)       # delivered only inside KVM_RUN
             self.lib.set_signal_mask(self.vcpu.fd, SIGNAL)
             self.thread = self.lib.this_thread()
+            Path(f"/proc/self/task/{self.thread}/comm").write_text(f"CPU {self.vcpu.index}/KVM")    # for top(1)
             self.host.on_thread(self.vcpu)
             self._loop()
         except BaseException as error:

@@ -50,6 +50,21 @@ def test_auto(kvm, network):
     assert got["status"] == 0 and got["back"] == got["sent"]
 
 
+INTERFACE = """
+from pyroute2 import IPRoute
+from vmm.net_backend import Tap
+tap = Tap("t0", mtu=9000)
+with IPRoute() as route:
+    found = route.get_links(ifname="t0")[0]
+    print(tap.mtu, found.get_attr("IFLA_MTU"), found["state"], Tap("t1").mtu)
+"""
+
+
+def test_interface_is_set_up(network):
+    done = subprocess.run(["unshare", "--net", sys.executable, "-c", INTERFACE], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.split() == ["9000", "9000", "up", "1500"], done.stderr
+
+
 @pytest.mark.parametrize("net, said", [
     ("mac=02:00:00:00:00:01", "one of tap=NAME"), ("tap=,mac=02:00:00:00:00:01", "a name of 1 to 15"),
     ("tap=a-name-that-is-too-long", "a name of 1 to 15"), ("tap=t0,mac=03:00:00:00:00:01", "the first one even"),

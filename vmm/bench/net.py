@@ -29,7 +29,7 @@ TRIPS = 4000
 _LINE = re.compile(r"(?:transmit|receive): packets=(\d+) ticks=(\d+)")
 
 
-def _binding():
+def binding():
     try:
         from . import _load
     except ImportError as error:
@@ -39,17 +39,17 @@ def _binding():
 
 def enter_namespace() -> None:
     """Give this process a network namespace of its own, for good.  Raises UserError."""
-    if error := _binding()[1].new_network():
+    if error := binding()[1].new_network():
         raise UserError(f"a network namespace: {os.strerror(-error)}; wanted CAP_SYS_ADMIN, as root has")
 
 
-def rows(modes: list[str], peer: str | None, repeat: int, quick: bool, machine: dict, progress) -> list[dict]:
+def rows(modes: list[str], peers: list[str], repeat: int, quick: bool, machine: dict, progress) -> list[dict]:
     """Measure every case in every mode, interleaved.  This process changes its network namespace."""
     enter_namespace()
     cases, modes = list(QUICK_NET if quick else net_cases()), [*modes]
-    if peer == "qemu":
+    if peers:
         measure.require_qemu()
-        modes.append("qemu")
+        modes += peers
     found = []
     with progress() as bar:
         task = bar.add_task("net", total=len(cases) * repeat * len(modes))
@@ -111,7 +111,7 @@ class Flood:
 
     def __init__(self, case: NetCase):
         self.case = case
-        self.ffi, self.lib = _binding()
+        self.ffi, self.lib = binding()
         self.stop = self.ffi.new("uint32_t *")
 
     def __call__(self) -> None:
@@ -144,7 +144,7 @@ class RoundTrips:
         self.count, self.took = count, []
 
     def __call__(self) -> None:
-        ffi, lib = _binding()
+        ffi, lib = binding()
         took = ffi.new("uint64_t[]", self.count)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.settimeout(None)
@@ -164,13 +164,13 @@ class RoundTrips:
 
 def plug_in(host_ip: str = HOST_IP) -> None:
     """Give the interface an address, and know the guest's."""
-    from pyroute2 import IPRoute
-    with IPRoute() as route:
-        index = route.link_lookup(ifname=TAP)[0]
-        route.link("set", index=index, state="up", txqlen=10_000)    # of packets, while we wait for a CPU
-        route.addr("replace", index=index, address=host_ip, prefixlen=24)
-        route.neigh("replace", dst=GUEST_IP, lladdr=":".join(f"{b:02x}" for b in GUEST_MAC), ifindex=index,
-                    state=0x80)     # permanent
+    hardware = ":".join(f"{byte:02x}" for byte in GUEST_MAC)
+    # a long queue: of packets, while we wait for a CPU
+    commands = (f"link set {TAP} up txqueuelen 10000\naddr replace {host_ip}/24 dev {TAP}\n"
+                f"neigh replace {GUEST_IP} lladdr {hardware} dev {TAP} nud permanent\n")
+    done = subprocess.run(["ip", "-batch", "-"], input=commands, capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(f"{TAP}: {done.stderr.strip()}")
 
 
 def wait_ready(text_of) -> None:

@@ -56,6 +56,28 @@ def net_cases() -> list[NetCase]:
 
 
 @dataclass(frozen=True)
+class LinuxCase:
+    """What a Linux guest does; `cache` is that of the disk on the host."""
+
+    op: str
+    bytes: int = 0
+    depth: int = 1
+    cache: str | None = None
+
+
+def linux_disk_cases() -> list[LinuxCase]:
+    return [LinuxCase(op, 4096, depth, cache) for cache in ("writeback", "none") for op in ("read", "write")
+            for depth in (1, 32)]
+
+
+def linux_net_cases() -> list[LinuxCase]:
+    """TCP is counted in 64 KiB, which is what a large packet carries."""
+    return [LinuxCase("ping", 64), *(LinuxCase(f"{protocol}-{direction}", size)
+                                     for protocol, size in (("tcp", 65536), ("udp", 64))
+                                     for direction in ("send", "receive"))]
+
+
+@dataclass(frozen=True)
 class ExitCase:
     """One way for an access to go: registers of Probe that are written in turn, or one read."""
 

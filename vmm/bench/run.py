@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 
-from . import measure
+from . import measure, tables
 from .measure import Sample
 from .rows import EXIT_CASES, QUICK_BLK, UNROLLED, BlkCase, blk_cases, spread
 
@@ -21,7 +21,7 @@ IMAGE_BYTES = 64 << 20
 BASE_BATCHES = UNROLLED        # of the run that everything but the loop is taken from
 
 
-def main(what: str, modes: list[str], peer: str | None, repeat: int, quick: bool,
+def main(what: str, modes: list[str], peers: list[str], repeat: int, quick: bool,
          json_path: Path | None, one_cpu: bool = False, directory: Path | None = None) -> int:
     """Measure, print the table, write the JSON."""
     machine = describe_machine()
@@ -31,11 +31,14 @@ def main(what: str, modes: list[str], peer: str | None, repeat: int, quick: bool
     if what == "exits":
         rows = exits(modes, repeat, quick, machine)
     elif what == "blk":
-        rows = blk(modes, peer, repeat, quick, machine, directory)
-    else:
+        rows = blk(modes, peers, repeat, quick, machine, directory)
+    elif what == "net":
         from . import net
-        rows = net.rows(modes, peer, repeat, quick, machine, _progress)
-    show(what, machine, rows)
+        rows = net.rows(modes, peers, repeat, quick, machine, _progress)
+    else:
+        from . import linux
+        rows = linux.rows(modes, peers, repeat, quick, directory)
+    tables.show(what, machine, rows)
     if json_path:
         json_path.write_text(json.dumps({"schema": 1, "machine": machine, "rows": rows}, indent=1) + "\n")
     return 0
@@ -93,11 +96,11 @@ def exits(modes: list[str], repeat: int, quick: bool, machine: dict) -> list[dic
 
 # blk
 
-def blk(modes: list[str], peer: str | None, repeat: int, quick: bool, machine: dict,
+def blk(modes: list[str], peers: list[str], repeat: int, quick: bool, machine: dict,
         where: Path | None = None) -> list[dict]:
     cases = list(QUICK_BLK) if quick else blk_cases()
     modes = [*modes]
-    if peer == "qemu":
+    if peers:
         measure.require_qemu()
         modes += ["qemu-threads", "qemu-io_uring"]
     with tempfile.TemporaryDirectory(prefix="splitvmm-bench-", dir=where) as directory:
@@ -154,48 +157,3 @@ def _blk_row(case: BlkCase, mode: str, taken, floor: float, machine: dict) -> di
             "cpu_ns_per_request": round(cpu, 1), "cpu_vcpu_ns": round(vcpu, 1), "cpu_ring_ns": round(ring, 1),
             **{name: round((getattr(last, field) - getattr(base, field)) * requests / extra)
                for name, field in (("exits_to_user", "exits"), ("handled", "handled"), ("declined", "declined"))}}
-
-
-# tables
-
-def show(what: str, machine: dict, rows: list[dict]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    console = Console(width=None if os.isatty(1) else 132)
-    table = Table(title=f"{what}: Linux {machine['kernel']}, {machine['cpus']} CPUs; µs, medians",
-                  title_justify="left")
-    names = ["op" if what == "exits" else "packet" if what == "net" else "request", "mode"]
-    for name in names:
-        table.add_column(name)
-    for name in ("µs", "min", "max", "floor", "above floor", "CPU", "of it ring", "to user", "handled", "declined"):
-        table.add_column(name, justify="right")
-    before = None
-    for row in rows:
-        label = {"exits": lambda row: row["op"], "blk": _label, "net": _net_label}[what](row)
-        table.add_row(label if label != before else "", row["mode"], *(f"{row[k] / 1e3:.2f}" for k in (
-            "ns_per_request", "ns_min", "ns_max", "floor_ns")),
-            f"{(row['ns_per_request'] - row['floor_ns']) / 1e3:.2f}",
-            f"{row['cpu_ns_per_request'] / 1e3:.2f}", f"{row['cpu_ring_ns'] / 1e3:.2f}", *(_share(row, k) for k in (
-                "exits_to_user", "handled", "declined")), end_section=False)
-        before = label
-    console.print(table)
-    console.print(f"memcpy {machine['memcpy_bytes_per_s'] / 1e9:.1f} GB/s" + (
-        f"; an exit of a VM that is not ours pays {machine['foreign_exit_added_ns']:.0f} ns for our being attached"
-        if "foreign_exit_added_ns" in machine else ""), highlight=False)
-
-
-def _share(row: dict, key: str) -> str:
-    if row["mode"].startswith("qemu"):
-        return "-"
-    return str(row[key]) if row["bench"] == "exits" else f"{100 * row[key] / row['requests']:.1f}%"
-
-
-def _net_label(row: dict) -> str:
-    return f"{row['op']} {row['bytes']} B" + (f" x{row['depth']}" if row["op"] == "transmit" else "")
-
-
-def _label(row: dict) -> str:
-    size = f"{row['bytes'] >> 10} KiB" if row["bytes"] >= 1024 else f"{row['bytes']} B"
-    extra = "" if row["wait"] == "poll" else ", interrupt"
-    extra += "" if row["ring"] == 0 else f", ring {row['ring']}"
-    return f"{row['op']} {size} x{row['depth']} {row['pattern']}{extra}"

@@ -1,0 +1,133 @@
+"""Test what this machine's KVM cannot show: in machines with hardware-style KVM, two at a time.
+
+    python -m tools.nested.test [--list] [NAME ...]
+
+Builds what is missing first.  Ends with 0 if every job passed; what the others said is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from queue import Empty, Queue
+
+from .files import HERE, KERNELS, ROOT
+
+WORKERS = 2
+TIMEOUT_S = 600     # for hangs
+SCALE = "0.05"      # of the long guest tests
+PYTEST = f"{sys.executable} -m pytest -q -p no:cacheprovider --timeout=300"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command in a nested machine with this kernel.  `extra`: only when asked for, as time is short."""
+
+    name: str
+    command: str
+    kernel: str = "612"
+    extra: bool = False
+
+
+# Of the guest tests, those about the guests and the exit path; what is about this program is seen without nesting.
+GUESTS = " and ".join(f"not {word}" for word in (
+    "mistakes", "through", "none", "interface", "toggles", "auto", "pairs", "status", "triple", "nobody", "serial",
+    "all_kinds", "same_state", "several_disks", "crash"))
+JOBS = (
+    Job("linux-mmio", f"{PYTEST} tests/nested -k 'work and mmio'"),
+    Job("linux-pci", f"{PYTEST} tests/nested -k 'work and pci'"),
+    Job("guests", f"{PYTEST} tests/guest/test_guests.py tests/guest/test_exit_path.py tests/guest/test_net_guest.py "
+        f"-k '{GUESTS}'"),
+    Job("linux-more", f"{PYTEST} tests/nested -k 'eight or login or fio'"),
+    Job("6.1", f"{sys.executable} -m vmm doctor; {PYTEST} tests/guest/test_guests.py tests/nested "
+        "-k 'test_check or (one_mode and mmio)'", "61"),
+    Job("linux-on", f"{PYTEST} tests/nested -k 'bench or (one_mode and pci)'", extra=True),
+    Job("kill", f"{PYTEST} tests/guest/test_kill.py", extra=True),
+)
+
+
+class Kernels:
+    """Builds each kernel's files, and its machine's saved state, when they are first asked for."""
+
+    def __init__(self):
+        self._locks = {name: threading.Lock() for name in KERNELS}
+        self._building = threading.Lock()
+        self._failed: dict[str, str] = {}
+        self._ready: set[str] = set()
+
+    def prepare(self, name: str) -> str:
+        """"" when it is ready, or what went wrong."""
+        with self._locks[name]:
+            if name not in self._ready and name not in self._failed:
+                with self._building:
+                    done = _python("tools.nested.build", "--kernel", name)
+                if not done.returncode:
+                    done = _python("tools.nested.run", "--kernel", name, "--save", "--timeout", "120")
+                if done.returncode:
+                    self._failed[name] = done.stdout
+                self._ready.add(name)
+        return self._failed.get(name, "")
+
+
+def _python(module: str, *arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT, text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT)
+
+
+def run_jobs(jobs: list[Job]) -> list[str]:
+    """Names of those that failed."""
+    waiting, kernels, failed = Queue(), Kernels(), []
+    for job in jobs:
+        waiting.put(job)
+
+    def work():
+        while True:
+            try:
+                job = waiting.get_nowait()
+            except Empty:
+                return
+            said = kernels.prepare(job.kernel)
+            began = time.monotonic()
+            if not said:
+                done = _python("tools.nested.run", "--kernel", job.kernel, "--timeout", str(TIMEOUT_S), "--env",
+                               f"SPLITVMM_TEST_SCALE={SCALE}", "--env", f"SPLITVMM_GUEST_KERNEL={job.kernel}",
+                               "--env", "SPLITVMM_REQUIRE=kvm,bpf,network", job.command)
+                said = done.stdout if done.returncode else ""
+                last = done.stdout.strip().splitlines()[-1:]
+            if said:
+                failed.append(job.name)
+                print(f"nested: {job.name} failed:\n{said}", flush=True)
+            else:
+                print(f"nested: {job.name} passed in {time.monotonic() - began:.0f} s: {' '.join(last)}", flush=True)
+    workers = [threading.Thread(target=work) for _ in range(WORKERS)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return failed
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="jobs; by default all that are not extra")
+    parser.add_argument("--list", action="store_true", help="name all, and end")
+    options = parser.parse_args()
+    if options.list:
+        print("\n".join(f"{job.name:12} {'extra' if job.extra else '':6} {job.command}" for job in JOBS))
+        return 0
+    unknown = set(options.names) - {job.name for job in JOBS}
+    if unknown:
+        parser.error(f"no job {sorted(unknown)[0]}; wanted one of {', '.join(job.name for job in JOBS)}")
+    began = time.monotonic()
+    subprocess.run([HERE.parent / "setup_packages", HERE / "packages.txt"], check=True)
+    failed = run_jobs([job for job in JOBS if job.name in options.names or not (options.names or job.extra)])
+    print(f"nested: {'failed: ' + ', '.join(failed) if failed else 'all passed'}, {time.monotonic() - began:.0f} s")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

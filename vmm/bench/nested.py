@@ -1,0 +1,37 @@
+"""A benchmark in a machine with hardware-style KVM, which QEMU emulates on this one (tools/nested)."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+
+from ..device import ROOT
+from ..errors import UserError
+
+CPUS = 2
+TIMEOUT_S = 4 * 3600        # for hangs
+# Images on a file system that takes buffered writes at once, on a loop device
+IMAGES = ("set -e; truncate -s 400M /dev/shm/bench; mkfs.xfs -q /dev/shm/bench; mkdir -p /run/bench; "
+          "mount -o loop /dev/shm/bench /run/bench; ")
+
+
+def bench(options) -> int:
+    """Run `splitvmm bench` with the same options there; its status.  Raises UserError."""
+    if not (ROOT / "tools" / "nested" / "run.py").exists():
+        raise UserError(f"--in-nested: no tools/nested in {ROOT}; wanted a checkout of the project")
+    for step in ([ROOT / "tools" / "setup_packages", ROOT / "tools" / "nested" / "packages.txt"],
+                 [sys.executable, "-m", "tools.nested.build", "--kernel", "612"]):
+        if subprocess.run(step, cwd=ROOT).returncode:
+            raise UserError("--in-nested: the nested machine could not be built")
+    words = [sys.executable, "-m", "vmm", "bench", options.what, "--modes", options.modes, "--repeat", options.repeat,
+             "--directory", options.directory or "/run/bench"]
+    words += ["--peer", options.peer] if options.peer else []
+    words += [flag for flag, given in (("--quick", options.quick), ("--one-cpu", options.one_cpu)) if given]
+    run = [sys.executable, "-m", "tools.nested.run", "--cpus", str(CPUS), "--timeout", str(TIMEOUT_S)]
+    if options.json:
+        path = options.json.resolve()
+        words += ["--json", path]
+        run += ["--rw", path.parent]
+    command = ("" if options.directory else IMAGES) + shlex.join(map(str, words))
+    return subprocess.run([*map(str, run), command], cwd=ROOT).returncode
