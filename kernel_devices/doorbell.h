@@ -249,6 +249,15 @@ static __always_inline void interrupt_wanted(struct serving *serving)
 		serving->work->tally.asleep = 1;
 }
 
+/* Whoever collects what is in flight will look at the queue, soon enough to do without a doorbell until
+ * then: a driver that is faster than the ring rings once for many. */
+static __always_inline int looked_at_soon(struct serving *serving)
+{
+	struct engine *engine = serving->engine;
+
+	return engine && engine->wiring.brief && engine_flying(engine) > engine->flight.failed;
+}
+
 /* One look at the queue; 1 ends the rounds.  Nothing behind the lock is touched once it is let go. */
 static __noinline long serve_round(__u32 i, void *context)
 {
@@ -260,7 +269,8 @@ static __noinline long serve_round(__u32 i, void *context)
 	serving->work->tally.reason = serve_waiting(serving);
 	if (serving->work->tally.reason)
 		return 1;
-	ask_doorbell(serving->device, queue);
+	if (!looked_at_soon(serving))
+		ask_doorbell(serving->device, queue);
 	/* Full barrier between asking for a doorbell and looking again; partner: the driver makes
 	 * a request available and then reads what we asked for (2.7.13.4.1, 2.8.21.3.1).  It also
 	 * stands between publishing and reading the driver's wish (2.7.7.2). */

@@ -92,6 +92,8 @@ struct wiring {
 	__u32 look;	/* 0x038 moves when userspace asks the handler to look at the queue */
 	__s32 completion_fd;	/* 0x03c signalled when requests come back; for the native build */
 	__u64 one;	/* 0x040 what is written there [1] */
+	__u32 brief;	/* 0x048 1 if requests come back at once: no doorbell is asked for while some are in flight */
+	__u32 reserved;	/* 0x04c to a multiple of 8 */
 };
 _Static_assert(__builtin_offsetof(struct wiring, address) == 0x0, "wiring.address");
 _Static_assert(__builtin_offsetof(struct wiring, ram) == 0x8, "wiring.ram");
@@ -108,7 +110,9 @@ _Static_assert(__builtin_offsetof(struct wiring, ring_fd) == 0x34, "wiring.ring_
 _Static_assert(__builtin_offsetof(struct wiring, look) == 0x38, "wiring.look");
 _Static_assert(__builtin_offsetof(struct wiring, completion_fd) == 0x3c, "wiring.completion_fd");
 _Static_assert(__builtin_offsetof(struct wiring, one) == 0x40, "wiring.one");
-_Static_assert(sizeof(struct wiring) == 0x48, "wiring");
+_Static_assert(__builtin_offsetof(struct wiring, brief) == 0x48, "wiring.brief");
+_Static_assert(__builtin_offsetof(struct wiring, reserved) == 0x4c, "wiring.reserved");
+_Static_assert(sizeof(struct wiring) == 0x50, "wiring");
 
 /* One request in flight. */
 struct tag {
@@ -203,7 +207,7 @@ _Static_assert(sizeof(struct lists) == 0x40000, "lists");
 struct engine {
 	struct rings rings[2];	/* 0x000 io_uring's own: one that is submitted to, one that is polled */
 	const struct wiring wiring;	/* 0x4000 where things are */
-	__u8 reserved_4048[56];	/* 0x4048 to the next field's place */
+	__u8 reserved_4050[48];	/* 0x4050 to the next field's place */
 	struct flight flight;	/* 0x4080 what is in flight */
 	__u8 reserved_59a8[24];	/* 0x59a8 to the next field's place */
 	struct room room;	/* 0x59c0 where packets go */
@@ -212,7 +216,7 @@ struct engine {
 };
 _Static_assert(__builtin_offsetof(struct engine, rings) == 0x0, "engine.rings");
 _Static_assert(__builtin_offsetof(struct engine, wiring) == 0x4000, "engine.wiring");
-_Static_assert(__builtin_offsetof(struct engine, reserved_4048) == 0x4048, "engine.reserved_4048");
+_Static_assert(__builtin_offsetof(struct engine, reserved_4050) == 0x4050, "engine.reserved_4050");
 _Static_assert(__builtin_offsetof(struct engine, flight) == 0x4080, "engine.flight");
 _Static_assert(__builtin_offsetof(struct engine, reserved_59a8) == 0x59a8, "engine.reserved_59a8");
 _Static_assert(__builtin_offsetof(struct engine, room) == 0x59c0, "engine.room");

@@ -66,11 +66,11 @@ class Engine:
     # the ring
 
     def start(self, files: list[int], completion_fd: int, polled: bool, attach: int = -1,
-              raises: bool = False) -> None:
+              raises: bool = False, brief: bool = False) -> None:
         """Make the ring: `files` are what it does I/O on, and the eventfd that raises the device's
         interrupt; `completion_fd` is signalled when requests come back.  With `polled` the kernel's
-        thread takes submissions, that of the ring `attach` if there is one already.  Raises
-        EngineUnavailable."""
+        thread takes submissions, that of the ring `attach` if there is one already; `brief` is for
+        requests that it does at once.  Raises EngineUnavailable."""
         uring, lib = _binding()
         if polled not in self._rings:
             self._rings[polled] = self._setup(uring, lib, polled, attach)
@@ -86,6 +86,7 @@ class Engine:
         self._cqes = base + places.cqes
         self._forget()
         wiring.completion_fd = completion_fd
+        wiring.brief = int(brief and polled)
         wiring.polled, wiring.raises, wiring.ready = int(polled), int(raises), 1
         self.fd, self._completion_fd = fd, completion_fd
 

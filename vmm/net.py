@@ -180,6 +180,9 @@ class NetDevice(VirtioDevice):
 
     # transmit
 
+    def brief(self, index: int) -> bool:
+        return self.backend.brief and index % 2 == 1
+
     def _transmit(self, queue: UserQueue) -> tuple[int, int]:
         packets = moved = 0
         for chain in queue.chains():

@@ -56,6 +56,8 @@ def send(fd: int, packet: bytes) -> None:
 class Tap:
     """A TAP interface, one descriptor for each queue pair.  One that we make goes when we do."""
 
+    brief = True        # it takes a packet at once, or not at all
+
     def __init__(self, name: str = "", fds: list[int] | None = None, queues: int = 1, mtu: int | None = None):
         self.fds: list[int] = []
         self.offloads = True
@@ -161,6 +163,7 @@ class Socket:
     """A UNIX datagram socket whose peer takes and gives packets: a path, or one end of a pair."""
 
     offloads = False
+    brief = False       # its peer may be slow
     mtu = 1500
 
     def __init__(self, path: Path | None = None, connected: list[socket.socket] | None = None):

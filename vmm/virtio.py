@@ -258,6 +258,11 @@ class VirtioDevice(RegisterDevice):
         """What the rings do I/O on, one descriptor for each queue with an engine."""
         return []
 
+    def brief(self, index: int) -> bool:
+        """Whether a queue's requests are done as soon as the ring comes to them: then those that are made
+        available meanwhile can wait for that, and need no doorbell."""
+        return False
+
     def start_engines(self, wires: Callable[[int], tuple[int, int]], polled: bool, raises: bool,
                       attach: int = -1) -> None:
         self.no_ring = "" if self.asynchronous else "async=off"
@@ -269,7 +274,8 @@ class VirtioDevice(RegisterDevice):
             if queue.engine and not self.no_ring:
                 completion_fd, interrupt_fd = wires(queue.index)
                 try:
-                    queue.engine.start([file, interrupt_fd], completion_fd, polled, attach, raises)
+                    queue.engine.start([file, interrupt_fd], completion_fd, polled, attach, raises,
+                                       self.brief(queue.index))
                 except EngineUnavailable as error:
                     if self.insists:
                         raise

@@ -12,7 +12,7 @@ def show(what: str, machine: dict, rows: list[dict]) -> None:
     from rich.console import Console
     from rich.table import Table
     console = Console()
-    console = Console(width=max(WIDTH, console.width))
+    console = Console(width=max(WIDTH, console.width), height=console.height)      # or rich takes a dumb one for narrow
     table = Table(title=f"{what}: Linux {machine['kernel']}, {machine['cpus']} CPUs; µs, medians",
                   title_justify="left")
     if what == "linux":

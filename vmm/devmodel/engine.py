@@ -97,6 +97,8 @@ class Wiring(Block, writer=USER):
     look = u32("moves when userspace asks the handler to look at the queue")
     completion_fd = i32("signalled when requests come back; for the native build")
     one = u64("what is written there", unit="1")
+    brief = u32("1 if requests come back at once: no doorbell is asked for while some are in flight")
+    reserved = u32("to a multiple of 8")
 
 
 class Flight(Block, writer=HOLDER):
