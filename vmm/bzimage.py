@@ -12,6 +12,7 @@ from .memory import GuestMemory
 KERNEL = MIB                    # where the protected-mode part is put; it moves itself
 ENTRY = 0x200                   # of the 64-bit entry, from there
 SETUP_HEADER = 0x1f1            # offset in the file and in the boot parameters
+HEADER_END = 0x264              # of what is read of it
 MAGIC_AT, MAGIC = 0x202, b"HdrS"
 OLDEST = 0x20e                  # has acpi_rsdp_addr
 LOADED_HIGH = 1                 # loadflags
@@ -34,6 +35,8 @@ class BzImage:
 
     def __init__(self, path: Path, data: bytes):
         self.path, self.data = path, data
+        if len(data) < HEADER_END:
+            raise BadImage(f"{path}: {len(data)} bytes; wanted a whole kernel")
         self.header_end = 0x202 + data[0x201]       # the jump over the header tells its length
         version, = struct.unpack_from("<H", data, 0x206)
         xloadflags, = struct.unpack_from("<H", data, 0x236)
@@ -46,11 +49,14 @@ class BzImage:
         preferred, room = struct.unpack_from("<QI", data, 0x258)
         self.end = preferred + room         # guest-physical; below it the kernel unpacks itself
         self._code_at = 512 * ((data[SETUP_HEADER] or 4) + 1)
+        if len(data) <= self._code_at:
+            raise BadImage(f"{path}: ends at byte {len(data)}, in its setup code; wanted a whole kernel")
 
     def load(self, memory: GuestMemory) -> int:
         """Put it into memory; returns where its entry is.  Raises BadImage."""
-        if self.end > memory.low:
-            raise BadImage(f"{self.path}: needs memory up to {-(-self.end // MIB)} MiB to unpack itself; wanted "
+        end = max(self.end, KERNEL + len(self.data) - self._code_at)
+        if end > memory.low:
+            raise BadImage(f"{self.path}: needs memory up to {-(-end // MIB)} MiB to unpack itself; wanted "
                            f"more than {memory.low // MIB} MiB (--mem)")
         memory.write(KERNEL, memoryview(self.data)[self._code_at:])
         return KERNEL + ENTRY
