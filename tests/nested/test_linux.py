@@ -18,7 +18,7 @@ from tools.nested.files import DISK
 
 SPLITVMM = Path(sys.executable).parent / "splitvmm"
 ROOT = Path(__file__).parent.parent.parent
-TIMEOUT_S = 280
+TIMEOUT_S = 580
 ALL = "on,off,host"     # offload modes that are gone round while the guest works
 
 

@@ -84,3 +84,9 @@ def test_commands_have_the_same_devices(tmp_path):
 def test_mistakes(words, says, capsys):
     assert cli.main(["bench", *words]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_a_kvm_that_runs_no_linux(kvm, monkeypatch, capsys):
+    monkeypatch.setattr(linux, "hardware_kvm", lambda: False)
+    assert cli.main(["bench", "linux"]) == 2
+    assert "wanted --in-nested" in capsys.readouterr().err

@@ -18,9 +18,9 @@ from queue import Empty, Queue
 from .files import HERE, KERNELS, ROOT
 
 WORKERS = 2
-TIMEOUT_S = 600     # for hangs
+TIMEOUT_S = 1500    # for hangs
 SCALE = "0.05"      # of the long guest tests
-PYTEST = f"{sys.executable} -m pytest -q -p no:cacheprovider --timeout=300"
+PYTEST = f"{sys.executable} -m pytest -q -p no:cacheprovider --timeout=600"
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Kernels:
                 with self._building:
                     done = _python("tools.nested.build", "--kernel", name)
                 if not done.returncode:
-                    done = _python("tools.nested.run", "--kernel", name, "--save", "--timeout", "120")
+                    done = _python("tools.nested.run", "--kernel", name, "--save", "--timeout", "300")
                 if done.returncode:
                     self._failed[name] = done.stdout
                 self._ready.add(name)

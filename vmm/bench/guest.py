@@ -16,7 +16,7 @@ from ..errors import UserError
 
 KVM = Path("/sys/kernel/debug/kvm")
 TO_USER = ("mmio_exits", "io_exits", "signal_exits")    # arch/x86/kvm/x86.c: what ends KVM_RUN
-TIMEOUT_S = 300         # for hangs
+TIMEOUT_S = 900         # for hangs
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,12 @@ _TCP = re.compile(r"([\d.]+)-([\d.]+) +sec .* ([\d.]+) Kbits/sec +receiver")
 _UDP = re.compile(r"([\d.]+)-([\d.]+) +sec .* (\d+)/(\d+) \([^)]*\) +receiver")
 
 
+def hardware_kvm() -> bool:
+    """Whether KVM here has the processor's help: one that emulates ring 0 itself runs no Linux of a
+    distribution."""
+    return bool(re.search(r"\b(svm|vmx)\b", Path("/proc/cpuinfo").read_text()))
+
+
 @dataclass(frozen=True)
 class Taken:
     """One case in one run: requests, nanoseconds for each, and what they cost."""
@@ -40,6 +46,9 @@ class Taken:
 
 def rows(modes: list[str], peers: list[str], repeat: int, quick: bool, where: Path | None = None) -> list[dict]:
     """Measure everything in every mode, interleaved.  This process changes its network namespace."""
+    if not hardware_kvm():
+        raise UserError("bench linux: no SVM or VMX in /proc/cpuinfo, so this KVM cannot run the guest; wanted "
+                        "--in-nested")
     modes, cases, seconds = [*modes, *peers], linux_disk_cases(), 1 if quick else 3
     if peers:
         measure.require_qemu()
