@@ -58,7 +58,7 @@ def test_work(linux, network, disk, transport, cpus, packed, megabytes):
     assert said[5] == "rng virtio_rng.0 2560" and got["heard"] == [f"back: line {i}" for i in range(20)]
     assert got["switches"] >= 10 and got["totals"]["rng0"]["handled"] + got["totals"]["rng0"]["user_handled"]
     for name in ("disk0", "net0"):
-        assert got["totals"][name]["handled"] > 100 and got["totals"][name]["user_handled"] > 10
+        assert got["totals"][name]["handled"] > 100 and got["totals"][name]["user_handled"] > 0
 
 
 @pytest.mark.parametrize("transport, mode", [("mmio", "off"), ("pci", "on")])
