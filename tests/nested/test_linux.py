@@ -91,7 +91,8 @@ def test_fio_and_iperf(linux, network, tmp_path):
             "iperf": ["-t 1", "-t 1 -R", "-t 1 -u -b 20M", "-t 1 -R -u -b 20M -l 64"]}
     append = " ".join(f"{name}={text.replace(' ', '+')}" for name, each in jobs.items() for text in each)
     got = guest(linux, "--job", "fio,iperf", "--disk", image, "--net", "--memory", 512, "--modes", ALL,
-                "--asynchronous", "on", "--append", append, initrd=initrd)
+                "--transport", "mmio", "--cpus", 2, "--packed", "--asynchronous", "on", "--append", append,
+                initrd=initrd)
     said = [line.split()[0] for line in got["jobs"]]
     assert said == ["up", "fio", "fio", "fio", *["iperf"] * 4, "done"] and got["switches"] >= 3
     assert all("receiver" in line for line in got["jobs"] if line.startswith("iperf"))
