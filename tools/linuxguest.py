@@ -88,8 +88,9 @@ class Toggler:
             self._thread.join()
 
 
-def converse(where: Path, lines: list[str]) -> tuple[threading.Thread, list[str]]:
-    """Answer a guest's console on a socket: send lines, one after the other has come back."""
+def converse(where: Path, lines: list[str]) -> list[str]:
+    """Answer a guest's console on a socket: send lines, one after the other has come back.  What came
+    back, as it comes."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(where))
     listener.listen()
@@ -105,9 +106,8 @@ def converse(where: Path, lines: list[str]) -> tuple[threading.Thread, list[str]
                 file.flush()
                 if line != "end":
                     heard.append(file.readline().strip())
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    return thread, heard
+    threading.Thread(target=run, daemon=True).start()
+    return heard
 
 
 def run(options) -> dict:
@@ -129,7 +129,7 @@ def run(options) -> dict:
             config.nets.append(NicConfig(tap=net.TAP, mac=net.GUEST_MAC, **virtio))
         heard = []
         if "console" in options.job:
-            talk, heard = converse(port, [f"line {i}" for i in range(20)] + ["end"])
+            heard = converse(port, [f"line {i}" for i in range(20)] + ["end"])
             config.consoles.append(ConsoleConfig(f"socket={port}", **virtio))
             config.rng = RngConfig(**virtio)
         started = time.monotonic()

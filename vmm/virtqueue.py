@@ -54,12 +54,17 @@ class UserQueue:
                 chain, position.next_avail = ring.chain_at(position.next_avail)
                 yield chain
             ring.publish()
-            ring.ask_doorbell()
-            # between asking for a doorbell and looking again; partner: the driver makes a request
-            # available and then reads what we asked for (2.7.13.4.1, 2.8.21.3.1)
-            lib.full_barrier()
-            if not ring.available(position.next_avail):
+            if not self._available_after_asking():
                 return
+
+    def _available_after_asking(self) -> bool:
+        """Have the driver ring for the next request, and look whether it came meanwhile.  Raises
+        BrokenQueue."""
+        self.ring.ask_doorbell()
+        # between asking for a doorbell and looking again; partner: the driver makes a request
+        # available and then reads what we asked for (2.7.13.4.1, 2.8.21.3.1)
+        lib.full_barrier()
+        return self.ring.available(self.state.position.next_avail)
 
     def push(self, chain, written: int) -> None:
         """Complete a request; the driver sees it at the next publish.  `chain` has its `head` and
@@ -78,14 +83,10 @@ class UserQueue:
 
     def has_buffers(self) -> bool:
         """Whether there are any; if not, the driver will ring when there are.  Raises BrokenQueue."""
-        engine, ring, position = self.engine, self.ring, self.state.position
+        engine = self.engine
         if engine and (engine.flight.failed or engine.room.first != engine.room.end):
             return True
-        if ring.available(position.next_avail):
-            return True
-        ring.ask_doorbell()
-        lib.full_barrier()      # as in `chains`
-        return ring.available(position.next_avail)
+        return self.ring.available(self.state.position.next_avail) or self._available_after_asking()
 
     def buffers(self) -> Iterator[tuple]:
         """(chain, what `take_buffers` wants of it) of the buffers that there are: those kept from the

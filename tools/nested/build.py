@@ -271,6 +271,8 @@ def main() -> int:
     parser.add_argument("--kernel", choices=KERNELS, action="append", help="this one alone; may be given more than once")
     options = parser.parse_args()
     os.environ["PATH"] += ":/usr/sbin:/sbin"
+    if subprocess.run([HERE.parent / "setup_packages", HERE / "packages.txt"]).returncode:
+        return 1        # it has said why
     try:
         build_qemu()
         build_disk()

@@ -12,10 +12,10 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from queue import Empty, Queue
 
-from .files import HERE, KERNELS, ROOT
+from .files import KERNELS, ROOT
 
 WORKERS = 2
 TIMEOUT_S = 1500    # for hangs
@@ -59,21 +59,18 @@ class Kernels:
     def __init__(self):
         self._locks = {name: threading.Lock() for name in KERNELS}
         self._building = threading.Lock()
-        self._failed: dict[str, str] = {}
-        self._ready: set[str] = set()
+        self._said: dict[str, str] = {}     # of those that were asked for: "", or what went wrong
 
     def prepare(self, name: str) -> str:
         """"" when it is ready, or what went wrong."""
         with self._locks[name]:
-            if name not in self._ready and name not in self._failed:
+            if name not in self._said:
                 with self._building:
                     done = _python("tools.nested.build", "--kernel", name)
                 if not done.returncode:
                     done = _python("tools.nested.run", "--kernel", name, "--save", "--timeout", "300")
-                if done.returncode:
-                    self._failed[name] = done.stdout
-                self._ready.add(name)
-        return self._failed.get(name, "")
+                self._said[name] = done.stdout if done.returncode else ""
+        return self._said[name]
 
 
 def _python(module: str, *arguments: str) -> subprocess.CompletedProcess:
@@ -81,37 +78,29 @@ def _python(module: str, *arguments: str) -> subprocess.CompletedProcess:
                           stderr=subprocess.STDOUT)
 
 
+def run_job(job: Job, kernels: Kernels) -> bool:
+    """Whether it passed; says so."""
+    if said := kernels.prepare(job.kernel):
+        print(f"nested: {job.name}: kernel {job.kernel} failed:\n{said}", flush=True)
+        return False
+    began = time.monotonic()
+    done = _python("tools.nested.run", "--kernel", job.kernel, "--timeout", str(TIMEOUT_S), "--env",
+                   f"SPLITVMM_TEST_SCALE={SCALE}", "--env", f"SPLITVMM_GUEST_KERNEL={job.kernel}",
+                   "--env", "SPLITVMM_REQUIRE=kvm,bpf,network", job.command)
+    if done.returncode:
+        print(f"nested: {job.name} failed:\n{done.stdout}", flush=True)
+        return False
+    last = " ".join(done.stdout.strip().splitlines()[-1:])
+    print(f"nested: {job.name} passed in {time.monotonic() - began:.0f} s: {last}", flush=True)
+    return True
+
+
 def run_jobs(jobs: list[Job]) -> list[str]:
     """Names of those that failed."""
-    waiting, kernels, failed = Queue(), Kernels(), []
-    for job in jobs:
-        waiting.put(job)
-
-    def work():
-        while True:
-            try:
-                job = waiting.get_nowait()
-            except Empty:
-                return
-            said = kernels.prepare(job.kernel)
-            began = time.monotonic()
-            if not said:
-                done = _python("tools.nested.run", "--kernel", job.kernel, "--timeout", str(TIMEOUT_S), "--env",
-                               f"SPLITVMM_TEST_SCALE={SCALE}", "--env", f"SPLITVMM_GUEST_KERNEL={job.kernel}",
-                               "--env", "SPLITVMM_REQUIRE=kvm,bpf,network", job.command)
-                said = done.stdout if done.returncode else ""
-                last = done.stdout.strip().splitlines()[-1:]
-            if said:
-                failed.append(job.name)
-                print(f"nested: {job.name} failed:\n{said}", flush=True)
-            else:
-                print(f"nested: {job.name} passed in {time.monotonic() - began:.0f} s: {' '.join(last)}", flush=True)
-    workers = [threading.Thread(target=work) for _ in range(WORKERS)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return failed
+    kernels = Kernels()
+    with ThreadPoolExecutor(WORKERS) as pool:
+        passed = list(pool.map(lambda job: run_job(job, kernels), jobs))
+    return [job.name for job, good in zip(jobs, passed) if not good]
 
 
 def main() -> int:
@@ -126,7 +115,6 @@ def main() -> int:
     if unknown:
         parser.error(f"no job {sorted(unknown)[0]}; wanted one of {', '.join(job.name for job in JOBS)}")
     began = time.monotonic()
-    subprocess.run([HERE.parent / "setup_packages", HERE / "packages.txt"], check=True)
     failed = run_jobs([job for job in JOBS if job.name in options.names or not (options.names or job.extra)])
     print(f"nested: {'failed: ' + ', '.join(failed) if failed else 'all passed'}, {time.monotonic() - began:.0f} s")
     return 1 if failed else 0

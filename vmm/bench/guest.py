@@ -9,10 +9,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ..errors import UserError
+from .measure import qemu_microvm
 
 KVM = Path("/sys/kernel/debug/kvm")
 TO_USER = ("mmio_exits", "io_exits", "signal_exits")    # arch/x86/kvm/x86.c: what ends KVM_RUN
@@ -30,7 +31,7 @@ class Counts:
     to_user: int = 0
 
     def since(self, before: Counts) -> Counts:
-        return Counts(*(getattr(self, name) - getattr(before, name) for name in self.__dataclass_fields__))
+        return Counts(*(getattr(self, name) - getattr(before, name) for name in (f.name for f in fields(self))))
 
 
 class LinuxGuest:
@@ -127,7 +128,7 @@ class LinuxGuest:
 
 @dataclass(frozen=True)
 class Setting:
-    """What every guest of a comparison has in common."""
+    """What every guest of a comparison has in common; its devices are on PCI."""
 
     kernel: Path
     initrd: Path
@@ -135,13 +136,12 @@ class Setting:
     direct: Path
     tap: str
     mac: str
-    transport: str = "pci"
     memory: int = 512 << 20
     append: str = "console=ttyS0 quiet panic=-1 job=serve"
 
 
 def splitvmm(at: Setting, mode: str) -> list[str]:
-    how = f"offload={mode},transport={at.transport}"
+    how = f"offload={mode},transport=pci"
     return [sys.executable, "-m", "vmm", "run", "--kernel", str(at.kernel), "--initrd", str(at.initrd),
             "--append", at.append, "--mem", f"{at.memory >> 20}M", "--serial", "stdio", "--no-reboot",
             "--disk", f"path={at.cached},{how}", "--disk", f"path={at.direct},cache=none,{how}",
@@ -150,18 +150,14 @@ def splitvmm(at: Setting, mode: str) -> list[str]:
 
 def qemu(at: Setting, mode: str) -> list[str]:
     """microvm; `mode` is `qemu`, or `vhost` for the kernel's network device."""
-    kind = "pci" if at.transport == "pci" else "device"
-    words = ["qemu-system-x86_64", "-M", "microvm,acpi=on,rtc=off,pic=off,pit=off,pcie="
-             + ("on" if at.transport == "pci" else "off"), "-accel", "kvm", "-cpu", "host", "-m", str(at.memory >> 20),
-             "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-name", "bench,debug-threads=on",
-             "-kernel", str(at.kernel), "-initrd", str(at.initrd), "-append", at.append, "-serial", "stdio",
-             "-global", "virtio-mmio.force-legacy=false", "-object", "iothread,id=io"]
+    words = ["-initrd", str(at.initrd), "-object", "iothread,id=io"]
     for name, image, direct in (("cached", at.cached, "off"), ("direct", at.direct, "on")):
         words += ["-blockdev", f"driver=raw,node-name={name},cache.direct={direct},file.driver=file,"
                   f"file.filename={image},file.aio=io_uring,file.cache.direct={direct}",
-                  "-device", f"virtio-blk-{kind},drive={name},iothread=io,queue-size=256"]
-    return [*words, "-netdev", f"tap,id=net,ifname={at.tap},script=no,downscript=no,vhost="
-            + ("on" if mode == "vhost" else "off"), "-device", f"virtio-net-{kind},netdev=net,mac={at.mac}"]
+                  "-device", f"virtio-blk-pci,drive={name},iothread=io,queue-size=256"]
+    words += ["-netdev", f"tap,id=net,ifname={at.tap},script=no,downscript=no,vhost="
+              + ("on" if mode == "vhost" else "off"), "-device", f"virtio-net-pci,netdev=net,mac={at.mac}"]
+    return qemu_microvm("acpi=on,rtc=off,pic=off,pit=off,pcie=on", "host", at.memory, at.kernel, at.append, "stdio", *words)
 
 
 def command(at: Setting, mode: str) -> list[str]:

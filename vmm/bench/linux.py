@@ -78,7 +78,7 @@ def _setting(folder: Path) -> Setting:
     for image in images:
         image.write_bytes(os.urandom(IMAGE_BYTES))
     os.sync()
-    return Setting(parts[0], initrd, *images, net.TAP, ":".join(f"{b:02x}" for b in net.GUEST_MAC))
+    return Setting(parts[0], initrd, *images, net.TAP, net.GUEST_MAC.hex(":"))
 
 
 def _run(running: LinuxGuest, cases: list[LinuxCase], seconds: int):

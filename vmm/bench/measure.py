@@ -184,11 +184,16 @@ def require_qemu() -> None:
 
 def qemu_command(guest: str, cmdline: str, serial: str, *devices: str) -> list[str]:
     """QEMU's microvm with one of our guests and some devices of its own; it ends with status 1."""
-    return ["qemu-system-x86_64", "-M", "microvm,acpi=off,ioapic2=off,rtc=off", "-accel", "kvm",
-            "-cpu", "qemu64,-sse3", "-m", str(MEMORY >> 20), "-nodefaults", "-no-user-config", "-display", "none",
-            "-no-reboot", "-name", "bench,debug-threads=on", "-kernel", str(BUILD / guest), "-append", cmdline,
-            "-serial", f"file:{serial}", "-global", "virtio-mmio.force-legacy=false", *devices,
-            "-device", "isa-debug-exit,iobase=0x501,iosize=4"]
+    return qemu_microvm("acpi=off,ioapic2=off,rtc=off", "qemu64,-sse3", MEMORY, BUILD / guest, cmdline, f"file:{serial}",
+                        "-global", "virtio-mmio.force-legacy=false", *devices,
+                        "-device", "isa-debug-exit,iobase=0x501,iosize=4")
+
+
+def qemu_microvm(machine: str, cpu: str, memory: int, kernel: Path, cmdline: str, serial: str, *more: str) -> list[str]:
+    """QEMU's microvm with these properties; `memory` is in bytes, `more` further arguments."""
+    return ["qemu-system-x86_64", "-M", f"microvm,{machine}", "-accel", "kvm", "-cpu", cpu, "-m", str(memory >> 20),
+            "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-name", "bench,debug-threads=on",
+            "-kernel", str(kernel), "-append", cmdline, "-serial", serial, *more]
 
 
 def children_ns() -> int:

@@ -20,10 +20,8 @@ def bench(options) -> int:
     """Run `splitvmm bench` with the same options there; its status.  Raises UserError."""
     if not (ROOT / "tools" / "nested" / "run.py").exists():
         raise UserError(f"--in-nested: no tools/nested in {ROOT}; wanted a checkout of the project")
-    for step in ([ROOT / "tools" / "setup_packages", ROOT / "tools" / "nested" / "packages.txt"],
-                 [sys.executable, "-m", "tools.nested.build", "--kernel", "612"]):
-        if subprocess.run(step, cwd=ROOT).returncode:
-            raise UserError("--in-nested: the nested machine could not be built")
+    if subprocess.run([sys.executable, "-m", "tools.nested.build", "--kernel", "612"], cwd=ROOT).returncode:
+        raise UserError("--in-nested: the nested machine could not be built")
     words = [sys.executable, "-m", "vmm", "bench", options.what, "--modes", options.modes, "--repeat", options.repeat,
              "--directory", options.directory or "/run/bench"]
     words += ["--peer", options.peer] if options.peer else []

@@ -164,10 +164,9 @@ class RoundTrips:
 
 def plug_in(host_ip: str = HOST_IP) -> None:
     """Give the interface an address, and know the guest's."""
-    hardware = ":".join(f"{byte:02x}" for byte in GUEST_MAC)
     # a long queue: of packets, while we wait for a CPU
     commands = (f"link set {TAP} up txqueuelen 10000\naddr replace {host_ip}/24 dev {TAP}\n"
-                f"neigh replace {GUEST_IP} lladdr {hardware} dev {TAP} nud permanent\n")
+                f"neigh replace {GUEST_IP} lladdr {GUEST_MAC.hex(':')} dev {TAP} nud permanent\n")
     done = subprocess.run(["ip", "-batch", "-"], input=commands, capture_output=True, text=True)
     if done.returncode:
         raise UserError(f"{TAP}: {done.stderr.strip()}")
@@ -215,11 +214,10 @@ def _run_ours(mode: str, cmdline: str, during) -> tuple[Sample, str]:
 def _run_qemu(_mode: str, cmdline: str, during) -> tuple[Sample, str]:
     """The same guest on QEMU's virtio-net in userspace, on the same TAP."""
     with tempfile.NamedTemporaryFile() as output:
-        mac = ":".join(f"{b:02x}" for b in GUEST_MAC)
         command = measure.qemu_command(
             "net.elf", cmdline, output.name,
             "-netdev", f"tap,id=n,ifname={TAP},script=no,downscript=no,vhost=off",
-            "-device", f"virtio-net-device,netdev=n,mac={mac}")
+            "-device", f"virtio-net-device,netdev=n,mac={GUEST_MAC.hex(':')}")
         before = measure.children_ns()
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
             try:
