@@ -16,7 +16,7 @@ GUESTS := check hostile measure exits twocpus net log
 COMMON_HEADERS := $(wildcard kernel_devices/*.h)
 BUILT := build/dsdt.aml build/exit_path.bpf.o build/exit_path.so build/real_mode.bin build/long_mode.elf build/broken.elf build/string_out.elf build/echo.elf \
 	$(HANDLERS:%=build/%.bpf.o) $(HANDLERS:%=build/%.so) $(GUESTS:%=build/%.elf)
-MODULES := vmm/_kvm.so vmm/_bpf.so vmm/_uring.so vmm/bench/_load.so vmm/sync/_shared.so
+MODULES := vmm/kvm/_kvm.so vmm/kvm/_bpf.so vmm/virtqueue/_uring.so vmm/bench/_load.so vmm/sync/_shared.so
 
 demo: build
 	@$(PY) -m tools.demo
@@ -45,11 +45,11 @@ build/.packages: tools/packages.txt tools/setup_packages
 	@touch $@
 
 NATIVE_DEPS := vmm/native/build.py .venv/.installed
-vmm/_kvm.so: vmm/native/kvm_run.c vmm/native/kvm_run.h $(NATIVE_DEPS)
+vmm/kvm/_kvm.so: vmm/native/kvm_run.c vmm/native/kvm_run.h $(NATIVE_DEPS)
 	@$(PY) vmm/native/build.py kvm
-vmm/_bpf.so: vmm/native/bpf.c $(NATIVE_DEPS)
+vmm/kvm/_bpf.so: vmm/native/bpf.c $(NATIVE_DEPS)
 	@$(PY) vmm/native/build.py bpf
-vmm/_uring.so: vmm/native/uring.c $(NATIVE_DEPS)
+vmm/virtqueue/_uring.so: vmm/native/uring.c $(NATIVE_DEPS)
 	@$(PY) vmm/native/build.py uring
 vmm/bench/_load.so: vmm/native/load.c $(NATIVE_DEPS)
 	@$(PY) vmm/native/build.py load
@@ -76,12 +76,12 @@ build/long_mode.elf build/broken.elf build/string_out.elf build/echo.elf: build/
 build/%.bin: guests/%.S | build/.packages
 	$(CC) -nostdlib -static -no-pie -Wl,--oformat=binary -Wl,-Ttext=0x7c00 -Wl,--build-id=none -o $@ $<
 
-build/dsdt.aml: vmm/dsdt.py vmm/addresses.py .venv/.installed
-	@$(PY) -m vmm.dsdt > build/dsdt.asl
+build/dsdt.aml: vmm/boot/dsdt.py vmm/kvm/addresses.py .venv/.installed
+	@$(PY) -m vmm.boot.dsdt > build/dsdt.asl
 	iasl -we -p $@ build/dsdt.asl > build/dsdt.log || { cat build/dsdt.log; exit 1; }
 
 # The schemas against the compiler's debug information, as at every load.
-build/abi.stamp: $(BUILT) $(wildcard vmm/devmodel/*.py) tools/abi.py
+build/abi.stamp: $(BUILT) $(wildcard vmm/devmodel/*.py vmm/devmodel/devices/*.py) tools/abi.py
 	@$(PY) -m tools.abi build && touch $@
 
 headers: setup
@@ -99,14 +99,14 @@ sanitize: build
 		kernel_devices/exit_path.c
 	@cp build/*.bpf.o build/*.elf build/*.bin build/*.aml build/sanitized/
 	@SPLITVMM_BUILD=build/sanitized LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
-		ASAN_OPTIONS=detect_leaks=0 $(PY) -m pytest -s tests/kernel_devices tests/vmm/test_engine.py
+		ASAN_OPTIONS=detect_leaks=0 $(PY) -m pytest -s tests/kernel_devices tests/virtqueue/test_uring.py
 
 bench: build
 	.venv/bin/splitvmm bench exits
 	.venv/bin/splitvmm bench blk --peer qemu
 
 clean:
-	rm -rf build vmm/*.so vmm/*/*.so
+	rm -rf build vmm/*/*.so
 distclean: clean
 	rm -rf .venv *.egg-info
 

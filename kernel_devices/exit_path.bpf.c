@@ -33,7 +33,7 @@ static __always_inline int declines_before(struct machine_exits *exits)
 {
 	struct vcpu_exits *vcpu;
 
-	if (exits->whose.declined == READ_ONCE(exits->taken.declined))
+	if (exits->kernel.declined == READ_ONCE(exits->user.declined))
 		return 0;
 	vcpu = this_vcpu();
 	return vcpu && vcpu->outbox.head != vcpu->inbox.tail;
@@ -48,7 +48,7 @@ static __always_inline int dispatch(struct bpf_raw_tracepoint_args *context, str
 	void *page;
 	__u32 index, width = key->width, action;
 
-	if (!exits || !shown || exits->whose.process != bpf_get_current_pid_tgid() >> 32)
+	if (!exits || !shown || exits->kernel.process != bpf_get_current_pid_tgid() >> 32)
 		return 0;
 	route = bpf_map_lookup_elem(&routes, key);
 	if (!route || width > 8 || count == 0)
@@ -113,6 +113,6 @@ int register_vcpu(struct bpf_raw_tracepoint_args *context)
 
 	if (!exits)
 		return 1;
-	exits->whose.process = current >> 32;
+	exits->kernel.process = current >> 32;
 	return bpf_map_update_elem(&vcpu_of_thread, &thread, &index, BPF_ANY) ? 1 : 0;
 }

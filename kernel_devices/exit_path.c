@@ -22,7 +22,7 @@ struct exit_path {
 	struct entry_point slot[SLOTS];
 };
 
-static __u32 home_of(const struct route_key *key)
+static __u32 bucket_of(const struct route_key *key)
 {
 	return ((key->address >> 12) * 31 + (key->address >> 2) * 7 + key->bus * 5 + key->width) & (SLOTS - 1);
 }
@@ -30,7 +30,7 @@ static __u32 home_of(const struct route_key *key)
 /* The entry with this key, or the free one where it would be; NULL if the table is full. */
 static struct entry_point *find(struct exit_path *path, const struct route_key *key)
 {
-	for (__u32 i = 0, at = home_of(key); i < SLOTS; i++, at = (at + 1) & (SLOTS - 1)) {
+	for (__u32 i = 0, at = bucket_of(key); i < SLOTS; i++, at = (at + 1) & (SLOTS - 1)) {
 		struct entry_point *entry = &path->slot[at];
 
 		if (!entry->used || (entry->key.address == key->address && entry->key.bus == key->bus &&

@@ -13,8 +13,8 @@ enum {
 	REGION_SHIFT = 0x1d,
 	CHUNK = 0x40000,
 	DECLINE_SIGNAL = 0x24,
-	CALLS_BYTES = 0x10000,
-	CALLED = 0xffff,
+	UPCALLS_BYTES = 0x10000,
+	UPCALL = 0xffff,
 };
 
 enum bus {
@@ -133,33 +133,33 @@ _Static_assert(__builtin_offsetof(struct vcpu_exits, reserved_6048) == 0x6048, "
 _Static_assert(sizeof(struct vcpu_exits) == 0x6080, "vcpu_exits");
 
 /* Which exits are this VM's, and whether any of its declines is still to be read. */
-struct whose {
+struct machine_kernel {
 	__u32 process;	/* 0x000 thread group of the vCPUs, as the kernel numbers it */
 	__u32 declined;	/* 0x004 declines of all vCPUs, free running, atomic */
 };
-_Static_assert(__builtin_offsetof(struct whose, process) == 0x0, "whose.process");
-_Static_assert(__builtin_offsetof(struct whose, declined) == 0x4, "whose.declined");
-_Static_assert(sizeof(struct whose) == 0x8, "whose");
+_Static_assert(__builtin_offsetof(struct machine_kernel, process) == 0x0, "machine_kernel.process");
+_Static_assert(__builtin_offsetof(struct machine_kernel, declined) == 0x4, "machine_kernel.declined");
+_Static_assert(sizeof(struct machine_kernel) == 0x8, "machine_kernel");
 
 /* The reading side of it. */
-struct taken {
+struct machine_user {
 	__u32 declined;	/* 0x000 declines read, free running, atomic */
 	__u32 reserved;	/* 0x004 to a multiple of 8 */
 };
-_Static_assert(__builtin_offsetof(struct taken, declined) == 0x0, "taken.declined");
-_Static_assert(__builtin_offsetof(struct taken, reserved) == 0x4, "taken.reserved");
-_Static_assert(sizeof(struct taken) == 0x8, "taken");
+_Static_assert(__builtin_offsetof(struct machine_user, declined) == 0x0, "machine_user.declined");
+_Static_assert(__builtin_offsetof(struct machine_user, reserved) == 0x4, "machine_user.reserved");
+_Static_assert(sizeof(struct machine_user) == 0x8, "machine_user");
 
 /* what a VM's exit path and userspace share */
 struct machine_exits {
-	struct whose whose;	/* 0x000 written on the exit path */
+	struct machine_kernel kernel;	/* 0x000 written on the exit path */
 	__u8 reserved_8[56];	/* 0x008 to the next field's place */
-	const struct taken taken;	/* 0x040 how far userspace has read */
+	const struct machine_user user;	/* 0x040 how far userspace has read */
 	__u8 reserved_48[56];	/* 0x048 to the next field's place */
 };
-_Static_assert(__builtin_offsetof(struct machine_exits, whose) == 0x0, "machine_exits.whose");
+_Static_assert(__builtin_offsetof(struct machine_exits, kernel) == 0x0, "machine_exits.kernel");
 _Static_assert(__builtin_offsetof(struct machine_exits, reserved_8) == 0x8, "machine_exits.reserved_8");
-_Static_assert(__builtin_offsetof(struct machine_exits, taken) == 0x40, "machine_exits.taken");
+_Static_assert(__builtin_offsetof(struct machine_exits, user) == 0x40, "machine_exits.user");
 _Static_assert(__builtin_offsetof(struct machine_exits, reserved_48) == 0x48, "machine_exits.reserved_48");
 _Static_assert(sizeof(struct machine_exits) == 0x80, "machine_exits");
 

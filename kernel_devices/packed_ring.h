@@ -1,4 +1,4 @@
-/* Packed rings, kernel side (VIRTIO 1.2, section 2.8); the counterpart of vmm/packed_ring.py.
+/* Packed rings, kernel side (VIRTIO 1.2, section 2.8); the counterpart of vmm/virtqueue/packed_ring.py.
  *
  * A position is a place in the ring, with the wrap counter in bit 15. */
 #ifndef SPLITVMM_PACKED_RING_H
@@ -83,7 +83,7 @@ static __always_inline __u32 packed_publish(struct device *device, struct virtqu
 }
 
 /* Ask for a doorbell at the next request: where that will be and how it is asked, in one word. */
-static __always_inline void packed_ask_doorbell(struct device *device, struct virtqueue *queue)
+static __always_inline void packed_enable_notify(struct device *device, struct virtqueue *queue)
 {
 	__u32 reason;
 	volatile __u32 *event = ram_at(device, queue->setup.used, 4, &reason);

@@ -4,7 +4,7 @@
  *   device_state(), device_page(), device_scratch()
  *   ram_at()               guest memory, bounds-checked
  *   image_read()           page cache -> guest memory, never waiting
- *   engine_memory()        a queue's io_uring; engine_kick() has the kernel look at it
+ *   uring_memory()        a queue's io_uring; uring_enter() has the kernel look at it
  *   loop()                 a bounded loop that the verifier walks once
  *   fetch_add() and kin    full barriers: BPF orders an atomic only if its result is used
  *
@@ -23,7 +23,7 @@
 #endif
 #include "exit_path.gen.h"
 #include "virtqueue.gen.h"
-#include "engine.gen.h"
+#include "uring.gen.h"
 
 #define READ_ONCE(x)	(*(const volatile __typeof__(x) *)&(x))
 #define WRITE_ONCE(x, v) (*(volatile __typeof__(x) *)&(x) = (v))
@@ -93,7 +93,7 @@ static __always_inline __u64 ram_address(const volatile struct memory_layout *me
 struct collecting {
 	struct device *device;
 	__u32 interrupts;	/* a bit for each queue whose driver wants one */
-	__u32 called;		/* userspace has something to do */
+	__u32 upcall;		/* userspace has something to do */
 };
 
 #ifdef __bpf__

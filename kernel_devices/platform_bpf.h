@@ -28,8 +28,8 @@ MAP(vcpus, BPF_MAP_TYPE_ARRAY, VCPUS, 4, sizeof(struct vcpu_exits));
 MAP(current, BPF_MAP_TYPE_PERCPU_ARRAY, 1, 4, sizeof(struct access));
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, CALLS_BYTES);
-} calls SEC(".maps");
+	__uint(max_entries, UPCALLS_BYTES);
+} upcalls SEC(".maps");
 
 struct device { __u32 unused; };
 
@@ -52,11 +52,11 @@ struct device { __u32 unused; };
 #define DEVICE_NO_SCRATCH
 
 /* A device whose queues do asynchronous I/O; one element for each queue. */
-#define ENGINE_MEMORY(count)							\
-	MAP(engines, BPF_MAP_TYPE_ARRAY, count, 4, ENGINE_STRIDE);		\
-	static __always_inline struct engine *engine_memory(struct device *device, __u32 index) \
+#define URING_MEMORY(count)							\
+	MAP(urings, BPF_MAP_TYPE_ARRAY, count, 4, URING_STRIDE);		\
+	static __always_inline struct uring *uring_memory(struct device *device, __u32 index) \
 	{									\
-		return bpf_map_lookup_elem(&engines, &index);			\
+		return bpf_map_lookup_elem(&urings, &index);			\
 	}
 
 static __always_inline void *device_page(struct device *device)
@@ -106,20 +106,20 @@ static __always_inline int image_read(void *to, __u32 length, __u64 image, __u32
 }
 
 /* The ring's own thread takes what was submitted, unless it sleeps: then only a system call wakes it. */
-static __always_inline __u32 engine_kick(struct engine *engine, __u32 submitted, const __u32 *flags)
+static __always_inline __u32 uring_enter(struct uring *uring, __u32 submitted, const __u32 *flags)
 {
 	return READ_ONCE(*flags) & 1 ? DECLINE_RING_ASLEEP : 0;		/* IORING_SQ_NEED_WAKEUP */
 }
 
 /* Not without waiting, which is not possible here. */
-static __always_inline __s64 image_write(__u32 image_fd, const struct buffer *list, __u32 buffers,
+static __always_inline __s64 image_write(__u32 image_fd, const struct uring_iovec *list, __u32 buffers,
 					 __u64 offset, int durable)
 {
 	return -1;
 }
 
 /* A polled ring has no need of it, and there is none other here. */
-static __always_inline void engine_signal(struct engine *engine)
+static __always_inline void uring_signal(struct uring *uring)
 {
 }
 
@@ -166,7 +166,7 @@ static __attribute__((noinline)) int decline(struct access *access, __u32 reason
 	if (!vcpu) {	/* where the ring completes requests: no vCPU to interrupt, a thread is called */
 		struct declined call = { .access = *access, .reason = reason };
 
-		bpf_ringbuf_output(&calls, &call, sizeof(call), BPF_RB_FORCE_WAKEUP);
+		bpf_ringbuf_output(&upcalls, &call, sizeof(call), BPF_RB_FORCE_WAKEUP);
 		return 0;
 	}
 	head = vcpu->outbox.head;
@@ -177,7 +177,7 @@ static __attribute__((noinline)) int decline(struct access *access, __u32 reason
 		declined->access = *access;
 		declined->reason = reason;
 		vcpu->outbox.head = head + 1;
-		fetch_add(&exits->whose.declined, 1);
+		fetch_add(&exits->kernel.declined, 1);
 	}
 	bpf_send_signal_thread(DECLINE_SIGNAL);
 	return 0;
@@ -201,9 +201,9 @@ static __attribute__((noinline)) int decline(struct access *access, __u32 reason
 	}
 
 /* Have userspace look at a queue: there is no guest's write to hand over. */
-static __always_inline void call_user(struct collecting *collecting, __u32 index, __u32 reason)
+static __always_inline void upcall(struct collecting *collecting, __u32 index, __u32 reason)
 {
-	struct access access = { .value = index, .device = slot, .offset = CALLED };
+	struct access access = { .value = index, .device = slot, .offset = UPCALL };
 
 	decline(&access, reason);
 }
@@ -217,7 +217,7 @@ static __always_inline void call_user(struct collecting *collecting, __u32 index
 		struct device device = {};					\
 		struct collecting collecting = { .device = &device };		\
 										\
-		if (exits && exits->whose.process == bpf_get_current_pid_tgid() >> 32)	\
+		if (exits && exits->kernel.process == bpf_get_current_pid_tgid() >> 32)	\
 			collect(&collecting);					\
 		return 0;							\
 	}

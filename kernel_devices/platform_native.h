@@ -24,8 +24,8 @@
 enum { LINES = 32 };
 
 struct device {
-	void *state, *page, *scratch, *engines;
-	__u32 engine_count;
+	void *state, *page, *scratch, *urings;
+	__u32 uring_count;
 	__s32 line[LINES];	/* interrupt of each queue: a GSI to pulse, or ~eventfd */
 	__u8 *ram;
 	struct memory_layout memory;
@@ -44,11 +44,11 @@ struct device {
 		return index < (count) ? (type *)device->scratch + index : NULL; \
 	}
 
-#define ENGINE_MEMORY(count)						\
-	static __always_inline struct engine *engine_memory(struct device *device, __u32 index) \
+#define URING_MEMORY(count)						\
+	static __always_inline struct uring *uring_memory(struct device *device, __u32 index) \
 	{								\
-		return index < device->engine_count ?			\
-			(void *)((__u8 *)device->engines + (size_t)index * ENGINE_STRIDE) : NULL; \
+		return index < device->uring_count ?			\
+			(void *)((__u8 *)device->urings + (size_t)index * URING_STRIDE) : NULL; \
 	}
 
 #define DEVICE_NO_SCRATCH	enum { scratch_bytes = 1 };
@@ -90,10 +90,10 @@ static __always_inline int image_read(void *to, __u32 length, __u64 image, __u32
 }
 
 /* Into the page cache, or onto the disk if `durable`; bytes written, or -1. */
-static __always_inline __s64 image_write(__u32 image_fd, const struct buffer *list, __u32 buffers,
+static __always_inline __s64 image_write(__u32 image_fd, const struct uring_iovec *list, __u32 buffers,
 					 __u64 offset, int durable)
 {
-	_Static_assert(sizeof(struct buffer) == sizeof(struct iovec), "iovec");
+	_Static_assert(sizeof(struct uring_iovec) == sizeof(struct iovec), "iovec");
 	return pwritev2(image_fd, (const struct iovec *)list, buffers, offset, durable ? RWF_DSYNC : 0);
 }
 
@@ -105,9 +105,9 @@ static inline void signal_eventfd(int fd)
 		return;		/* it is full of signals */
 }
 
-static __always_inline void engine_signal(struct engine *engine)
+static __always_inline void uring_signal(struct uring *uring)
 {
-	signal_eventfd(engine->wiring.completion_fd);
+	signal_eventfd(uring->wiring.completion_fd);
 }
 
 /* One edge of an I/O APIC's pin, or one message. */
@@ -125,25 +125,25 @@ static inline void raise_line(int vm_fd, __s32 line)
 }
 
 /* Hand over what was submitted, in place; a ring that is polled is at most woken. */
-static __always_inline __u32 engine_kick(struct engine *engine, __u32 submitted, const __u32 *flags)
+static __always_inline __u32 uring_enter(struct uring *uring, __u32 submitted, const __u32 *flags)
 {
 	enum { SQ_WAKEUP = 1 << 1 };	/* IORING_ENTER_SQ_WAKEUP */
 	long got;
 
-	if (engine->wiring.polled && !(READ_ONCE(*flags) & 1))
+	if (uring->wiring.polled && !(READ_ONCE(*flags) & 1))
 		return 0;
 	do
-		got = syscall(__NR_io_uring_enter, engine->wiring.ring_fd, submitted, 0,
-			      engine->wiring.polled ? SQ_WAKEUP : 0, NULL, 0);
+		got = syscall(__NR_io_uring_enter, uring->wiring.ring_fd, submitted, 0,
+			      uring->wiring.polled ? SQ_WAKEUP : 0, NULL, 0);
 	while (got < 0 && errno == EINTR);
 	return got < 0 ? DECLINE_RING_ASLEEP : 0;
 }
 
-static __always_inline void call_user(struct collecting *collecting, __u32 index, __u32 reason)
+static __always_inline void upcall(struct collecting *collecting, __u32 index, __u32 reason)
 {
 	(void)index;
 	(void)reason;
-	collecting->called = 1;
+	collecting->upcall = 1;
 }
 
 static __always_inline long loop(__u32 count, long (*step)(__u32, void *), void *context)
@@ -167,8 +167,8 @@ static __always_inline __u64 now_ns(void)
 /* What offload.py calls; the same names in every device's shared object. */
 #define DEVICE_HANDLER(notify, hash)							\
 	const __u64 layout_hash = hash;							\
-	struct device *device_new(void *state, void *page, void *ram, void *engines,	\
-				  __u32 engine_count, const struct memory_layout *memory, \
+	struct device *device_new(void *state, void *page, void *ram, void *urings,	\
+				  __u32 uring_count, const struct memory_layout *memory, \
 				  const __s32 *lines, __u32 line_count)			\
 	{										\
 		struct device *device = calloc(1, sizeof(*device));			\
@@ -178,8 +178,8 @@ static __always_inline __u64 now_ns(void)
 		device->state = state;							\
 		device->page = page;							\
 		device->ram = ram;							\
-		device->engines = engines;						\
-		device->engine_count = engine_count;					\
+		device->urings = urings;						\
+		device->uring_count = uring_count;					\
 		device->memory = *memory;						\
 		for (__u32 i = 0; i < line_count && i < LINES; i++)			\
 			device->line[i] = lines[i];					\
@@ -216,8 +216,8 @@ static __always_inline __u64 now_ns(void)
 			for (__u32 i = 0; vm_fd >= 0 && i < LINES; i++)			\
 				if (collecting.interrupts >> i & 1)			\
 					raise_line(vm_fd, device->line[i]);		\
-			if (collecting.called || *interrupts || count > 1 << 30)	\
-				return collecting.called | (*interrupts ? 2 : 0);	\
+			if (collecting.upcall || *interrupts || count > 1 << 30)	\
+				return collecting.upcall | (*interrupts ? 2 : 0);	\
 		}									\
 	}
 

@@ -1,4 +1,4 @@
-/* Split rings, kernel side (VIRTIO 1.2, section 2.7); the counterpart of vmm/split_ring.py. */
+/* Split rings, kernel side (VIRTIO 1.2, section 2.7); the counterpart of vmm/virtqueue/split_ring.py. */
 #ifndef SPLITVMM_SPLIT_RING_H
 #define SPLITVMM_SPLIT_RING_H
 
@@ -63,7 +63,7 @@ static __always_inline __u32 split_publish(struct device *device, struct virtque
 }
 
 /* With event index (2.7.10): ask for a doorbell at the next entry. */
-static __always_inline void split_ask_doorbell(struct device *device, struct virtqueue *queue)
+static __always_inline void split_enable_notify(struct device *device, struct virtqueue *queue)
 {
 	__u32 reason;
 

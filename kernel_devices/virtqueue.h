@@ -154,14 +154,14 @@ __apart __u32 used_publish(struct device *device, struct virtqueue *queue)
 	return queue->setup.packed ? packed_publish(device, queue) : split_publish(device, queue);
 }
 
-__apart __u32 ask_doorbell(struct device *device, struct virtqueue *queue)
+__apart __u32 enable_notify(struct device *device, struct virtqueue *queue)
 {
 	if (!device || !queue)
 		return DECLINE_NOT_READY;
 	if (queue->setup.packed)
-		packed_ask_doorbell(device, queue);
+		packed_enable_notify(device, queue);
 	else
-		split_ask_doorbell(device, queue);
+		split_enable_notify(device, queue);
 	return 0;
 }
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tools.driver import BlkDriver
-from vmm import engine
-from vmm.bpf import why_not
-from vmm.machine import DiskConfig, Machine, MachineConfig
+from vmm.kvm.bpf import why_not
+from vmm.machine.machine import DiskConfig, Machine, MachineConfig
+from vmm.virtqueue import uring
 
 SECTORS = 4096
 
@@ -45,8 +45,8 @@ def network():
 
 @pytest.fixture(scope="session")
 def ring():
-    """io_uring as the engine needs it."""
-    if reason := engine.why_not():
+    """io_uring as the ring needs it."""
+    if reason := uring.why_not():
         _missing("ring", reason)
 
 

@@ -1,5 +1,5 @@
-"""Imports and includes obey the arrows: devmodel -> sync -> vmm -> tools -> tests, and
-generated headers -> common headers -> one folder a device."""
+"""Imports and includes obey the floors: a folder imports from those it is allowed to, deferred
+imports included, and a device's handler includes common headers and its own."""
 
 import ast
 import re
@@ -8,22 +8,39 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ALLOWED = {     # room -> first words of the project's modules that it may import
-    "vmm/devmodel": ("vmm.devmodel",),
-    "vmm/sync": ("vmm.devmodel", "vmm.sync"),
-    "vmm": ("vmm",),
-    "tools": ("vmm", "tools"),
-    "tests": ("vmm", "tools", "tests"),
+
+# folder -> the others that it may import from; each adds one floor
+LEAVES = ("vmm/paths", "vmm/errors")
+DEVMODEL = ("vmm/devmodel",)
+SYNC = (*DEVMODEL, "vmm/sync")
+KVM = (*SYNC, "vmm/kvm", *LEAVES)
+DEVICE = (*KVM, "vmm/device")
+VIRTQUEUE = (*DEVICE, "vmm/virtqueue")
+PCI = (*DEVICE, "vmm/pci")
+VIRTIO = (*VIRTQUEUE, "vmm/pci", "vmm/virtio")
+DEVICES = (*VIRTIO, "vmm/devices")
+OFFLOAD = (*DEVICE, "vmm/offload")
+BOOT = (*KVM, "vmm/boot")
+MACHINE = (*DEVICES, "vmm/offload", "vmm/boot", "vmm/machine")
+BENCH = (*MACHINE, "vmm/bench")
+CLI = (*BENCH, "vmm/cli")
+TOOLS = ("vmm", "tools")
+ALLOWED = {
+    "vmm/devmodel": DEVMODEL, "vmm/sync": SYNC, "vmm/kvm": KVM, "vmm/device": DEVICE, "vmm/virtqueue": VIRTQUEUE,
+    "vmm/pci": PCI, "vmm/virtio": VIRTIO, "vmm/devices": DEVICES, "vmm/offload": OFFLOAD, "vmm/boot": BOOT,
+    "vmm/machine": MACHINE, "vmm/bench": BENCH, "vmm/cli": CLI, "vmm/native": (), "vmm/paths": (), "vmm/errors": (),
+    "vmm/__init__": CLI, "vmm/__main__": CLI, "tools": TOOLS, "tests": (*TOOLS, "tests"), "examples": ("vmm",),
 }
 OURS = ("vmm", "tools", "tests", "examples")
 
 
-def room_of(path: Path) -> str:
-    relative = path.relative_to(ROOT).as_posix()
-    return max((room for room in ALLOWED if relative.startswith(room + "/")), key=len)
+def room_of(place: str) -> str:
+    """The longest name in ALLOWED that a path without its ending lies in."""
+    return max((room for room in ALLOWED if place == room or place.startswith(room + "/")), key=len)
 
 
 def imports(path: Path) -> list[str]:
+    """Modules of ours that a file imports, anywhere in it, as paths."""
     package = path.relative_to(ROOT).with_suffix("").parts[:-1]
     found = []
     for node in ast.walk(ast.parse(path.read_text())):
@@ -33,18 +50,34 @@ def imports(path: Path) -> list[str]:
             base = list(package[:len(package) - node.level + 1]) if node.level else []
             module = ".".join(base + ([node.module] if node.module else []))
             found += [f"{module}.{alias.name}" for alias in node.names]
-    return found
+    return [name.replace(".", "/") for name in found if name.split(".")[0] in OURS]
 
 
-PYTHON = [p for room in ("vmm", "tools", "tests") for p in sorted((ROOT / room).rglob("*.py"))]
+PYTHON = [p for top in OURS for p in sorted((ROOT / top).rglob("*.py"))]
 
 
 @pytest.mark.parametrize("path", PYTHON, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_imports(path):
-    allowed = ALLOWED[room_of(path)]
+    room = room_of(path.relative_to(ROOT).with_suffix("").as_posix())
     for name in imports(path):
-        if name.split(".")[0] in OURS:
-            assert any(name == a or name.startswith(a + ".") for a in allowed), f"{path} imports {name}"
+        assert any(name == a or name.startswith(a + "/") for a in ALLOWED[room]) or \
+            name.count("/") == 1 and room in ("tools", "tests", "examples"), f"{path} imports {name}"
+
+
+def test_every_folder_has_its_floor_and_says_what_it_is():
+    for folder in [p for p in (ROOT / "vmm").rglob("*") if p.is_dir() and list(p.glob("*.py"))]:
+        name = folder.relative_to(ROOT).as_posix()
+        assert room_of(name)
+        if name != "vmm/native":
+            assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text())), f"{name} says nothing of itself"
+
+
+def test_the_floors_have_no_circle():
+    """A folder that another may import from may not import from that one."""
+    for room, allowed in ALLOWED.items():
+        for other in allowed:
+            if other != room and other in ALLOWED:
+                assert room not in ALLOWED[other], f"{room} and {other} may import each other"
 
 
 C = sorted([*(ROOT / "kernel_devices").rglob("*.h"), *(ROOT / "kernel_devices").rglob("*.c")])

@@ -10,7 +10,7 @@ from vmm.devmodel.abi import AbiMismatch, check_object
 from vmm.devmodel.exit_path import STRUCTS, machine_layout, vcpu_layout
 from vmm.devmodel.headers import state_layouts
 from vmm.devmodel.layout import layout_block
-from vmm.offload import check_abi
+from vmm.offload.objects import check_abi
 
 
 def main(arguments: list[str]) -> int:

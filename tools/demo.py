@@ -21,10 +21,10 @@ from pathlib import Path
 
 from tools.driver import BlkDriver
 from vmm.bench import run as bench
-from vmm.bpf import why_not
-from vmm.device import BUILD
-from vmm.devmodel.blk import SECTOR
-from vmm.machine import DiskConfig, Machine, MachineConfig
+from vmm.devmodel.devices.blk import SECTOR
+from vmm.kvm.bpf import why_not
+from vmm.machine.machine import DiskConfig, Machine, MachineConfig
+from vmm.paths import BUILD
 
 IMAGE_BYTES = 48 << 20
 SCRATCH_BYTES = 4 << 20

@@ -10,12 +10,12 @@ import struct
 from dataclasses import dataclass, field
 from time import monotonic, sleep
 
-from vmm.devmodel.blk import ID_BYTES, SECTOR, RequestType
+from vmm.devmodel.devices.blk import ID_BYTES, SECTOR, RequestType
 from vmm.devmodel.exit_path import Bus
 from vmm.devmodel.layout import PAGE
-from vmm.machine import Machine
-from vmm.virtio import EVENT_IDX, INDIRECT_DESC, RING_PACKED, VERSION_1, VirtioDevice
-from vmm.virtio_pci import DOORBELLS, PciTransport
+from vmm.machine.machine import Machine
+from vmm.virtio.virtio_device import EVENT_IDX, INDIRECT_DESC, RING_PACKED, VERSION_1, VirtioDevice
+from vmm.virtio.virtio_pci import DOORBELLS, PciTransport
 
 NEXT, WRITE, INDIRECT = 1, 2, 4
 ACKNOWLEDGE, DRIVER, DRIVER_OK, FEATURES_OK, NEEDS_RESET = 1, 2, 4, 8, 64
@@ -83,12 +83,12 @@ class Ring:
         return verdict
 
     def settle(self, timeout_s: float = 20) -> None:
-        """Wait for what is in flight: a request in the engine is released before it is shown, by
+        """Wait for what is in flight: a request in the ring is released before it is shown, by
         who is still inside then."""
         deadline = monotonic() + timeout_s
-        engine, entry = self.queue.engine, self.queue.state.entry
-        while (engine and engine.flying) or entry.active:
-            assert monotonic() < deadline, f"{engine.flying} requests in flight after {timeout_s} s"
+        uring, entry = self.queue.uring, self.queue.state.entry
+        while (uring and uring.flying) or entry.active:
+            assert monotonic() < deadline, f"{uring.flying} requests in flight after {timeout_s} s"
             sleep(0.0001)
         with self.lock:
             pass

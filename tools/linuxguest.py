@@ -24,10 +24,10 @@ from urllib.request import urlopen
 
 from vmm.bench import net
 from vmm.bench.linux import Iperf
-from vmm.config import ConsoleConfig, DiskConfig, MachineConfig, NicConfig, RngConfig
 from vmm.errors import UserError
-from vmm.machine import Machine
-from vmm.stats import device_totals
+from vmm.machine.config import ConsoleConfig, DiskConfig, MachineConfig, NicConfig, RngConfig
+from vmm.machine.machine import Machine
+from vmm.machine.stats import device_totals
 
 TIMEOUT_S = 300
 SEND_PORT, TAKE_PORT = 5001, 5002

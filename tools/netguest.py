@@ -22,10 +22,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vmm.bench import net
-from vmm.device import BUILD
 from vmm.errors import UserError
-from vmm.machine import DiskConfig, Machine, MachineConfig, NicConfig
-from vmm.stats import device_totals
+from vmm.machine.machine import DiskConfig, Machine, MachineConfig, NicConfig
+from vmm.machine.stats import device_totals
+from vmm.paths import BUILD
 
 WINDOW = 32         # datagrams under way
 

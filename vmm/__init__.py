@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-_HOME = {"Machine": "machine", "MachineConfig": "config", "DiskConfig": "config", "NicConfig": "config",
-         "RegisterDevice": "device", "VirtioDevice": "virtio", "UserError": "errors"}
-__all__ = list(_HOME)
+_MODULE_OF = {"Machine": "machine.machine", "MachineConfig": "machine.config", "DiskConfig": "machine.config",
+         "NicConfig": "machine.config", "ConsoleConfig": "machine.config", "RngConfig": "machine.config",
+         "RegisterDevice": "device.register_device", "VirtioDevice": "virtio.virtio_device", "UserError": "errors"}
+__all__ = list(_MODULE_OF)
 
 
 def __getattr__(name: str):
     """Import on first use, so that `import vmm` stays quick."""
-    if name not in _HOME:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'vmm' has no attribute {name!r}")
     from importlib import import_module
-    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+    return getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)

@@ -36,7 +36,7 @@ struct blk_work {
 };
 
 DEVICE_SERVES(struct blk_state, struct blk_work)
-DEVICE_ENGINES(QUEUES)
+DEVICE_URINGS(QUEUES)
 
 static __noinline long collect_part(__u32 i, void *context)
 {
@@ -122,22 +122,22 @@ static __noinline long list_part(__u32 i, void *context)
 {
 	struct serving *serving = context;
 	struct blk_work *work = work_of(serving);
-	struct engine *engine = serving->engine;
+	struct uring *uring = serving->uring;
 	__u32 index = i + 1, length, align = state_of(serving)->disk.align;
-	struct buffer *buffer;
+	struct uring_iovec *buffer;
 	__u64 base;
 
-	if (!engine || index >= PARTS || index + 1 >= work->parts || i >= ENGINE_SEGMENTS)
+	if (!uring || index >= PARTS || index + 1 >= work->parts || i >= URING_SEGMENTS)
 		return 1;
 	length = work->part[index].length;
-	base = ram_address(ram_layout(serving->device), engine->wiring.ram, work->part[index].gpa, length);
+	base = ram_address(ram_layout(serving->device), uring->wiring.ram, work->part[index].gpa, length);
 	if (!base)
 		work->reason = DECLINE_OUTSIDE_RAM;
 	else if ((base | length) & (align - 1))
 		work->reason = BLK_DECLINE_UNALIGNED;
 	if (work->reason)
 		return 1;
-	buffer = &engine_buffers(engine, work->tag)[i];
+	buffer = &uring_iovecs(uring, work->tag)[i];
 	buffer->base = base;
 	buffer->length = length;
 	return 0;
@@ -161,7 +161,7 @@ static __always_inline __u32 finish(struct serving *serving, __u64 status_gpa, _
 }
 
 /* A write that waits for the page cache to take it. */
-static __always_inline __u32 write_at_once(struct serving *serving, const struct buffer *list, __u32 buffers)
+static __always_inline __u32 write_at_once(struct serving *serving, const struct uring_iovec *list, __u32 buffers)
 {
 	const struct blk_disk *disk = &state_of(serving)->disk;
 	struct blk_work *work = work_of(serving);
@@ -176,12 +176,12 @@ static __always_inline __u32 submit(struct serving *serving)
 {
 	struct blk_work *work = work_of(serving);
 	const struct blk_disk *disk = &state_of(serving)->disk;
-	struct engine *engine = serving->engine;
+	struct uring *uring = serving->uring;
 	__u32 index = 0, buffers = work->parts - 2, last = work->parts - 1;
 	struct tag *tag;
 	struct sqe *sqe;
 
-	if (!engine || !engine->wiring.ready)
+	if (!uring || !uring->wiring.ready)
 		return DECLINE_NO_RING;
 	barrier_var(last);	/* what is compared is what is used, for the verifier */
 	if (last >= PARTS || buffers >= PARTS)
@@ -189,11 +189,11 @@ static __always_inline __u32 submit(struct serving *serving)
 	/* a request that cannot be answered is refused now, not when it comes back */
 	if (!ram_holds(ram_layout(serving->device), work->part[last].gpa, 1))
 		return DECLINE_OUTSIDE_RAM;
-	tag = engine_tag(engine, &index);
+	tag = uring_tag(uring, &index);
 	if (!tag)
-		return engine_flying(engine) ? SERVE_LATER : DECLINE_BUSY;
+		return uring_in_flight(uring) ? SERVE_LATER : DECLINE_BUSY;
 	work->tag = index;
-	sqe = engine_entry(engine);
+	sqe = uring_entry(uring);
 	sqe->opcode = work->opcode;
 	sqe->off = work->place;
 	switch (work->opcode) {
@@ -212,9 +212,9 @@ static __always_inline __u32 submit(struct serving *serving)
 		if (work->reason)
 			return work->reason;
 		if (work->opcode == IO_WRITEV && disk->writes == WRITES_AT_ONCE)
-			return write_at_once(serving, engine_buffers(engine, index), buffers);
+			return write_at_once(serving, uring_iovecs(uring, index), buffers);
 		sqe->rw_flags = work->opcode == IO_WRITEV && disk->durable ? WRITE_DSYNC : 0;
-		engine_transfer(engine, sqe, work->opcode, index, buffers);
+		uring_transfer(uring, sqe, work->opcode, index, buffers);
 	}
 	tag->status = work->part[last].gpa;
 	tag->place = work->place;
@@ -225,7 +225,7 @@ static __always_inline __u32 submit(struct serving *serving)
 	tag->head = work->common.walk.chain.head;
 	tag->slots = work->common.walk.chain.slots;
 	tag->kind = work->type + 1;
-	engine_commit(engine, tag, index, sqe);
+	uring_commit(uring, tag, index, sqe);
 	return 0;
 }
 
@@ -268,7 +268,7 @@ static __always_inline __u32 serve_read(struct serving *serving, __u64 sector, _
 		if (reason != BLK_DECLINE_NOT_RESIDENT)
 			return reason;
 	}
-	if (!serving->engine || !serving->engine->wiring.ready)
+	if (!serving->uring || !serving->uring->wiring.ready)
 		return reason;
 	work->reason = 0;
 	return plan_transfer(serving, work->image_at, bytes, 0);
@@ -387,25 +387,25 @@ static __always_inline __u32 serve_collected(struct serving *serving, __u64 *dat
 static __always_inline void map_again(struct serving *serving, struct tag *tag)
 {
 	__u64 image = state_of(serving)->disk.image, start = tag->place & ~(PAGE_BYTES - 1ull);
-	struct engine *engine = serving->engine;
+	struct uring *uring = serving->uring;
 	struct tag *own;
 	struct sqe *sqe;
 	__u32 index;
 
-	if (!image || !engine || engine_room(engine) < ENGINE_ENTRIES / 2 ||
-	    READ_ONCE(*engine_word(engine, engine->wiring.sq_flags)) & SQ_NEED_WAKEUP)
+	if (!image || !uring || uring_space(uring) < URING_ENTRIES / 2 ||
+	    READ_ONCE(*uring_word(uring, uring->wiring.sq_flags)) & SQ_NEED_WAKEUP)
 		return;
-	own = engine_tag(engine, &index);
+	own = uring_tag(uring, &index);
 	if (!own)
 		return;
-	sqe = engine_entry(engine);
+	sqe = uring_entry(uring);
 	sqe->opcode = IO_MADVISE;
 	sqe->flags = 0;		/* no file */
 	sqe->addr = image + start;
 	sqe->len = (tag->place + tag->wanted - start + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
 	sqe->rw_flags = MADVISE_POPULATE_READ;
 	own->kind = 0;
-	engine_commit(engine, own, index, sqe);
+	uring_commit(uring, own, index, sqe);
 }
 
 /* What came back through the ring.  All that is not just as wanted is done again by userspace,

@@ -1,4 +1,4 @@
-/* Generated from vmm/devmodel/blk.py by `splitvmm compile`; change that instead. */
+/* Generated from vmm/devmodel/devices/blk.py by `splitvmm compile`; change that instead. */
 #ifndef SPLITVMM_BLK_GEN_H
 #define SPLITVMM_BLK_GEN_H
 

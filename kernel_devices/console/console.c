@@ -6,19 +6,19 @@
 #include "../walk.h"
 
 DEVICE_SERVES(struct console_state, struct work)
-DEVICE_ENGINES(QUEUES)
+DEVICE_URINGS(QUEUES)
 
 static __noinline __u32 serve_next(struct serving *serving)
 {
-	struct engine *engine = serving->engine;
+	struct uring *uring = serving->uring;
 	__u32 receive = serving->index == CONSOLE_RECEIVE, index = 0, reason;
 	struct tag *tag;
 
-	if (!engine || !engine->wiring.ready)
+	if (!uring || !uring->wiring.ready)
 		return DECLINE_NO_RING;
-	if (engine_flying(engine) || (receive && (state_of(serving)->stream.ended || !may_read(serving))))
+	if (uring_in_flight(uring) || (receive && (state_of(serving)->stream.ended || !may_read(serving))))
 		return SERVE_LATER;
-	tag = engine_tag(engine, &index);
+	tag = uring_tag(uring, &index);
 	if (!tag)
 		return DECLINE_BUSY;
 	reason = walk_chain(serving, receive, index, CONSOLE_DECLINE_FRAMING);

@@ -1,4 +1,4 @@
-/* Generated from vmm/devmodel/console.py by `splitvmm compile`; change that instead. */
+/* Generated from vmm/devmodel/devices/console.py by `splitvmm compile`; change that instead. */
 #ifndef SPLITVMM_CONSOLE_GEN_H
 #define SPLITVMM_CONSOLE_GEN_H
 

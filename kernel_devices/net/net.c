@@ -25,7 +25,7 @@ struct net_work {
 };
 
 DEVICE_SERVES(struct net_state, struct net_work)
-DEVICE_ENGINES(QUEUES)
+DEVICE_URINGS(QUEUES)
 
 /* May something that takes `cost` at the limit go now?  `due` is when all before it would be through. */
 static __always_inline int meter(__u64 *due, __u64 cost, __u64 now, __u64 burst)
@@ -66,9 +66,9 @@ static __always_inline __u32 check_source(struct serving *serving)
 {
 	const struct net_port *port = &state_of(serving)->port;
 	struct net_work *work = work_of(serving);
-	struct engine *engine = serving->engine;
-	struct buffer *list = engine_buffers(engine, work->common.walk.tag);
-	__u8 *copy = (__u8 *)&list[ENGINE_SEGMENTS - 2];	/* of which no list is so long */
+	struct uring *uring = serving->uring;
+	struct uring_iovec *list = uring_iovecs(uring, work->common.walk.tag);
+	__u8 *copy = (__u8 *)&list[URING_SEGMENTS - 2];	/* of which no list is so long */
 	const __u16 *source, *mac;
 	const __u8 *from;
 	__u32 reason;
@@ -88,13 +88,13 @@ static __always_inline __u32 check_source(struct serving *serving)
 static __always_inline __u32 replace_headers(struct serving *serving)
 {
 	struct net_work *work = work_of(serving);
-	struct engine *engine = serving->engine;
-	struct buffer *list = engine_buffers(engine, work->common.walk.tag);
+	struct uring *uring = serving->uring;
+	struct uring_iovec *list = uring_iovecs(uring, work->common.walk.tag);
 	__u32 i;
 
 	for (i = PARTS; i > 0; i--)
 		list[i] = list[i - 1];
-	list[0].base = engine_list(engine, work->common.walk.tag) + sizeof(struct buffer) * (ENGINE_SEGMENTS - 2);
+	list[0].base = uring_iovec_address(uring, work->common.walk.tag) + sizeof(struct uring_iovec) * (URING_SEGMENTS - 2);
 	list[0].length = LINK_HEADER_BYTES;
 	list[1].base += LINK_HEADER_BYTES;
 	list[1].length -= LINK_HEADER_BYTES;
@@ -146,10 +146,10 @@ static __always_inline __u32 transmit(struct serving *serving, struct tag *tag, 
 static __always_inline __u32 post_receive(struct serving *serving, struct tag *tag, __u32 index)
 {
 	struct net_work *work = work_of(serving);
-	struct engine *engine = serving->engine;
-	__u32 window = engine->flight.window, reason;
+	struct uring *uring = serving->uring;
+	__u32 window = uring->flight.window, reason;
 
-	if (engine_flying(engine) >= (window ? window : 1) || !may_read(serving))
+	if (uring_in_flight(uring) >= (window ? window : 1) || !may_read(serving))
 		return SERVE_LATER;
 	reason = walk_chain(serving, 1, index, NET_DECLINE_FRAMING);
 	if (reason)
@@ -161,31 +161,31 @@ static __always_inline __u32 post_receive(struct serving *serving, struct tag *t
 }
 
 /* The next chain, which is one buffer, becomes room for packets, if the largest does not fit yet. */
-static __always_inline __u32 make_room(struct serving *serving, __u32 index)
+static __always_inline __u32 add_receive_buffer(struct serving *serving, __u32 index)
 {
 	struct net_work *work = work_of(serving);
-	struct engine *engine = serving->engine;
-	__u32 end = engine->room.end, reason;
-	struct buffer buffer;
+	struct uring *uring = serving->uring;
+	__u32 end = uring->receive.end, reason;
+	struct uring_iovec buffer;
 
-	if (engine->room.bytes >= state_of(serving)->port.receive_bytes)
+	if (uring->receive.bytes >= state_of(serving)->port.receive_bytes)
 		return SERVE_LATER;
-	if (end - engine->room.first >= ENGINE_ROOM)
+	if (end - uring->receive.first >= URING_RECEIVE_BUFFERS)
 		return NET_DECLINE_SHORT;
 	reason = walk_chain(serving, 1, index, NET_DECLINE_FRAMING);
 	if (reason)
 		return reason;
 	if (work->common.walk.parts != 1 || work->common.walk.total < NET_HEADER_BYTES)
 		return NET_DECLINE_FRAMING;
-	buffer = *engine_buffers(engine, work->common.walk.tag);
-	end &= ENGINE_ROOM - 1;
-	engine->room.buffer[end] = buffer;
-	engine->room.buffer[end + ENGINE_ROOM] = buffer;
-	engine->room.gpa[end] = work->common.walk.first;
-	engine->room.head[end] = work->common.walk.chain.head;
-	engine->room.slots[end] = work->common.walk.chain.slots;
-	engine->room.bytes += work->common.walk.total;
-	engine->room.end++;
+	buffer = *uring_iovecs(uring, work->common.walk.tag);
+	end &= URING_RECEIVE_BUFFERS - 1;
+	uring->receive.iovec[end] = buffer;
+	uring->receive.iovec[end + URING_RECEIVE_BUFFERS] = buffer;
+	uring->receive.gpa[end] = work->common.walk.first;
+	uring->receive.head[end] = work->common.walk.chain.head;
+	uring->receive.slots[end] = work->common.walk.chain.slots;
+	uring->receive.bytes += work->common.walk.total;
+	uring->receive.end++;
 	avail_take(serving->queue, &work->common.walk.chain);
 	return 0;
 }
@@ -193,46 +193,46 @@ static __always_inline __u32 make_room(struct serving *serving, __u32 index)
 /* One read into all the room that there is, as soon as the largest packet fits. */
 static __noinline void after_serving(struct serving *serving)
 {
-	struct engine *engine = serving->engine;
+	struct uring *uring = serving->uring;
 	__u32 first, index = 0;
 	struct tag *tag;
 	struct sqe *sqe;
 
-	if (!engine || !engine->wiring.ready || !state_of(serving)->port.merge || serving->index & 1 ||
-	    serving->index == state_of(serving)->port.control_queue || engine_flying(engine) ||
-	    engine->room.bytes < state_of(serving)->port.receive_bytes || !may_read(serving))
+	if (!uring || !uring->wiring.ready || !state_of(serving)->port.merge || serving->index & 1 ||
+	    serving->index == state_of(serving)->port.control_queue || uring_in_flight(uring) ||
+	    uring->receive.bytes < state_of(serving)->port.receive_bytes || !may_read(serving))
 		return;
-	tag = engine_tag(engine, &index);
+	tag = uring_tag(uring, &index);
 	if (!tag)
 		return;
-	first = engine->room.first & (ENGINE_ROOM - 1);
-	sqe = engine_entry(engine);
+	first = uring->receive.first & (URING_RECEIVE_BUFFERS - 1);
+	sqe = uring_entry(uring);
 	sqe->off = ~0ull;	/* no file position */
 	sqe->opcode = IO_READV;
-	sqe->addr = engine->wiring.address + __builtin_offsetof(struct engine, room.buffer) +
-		    (__u64)first * sizeof(struct buffer);
-	sqe->len = engine->room.end - engine->room.first;
+	sqe->addr = uring->wiring.address + __builtin_offsetof(struct uring, receive.iovec) +
+		    (__u64)first * sizeof(struct uring_iovec);
+	sqe->len = uring->receive.end - uring->receive.first;
 	tag->kind = MERGED;
-	engine_commit(engine, tag, index, sqe);
+	uring_commit(uring, tag, index, sqe);
 }
 
 /* The queue's next chain. */
 static __noinline __u32 serve_next(struct serving *serving)
 {
-	struct engine *engine = serving->engine;
+	struct uring *uring = serving->uring;
 	__u32 index = 0;
 	struct tag *tag;
 
 	if (serving->index == state_of(serving)->port.control_queue)
 		return NET_DECLINE_CONTROL;
-	if (!engine || !engine->wiring.ready)
+	if (!uring || !uring->wiring.ready)
 		return DECLINE_NO_RING;
-	tag = engine_tag(engine, &index);
+	tag = uring_tag(uring, &index);
 	if (!tag)
-		return engine_flying(engine) ? SERVE_LATER : DECLINE_BUSY;
+		return uring_in_flight(uring) ? SERVE_LATER : DECLINE_BUSY;
 	if (serving->index & 1)
 		return transmit(serving, tag, index);
-	return state_of(serving)->port.merge ? make_room(serving, index) : post_receive(serving, tag, index);
+	return state_of(serving)->port.merge ? add_receive_buffer(serving, index) : post_receive(serving, tag, index);
 }
 
 /* Tell the driver in its header how many buffers a packet fills (5.1.6.4): 0, or a reason. */
@@ -251,7 +251,7 @@ static __always_inline __u32 tell_buffers(struct serving *serving, __u64 header,
 /* A packet has arrived, in the chain that was posted for it. */
 static __always_inline __u32 received(struct serving *serving, struct tag *tag, __s32 result)
 {
-	struct engine *engine = serving->engine;
+	struct uring *uring = serving->uring;
 	__u32 reason;
 
 	if (result < NET_HEADER_BYTES)
@@ -264,8 +264,8 @@ static __always_inline __u32 received(struct serving *serving, struct tag *tag, 
 		return reason;
 	used_count(serving, result);
 	/* as many reads next time as packets came now, twice over: idle reads would all be woken by one */
-	if (engine)
-		engine->flight.window = serving->work->tally.requests >= MOST_READS / 2 ? MOST_READS :
+	if (uring)
+		uring->flight.window = serving->work->tally.requests >= MOST_READS / 2 ? MOST_READS :
 					2 * serving->work->tally.requests;
 	return 0;
 }
@@ -275,12 +275,12 @@ static long count_buffer(__u32 i, void *context)
 {
 	struct serving *serving = context;
 	struct net_work *work = work_of(serving);
-	struct engine *engine = serving->engine;
+	struct uring *uring = serving->uring;
 	__u64 length;
 
-	if (!engine || i >= engine->room.end - engine->room.first)
+	if (!uring || i >= uring->receive.end - uring->receive.first)
 		return 1;
-	length = engine->room.buffer[(engine->room.first + i) & (ENGINE_ROOM - 1)].length;
+	length = uring->receive.iovec[(uring->receive.first + i) & (URING_RECEIVE_BUFFERS - 1)].length;
 	work->count = i + 1;
 	if (length >= work->left) {
 		work->left = 0;
@@ -295,20 +295,20 @@ static long use_buffer(__u32 i, void *context)
 {
 	struct serving *serving = context;
 	struct net_work *work = work_of(serving);
-	struct engine *engine = serving->engine;
+	struct uring *uring = serving->uring;
 	__u32 at, length, written;
 
-	if (!engine)
+	if (!uring)
 		return 1;
-	at = engine->room.first & (ENGINE_ROOM - 1);
-	length = engine->room.buffer[at].length;
+	at = uring->receive.first & (URING_RECEIVE_BUFFERS - 1);
+	length = uring->receive.iovec[at].length;
 	written = length < work->left ? length : work->left;
-	work->reason = used_push(serving->device, serving->queue, engine->room.head[at], engine->room.slots[at], written);
+	work->reason = used_push(serving->device, serving->queue, uring->receive.head[at], uring->receive.slots[at], written);
 	if (work->reason)
 		return 1;
 	work->left -= written;
-	engine->room.bytes -= length;
-	engine->room.first++;
+	uring->receive.bytes -= length;
+	uring->receive.first++;
 	return 0;
 }
 
@@ -316,20 +316,20 @@ static long use_buffer(__u32 i, void *context)
 static __always_inline __u32 received_merged(struct serving *serving, __s32 result)
 {
 	struct net_work *work = work_of(serving);
-	struct engine *engine = serving->engine;
+	struct uring *uring = serving->uring;
 	__u32 reason;
 
-	if (result < NET_HEADER_BYTES || !engine)
+	if (result < NET_HEADER_BYTES || !uring)
 		return DECLINE_IO_FAILED;
 	work->left = result;
 	work->count = work->reason = 0;
 	if (!count_buffer(0, serving)) {	/* which is the usual packet's */
 		work->left = result;
-		loop(ENGINE_ROOM, count_buffer, serving);
+		loop(URING_RECEIVE_BUFFERS, count_buffer, serving);
 	}
 	if (work->left)
 		return DECLINE_IO_FAILED;
-	reason = tell_buffers(serving, engine->room.gpa[engine->room.first & (ENGINE_ROOM - 1)], work->count);
+	reason = tell_buffers(serving, uring->receive.gpa[uring->receive.first & (URING_RECEIVE_BUFFERS - 1)], work->count);
 	if (reason)
 		return reason;
 	work->left = result;

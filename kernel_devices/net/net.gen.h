@@ -1,4 +1,4 @@
-/* Generated from vmm/devmodel/net.py by `splitvmm compile`; change that instead. */
+/* Generated from vmm/devmodel/devices/net.py by `splitvmm compile`; change that instead. */
 #ifndef SPLITVMM_NET_GEN_H
 #define SPLITVMM_NET_GEN_H
 

@@ -1,4 +1,4 @@
-/* Probe: the least that a handler can do.  See vmm/devmodel/probe.py. */
+/* Probe: the least that a handler can do.  See vmm/devmodel/devices/probe.py. */
 #include "../ownership.h"
 #include "probe.gen.h"
 

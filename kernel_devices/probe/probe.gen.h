@@ -1,4 +1,4 @@
-/* Generated from vmm/devmodel/probe.py by `splitvmm compile`; change that instead. */
+/* Generated from vmm/devmodel/devices/probe.py by `splitvmm compile`; change that instead. */
 #ifndef SPLITVMM_PROBE_GEN_H
 #define SPLITVMM_PROBE_GEN_H
 

@@ -1,4 +1,4 @@
-/* Generated from vmm/devmodel/rng.py by `splitvmm compile`; change that instead. */
+/* Generated from vmm/devmodel/devices/rng.py by `splitvmm compile`; change that instead. */
 #ifndef SPLITVMM_RNG_GEN_H
 #define SPLITVMM_RNG_GEN_H
 

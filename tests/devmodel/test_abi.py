@@ -5,12 +5,12 @@ import subprocess
 
 import pytest
 
-from vmm.device import BUILD, ROOT
 from vmm.devmodel import layout_block
 from vmm.devmodel.abi import AbiMismatch, check_object
 from vmm.devmodel.emit_c import struct
 from vmm.devmodel.headers import state_layouts
 from vmm.devmodel.schema import USER, Block, u32, u64
+from vmm.paths import BUILD, ROOT
 
 
 class Pair(Block, writer=USER):
@@ -81,8 +81,8 @@ def test_what_is_built_agrees(stem, suffix):
 
 def test_const_for_the_kernel_side(tmp_path):
     """A handler that writes what userspace owns does not compile."""
+    from vmm.devmodel.devices.blk import Blk
     from vmm.devmodel.headers import device_header
-    from vmm.devmodel.blk import Blk
     header = tmp_path / "blk.h"
     header.write_text(device_header(Blk, "x", prefix=f"{ROOT}/kernel_devices/"))
     source = tmp_path / "a.c"

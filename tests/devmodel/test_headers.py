@@ -5,8 +5,8 @@ import subprocess
 
 import pytest
 
-from vmm.device import ROOT
 from vmm.devmodel.headers import committed
+from vmm.paths import ROOT
 
 KERNEL_DEVICES = ROOT / "kernel_devices"
 

@@ -5,8 +5,8 @@ import enum
 import pytest
 
 from vmm.devmodel import SchemaError, layout_block, layout_device
-from vmm.devmodel.schema import (HOLDER, KERNEL, NOTIFY, POSTED, RO, USER, W1C, Block, Device, bits_of,
-                                 enum_of, i8, nested, queue, reasons, reg, u8, u16, u32, u64)
+from vmm.devmodel.schema import (HOLDER, KERNEL, NOTIFY, POSTED, RO, USER, W1C, Block, Device, bits_of, enum_of, i8,
+                                 nested, queue, reasons, reg, u8, u16, u32, u64)
 
 
 class Big(enum.IntEnum):

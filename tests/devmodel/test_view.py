@@ -6,11 +6,10 @@ import threading
 import pytest
 
 from vmm.devmodel import layout_block, layout_device
-from vmm.devmodel.schema import (HOLDER, KERNEL, USER, Block, bits_of, enum_of, i16, i64, nested, u8, u16,
-                                 u32, u64)
-from vmm.devmodel.view import (Array, OwnershipError, TornRead, address_of, ffi, read_together, struct_of,
-                               to_dict, view_of)
-from vmm.devmodel.virtio_mmio import VirtioMmio
+from vmm.devmodel.devices.virtio_mmio import VirtioMmio
+from vmm.devmodel.schema import HOLDER, KERNEL, USER, Block, bits_of, enum_of, i16, i64, nested, u8, u16, u32, u64
+from vmm.devmodel.view import (Array, OwnershipError, TornRead, address_of, ffi, read_together, struct_of, to_dict,
+                               view_of)
 
 
 class Color(enum.IntEnum):

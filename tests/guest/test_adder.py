@@ -8,10 +8,8 @@ import sys
 
 import pytest
 
-from vmm.device import ROOT
 from vmm.devmodel.abi import AbiMismatch, check_object
-
-
+from vmm.paths import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +47,9 @@ def test_changed_schema_is_refused_by_name(adder, tmp_path):
     (tmp_path / "moved.py").write_text(code)
     sys.path.insert(0, str(tmp_path))
     try:
-        from vmm.devmodel import layout_device
         import moved
+
+        from vmm.devmodel import layout_device
         with pytest.raises(AbiMismatch, match="field sum at offset 0x8; wanted 0x10"):
             check_object(adder / "build/adder.bpf.o", [layout_device(moved.Adder).page])
     finally:

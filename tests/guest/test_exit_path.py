@@ -2,10 +2,10 @@
 
 import pytest
 
-from vmm.device import BUILD
+from vmm.devices.probe import ProbeDevice
 from vmm.devmodel.exit_path import Bus
-from vmm.machine import Machine, MachineConfig
-from vmm.probe import ProbeDevice
+from vmm.machine.machine import Machine, MachineConfig
+from vmm.paths import BUILD
 
 REGISTERS = ProbeDevice("").layout.registers
 
@@ -87,7 +87,7 @@ def test_stale_object_is_refused(kvm, bpf, monkeypatch):
     from dataclasses import replace
 
     from vmm.devmodel.abi import AbiMismatch
-    from vmm.devmodel.layout import layout_device
+    from vmm.devmodel.device_layout import layout_device
     for mode in ("host", "on"):
         device = Witness("probe")
         device.layout = replace(layout_device(device.schema), hash=1)

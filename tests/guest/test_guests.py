@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from tests.scale import scaled
-from vmm.blk import BlkDevice
-from vmm.device import BUILD
-from vmm.engine import why_not
-from vmm.machine import DiskConfig, Machine, MachineConfig
-from vmm.stats import device_totals
+from vmm.devices.blk import BlkDevice
+from vmm.machine.machine import DiskConfig, Machine, MachineConfig
+from vmm.machine.stats import device_totals
+from vmm.paths import BUILD
+from vmm.virtqueue.uring import why_not
 
 TIMEOUT_S = 120     # of a hang
 UNTIL = 0x20000     # guest-physical; where a guest looks whether to go on
@@ -281,7 +281,7 @@ def test_a_crash_leaves_nothing_attached(kvm, bpf, image):
 def test_kvm_that_may_not_be_opened(kvm, tmp_path):
     if os.getuid() != 0 or os.stat("/dev/kvm").st_mode & 0o006:
         pytest.skip("needs to become a user who may not")
-    from vmm.kvm import KvmError, open_kvm
+    from vmm.kvm.vm import KvmError, open_kvm
     said = tmp_path / "said"
     said.touch()
     with open(said, "w") as file:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.scale import scaled
-from vmm.device import BUILD
-from vmm.disk_image import DiskError, DiskImage
+from vmm.devices.disk_image import DiskError, DiskImage
+from vmm.paths import BUILD
 
 SPLITVMM = Path(sys.executable).parent / "splitvmm"
 SECTORS = 32768

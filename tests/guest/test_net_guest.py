@@ -52,7 +52,7 @@ def test_auto(kvm, network):
 
 INTERFACE = """
 from pyroute2 import IPRoute
-from vmm.net_backend import Tap
+from vmm.devices.net_backend import Tap
 tap = Tap("t0", mtu=9000)
 with IPRoute() as route:
     found = route.get_links(ifname="t0")[0]

@@ -5,11 +5,11 @@ import os
 import struct
 
 import pytest
+from vmm.sync._shared import ffi, lib
 
 from tools.driver import EVENT_IDX, INDIRECT, INDIRECT_DESC, NEXT, WRITE, BlkDriver
-from vmm.devmodel.blk import SECTOR, RequestType, Status
+from vmm.devmodel.devices.blk import SECTOR, RequestType, Status
 from vmm.devmodel.virtqueue import Side
-from vmm.sync._shared import ffi, lib
 
 IN, OUT, GET_ID = RequestType.IN, RequestType.OUT, RequestType.GET_ID
 D = BlkDriver
@@ -465,7 +465,7 @@ def test_not_resident(image, machine_of, ring):
         for at in range(3500, 0, -256):
             assert driver.request(IN, at, [DATA]) != 0
             assert driver.memory.read(D.DATA, 512) == sector(at)
-        assert counters(driver).entry.handled == 14 and driver.device.queues[0].engine.flight.completed >= 1
+        assert counters(driver).entry.handled == 14 and driver.device.queues[0].uring.flight.completed >= 1
     else:
         assert decline_of(driver, lambda: driver.request(IN, 3500, [DATA])) == ["NOT_RESIDENT"]
         assert driver.memory.read(D.DATA, 512) == sector(3500)
@@ -501,7 +501,7 @@ def interrupts(driver):
 @pytest.fixture(autouse=True)
 def count_pulses(monkeypatch):
     """Pulses of lines from the native exit path, which has no Line."""
-    from vmm.interrupts import Interrupts
+    from vmm.kvm.interrupts import Interrupts
     pulses = []
     monkeypatch.setattr(Interrupts, "pulse", lambda self, pin: pulses.append(pin))
     monkeypatch.setattr(BlkDriver, "pulses", property(lambda self: len(pulses) - self.device.line().pulses),

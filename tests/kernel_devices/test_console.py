@@ -6,10 +6,10 @@ import time
 import pytest
 
 from tools.driver import INDIRECT_DESC, RING_PACKED, WRITE, Driver
-from vmm.config import ConsoleConfig, MachineConfig
-from vmm.devmodel.console import RECEIVE, TRANSMIT
+from vmm.devmodel.devices.console import RECEIVE, TRANSMIT
 from vmm.errors import UserError
-from vmm.machine import Machine
+from vmm.machine.config import ConsoleConfig, MachineConfig
+from vmm.machine.machine import Machine
 
 IN, OUT = 0x90000, 0xa0000
 

@@ -11,15 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tools.driver import EVENT_IDX, INDIRECT_DESC, RING_PACKED, WRITE, NetDriver, PackedRing
-from vmm.config import MachineConfig, NicConfig
-from vmm.devmodel.net import HEADER_BYTES, ControlClass
+from vmm.devices.net import (CTRL_ANNOUNCE, CTRL_MAC_ADDR, CTRL_RX, CTRL_VLAN, CTRL_VQ, GUEST_CSUM, GUEST_TSO4, MAC,
+                             MQ, MRG_RXBUF, STATUS)
+from vmm.devices.net_backend import Socket
+from vmm.devmodel.devices.net import HEADER_BYTES, ControlClass
 from vmm.devmodel.virtqueue import Side
-from vmm.engine import Engine
-from vmm.interrupts import Interrupts
-from vmm.machine import Machine
-from vmm.net import (CTRL_ANNOUNCE, CTRL_MAC_ADDR, CTRL_RX, CTRL_VLAN, CTRL_VQ, GUEST_CSUM, GUEST_TSO4, MAC, MQ, MRG_RXBUF,
-                     STATUS)
-from vmm.net_backend import Socket
+from vmm.kvm.interrupts import Interrupts
+from vmm.machine.config import MachineConfig, NicConfig
+from vmm.machine.machine import Machine
+from vmm.virtqueue.uring import Uring
 
 MAC_ADDRESS = bytes.fromhex("020000000001")
 FEATURES = INDIRECT_DESC | MAC | STATUS | CTRL_VQ | CTRL_RX | CTRL_VLAN | CTRL_MAC_ADDR | CTRL_ANNOUNCE
@@ -103,7 +103,7 @@ def test_no_doorbell_is_asked_for_while_packets_are_in_flight(net_of):
     """Where they go out at once: here until the peer, whose queue is full, takes some."""
     net = net_of("host", features=FEATURES | EVENT_IDX)
     queue, ring, at = net.device.queues[1], net.driver.rings[1], net.driver.SEND
-    queue.engine.wiring.brief, before = 1, 0
+    queue.uring.wiring.lazy_notify, before = 1, 0
     with pytest.raises(BlockingIOError):
         while True:
             net.device.backend.sockets[0].send(b"full", socket.MSG_DONTWAIT)
@@ -112,7 +112,7 @@ def test_no_doorbell_is_asked_for_while_packets_are_in_flight(net_of):
     for i in range(15):
         ring.request([(at, len(HEAD + frame()), 0)], i)
         ring.registers.write("queue_notify", 1)
-    assert queue.engine.flying and ring.avail_event() < 15
+    assert queue.uring.flying and ring.avail_event() < 15
     net.sent(before + 15)
     deadline = time.monotonic() + 5
     while ring.avail_event() != 15:
@@ -235,20 +235,20 @@ def test_merged_with_too_few_buffers(merging):
     net = merging()
     net.driver.post(8, 1024)
     merged(net, (60, 3000, 60, 60, 60, 60))
-    assert net.device.queues[0].ownership.home == Side.USER
+    assert net.device.queues[0].ownership.assigned == Side.USER
     net.driver.post(100, 1024, first=8)
     merged(net, (60000, 60), 40)
-    assert net.device.queues[0].ownership.home == Side.KERNEL and net.device.state.queue[0].entry.handled
+    assert net.device.queues[0].ownership.assigned == Side.KERNEL and net.device.state.queue[0].entry.handled
 
 
 def test_merged_reset(merging):
     """After a reset nothing is written to the buffers of before (2.4)."""
     net = merging()
     net.driver.post(200, 1024)
-    wait_for(lambda: net.device.queues[0].engine.outstanding)
+    wait_for(lambda: net.device.queues[0].uring.outstanding)
     net.driver.registers.write("status", 0)
-    engine = net.device.queues[0].engine
-    assert engine.flying == 0 and engine.room.first == engine.room.end and engine.room.bytes == 0
+    uring = net.device.queues[0].uring
+    assert uring.flying == 0 and uring.receive.first == uring.receive.end and uring.receive.bytes == 0
     net.driver.memory.write(net.driver.RECEIVE, bytes(200 * 1024))
     net.peer.send(HEAD + frame(b"old"))
     time.sleep(0.05)
@@ -296,9 +296,9 @@ def test_rings_are_made_with_the_lock(net_of, monkeypatch):
     count the same tags."""
     held = []
     for name in ("start", "stop"):
-        method = getattr(Engine, name)
-        monkeypatch.setattr(Engine, name, lambda engine, *arguments, method=method: (
-            held.append(net.device.lock._is_owned() if net else True), method(engine, *arguments))[1])
+        method = getattr(Uring, name)
+        monkeypatch.setattr(Uring, name, lambda uring, *arguments, method=method: (
+            held.append(net.device.lock._is_owned() if net else True), method(uring, *arguments))[1])
     net = None
     net = net_of("host")
     for mode in ("off", "host", "off"):
@@ -311,10 +311,10 @@ def test_reset_with_reads_in_flight(net_of):
     net = net_of("host")
     net.driver.post(8)
     deadline = time.monotonic() + 5
-    while not net.device.queues[0].engine.outstanding and time.monotonic() < deadline:
+    while not net.device.queues[0].uring.outstanding and time.monotonic() < deadline:
         time.sleep(0.001)
     net.driver.registers.write("status", 0)
-    assert net.device.queues[0].engine.flying == 0
+    assert net.device.queues[0].uring.flying == 0
     net.driver.memory.write(net.driver.RECEIVE, bytes(8 * 2048))
     net.peer.send(HEAD + frame(b"old"))
     time.sleep(0.05)

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tools.driver import EVENT_IDX, INDIRECT, INDIRECT_DESC, NEXT, RING_PACKED, WRITE, BlkDriver
-from vmm.config import DiskConfig, MachineConfig
-from vmm.devmodel.blk import RequestType
-from vmm.interrupts import Interrupts
-from vmm.machine import Machine
+from vmm.devmodel.devices.blk import RequestType
+from vmm.kvm.interrupts import Interrupts
+from vmm.machine.config import DiskConfig, MachineConfig
+from vmm.machine.machine import Machine
 
 IN, OUT = RequestType.IN, RequestType.OUT
 D = BlkDriver

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from tools.driver import NEXT, WRITE, BlkDriver
-from vmm.devmodel.blk import RequestType
+from vmm.devmodel.devices.blk import RequestType
 
 D = BlkDriver
 RAM = 4 << 20

@@ -3,9 +3,9 @@
 import pytest
 
 from tools.driver import INDIRECT_DESC, RING_PACKED, WRITE, Driver
-from vmm.config import MachineConfig, RngConfig
-from vmm.devmodel.rng import MOST_BYTES, POOL_BYTES
-from vmm.machine import Machine
+from vmm.devmodel.devices.rng import MOST_BYTES, POOL_BYTES
+from vmm.machine.config import MachineConfig, RngConfig
+from vmm.machine.machine import Machine
 
 DATA = 0x90000
 RAM = 4 << 20

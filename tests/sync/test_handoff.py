@@ -45,7 +45,7 @@ def test_in_order(kernel, declines):
         kernel.decline(i)
     assert [d.value for d in declines.take()] == list(range(10))
     assert list(declines.take()) == []
-    assert kernel.machine.taken.declined == 10
+    assert kernel.machine.user.declined == 10
 
 
 def test_fields(kernel, declines):

@@ -68,18 +68,18 @@ def test_timeout_leaves_it_with_the_kernel(queue, ownership):
 
 
 def test_held_for_a_while(ownership):
-    ownership.move(Side.KERNEL)
+    ownership.assign(Side.KERNEL)
     with ownership:
         assert ownership.held_by_user()
     assert ownership.holder == Side.KERNEL
-    ownership.move(Side.USER)
+    ownership.assign(Side.USER)
     with ownership:
         pass
     assert ownership.held_by_user()
 
 
 def test_changed_hands_behind_our_back(ownership):
-    ownership.move(Side.KERNEL)
+    ownership.assign(Side.KERNEL)
     with pytest.raises(IllegalArc, match="as when it was taken"), ownership:
         ownership.give()
         ownership.take()

@@ -5,8 +5,8 @@ import pytest
 
 from tools.driver import BlkDriver
 from vmm.devmodel import layout_device
-from vmm.devmodel.blk import Blk
-from vmm.devmodel.probe import Probe
+from vmm.devmodel.devices.blk import Blk
+from vmm.devmodel.devices.probe import Probe
 from vmm.devmodel.view import ffi, to_dict, view_of
 from vmm.sync.snapshot import SnapshotError, pack, restore, unpack
 

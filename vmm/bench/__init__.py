@@ -1,0 +1,1 @@
+"""Benchmarks: exits, disks, networks, Linux guests."""

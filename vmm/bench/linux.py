@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from ..device import BUILD
 from ..errors import UserError
+from ..paths import BUILD
 from . import guest, measure, net
 from .guest import Counts, LinuxGuest, Setting
 from .rows import LinuxCase, linux_disk_cases, linux_net_cases, spread

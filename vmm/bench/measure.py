@@ -13,14 +13,15 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..device import BUILD, Routed
+from ..device.register_device import Routed
+from ..devices.probe import ProbeDevice, ProbeReadDevice
+from ..devmodel.devices.probe import Probe
 from ..devmodel.exit_path import Action, Bus
-from ..devmodel.probe import Probe
 from ..errors import UserError
-from ..machine import DiskConfig, Machine, MachineConfig
-from ..offload import route_bytes
-from ..probe import ProbeDevice, ProbeReadDevice
-from ..stats import device_totals
+from ..machine.machine import DiskConfig, Machine, MachineConfig
+from ..machine.stats import device_totals
+from ..offload.objects import route_bytes
+from ..paths import BUILD
 from .rows import EXIT_CASES
 
 MEMORY = 64 << 20

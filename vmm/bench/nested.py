@@ -6,8 +6,8 @@ import shlex
 import subprocess
 import sys
 
-from ..device import ROOT
 from ..errors import UserError
+from ..paths import ROOT
 
 CPUS = 2
 TIMEOUT_S = 4 * 3600        # for hangs

@@ -14,9 +14,9 @@ from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 
-from ..device import BUILD
 from ..errors import UserError
-from ..machine import MachineConfig, NicConfig
+from ..machine.machine import MachineConfig, NicConfig
+from ..paths import BUILD
 from . import measure
 from .measure import MEMORY, TIMEOUT_S, Sample
 from .rows import QUICK_NET, NetCase, net_cases, spread

@@ -5,7 +5,8 @@ The handlers are the kernel side: what userspace writes is `const` to them.
 
 from __future__ import annotations
 
-from .layout import BlockLayout, DeviceLayout, FieldLayout
+from .device_layout import DeviceLayout
+from .layout import BlockLayout, FieldLayout
 from .schema import Writer, snake
 
 NOTICE = "/* Generated from {source} by `splitvmm compile`; change that instead. */"

@@ -17,8 +17,8 @@ PAGES = 64          # devices of one VM
 VCPUS = 64
 REGION_SHIFT = 29   # a pointer into one map element reaches 512 MiB (BPF_MAX_VAR_OFF)
 SIGNAL = 36         # real-time, so that it queues; blocked except inside KVM_RUN
-CALLED = 0xffff         # offset in place of a register: no write, look at queue `value`
-CALLS_BYTES = 1 << 16     # of the ring buffer by which the exit path calls userspace
+UPCALL = 0xffff         # offset in place of a register: no write, look at queue `value`
+UPCALLS_BYTES = 1 << 16     # of the ring buffer by which the exit path calls userspace
 CHUNK = 256 << 10   # bytes copied by one helper call; map elements of guest RAM end in as much slack
 
 
@@ -91,14 +91,14 @@ class Inbox(Block, writer=USER):
     reserved = u32("to a multiple of 8")
 
 
-class Whose(Block, writer=KERNEL):
+class MachineKernel(Block, writer=KERNEL):
     """Which exits are this VM's, and whether any of its declines is still to be read."""
 
     process = u32("thread group of the vCPUs, as the kernel numbers it")
     declined = u32("declines of all vCPUs, free running, atomic")
 
 
-class Taken(Block, writer=USER):
+class MachineUser(Block, writer=USER):
     """The reading side of it."""
 
     declined = u32("declines read, free running, atomic")
@@ -125,13 +125,13 @@ def vcpu_layout():
 @lru_cache(maxsize=None)
 def machine_layout():
     return compose("machine_exits", "machine exits", "what a VM's exit path and userspace share", [
-        ("whose", layout_block(Whose), None, "written on the exit path"),
-        ("taken", layout_block(Taken), None, "how far userspace has read"),
+        ("kernel", layout_block(MachineKernel), None, "written on the exit path"),
+        ("user", layout_block(MachineUser), None, "how far userspace has read"),
     ])
 
 
 STRUCTS = (RouteKey, Route, MemoryLayout)
 ENUMS = (Bus, Action, Verdict)
 CONSTANTS = {"DECLINES": DECLINES, "PAGES": PAGES, "VCPUS": VCPUS, "REGION_SHIFT": REGION_SHIFT,
-             "CHUNK": CHUNK, "DECLINE_SIGNAL": SIGNAL, "CALLS_BYTES": CALLS_BYTES,
-             "CALLED": CALLED}
+             "CHUNK": CHUNK, "DECLINE_SIGNAL": SIGNAL, "UPCALLS_BYTES": UPCALLS_BYTES,
+             "UPCALL": UPCALL}

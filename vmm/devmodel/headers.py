@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pkgutil
 from importlib import import_module
-from pathlib import Path
 from types import ModuleType
 
-from . import emit_c, engine, exit_path, virtqueue
-from .layout import DeviceLayout, in_order, layout_block, layout_device
+from . import devices as declared
+from . import emit_c, exit_path, uring, virtqueue
+from .device_layout import DeviceLayout, layout_device
+from .layout import in_order, layout_block
 from .schema import Device
 
 COMMON = ("virtqueue.gen.h",)   # every device's header includes these
@@ -36,10 +37,10 @@ def exit_path_header() -> str:
         *_structs(*roots, exit_path.vcpu_layout(), exit_path.machine_layout())])
 
 
-def engine_header() -> str:
-    return emit_c.header("engine", "vmm/devmodel/engine.py", [
-        emit_c.constants(engine.CONSTANTS, "ENGINE_"), *(emit_c.enumeration(e) for e in engine.ENUMS),
-        *_structs(*(layout_block(b) for b in engine.STRUCTS), engine.engine_layout())])
+def uring_header() -> str:
+    return emit_c.header("uring", "vmm/devmodel/uring.py", [
+        emit_c.constants(uring.CONSTANTS, "URING_"), *(emit_c.enumeration(e) for e in uring.ENUMS),
+        *_structs(*(layout_block(b) for b in uring.STRUCTS), uring.uring_layout())])
 
 
 def device_header(device: type, source: str, extra: tuple = (), prefix: str = "") -> str:
@@ -72,8 +73,8 @@ TRANSPORTS = ("virtio_mmio", "virtio_pci")     # no C reads these
 def devices() -> dict[str, ModuleType]:
     """Name -> module of every device declared in this package: `blk.py` declares `Blk`."""
     found = {}
-    for info in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        module = import_module(f".{info.name}", __package__)
+    for info in pkgutil.iter_modules(declared.__path__):
+        module = import_module(f".{info.name}", declared.__name__)
         if info.name not in TRANSPORTS and _device_of(module):
             found[info.name] = module
     return found
@@ -90,11 +91,11 @@ def committed() -> dict[str, str]:
     headers = {
         "virtqueue.gen.h": virtqueue_header(),
         "exit_path.gen.h": exit_path_header(),
-        "engine.gen.h": engine_header(),
+        "uring.gen.h": uring_header(),
     }
     for name, module in devices().items():
         headers[f"{name}/{name}.gen.h"] = device_header(
-            _device_of(module), f"vmm/devmodel/{name}.py", module_extra(module), "../")
+            _device_of(module), f"vmm/devmodel/devices/{name}.py", module_extra(module), "../")
     return headers
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from operator import attrgetter
 
-from _cffi_backend import FFI     # what an API-mode module uses; `import cffi` takes 30 ms more
+from _cffi_backend import FFI  # what an API-mode module uses; `import cffi` takes 30 ms more
 
 from .layout import BlockLayout, FieldLayout
 from .schema import Writer

@@ -11,8 +11,7 @@ import enum
 from functools import lru_cache
 
 from .layout import MAX_REASONS, compose, layout_block
-from .schema import (HOLDER, KERNEL, USER, Block, bits_of, enum_of, le16, le32, le64, u8,
-                     u16, u32, u64)
+from .schema import HOLDER, KERNEL, USER, Block, bits_of, enum_of, le16, le32, le64, u8, u16, u32, u64
 
 COMMON_REASONS = {
     "HELD_BY_USER": "userspace holds the queue",

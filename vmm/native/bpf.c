@@ -91,8 +91,8 @@ static int run_program(int fd, uint64_t argument)
 	return result < 0 ? -errno : (int)options.retval;
 }
 
-/* Calls from the exit path: entries of one size, out of a ring buffer. */
-struct bpf_calls {
+/* Upcalls from the exit path: entries of one size, out of a ring buffer. */
+struct bpf_upcalls {
 	struct ring_buffer *buffer;
 	uint8_t *entries;
 	uint32_t size, count, most;
@@ -100,16 +100,16 @@ struct bpf_calls {
 
 static int keep_call(void *context, void *data, size_t size)
 {
-	struct bpf_calls *calls = context;
+	struct bpf_upcalls *calls = context;
 
 	if (size >= calls->size && calls->count < calls->most)
 		memcpy(calls->entries + calls->size * calls->count++, data, calls->size);
 	return calls->count == calls->most ? -ENOSPC : 0;
 }
 
-static struct bpf_calls *calls_open(int map_fd, uint32_t size)
+static struct bpf_upcalls *upcalls_open(int map_fd, uint32_t size)
 {
-	struct bpf_calls *calls = calloc(1, sizeof(*calls));
+	struct bpf_upcalls *calls = calloc(1, sizeof(*calls));
 
 	if (!calls)
 		return NULL;
@@ -122,13 +122,13 @@ static struct bpf_calls *calls_open(int map_fd, uint32_t size)
 }
 
 /* Readable when there are calls. */
-static int calls_fd(struct bpf_calls *calls)
+static int upcalls_fd(struct bpf_upcalls *calls)
 {
 	return ring_buffer__epoll_fd(calls->buffer);
 }
 
 /* Take what is there: how many were put into `entries`, or -errno. */
-static int calls_take(struct bpf_calls *calls, void *entries, uint32_t most)
+static int upcalls_take(struct bpf_upcalls *calls, void *entries, uint32_t most)
 {
 	int got;
 
@@ -139,7 +139,7 @@ static int calls_take(struct bpf_calls *calls, void *entries, uint32_t most)
 	return got < 0 && got != -ENOSPC ? got : (int)calls->count;
 }
 
-static void calls_close(struct bpf_calls *calls)
+static void upcalls_close(struct bpf_upcalls *calls)
 {
 	ring_buffer__free(calls->buffer);
 	free(calls);

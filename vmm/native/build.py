@@ -1,6 +1,6 @@
-"""Build the C extension modules: vmm._kvm, vmm._bpf, vmm.sync._shared.
+"""Build the C extension modules (MODULES, below).
 
-    python vmm/native/build.py kvm|bpf|shared
+    python vmm/native/build.py NAME
 
 API mode: constants and structs are those of the system's headers, checked by the compiler.
 """
@@ -158,11 +158,11 @@ int map_new(int kind, const char *name, int key, int value, int entries, int fla
 struct bpf_link *attach(struct bpf_object *object, const char *name);
 int program_fd(struct bpf_object *object, const char *name);
 int run_program(int fd, uint64_t argument);
-struct ring_buffer; struct bpf_calls;
-struct bpf_calls *calls_open(int map_fd, uint32_t size);
-int calls_fd(struct bpf_calls *calls);
-int calls_take(struct bpf_calls *calls, void *entries, uint32_t most);
-void calls_close(struct bpf_calls *calls);
+struct ring_buffer; struct bpf_upcalls;
+struct bpf_upcalls *upcalls_open(int map_fd, uint32_t size);
+int upcalls_fd(struct bpf_upcalls *calls);
+int upcalls_take(struct bpf_upcalls *calls, void *entries, uint32_t most);
+void upcalls_close(struct bpf_upcalls *calls);
 """
 
 SHARED = """
@@ -200,10 +200,10 @@ int new_network(void);
 """
 
 MODULES = {
-    "kvm": ("vmm._kvm", KVM, KVM_SOURCE, {"sources": [str(HERE / "kvm_run.c")]}),
-    "bpf": ("vmm._bpf", BPF, '#include "bpf.c"', {"libraries": ["bpf"]}),
+    "kvm": ("vmm.kvm._kvm", KVM, KVM_SOURCE, {"sources": [str(HERE / "kvm_run.c")]}),
+    "bpf": ("vmm.kvm._bpf", BPF, '#include "bpf.c"', {"libraries": ["bpf"]}),
     "load": ("vmm.bench._load", LOAD, '#include "load.c"', {}),
-    "uring": ("vmm._uring", URING, '#include "uring.c"', {}),
+    "uring": ("vmm.virtqueue._uring", URING, '#include "uring.c"', {}),
     "shared": ("vmm.sync._shared", SHARED, '#include "shared.c"', {}),
 }
 

@@ -40,7 +40,7 @@ class Declines:
         self._size = layout_block(DeclinedBlock).size
         ring = ffi.cast("char *", address_of(exits.outbox.ring[0]))
         self._ring = memoryview(ffi.buffer(ring, self._size * DECLINES))
-        self._taken = int(ffi.cast("uintptr_t", pointer_to(machine.taken, "declined")))
+        self._taken = int(ffi.cast("uintptr_t", pointer_to(machine.user, "declined")))
 
     def take(self) -> Iterator[Declined]:
         """Read the outbox empty.  Called by the vCPU's own thread, outside KVM_RUN, so that the

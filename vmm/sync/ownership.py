@@ -30,18 +30,18 @@ class IllegalArc(RuntimeError):
 
 
 class Ownership:
-    """One queue's (or device's) holder.  `home` is the side that it goes back to.
+    """One queue's (or device's) holder.  `assigned` is the side that it goes back to.
 
     Not safe for several threads of userspace at once: the device's lock is held around it.
     """
 
-    __slots__ = ("name", "home", "_holder", "_generation", "_active", "_taken", "_keep")
+    __slots__ = ("name", "assigned", "_holder", "_generation", "_active", "_taken", "_keep")
 
     def __init__(self, name: str, word, entry):
         """`word` and `entry` are views of the Ownership and Entry blocks.  Their words are kept
         as pointers, as each declined request passes here twice."""
         self.name, self._keep = name, (word, entry)
-        self.home = Side.USER
+        self.assigned = Side.USER
         self._holder = pointer_to(word, "holder")
         self._generation = pointer_to(word, "generation")
         self._active = pointer_to(entry, "active")
@@ -95,11 +95,11 @@ class Ownership:
         if self._generation[0] != self._taken:
             raise IllegalArc(f"{self.name}: generation {self._generation[0]}; wanted "
                              f"{self._taken}, as when it was taken")
-        if self.home == Side.KERNEL:
+        if self.assigned == Side.KERNEL:
             self.give()
 
-    def move(self, home: Side) -> None:
+    def assign(self, side: Side) -> None:
         """Change where it lives, and take it there."""
-        if self.holder != home:
-            self.take() if home == Side.USER else self.give()
-        self.home = home
+        if self.holder != side:
+            self.take() if side == Side.USER else self.give()
+        self.assigned = side

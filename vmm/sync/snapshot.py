@@ -7,7 +7,8 @@ checked; nothing is written before everything has been.
 
 from __future__ import annotations
 
-from ..devmodel.layout import BlockLayout, DeviceLayout
+from ..devmodel.device_layout import DeviceLayout
+from ..devmodel.layout import BlockLayout
 from ..devmodel.schema import Writer
 from ..devmodel.view import to_dict
 

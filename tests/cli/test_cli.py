@@ -1,0 +1,113 @@
+"""The command line: help in whole phrases, errors in one line, no traceback."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vmm.cli import main as cli
+from vmm.paths import BUILD, ROOT
+
+
+def say(capsys, *arguments):
+    """(status, stdout, stderr) of a command, in this process."""
+    try:
+        status = cli.main([str(a) for a in arguments])
+    except SystemExit as end:
+        status = end.code
+    out = capsys.readouterr()
+    return status, out.out, out.err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["bench", "--help"], ["compile", "--help"]])
+def test_help(capsys, arguments):
+    status, out, _ = say(capsys, *arguments)
+    assert status == 0 and "splitvmm" in out
+
+
+@pytest.mark.parametrize("arguments, says", [
+    (["run", "guest", "--mem", "lots"], "--mem 'lots'; wanted a size"),
+    (["run", "guest", "--cpus", "0"], "--cpus '0'; wanted a whole number from 1 to 64"),
+    (["run", "guest", "--disk", "none"], "wanted key=value"),
+    (["run", "guest", "--flat", "here"], "--flat 'here'"),
+    (["bench", "blk", "--modes", "fast"], "--modes 'fast'; wanted off, host or on"),
+    (["compile", "vmm.devmodel.devices.blk"], "wanted MODULE:CLASS"),
+    (["compile", "vmm.devmodel.none:Blk"], "wanted a module"),
+    (["compile", "vmm.devmodel.devices.blk:None"], "has no None"),
+    (["compile", "vmm.devmodel.devices.blk:Status"], "no device"),
+])
+def test_mistakes_are_one_line(capsys, arguments, says):
+    status, _, err = say(capsys, *arguments)
+    assert status == 2 and says in err and err.startswith("splitvmm: ") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("content, says", [
+    (None, "No such file or directory"), (b"", "wanted an ELF file"), (b"\x7fELF", "wanted a well-formed ELF"),
+    (b"#!/bin/sh\n", "wanted an ELF file")])
+def test_guests_that_are_none(capsys, kvm, tmp_path, content, says):
+    path = tmp_path / "guest"
+    if content is not None:
+        path.write_bytes(content)
+    status, _, err = say(capsys, "run", path, "--serial", "null")
+    assert status == 2 and says in err and err.count("\n") == 1
+
+
+def test_guest_too_large_for_its_memory(capsys, kvm):
+    status, _, err = say(capsys, "run", BUILD / "check.elf", "--mem", "1M", "--serial", "null")
+    assert status == 2 and "wanted a run inside 1 MiB of RAM" in err
+
+
+def test_no_kvm(capsys, monkeypatch):
+    from vmm.kvm import vm
+    real = vm.open_kvm
+    monkeypatch.setattr(vm, "open_kvm", lambda: real("/dev/no-such-kvm"))
+    status, _, err = say(capsys, "run", BUILD / "check.elf", "--serial", "null")
+    assert status == 2 and "load kvm_intel or kvm_amd" in err
+
+
+def test_no_capability(capsys, kvm, monkeypatch):
+    from vmm.kvm.vm import Vm
+    real = Vm.capability
+    monkeypatch.setattr(Vm, "capability",
+                        lambda self, name: 0 if name == "KVM_CAP_READONLY_MEM" else real(self, name))
+    status, _, err = say(capsys, "run", BUILD / "check.elf", "--serial", "null")
+    assert status == 2 and "KVM_CAP_READONLY_MEM" in err and "newer kernel" in err
+
+
+def test_compile_prints_the_committed_header(capsys):
+    status, out, _ = say(capsys, "compile", "vmm.devmodel.devices.probe:Probe")
+    committed = (ROOT / "kernel_devices/probe/probe.gen.h").read_text()
+    assert status == 0 and out == committed.replace('"../virtqueue', '"virtqueue')
+
+
+def test_auto_says_what_it_took_and_why(capsys, kvm, image, monkeypatch):
+    from vmm.kvm.bpf import BpfUnavailable
+    from vmm.machine import machine
+
+    def none():
+        raise BpfUnavailable("no BPF today")
+    monkeypatch.setattr(machine, "Maps", none)
+    status, out, err = say(capsys, "run", BUILD / "check.elf", "--mem", "64M", "--cmdline", "rounds=1",
+                           "--serial", "null", "--disk", f"path={image}")
+    assert status == 0 and "disk0: offload host" in err and "no BPF today" in err
+
+
+def test_on_where_there_is_no_bpf(capsys, kvm, image, monkeypatch):
+    from vmm.kvm.bpf import BpfUnavailable
+    from vmm.machine import machine
+
+    def none():
+        raise BpfUnavailable("no BPF today")
+    monkeypatch.setattr(machine, "Maps", none)
+    status, _, err = say(capsys, "run", BUILD / "check.elf", "--serial", "null", "--disk", f"path={image},offload=on")
+    assert status == 2 and "no BPF today" in err
+
+
+def test_importing_is_light():
+    """Nothing that is slow to import comes with `import vmm` or `--help`."""
+    code = ("import sys, vmm, vmm.cli.main\nvmm.cli.main._parser()\n"
+            "print([m for m in ('rich', 'elftools', 'cffi', 'msgpack', 'vmm.kvm._kvm') if m in sys.modules])")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                          cwd=Path(__file__).parent.parent.parent)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,49 @@
+"""`splitvmm doctor`: every finding says what it is for, and each thing amiss how to mend it."""
+
+import pytest
+
+from vmm.cli import doctor
+from vmm.cli import main as cli
+
+
+def test_findings_are_complete():
+    for check in doctor.CHECKS:
+        finding = check()
+        assert finding.what and finding.found and finding.use
+        assert finding.good == (not finding.remedy)
+
+
+def test_says_what_auto_takes(kvm, capsys):
+    assert cli.main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "offload=auto takes here: " in out and "kernel" in out
+
+
+def test_without_kvm(monkeypatch, capsys):
+    from vmm.kvm import vm
+    real = vm.open_kvm
+    monkeypatch.setattr(vm, "open_kvm", lambda: real("/dev/no-such-kvm"))
+    assert cli.main(["doctor"]) == 1
+    out = capsys.readouterr().out
+    assert "no guest can run here" in out and "missing KVM" in out
+
+
+def test_without_bpf(kvm, monkeypatch, capsys):
+    from vmm.kvm import bpf
+    from vmm.kvm.bpf import BpfUnavailable
+    from vmm.machine import machine
+
+    def none():
+        raise BpfUnavailable("no BPF today; and so on")
+    monkeypatch.setattr(machine, "Maps", none)
+    monkeypatch.setattr(bpf, "Maps", none)
+    assert cli.main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "missing BPF" in out and "offload=auto takes here: host" in out
+
+
+@pytest.mark.parametrize("text, good", [("none [integrity] confidentiality", True),
+                                        ("none integrity [confidentiality]", False), ("odd", True)])
+def test_lockdown(monkeypatch, text, good):
+    monkeypatch.setattr(doctor.Path, "read_text", lambda self: text)
+    assert doctor._lockdown().good == good

@@ -1,0 +1,154 @@
+"""A claimed pin's irqfd and route follow the I/O APIC; KVM is played by a recorder."""
+
+import pytest
+
+from vmm.kvm.addresses import PIT_PIN
+from vmm.kvm.interrupts import LEVEL, MASKED, NOWHERE, Interrupts, msi_of
+
+MSI, CHIP = "msi", "chip"
+
+
+class FakeVm:
+    """Keeps the routing table and the irqfds, and refuses what KVM would."""
+
+    class lib:
+        KVM_IRQ_ROUTING_MSI, KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQCHIP_IOAPIC = MSI, CHIP, 2
+        KVM_IOAPIC_NUM_PINS = 24
+
+    def __init__(self):
+        self.pins = [MASKED] * 24
+        self.routes, self.irqfds, self.pulses = {}, {}, []
+
+    def ioapic_pins(self):
+        return list(self.pins)
+
+    def set_routing(self, entries):
+        self.routes = {e["gsi"]: (e["type"], e.get("address_lo"), e.get("data")) for e in entries}
+        self.pin_of = {e["gsi"]: e["pin"] for e in entries if e["type"] == CHIP}
+
+    def irqfd(self, fd, gsi, on):
+        assert on != ((fd, gsi) in self.irqfds)
+        self.irqfds.pop((fd, gsi), None)
+        if on:
+            self.irqfds[fd, gsi] = True
+
+    def pulse(self, gsi):
+        self.pulses.append(gsi)
+
+    def wired(self, pin):
+        return any(gsi == pin for _, gsi in self.irqfds)
+
+
+@pytest.fixture
+def vm():
+    return FakeVm()
+
+
+@pytest.fixture
+def interrupts(vm):
+    made = Interrupts(vm)
+    yield made
+    made.close()
+    assert not vm.irqfds and all(vm.routes[pin][0] == CHIP for pin in range(24) if pin != PIT_PIN)
+
+
+@pytest.fixture
+def pin5(interrupts):
+    line = interrupts.pin_line()
+    line.claim()
+    return line
+
+
+def test_timer_is_on_its_pin(vm, interrupts):
+    """A PC's interrupt 0, which is what KVM's timer raises, is on pin 2."""
+    assert vm.pin_of[0] == PIT_PIN and PIT_PIN not in vm.pin_of
+
+
+def test_masked_has_no_irqfd(vm, pin5):
+    assert not vm.wired(5) and vm.routes[5][0] == CHIP
+
+
+def test_completions_come_while_masked(vm, interrupts, pin5):
+    """The guest may be polling: KVM injects them into nowhere, where they are collected."""
+    pin5.completions()
+    assert len(vm.irqfds) == 1 and vm.routes[5] == (MSI, NOWHERE[0], NOWHERE[2])
+    vm.pins[5] = 0x40
+    interrupts.update()
+    assert len(vm.irqfds) == 2 and vm.routes[5] == (MSI, 0xfee00000, 0x40)
+
+
+def test_follows_the_redirection_entry(vm, interrupts, pin5):
+    steps = [(0x40, (MSI, 0xfee00000, 0x40), True), (0x41 | 1 << 56, (MSI, 0xfee01000, 0x41), True),
+             (0x41 | MASKED, (CHIP, None, None), False), (0x42 | LEVEL, (CHIP, None, None), True),
+             (0x42, (MSI, 0xfee00000, 0x42), True)]
+    for entry, route, wired in steps:
+        vm.pins[5] = entry
+        interrupts.update()
+        assert vm.routes[5] == route and vm.wired(5) == wired
+
+
+def test_released_goes_back_to_the_chip(vm, interrupts, pin5):
+    """Else a later pulse would go where the pin pointed once."""
+    vm.pins[5] = vm.pins[6] = 0x40
+    interrupts.pin_line().claim()
+    pin5.release()
+    assert vm.routes[5][0] == CHIP and not vm.wired(5)
+    assert vm.routes[6][0] == MSI and vm.wired(6)
+
+
+def test_other_pins_stay_with_the_chip(vm, interrupts, pin5):
+    vm.pins[7] = 0x40
+    interrupts.update()
+    assert vm.routes[7][0] == CHIP
+
+
+def test_lines_are_given_out_once(interrupts):
+    pins = [interrupts.pin_line().gsi for _ in range(19)]
+    assert pins == list(range(5, 24))
+    with pytest.raises(RuntimeError, match="at most 23"):
+        interrupts.pin_line()
+
+
+# Messages
+
+MESSAGE = (0xfee02000, 0, 0x51)
+
+
+def test_message_waits_while_masked(vm, interrupts):
+    """Its eventfd keeps what it was told; KVM looks at it when the irqfd is made."""
+    line = interrupts.message_line()
+    interrupts.update()
+    assert not vm.irqfds and not line.pending
+    line.pulse()
+    assert line.pending
+    line.aim(MESSAGE)
+    interrupts.update()
+    assert vm.routes[line.gsi] == (MSI, MESSAGE[0], MESSAGE[2]) and list(vm.irqfds) == [(line.doorbell, line.gsi)]
+
+
+def test_message_forgotten(interrupts):
+    line = interrupts.message_line()
+    line.pulse()
+    line.forget()
+    assert not line.pending
+
+
+def test_message_completions_come_while_masked(vm, interrupts):
+    line = interrupts.message_line()
+    fd = line.completions()
+    assert vm.routes[line.gsi] == (MSI, NOWHERE[0], NOWHERE[2]) and list(vm.irqfds) == [(fd, line.gsi)]
+    line.aim(MESSAGE)
+    interrupts.update()
+    assert vm.routes[line.gsi] == (MSI, MESSAGE[0], MESSAGE[2]) and len(vm.irqfds) == 2
+    line.release()
+    assert list(vm.irqfds) == [(line.doorbell, line.gsi)]
+
+
+@pytest.mark.parametrize("entry, msi", [
+    (0x40, (0xfee00000, 0, 0x40)),
+    (0x41 | 3 << 56, (0xfee03000, 0, 0x41)),
+    (0x42 | 1 << 11 | 1 << 8 | 1 << 56, (0xfee0100c, 0, 0x142)),
+    (0x40 | MASKED, None), (0x40 | LEVEL, None), (0x400, None),
+])
+def test_redirection_entry_as_msi(entry, msi):
+    assert msi_of(entry) == msi

@@ -1,0 +1,87 @@
+"""The DSDT's source: what a guest cannot find out by looking (ACPI 6.4, chapters 5 and 6).
+
+    python -m vmm.boot.dsdt > dsdt.asl && iasl dsdt.asl
+
+The table is the same for every machine: it is compiled once, when splitvmm is built.  Which
+virtio-mmio devices and whether a serial port are there is asked of PRESENT, two words that
+the machine leaves among its ACPI tables.
+"""
+
+from __future__ import annotations
+
+from ..kvm.addresses import (ACPI_TABLES, COM1, ECAM, ECAM_BYTES, FIRST_PIN, LAST_PIN, PCI_ADDRESS, PCI_HIGH,
+                             PCI_HIGH_BYTES, PCI_LOW, PCI_LOW_BYTES, SERIAL_PIN, VIRTIO_MMIO)
+
+PRESENT = ACPI_TABLES + 64         # guest-physical
+SLEEP_TYPE_OFF = 5              # what is written to SLEEP_CONTROL to power off
+
+_HEAD = f"""
+DefinitionBlock ("", "DSDT", 2, "SPLTVM", "SPLITVMM", 1)
+{{
+    Name (_S5, Package () {{ {SLEEP_TYPE_OFF}, 0, 0, 0 }})
+    OperationRegion (PRES, SystemMemory, {PRESENT:#x}, 8)
+    Field (PRES, DWordAcc, NoLock, Preserve) {{ VIRT, 32, UART, 32 }}
+    Scope (_SB)
+    {{
+        Device (COM1)
+        {{
+            Name (_HID, EisaId ("PNP0501"))
+            Name (_UID, 0)
+            Method (_STA) {{ If (UART) {{ Return (15) }} Return (0) }}
+            Name (_CRS, ResourceTemplate ()
+            {{
+                IO (Decode16, {COM1:#x}, {COM1:#x}, 0, 8)
+                Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive) {{ {SERIAL_PIN} }}
+            }})
+        }}
+        Device (PCI0)
+        {{
+            Name (_HID, EisaId ("PNP0A08"))
+            Name (_CID, EisaId ("PNP0A03"))
+            Name (_SEG, 0)
+            Name (_BBN, 0)
+            Name (_UID, 0)
+            Name (_CCA, 1)
+            Name (_CRS, ResourceTemplate ()
+            {{
+                WordBusNumber (ResourceProducer, MinFixed, MaxFixed, PosDecode, 0, 0, 0, 0, 1)
+                IO (Decode16, {PCI_ADDRESS:#x}, {PCI_ADDRESS:#x}, 1, 8)
+                DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, NonCacheable, ReadWrite,
+                    0, {PCI_LOW:#x}, {PCI_LOW + PCI_LOW_BYTES - 1:#x}, 0, {PCI_LOW_BYTES:#x})
+                QWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, NonCacheable, ReadWrite,
+                    0, {PCI_HIGH:#x}, {PCI_HIGH + PCI_HIGH_BYTES - 1:#x}, 0, {PCI_HIGH_BYTES:#x})
+            }})
+        }}
+        Device (ECAM)
+        {{
+            Name (_HID, EisaId ("PNP0C02"))
+            Name (_UID, 0)
+            Name (_CRS, ResourceTemplate () {{ Memory32Fixed (ReadWrite, {ECAM:#x}, {ECAM_BYTES:#x}) }})
+        }}
+"""
+
+_VIRTIO = """
+        Device (VR{index:02})
+        {{
+            Name (_HID, "LNRO0005")
+            Name (_UID, {index})
+            Name (_CCA, 1)
+            Method (_STA) {{ If (VIRT & {bit:#x}) {{ Return (15) }} Return (0) }}
+            Name (_CRS, ResourceTemplate ()
+            {{
+                Memory32Fixed (ReadWrite, {base:#x}, 0x1000)
+                Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive) {{ {pin} }}
+            }})
+        }}
+"""
+
+
+def source() -> str:
+    """The whole table in ASL."""
+    devices = [_VIRTIO.format(index=i, bit=1 << i, base=VIRTIO_MMIO + 0x1000 * i, pin=FIRST_PIN + i)
+               for i in range(LAST_PIN - FIRST_PIN + 1)]
+    return "\n".join([_HEAD, *devices, "    }\n}\n"])
+
+
+if __name__ == "__main__":
+    print(source())

@@ -1,0 +1,224 @@
+"""The command line: one function a command; `main` only dispatches."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ..errors import UserError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.func(options)
+    except UserError as error:
+        print(f"splitvmm: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="splitvmm", description="Run virtual machines whose devices live on both sides of the "
+        "kernel boundary, and measure what that buys.")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_run(commands)
+    _add_bench(commands)
+    _add_compile(commands)
+    _add_doctor(commands)
+    return parser
+
+
+def _add_run(commands) -> None:
+    run = commands.add_parser("run", help="boot a guest and end with its exit status",
+                              description="Boot a guest and end with its exit status.")
+    run.set_defaults(func=run_guest)
+    guest = run.add_argument_group("guest")
+    guest.add_argument("guest", metavar="GUEST", type=Path, nargs="?",
+                       help="ELF file with a PVH note, 64-bit ELF file, or a flat binary with --flat")
+    guest.add_argument("--kernel", metavar="FILE", type=Path, help="in GUEST's place: a Linux kernel, vmlinuz "
+                       "(bzImage) or vmlinux (ELF with a PVH note).  It finds its devices by ACPI, its console "
+                       "is this terminal, and reboots start it again")
+    guest.add_argument("--initrd", metavar="FILE", type=Path, help="initial RAM disk of the kernel")
+    guest.add_argument("--append", "--cmdline", dest="cmdline", metavar="TEXT", default="", help="command line "
+                       "for the guest; for GUEST, the addresses of its devices are added to it")
+    guest.add_argument("--module", metavar="FILE", type=Path, action="append", default=[],
+                       help="load FILE as a boot module; may be given more than once")
+    guest.add_argument("--flat", metavar="ADDRESS",
+                       help="load GUEST as it is at ADDRESS and start it there in real mode")
+    guest.add_argument("--no-reboot", action="store_true", help="end where the guest wants to reboot")
+    machine = run.add_argument_group("machine")
+    machine.add_argument("--mem", metavar="SIZE", default="256M", help="guest memory (default: 256M)")
+    machine.add_argument("--cpus", metavar="N", default="1", help="number of vCPUs (default: 1)")
+    devices = run.add_argument_group("devices")
+    virtio = ("offload=on|host|off|auto (who serves it: the kernel, this process in C, Python, or the best "
+              "possible), transport=mmio|pci, packed=on|off (offer packed rings), async=on|off|auto (real I/O by "
+              "the handler, through io_uring)")
+    devices.add_argument("--disk", metavar="path=FILE[,KEY=VALUE...]", action="append", default=[],
+                         help="add a disk; may be given more than once.  Keys: readonly=on|off, "
+                         "cache=writeback|none|writethrough (none goes past the page cache), queues=N, "
+                         f"queue_size=N, serial=TEXT, {virtio}")
+    devices.add_argument("--net", metavar="tap=NAME[,KEY=VALUE...]", action="append", default=[],
+                         help="add a network card, plugged into a TAP interface (tap=NAME, made if it is not "
+                         "there, or fd=N[:N...]) or a UNIX datagram socket (socket=PATH); may be given more "
+                         "than once.  Keys: mac=ADDRESS, queues=PAIRS, mtu=BYTES, spoof=allow|drop (drop what "
+                         "is sent from another address), tx_packets=N and tx_bytes=N (most per second), "
+                         "queue_size=N, and those of --disk from offload on")
+    devices.add_argument("--console", metavar="WHERE[,KEY=VALUE...]", action="append", default=[],
+                         help="add a virtio console that leads to stdio, null, file=PATH (output alone) or "
+                         "socket=PATH (a UNIX stream socket that listens).  Keys: those of --disk from offload on")
+    devices.add_argument("--rng", metavar="KEY=VALUE...", nargs="?", const="",
+                         help="add an entropy device.  Keys: those of --disk from offload on")
+    devices.add_argument("--serial", metavar="WHERE",
+                         help="where the serial port leads: stdout, stdio (input as well; a terminal is put in "
+                         "raw mode, Ctrl-A x ends the guest), null, or file=PATH (default: stdio with --kernel, "
+                         "or null if there is a --console, else stdout)")
+    report = run.add_argument_group("reporting")
+    report.add_argument("--stats", action="store_true",
+                        help="print what each half of each device did, when the guest has ended")
+
+
+def run_guest(options) -> int:
+    import logging
+    import signal
+
+    from ..machine.machine import Machine
+    logging.basicConfig(format="splitvmm: %(message)s", stream=sys.stderr)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))    # the terminal is given back
+    config = _machine_config(options)
+    while True:
+        with Machine(config) as machine:
+            signal.signal(signal.SIGWINCH, lambda *_: machine.terminal_resized())
+            for name, why in machine.choices.items():
+                if "asked" not in why:
+                    print(f"splitvmm: {name}: offload {why}", file=sys.stderr)
+            try:
+                status = machine.run()
+            except RuntimeError as error:
+                raise UserError(str(error)) from None
+            if options.stats:
+                from ..machine.stats import print_stats
+                print_stats(machine)
+            if not machine.rebooted or options.no_reboot:
+                return status
+
+
+def _machine_config(options):
+    from ..machine.config import MachineConfig
+    from . import options as parse
+    linux = options.kernel is not None
+    if linux == (options.guest is not None):
+        raise UserError("GUEST and --kernel given; wanted one of them" if linux else
+                        "neither GUEST nor --kernel given; wanted one of them")
+    if options.initrd and not linux:
+        raise UserError("--initrd without --kernel; wanted --module for GUEST")
+    return MachineConfig(
+        guest=options.kernel or options.guest, memory=parse.size(options.mem, "--mem"),
+        cpus=parse.whole(options.cpus, "--cpus", 1, 64), cmdline=options.cmdline,
+        disks=[parse.disk(text) for text in options.disk],
+        nets=[parse.net(text) for text in options.net],
+        consoles=[parse.console(text) for text in options.console],
+        rng=None if options.rng is None else parse.rng(options.rng),
+        modules=[options.initrd] if options.initrd else options.module,
+        flat=None if options.flat is None else parse.whole(options.flat, "--flat", 0, 0xfffff),
+        serial=options.serial or ("stdio" if linux and not options.console else "null" if linux else "stdout"),
+        announce=not linux)
+
+
+PEERS = {"exits": (), "blk": ("qemu",), "net": ("qemu",), "linux": ("qemu", "vhost")}
+
+
+def _add_bench(commands) -> None:
+    bench = commands.add_parser(
+        "bench", help="time exits, block requests, packets or a Linux guest, with offload off and on",
+        description="Time the exit path, block requests, packets or a Linux guest's disk and network, in several "
+        "modes, interleaved in one run.")
+    bench.set_defaults(func=run_bench)
+    bench.add_argument("what", choices=PEERS, help="what to time")
+    bench.add_argument("--modes", metavar="LIST", default="off,host,on",
+                       help="which modes to compare (default: off,host,on)")
+    bench.add_argument("--peer", metavar="LIST", default="", help="run the same guest there as well: qemu (blk, net, "
+                       "linux), vhost (linux: QEMU with the kernel's network device)")
+    bench.add_argument("--one-cpu", action="store_true", help="everything on one CPU")
+    bench.add_argument("--directory", metavar="DIR", type=Path, help="where the disk image lies while it is "
+                       "measured: its file system counts")
+    bench.add_argument("--repeat", metavar="N", default="5", help="repetitions of each row (default: 5)")
+    bench.add_argument("--quick", action="store_true", help="few rows and few requests, for a first look")
+    bench.add_argument("--json", metavar="FILE", type=Path, help="write the rows to FILE as well")
+    bench.add_argument("--in-nested", action="store_true", help="in a machine with hardware-style KVM that is "
+                       "emulated on this one, built if need be; for hosts whose KVM does not run Linux")
+
+
+def run_bench(options) -> int:
+    from ..bench import nested, run
+    from . import options as parse
+    modes = options.modes.split(",")
+    for mode in modes:
+        parse.choice(mode, "--modes", ("off", "host", "on"))
+    peers = options.peer.split(",") if options.peer else []
+    for peer in peers:
+        if peer not in PEERS[options.what]:
+            raise UserError(f"--peer {peer!r} with {options.what}; wanted "
+                            + (" or ".join(PEERS[options.what]) or "none"))
+    repeat = parse.whole(options.repeat, "--repeat", 1, 100)
+    if options.json and not options.json.parent.is_dir():
+        raise UserError(f"--json {options.json}: no folder {options.json.parent}; wanted it to be there")
+    if options.in_nested:
+        return nested.bench(options)
+    return run.main(options.what, modes, peers, repeat, options.quick, options.json, options.one_cpu, options.directory)
+
+
+def _add_compile(commands) -> None:
+    compile_ = commands.add_parser(
+        "compile", help="print the C header of a device's schema",
+        description="Print the C header of a device's schema, or write it to a file.")
+    compile_.set_defaults(func=compile_schema)
+    compile_.add_argument("schema", metavar="MODULE:CLASS", help="the device, such as "
+                          "vmm.devmodel.devices.blk:Blk; the current directory is looked in first")
+    compile_.add_argument("-o", "--output", metavar="FILE", type=Path, help="write it to FILE")
+
+
+def compile_schema(options) -> int:
+    from importlib import import_module
+
+    from ..devmodel import SchemaError
+    from ..devmodel.headers import device_header, module_extra
+    from ..devmodel.schema import Device
+    module_name, _, class_name = options.schema.partition(":")
+    if not module_name or not class_name:
+        raise UserError(f"{options.schema!r}; wanted MODULE:CLASS")
+    sys.path.insert(0, "")
+    try:
+        module = import_module(module_name)
+        device = getattr(module, class_name)
+        if not (isinstance(device, type) and issubclass(device, Device)):
+            raise UserError(f"{options.schema}: no device; wanted a subclass of vmm.devmodel.schema.Device")
+        text = device_header(device, module_name.replace(".", "/") + ".py", module_extra(module))
+    except ImportError as error:
+        raise UserError(f"{options.schema}: {error}; wanted a module that can be imported") from None
+    except AttributeError:
+        raise UserError(f"{options.schema}: {module_name} has no {class_name}") from None
+    except SchemaError as error:
+        raise UserError(str(error)) from None
+    if options.output:
+        options.output.write_text(text)
+    else:
+        sys.stdout.write(text)
+    return 0
+
+
+def _add_doctor(commands) -> None:
+    doctor = commands.add_parser(
+        "doctor", help="check this host: what works, what will be used, how to get the rest",
+        description="Check this host: what works, what each part is needed for, what will be used here, "
+        "and how to get the rest.  Ends with 0 if guests can run here.")
+    doctor.set_defaults(func=run_doctor)
+
+
+def run_doctor(_options) -> int:
+    from . import doctor
+    return doctor.main()

@@ -1,0 +1,131 @@
+"""Command-line values: sizes, switches, and `key=value,…` lists as cloud-hypervisor has them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import UserError
+
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+
+def size(text: str, what: str) -> int:
+    """`256M` in bytes; a bare number is bytes."""
+    number, unit = text.rstrip("kKmMgG"), text[len(text.rstrip("kKmMgG")):].lower()
+    if not number.isdigit() or unit not in _UNITS:
+        raise UserError(f"{what} {text!r}; wanted a size like 256M or 4G")
+    return int(number) * _UNITS[unit]
+
+
+def whole(text: str, what: str, low: int, high: int) -> int:
+    """A whole number, decimal or 0x hexadecimal, from `low` to `high`."""
+    try:
+        value = int(text, 0)
+    except ValueError:
+        value = low - 1
+    if not low <= value <= high:
+        raise UserError(f"{what} {text!r}; wanted a whole number from {low} to {high}")
+    return value
+
+
+def switch(text: str, what: str) -> bool:
+    if text not in ("on", "off"):
+        raise UserError(f"{what} {text!r}; wanted on or off")
+    return text == "on"
+
+
+def choice(text: str, what: str, of: tuple[str, ...]) -> str:
+    if text not in of:
+        raise UserError(f"{what} {text!r}; wanted {', '.join(of[:-1])} or {of[-1]}")
+    return text
+
+
+def pairs(text: str, option: str, known: tuple[str, ...]) -> dict[str, str]:
+    """`a=1,b=2` as a dict.  A comma in a value is written twice."""
+    found: dict[str, str] = {}
+    for part in text.replace(",,", "\0").split(","):
+        key, equals, value = part.replace("\0", ",").partition("=")
+        if not equals:
+            raise UserError(f"{option} {text}: {part!r}; wanted key=value")
+        if key not in known:
+            raise UserError(f"{option} {text}: unknown key {key!r}; wanted one of {', '.join(known)}")
+        if key in found:
+            raise UserError(f"{option} {text}: {key} given twice; wanted it once")
+        found[key] = value
+    return found
+
+
+_VIRTIO = ("offload", "async", "transport", "packed")      # keys that every virtio device has
+
+
+def _virtio(given: dict[str, str], option: str) -> dict:
+    """Those keys, as fields of a VirtioConfig."""
+    return {"offload": choice(given.get("offload", "auto"), f"{option} offload", ("on", "host", "off", "auto")),
+            "asynchronous": choice(given.get("async", "auto"), f"{option} async", ("on", "off", "auto")),
+            "transport": choice(given.get("transport", "mmio"), f"{option} transport", ("mmio", "pci")),
+            "packed": switch(given.get("packed", "off"), f"{option} packed")}
+
+
+def _queue_size(given: dict[str, str], option: str) -> int:
+    found = whole(given.get("queue_size", "256"), f"{option} queue_size", 1, 256)
+    if found & (found - 1):
+        raise UserError(f"{option} queue_size {found}; wanted a power of two")
+    return found
+
+
+def disk(text: str):
+    """One --disk, as a DiskConfig."""
+    from ..machine.config import DiskConfig
+    given = pairs(text, "--disk", ("path", "readonly", "cache", "queues", "queue_size", "serial", *_VIRTIO))
+    if not given.get("path"):
+        raise UserError(f"--disk {text}: no path; wanted path=FILE")
+    return DiskConfig(
+        Path(given["path"]), read_only=switch(given.get("readonly", "off"), "--disk readonly"),
+        cache=choice(given.get("cache", "writeback"), "--disk cache", ("writeback", "none", "writethrough")),
+        queues=whole(given.get("queues", "1"), "--disk queues", 1, 16), serial=given.get("serial", ""),
+        queue_size=_queue_size(given, "--disk"), **_virtio(given, "--disk"))
+
+
+def console(text: str):
+    """One --console, as a ConsoleConfig: where it leads, then keys."""
+    from ..machine.config import ConsoleConfig
+    where, _, rest = text.partition(",")
+    return ConsoleConfig(where, **_virtio(pairs(rest, "--console", _VIRTIO) if rest else {}, "--console"))
+
+
+def rng(text: str):
+    """--rng, as an RngConfig."""
+    from ..machine.config import RngConfig
+    return RngConfig(**_virtio(pairs(text, "--rng", _VIRTIO) if text else {}, "--rng"))
+
+
+def mac(text: str, what: str) -> bytes:
+    """`52:54:00:12:34:56` as bytes; a unicast address."""
+    try:
+        found = bytes(int(part, 16) for part in text.split(":"))
+    except ValueError:
+        found = b""
+    if len(found) != 6 or found[0] & 1:
+        raise UserError(f"{what} {text!r}; wanted six hexadecimal bytes with colons, the first one even")
+    return found
+
+
+def net(text: str):
+    """One --net, as a NicConfig."""
+    from ..devmodel.devices.net import PAIRS
+    from ..machine.config import NicConfig
+    given = pairs(text, "--net", ("tap", "fd", "socket", "mac", "queues", "mtu", "spoof", "tx_packets", "tx_bytes",
+                                  "queue_size", *_VIRTIO))
+    if sum(key in given for key in ("tap", "fd", "socket")) != 1:
+        raise UserError(f"--net {text}: wanted one of tap=NAME, fd=N and socket=PATH")
+    return NicConfig(
+        tap=given.get("tap", ""),
+        fds=[whole(fd, "--net fd", 0, 1 << 20) for fd in given["fd"].split(":")] if "fd" in given else None,
+        socket=Path(given["socket"]) if "socket" in given else None,
+        mac=mac(given["mac"], "--net mac") if "mac" in given else b"",
+        queues=whole(given.get("queues", "1"), "--net queues", 1, PAIRS),
+        mtu=whole(given["mtu"], "--net mtu", 68, 65521) if "mtu" in given else None,
+        anti_spoof=choice(given.get("spoof", "allow"), "--net spoof", ("allow", "drop")) == "drop",
+        packets_per_s=whole(given.get("tx_packets", "0"), "--net tx_packets", 0, 1 << 40),
+        bytes_per_s=whole(given.get("tx_bytes", "0"), "--net tx_bytes", 0, 1 << 50),
+        queue_size=_queue_size(given, "--net"), **_virtio(given, "--net"))

@@ -1,0 +1,225 @@
+"""virtio-blk, user half: every request there is (VIRTIO 1.2, section 5.2)."""
+
+from __future__ import annotations
+
+import os
+import struct
+
+from ..device.register_device import Place
+from ..devmodel.devices.blk import (ID_BYTES, PUNCH_HOLE, RANGE_SECTORS, SECTOR, SEGMENTS, Blk, BlkConfig, RequestType,
+                                    Status, Writes)
+from ..virtio.virtio_device import VirtioDevice
+from ..virtqueue.ring import BrokenQueue, Chain
+from ..virtqueue.virtqueue import UserQueue
+from .disk_image import DiskImage
+
+# feature bits, 5.2.3
+SEG_MAX, RO, BLK_SIZE, FLUSH, MQ, DISCARD, WRITE_ZEROES = \
+    1 << 2, 1 << 5, 1 << 6, 1 << 9, 1 << 12, 1 << 13, 1 << 14
+HEADER = struct.Struct("<IIQ")
+RANGE = struct.Struct("<QII")
+UNMAP = 1
+RANGE_SEGMENTS = 16                 # of one discard or write-zeroes
+IN, OUT = int(RequestType.IN), int(RequestType.OUT)
+
+
+class BlkDevice(VirtioDevice):
+    """A disk: `image` through `queues` request queues."""
+
+    schema = Blk
+    handler = "blk"
+    config_type = BlkConfig
+
+    def __init__(self, name: str, image: DiskImage, queues: int = 1, serial: str = "",
+                 queue_size: int = 256):
+        features = SEG_MAX | BLK_SIZE | (MQ if queues > 1 else 0)
+        features |= 0 if image.cache == "writethrough" else FLUSH
+        features |= RO if image.read_only else DISCARD | WRITE_ZEROES
+        super().__init__(name, features, [queue_size] * queues)
+        self.image = image
+        self.uring_queues = queues
+        self.serial = (serial or name).encode()[:ID_BYTES]
+
+    def attach(self, place: Place) -> None:
+        super().attach(place)
+        config, disk = self.config, self.state.disk
+        config.capacity = disk.capacity = self.image.size // SECTOR
+        config.seg_max, config.blk_size = SEGMENTS, self.image.block
+        config.num_queues = len(self.queue_sizes)
+        config.max_discard_sectors = config.max_write_zeroes_sectors = RANGE_SECTORS
+        config.max_discard_seg = config.max_write_zeroes_seg = RANGE_SEGMENTS
+        config.discard_sector_alignment = self.image.block // SECTOR
+        config.write_zeroes_may_unmap = 1
+        disk.image, disk.image_fd = self.image.address, self.image.fd
+        disk.align, disk.read_only = self.image.align, int(self.image.read_only)
+        for i, byte in enumerate(self.serial):
+            disk.serial[i] = byte
+        self._view = place.memory.view
+        self._capacity = self.image.size // SECTOR
+
+    def uring_files(self) -> list[int]:
+        return [self.image.fd] * self.uring_queues
+
+    def start_urings(self, eventfds, polled: bool, raises: bool, attach: int = -1) -> None:
+        self.state.disk.writes = self._writes(polled)
+        super().start_urings(eventfds, polled, raises, attach)
+
+    def _writes(self, polled: bool) -> Writes:
+        """Where io_uring would leave writes to a worker thread, that thread needs a CPU beside the
+        vCPU's and the polling thread's; without one, declining is cheaper."""
+        if self.insists or self.image.writes_inline:
+            return Writes.RING
+        if not polled:
+            return Writes.AT_ONCE
+        return Writes.RING if len(os.sched_getaffinity(0)) > 2 else Writes.DECLINED
+
+    @property
+    def durable(self) -> bool:
+        """Whether a write must be on the disk before it is completed: a driver without FLUSH takes a
+        completed one for that (5.2.5, 5.2.6.2)."""
+        return not self.accepted & FLUSH
+
+    def driver_ready(self) -> None:
+        self.state.disk.durable = int(self.durable)
+
+    def came_back(self, queue: UserQueue, tag, result: int) -> tuple[int, int] | None:
+        if result != tag.wanted:
+            return None
+        self._finish(queue, tag, Status.OK, tag.written if tag.buffers else 0)
+        return 1, tag.wanted
+
+    def _finish(self, queue: UserQueue, tag, status: Status, written: int) -> None:
+        self._view[queue.memory.offset(tag.status, 1)] = status
+        queue.push(tag, written + 1)
+
+    def redo(self, queue: UserQueue, tag, parts: list[tuple[int, int]]) -> int:
+        kind, length = RequestType(tag.kind - 1), sum(size for _, size in parts)
+        try:
+            if kind in (RequestType.DISCARD, RequestType.WRITE_ZEROES):
+                self._range(kind, tag.place, tag.range, tag.written == PUNCH_HOLE)
+                status, written, moved = Status.OK, 0, 0
+            else:
+                status, written, moved = self._do(kind, tag.place // SECTOR, parts, parts, length)
+        except OSError as error:
+            self.log.warning("%s: %s", self.name, error)
+            status, written, moved = Status.IOERR, 0, 0
+        self._finish(queue, tag, status, written)
+        return moved
+
+    def serve(self, queue: UserQueue) -> tuple[int, int]:
+        requests = moved = 0
+        for chain in queue.chains():
+            data = self._request(chain)
+            queue.push(chain, data[0])
+            requests += 1
+            moved += data[1]
+        return requests, moved
+
+    def _request(self, chain: Chain) -> tuple[int, int]:
+        """Do one request; returns bytes written to the guest, and bytes of data moved.
+
+        The driver may cut a request anywhere (5.2.6.4): the header is the first 16 readable
+        bytes, the status the last writable one.
+        """
+        head, readable = self._split(chain.readable)
+        if not chain.writable:
+            raise BrokenQueue(f"{self.name}: a request with no room for its status")
+        at, length = chain.writable[-1]
+        writable = chain.writable[:-1]
+        if length > 1:
+            writable.append((at, length - 1))
+        kind, _, sector = HEADER.unpack(head)
+        room = sum(length for _, length in writable)
+        try:
+            status, written, moved = self._do(kind, sector, readable, writable, room)
+        except OSError as error:
+            self.log.warning("%s: %s", self.name, error)
+            status, written, moved = Status.IOERR, 0, 0
+        self._view[at + length - 1] = status
+        return written + 1, moved
+
+    def _split(self, readable: list[tuple[int, int]]) -> tuple[bytes, list[tuple[int, int]]]:
+        """The 16 bytes of header, and the readable buffers behind them."""
+        view = self._view
+        if readable and readable[0][1] == HEADER.size:
+            at = readable[0][0]
+            return bytes(view[at:at + HEADER.size]), readable[1:]
+        head, rest = b"", []
+        for at, length in readable:
+            take = min(length, HEADER.size - len(head))
+            head += bytes(view[at:at + take])
+            if take < length:
+                rest.append((at + take, length - take))
+        if len(head) < HEADER.size:
+            raise BrokenQueue(f"{self.name}: a request of {len(head)} readable bytes; wanted "
+                              f"{HEADER.size} or more")
+        return head, rest
+
+    def _do(self, kind: int, sector: int, readable, writable, room: int) -> tuple[int, int, int]:
+        """Status, bytes written to the guest, bytes of data moved.  May raise OSError."""
+        if kind == IN:
+            return self._transfer(self.image.read, sector, writable, room, room)
+        if kind == OUT:
+            length = sum(length for _, length in readable)
+            if self.image.read_only:
+                return Status.IOERR, 0, 0       # 5.2.6.2: a read-only device fails writes
+            write = self.image.write_through if self.durable else self.image.write
+            return self._transfer(write, sector, readable, length, 0)
+        if kind == RequestType.FLUSH:
+            self.image.flush()
+            return Status.OK, 0, 0
+        if kind == RequestType.GET_ID:
+            return self._get_id(writable, room)
+        if kind in (RequestType.DISCARD, RequestType.WRITE_ZEROES) and not self.image.read_only:
+            return self._ranges(kind, readable), 0, 0
+        return Status.UNSUPP, 0, 0
+
+    def _transfer(self, call, sector: int, parts, length: int, written: int) -> tuple[int, int, int]:
+        sectors = length // SECTOR
+        if length % SECTOR or sector > self._capacity or sectors > self._capacity - sector:
+            return Status.IOERR, 0, 0
+        if length:
+            view = self._view
+            call([view[at:at + size] for at, size in parts], sector * SECTOR)
+            if written and self.mode == "on":
+                self.image.populate(sector * SECTOR, length)
+        return Status.OK, written, length
+
+    def _get_id(self, writable, room: int) -> tuple[int, int, int]:
+        serial = self.serial.ljust(ID_BYTES, b"\0")[:room]
+        done = 0
+        for at, length in writable:
+            part = serial[done:done + length]
+            self._view[at:at + len(part)] = part
+            done += len(part)
+        return Status.OK, done, done
+
+    def _ranges(self, kind: int, readable) -> int:
+        """Discard or write zeroes (5.2.6.2): all ranges are checked before any is touched."""
+        if sum(length for _, length in readable) > RANGE.size * RANGE_SEGMENTS:
+            return Status.IOERR
+        data = b"".join(bytes(self._view[at:at + length]) for at, length in readable)
+        if not data or len(data) % RANGE.size:
+            return Status.IOERR
+        ranges = list(RANGE.iter_unpack(data))
+        for sector, count, flags in ranges:
+            if flags & ~UNMAP or (kind == RequestType.DISCARD and flags & UNMAP):
+                return Status.UNSUPP
+            if count > RANGE_SECTORS or sector > self._capacity or count > self._capacity - sector:
+                return Status.IOERR
+        for sector, count, flags in ranges:
+            if count:
+                self._range(kind, sector * SECTOR, count * SECTOR, bool(flags & UNMAP))
+        if self.durable:
+            self.image.flush()
+        return Status.OK
+
+    def _range(self, kind: int, offset: int, length: int, unmap: bool) -> None:
+        if kind == RequestType.DISCARD:
+            self.image.discard(offset, length)
+        else:
+            self.image.write_zeroes(offset, length, unmap)
+
+    def close(self) -> None:
+        super().close()
+        self.image.close()

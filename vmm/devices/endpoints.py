@@ -1,0 +1,59 @@
+"""What a guest's serial port or console leads to, as descriptors."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+
+from ..errors import UserError
+
+
+class Descriptor:
+    """A descriptor that somebody is to close."""
+
+    def __init__(self, fd: int):
+        self._fd = fd
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def _file(where: str, what: str) -> int:
+    path = where.removeprefix("file=")
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise UserError(f"{what} {where}: {error.strerror}; wanted a file to write") from None
+
+
+def open_output(where: str, what: str) -> int | None:
+    """For output alone: a descriptor, the caller's to close, or None for `null`.  Raises UserError."""
+    if where in ("stdout", "stdio"):
+        return os.dup(sys.stdout.fileno())
+    if where.startswith("file="):
+        return _file(where, what)
+    if where == "null":
+        return None
+    raise UserError(f"{what} {where}: unknown; wanted stdout, stdio, null or file=PATH")
+
+
+def open_both(where: str, what: str) -> tuple[int, int, int | None]:
+    """(input or -1, output, where to put input for it or None); all the caller's.  Raises UserError."""
+    if where == "stdio":        # what is typed goes through the terminal's own keys first
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+        return reader, os.dup(sys.stdout.fileno()), writer
+    if where.startswith("socket="):
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            made.connect(where.removeprefix("socket="))
+        except OSError as error:
+            made.close()
+            raise UserError(f"{what} {where}: {error.strerror}; wanted a UNIX stream socket that listens") from None
+        fd = made.detach()
+        return fd, fd, None
+    if where.startswith("file="):
+        return -1, _file(where, what), None
+    if where == "null":
+        return -1, os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), None
+    raise UserError(f"{what} {where}: unknown; wanted stdio, null, file=PATH or socket=PATH")

@@ -1,0 +1,1 @@
+"""Devices and transports, declared; one file each."""

@@ -1,0 +1,196 @@
+"""libbpf, as much of it as the exit path needs.  Everything made here is held by file
+descriptors of this process and pinned nowhere, so a crash leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..errors import UserError
+
+
+class BpfUnavailable(UserError):
+    """BPF cannot be used here; says why."""
+
+
+def _binding():
+    try:
+        from . import _bpf
+    except ImportError as error:
+        raise BpfUnavailable(f"libbpf: {error}; wanted `make setup` to have built vmm/_bpf") from None
+    return _bpf.ffi, _bpf.lib
+
+
+class Maps:
+    """The maps of one VM, made before any program is loaded and handed to each."""
+
+    def __init__(self):
+        self.ffi, self.lib = _binding()
+        self.fds: dict[str, int] = {}
+
+    def array(self, name: str, value: int, entries: int, shared: bool = True) -> int:
+        """A mappable array of `entries` elements of `value` bytes; returns its descriptor, which is
+        the caller's to close unless the map is `shared` by all objects."""
+        return self._new(self.lib.BPF_MAP_TYPE_ARRAY, name, 4, value, entries,
+                         self.lib.BPF_F_MMAPABLE, shared)
+
+    def hash(self, name: str, key: int, value: int, entries: int) -> int:
+        return self._new(self.lib.BPF_MAP_TYPE_HASH, name, key, value, entries, 0)
+
+    def per_cpu(self, name: str, value: int) -> int:
+        """One element for each CPU, for programs alone."""
+        return self._new(self.lib.BPF_MAP_TYPE_PERCPU_ARRAY, name, 4, value, 1, 0)
+
+    def programs(self, name: str, entries: int) -> int:
+        return self._new(self.lib.BPF_MAP_TYPE_PROG_ARRAY, name, 4, 4, entries, 0)
+
+    def ring(self, name: str, size: int) -> int:
+        """A ring buffer of `size` bytes, by which programs call userspace."""
+        return self._new(self.lib.BPF_MAP_TYPE_RINGBUF, name, 0, 0, size, 0)
+
+    def _new(self, kind: int, name: str, key: int, value: int, entries: int, flags: int,
+             shared: bool = True) -> int:
+        fd = self.lib.map_new(kind, name.encode(), key, value, entries, flags)
+        if fd < 0:
+            raise BpfUnavailable(f"BPF map {name} of {entries} times {value} bytes: "
+                                 f"{os.strerror(-fd)}; wanted CAP_BPF and the memory for it")
+        if shared:
+            self.fds[name] = fd
+        return fd
+
+    def update(self, fd: int, key: bytes, value: bytes) -> None:
+        if self.lib.bpf_map_update_elem(fd, key, value, self.lib.BPF_ANY):
+            raise OSError(self.ffi.errno, f"BPF map update: {os.strerror(self.ffi.errno)}")
+
+    def delete(self, fd: int, key: bytes) -> None:
+        self.lib.bpf_map_delete_elem(fd, key)
+
+    def close(self) -> None:
+        for fd in self.fds.values():
+            os.close(fd)
+        self.fds.clear()
+
+
+def why_not() -> str:
+    """Why there is no BPF to be had here, or "": asked of the kernel, with the smallest of maps."""
+    try:
+        maps = Maps()
+        maps.array("try", 4096, 1)
+        maps.close()
+    except BpfUnavailable as error:
+        return str(error)
+    return ""
+
+
+class Object:
+    """A loaded BPF object; a context manager that unloads it."""
+
+    def __init__(self, path: Path, maps: Maps, own: dict[str, int], constants: dict[str, bytes]):
+        """Load `path` with the VM's maps and the device's `own` ones (name -> descriptor).
+
+        `constants` fill `const volatile` variables, by name, before the verifier sees them.
+        Raises BpfUnavailable with the verifier's last words.
+        """
+        self.ffi, self.lib, self.path = maps.ffi, maps.lib, path
+        self.lib.messages_clear()
+        self.handle = self.lib.object_open(str(path).encode())
+        if not self.handle:
+            raise BpfUnavailable(f"{path}: {os.strerror(self.ffi.errno)}; wanted a BPF object, "
+                                 "which `make` builds")
+        try:
+            self._fill(constants)
+            for name, fd in {**maps.fds, **own}.items():
+                found = self.lib.bpf_object__find_map_by_name(self.handle, name.encode())
+                if found and self.lib.bpf_map__reuse_fd(found, fd):
+                    raise BpfUnavailable(f"{path}: map {name} does not take the VM's")
+            if self.lib.bpf_object__load(self.handle):
+                raise BpfUnavailable(self._why())
+        except BaseException:
+            self.close()
+            raise
+
+    def _why(self) -> str:
+        error = os.strerror(self.ffi.errno)
+        said = self.ffi.string(self.lib.messages_text()).decode(errors="replace").strip().splitlines()
+        if os.environ.get("SPLITVMM_BPF_LOG"):
+            Path(os.environ["SPLITVMM_BPF_LOG"]).write_text("\n".join(said))
+        telling = [line for line in said if not line.startswith(("processed", "--", "libbpf:"))]
+        return f"{self.path}: {error}; the kernel says: {telling[-1] if telling else 'nothing'}"
+
+    def _fill(self, constants: dict[str, bytes]) -> None:
+        for name, value in constants.items():
+            place = self._place(name)
+            if place is None:
+                continue        # this object has no use for it
+            if len(place) != len(value):
+                raise BpfUnavailable(f"{self.path}: {name} of {len(place)} bytes; wanted {len(value)}")
+            place[:] = value
+
+    def _place(self, name: str):
+        """A constant's bytes in .rodata, or None."""
+        at = self.ffi.NULL
+        while at := self.lib.bpf_object__next_map(self.handle, at):
+            if self.ffi.string(self.lib.bpf_map__name(at)).endswith(b".rodata"):
+                break
+        length, size = self.ffi.new("uint32_t *"), self.ffi.new("size_t *")
+        offset = self.lib.constant_place(self.handle, name.encode(), length)
+        if not at or offset < 0:
+            return None
+        start = self.ffi.cast("char *", self.lib.bpf_map__initial_value(at, size))
+        return self.ffi.buffer(start + offset, length[0])
+
+    def constant(self, name: str) -> bytes:
+        """A constant of the object, as it was built or filled in."""
+        place = self._place(name)
+        if place is None:
+            raise BpfUnavailable(f"{self.path}: no constant {name}")
+        return bytes(place)
+
+    def program(self, name: str) -> int:
+        fd = self.lib.program_fd(self.handle, name.encode())
+        if fd < 0:
+            raise BpfUnavailable(f"{self.path}: no program {name}")
+        return fd
+
+    def run(self, name: str, argument: int) -> int:
+        """Run a program once, on this thread (BPF_PROG_RUN)."""
+        result = self.lib.run_program(self.program(name), argument)
+        if result < 0:
+            raise BpfUnavailable(f"{self.path}: running {name}: {os.strerror(-result)}")
+        return result
+
+    def close(self) -> None:
+        if self.handle:
+            self.lib.bpf_object__close(self.handle)
+            self.handle = None
+
+    def __enter__(self) -> Object:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+
+class Attachment:
+    """Programs of an object, attached to their tracepoints; a context manager that detaches them."""
+
+    def __init__(self, loaded: Object, *names: str):
+        self._lib, self._links = loaded.lib, []
+        for name in names:
+            link = loaded.lib.attach(loaded.handle, name.encode())
+            if not link:
+                error = os.strerror(loaded.ffi.errno)
+                self.close()
+                raise BpfUnavailable(f"{loaded.path}: attaching {name}: {error}; "
+                                     "wanted a kernel with KVM's tracepoints, and CAP_PERFMON")
+            self._links.append(link)
+
+    def close(self) -> None:
+        while self._links:
+            self._lib.bpf_link__destroy(self._links.pop())
+
+    def __enter__(self) -> Attachment:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()

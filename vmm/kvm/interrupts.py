@@ -1,0 +1,274 @@
+"""Interrupt lines: I/O APIC pins and messages, raised from userspace or straight from a doorbell.
+
+An irqfd on an I/O APIC pin costs a kernel worker for each interrupt (KVM injects only MSIs
+where the eventfd is signalled: kvm_arch_set_irq_inatomic, arch/x86/kvm/irq.c).  So a pin
+whose doorbell is claimed in the kernel is shadowed: while the guest has it unmasked and
+edge-triggered, its GSI is routed as the MSI that the redirection entry amounts to.  While it
+is masked, a doorbell has no irqfd at all, as a masked edge is lost on hardware too (82093AA,
+3.2.4).  The exit path tells us of each write to the I/O APIC (Action.WATCH); KVM itself
+handles it.
+
+A message (MSI-X) is raised by an eventfd, whoever does it.  While it is masked the eventfd has
+no irqfd either, but keeps what it was told: that is the pending bit, and KVM looks at it when
+the irqfd is made again (kvm_irqfd_assign, virt/kvm/eventfd.c).
+
+A ring's completions have an eventfd of their own, which always has an irqfd: the exit path
+collects them as KVM injects a message, and the guest may be polling.  While the line is masked
+they are routed to a CPU that does not exist.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+
+from ..devmodel.exit_path import VCPUS
+from .addresses import FIRST_PIN, LAST_PIN, PIT_PIN
+
+MASKED, LEVEL = 1 << 16, 1 << 15
+LOGICAL = 1 << 11
+FIXED, LOWEST_PRIORITY = 0, 1
+NOWHERE = (0xfee00000 | 0xfe << 12, 0, 0x20)    # an MSI to local APIC 0xfe, which no vCPU has
+assert VCPUS < 0xfe
+
+Message = tuple[int, int, int]      # address, its upper half, data
+
+
+def msi_of(entry: int) -> Message | None:
+    """The MSI that an edge on a redirection entry amounts to (82093AA, 3.2.4; SDM volume 3,
+    11.11), or None if the entry is masked, level or of a special kind."""
+    delivery = entry >> 8 & 7
+    if entry & (MASKED | LEVEL) or delivery not in (FIXED, LOWEST_PRIORITY):
+        return None
+    address = 0xfee00000 | (entry >> 56) << 12
+    if entry & LOGICAL:
+        address |= 1 << 2
+    if delivery == LOWEST_PRIORITY:
+        address |= 1 << 3
+    return address, 0, entry & 0xff | delivery << 8
+
+
+def _eventfd() -> int:
+    return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+
+class Line:
+    """One interrupt of a device.  `number` is what the native exit path raises: a GSI to pulse,
+    or an eventfd to signal, inverted."""
+
+    def __init__(self, interrupts: Interrupts, gsi: int):
+        self._interrupts, self.gsi, self.pulses = interrupts, gsi, 0
+        self.doorbell = -1          # eventfd that raises it, or -1
+        self.completion = -1        # the same, signalled by rings
+
+    def claim(self) -> int:
+        """An eventfd that raises the interrupt when a doorbell in the kernel signals it."""
+        raise NotImplementedError
+
+    def completions(self) -> int:
+        """One more for a claimed line, whose signal always comes by the exit path's collector."""
+        if self.completion < 0:
+            self.completion = _eventfd()
+            self._interrupts.update()
+        return self.completion
+
+    def release(self) -> None:
+        """Undo `claim` and `completions`; nobody in the kernel signals the eventfds any more."""
+        self._interrupts.drop(self, "completion")
+
+    @property
+    def used(self) -> bool:
+        return self.doorbell >= 0 or self.completion >= 0
+
+
+class PinLine(Line):
+    """An I/O APIC pin, edge-triggered."""
+
+    @property
+    def number(self) -> int:
+        return self.gsi
+
+    def pulse(self) -> None:
+        self.pulses += 1
+        self._interrupts.pulse(self.gsi)
+
+    def claim(self) -> int:
+        if self.doorbell < 0:
+            self.doorbell = _eventfd()
+            self._interrupts.update()
+        return self.doorbell
+
+    def release(self) -> None:
+        super().release()
+        self._interrupts.drop(self, "doorbell")
+
+    def message(self, pins: list[int]) -> Message | None:
+        """What it is routed as while it is claimed."""
+        return msi_of(pins[self.gsi])
+
+    def open(self, pins: list[int]) -> bool:
+        """Whether an edge now is not lost."""
+        return not pins[self.gsi] & MASKED
+
+
+class MessageLine(Line):
+    """A message, whose address and data the guest chooses; None while it is masked."""
+
+    def __init__(self, interrupts: Interrupts, gsi: int):
+        super().__init__(interrupts, gsi)
+        self._message: Message | None = None
+        self.doorbell = _eventfd()
+
+    @property
+    def number(self) -> int:
+        return ~self.doorbell
+
+    def pulse(self) -> None:
+        self.pulses += 1
+        os.eventfd_write(self.doorbell, 1)
+
+    def claim(self) -> int:
+        return self.doorbell
+
+    def aim(self, message: Message | None) -> None:
+        """Where it goes from now on; the caller updates the routes."""
+        self._message = message
+
+    @property
+    def pending(self) -> bool:
+        """Whether it was raised while masked."""
+        return self._message is None and bool(select.select([self.doorbell], [], [], 0)[0])
+
+    def forget(self) -> None:
+        """Nothing is pending any more."""
+        if self.pending:
+            os.eventfd_read(self.doorbell)
+
+    def message(self, _pins: list[int]) -> Message | None:
+        return self._message
+
+    def open(self, _pins: list[int]) -> bool:
+        return self._message is not None
+
+
+class Interrupts:
+    """All lines of one VM; `vm` is None where there is no KVM, and pulses are only counted."""
+
+    def __init__(self, vm):
+        self.vm = vm
+        self._lock = threading.RLock()
+        self._lines: list[Line] = []
+        self._pins = 0                              # given out
+        self._wired: dict[int, int] = {}            # eventfds that are irqfds now -> their GSI
+        self._messages: dict[int, Message] = {}     # GSI -> the message that it is routed as now
+        if vm:
+            self._nowhere = vm.lib.KVM_IOAPIC_NUM_PINS
+            self._next_gsi = self._nowhere + 1
+            vm.set_routing(self._routes({}))
+
+    def pin_line(self, pin: int | None = None) -> PinLine:
+        """The next free pin's, or that of `pin`."""
+        if pin is None:
+            pin = FIRST_PIN + self._pins
+            if pin > LAST_PIN:
+                raise RuntimeError(f"interrupt pin {pin}; wanted at most {LAST_PIN}")
+            self._pins += 1
+        return self._added(PinLine(self, pin))
+
+    def message_line(self) -> MessageLine:
+        gsi = self._next_gsi if self.vm else -1
+        if self.vm:
+            self._next_gsi += 1
+        return self._added(MessageLine(self, gsi))
+
+    def _added(self, line):
+        self._lines.append(line)
+        return line
+
+    def pulse(self, pin: int) -> None:
+        if self.vm:
+            self.vm.pulse(pin)
+
+    def raise_(self, number: int) -> None:
+        """Raise the line with this number, as the native exit path would."""
+        if number < 0:
+            os.eventfd_write(~number, 1)
+        else:
+            self.pulse(number)
+
+    def collector(self) -> int:
+        """An eventfd that raises nothing, but comes by the exit path's collector; the caller's."""
+        fd = _eventfd()
+        self.vm.irqfd(fd, self._nowhere, True)
+        return fd
+
+    def update(self) -> None:
+        """Make irqfds and routes as the guest has its pins and messages now; a route changes with
+        no irqfd on it."""
+        if not self.vm:
+            return
+        with self._lock:
+            lines = [line for line in self._lines if line.used]
+            pins = self.vm.ioapic_pins() if any(isinstance(line, PinLine) for line in lines) else []
+            messages, wanted = {}, {}
+            for line in lines:
+                message, is_open = line.message(pins), line.open(pins)
+                if message:
+                    messages[line.gsi] = message
+                elif line.completion >= 0 and not is_open:
+                    messages[line.gsi] = NOWHERE
+                if line.completion >= 0:
+                    wanted[line.completion] = line.gsi
+                if line.doorbell >= 0 and is_open:
+                    wanted[line.doorbell] = line.gsi
+            self._rewire(messages, wanted)
+
+    def _rewire(self, messages: dict[int, Message], wanted: dict[int, int]) -> None:
+        for fd, gsi in list(self._wired.items()):
+            if fd not in wanted or messages.get(gsi) != self._messages.get(gsi):
+                self._unwire(fd)
+        if messages != self._messages:
+            self.vm.set_routing(self._routes(messages))
+            self._messages = messages
+        for fd, gsi in wanted.items():
+            if fd not in self._wired:
+                self.vm.irqfd(fd, gsi, True)
+                self._wired[fd] = gsi
+
+    def _unwire(self, fd: int) -> None:
+        if fd in self._wired:
+            self.vm.irqfd(fd, self._wired.pop(fd), False)
+
+    def drop(self, line: Line, name: str) -> None:
+        """Close one of a line's eventfds."""
+        with self._lock:
+            fd = getattr(line, name)
+            if fd < 0:
+                return
+            self._unwire(fd)
+            setattr(line, name, -1)
+            self.update()
+            os.close(fd)
+
+    def _routes(self, messages: dict[int, Message]) -> list[dict]:
+        """Every pin but those that are shadowed leads to the I/O APIC; a PC's interrupt 0, which is
+        what KVM's timer raises, to pin 2."""
+        lib = self.vm.lib
+        pins = [{"gsi": pin, "type": lib.KVM_IRQ_ROUTING_IRQCHIP, "irqchip": lib.KVM_IRQCHIP_IOAPIC,
+                 "pin": PIT_PIN if pin == 0 else pin}
+                for pin in range(lib.KVM_IOAPIC_NUM_PINS) if pin not in messages and pin != PIT_PIN]
+        return pins + [self._msi(gsi, message) for gsi, message in {**messages, self._nowhere: NOWHERE}.items()]
+
+    def _msi(self, gsi: int, message: Message) -> dict:
+        low, high, data = message
+        return {"gsi": gsi, "type": self.vm.lib.KVM_IRQ_ROUTING_MSI, "address_lo": low, "address_hi": high,
+                "data": data}
+
+    def close(self) -> None:
+        with self._lock:
+            if self.vm:
+                self._rewire({}, {})
+            for fd in (fd for line in self._lines for fd in (line.doorbell, line.completion) if fd >= 0):
+                os.close(fd)
+            self._lines.clear()

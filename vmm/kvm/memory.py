@@ -1,0 +1,93 @@
+"""Guest RAM: one run of bytes in this process, with a hole below 4 GiB for the guest.
+
+Where a kernel half is to reach it, it is BPF map memory: elements of at most 512 MiB,
+each with some slack behind it that is no guest's (the verifier adds the most that an
+offset can be and the most that a length can be).
+"""
+
+from __future__ import annotations
+
+from ..devmodel.exit_path import CHUNK, REGION_SHIFT, MemoryLayout
+from ..devmodel.layout import layout_block
+from ..devmodel.view import view_of
+from ..errors import UserError
+from ..sync._shared import ffi
+from ..sync.region import PAGE, Piece, Region
+from .addresses import HIGH_START, LOW_END
+
+MIB = 1 << 20
+ELEMENT = 1 << REGION_SHIFT
+SMALLEST, LARGEST = MIB, 64 << 30
+
+
+class GuestAddressError(ValueError):
+    """A guest address, or a run of them, that is not RAM."""
+
+
+class GuestMemory:
+    """`size` bytes of RAM.  Every access by guest-physical address is bounds-checked."""
+
+    def __init__(self, size: int, bpf=None):
+        """`bpf` is vmm.kvm.bpf.Maps where the RAM shall be map memory."""
+        if size % PAGE or not SMALLEST <= size <= LARGEST:
+            raise UserError(f"memory of {size} bytes; wanted {SMALLEST >> 20} MiB to "
+                            f"{LARGEST >> 30} GiB in whole pages of {PAGE} bytes")
+        self.size = size
+        self.low = min(size, LOW_END)
+        self.element = min(size, ELEMENT)
+        self.map_fd = -1
+        self.region = self._map_memory(bpf) if bpf else Region.anonymous("ram", size)
+        self.view = self.region.view
+        # 16 bits in one access each, for indices that a guest watches: struct.pack_into() clears what
+        # it writes to first, and "<H" goes byte by byte
+        self.words = self.view.cast("H")
+        self.address = self.region.address
+
+    def _map_memory(self, bpf) -> Region:
+        count = -(-self.size // ELEMENT)
+        stride = self.element + CHUNK
+        self.map_fd = bpf.array("ram", stride, count)
+        lengths = [min(self.element, self.size - i * self.element) for i in range(count)]
+        return Region("ram", [Piece(self.map_fd, i * stride, length) for i, length in enumerate(lengths)])
+
+    def slots(self) -> list[tuple[int, int, int]]:
+        """(guest-physical address, size, address in this process) of each contiguous run."""
+        runs = [(0, self.low, self.address)]
+        if self.size > self.low:
+            runs.append((HIGH_START, self.size - self.low, self.address + self.low))
+        return runs
+
+    def layout(self):
+        """The MemoryLayout struct that handlers are given; keep the returned pair together."""
+        block = layout_block(MemoryLayout)
+        raw = ffi.new("uint64_t[]", block.size // 8)
+        view = view_of(block)(int(ffi.cast("uintptr_t", raw)), raw)
+        view.bytes, view.low, view.high, view.element = self.size, self.low, HIGH_START, self.element
+        return view, raw
+
+    def offset(self, gpa: int, length: int) -> int:
+        """Where in `view` the run lies.  Raises GuestAddressError unless all of it is RAM."""
+        if 0 <= gpa and gpa + length <= self.low:
+            return gpa
+        if gpa >= HIGH_START and gpa - HIGH_START + self.low + length <= self.size:
+            return gpa - HIGH_START + self.low
+        raise GuestAddressError(f"guest memory {gpa:#x} to {gpa + length:#x}; wanted a run inside "
+                                f"{self.size >> 20} MiB of RAM")
+
+    def read(self, gpa: int, length: int) -> bytes:
+        at = self.offset(gpa, length)
+        return bytes(self.view[at:at + length])
+
+    def write(self, gpa: int, data) -> None:
+        at = self.offset(gpa, len(data))
+        self.view[at:at + len(data)] = data
+
+    def read_u16(self, gpa: int) -> int:
+        return self.words[self.offset(gpa, 2) >> 1]
+
+    def write_u16(self, gpa: int, value: int) -> None:
+        self.words[self.offset(gpa, 2) >> 1] = value
+
+    def close(self) -> None:
+        self.words.release()
+        self.region.close()

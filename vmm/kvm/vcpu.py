@@ -1,0 +1,89 @@
+"""The VM-exit loop: one thread for each vCPU, one switch, no knowledge of any device."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from pathlib import Path
+from time import thread_time_ns
+
+from ..devmodel.exit_path import SIGNAL, Bus
+from .vm import Vcpu
+
+
+class UnhandledExit(RuntimeError):
+    """KVM returned for a reason that no guest of ours should cause."""
+
+
+class VcpuThread(threading.Thread):
+    """Runs one vCPU until `host` says stop.
+
+    `host` is the machine, as far as a vCPU knows it: `buses` by Bus, `on_thread(vcpu)` once
+    on the new thread, `declined(vcpu)` when a decline or a kick ended KVM_RUN, `checkpoint()`
+    which is False when it is time to end, `failed(error)`, and `ended()` as the last thing.
+    """
+
+    def __init__(self, vcpu: Vcpu, host):
+        super().__init__(name=f"vcpu{vcpu.index}", daemon=True)
+        self.vcpu, self.host, self.lib = vcpu, host, vcpu.lib
+        self.exits = 0              # returns to Python with an access
+        self.cpu_ns = 0             # time on a CPU, once it has ended
+        self.thread = 0             # as the kernel numbers it
+
+    def run(self) -> None:
+        try:
+            self.lib.block_signal(SIGNAL)       # delivered only inside KVM_RUN
+            self.lib.set_signal_mask(self.vcpu.fd, SIGNAL)
+            self.thread = self.lib.this_thread()
+            Path(f"/proc/self/task/{self.thread}/comm").write_text(f"CPU {self.vcpu.index}/KVM")    # for top(1)
+            self.host.on_thread(self.vcpu)
+            self._loop()
+        except BaseException as error:
+            self.host.failed(error)
+        finally:
+            self.cpu_ns = thread_time_ns()
+            self.host.ended()
+
+    def _loop(self) -> None:
+        lib, vcpu, host = self.lib, self.vcpu, self.host
+        io, mmio, interrupted = lib.KVM_EXIT_IO, lib.KVM_EXIT_MMIO, -errno.EINTR
+        while host.checkpoint():
+            reason = vcpu.enter()
+            if reason == mmio or reason == io:
+                self.exits += 1
+                self._access(host.buses[Bus.MMIO if reason == mmio else Bus.PORT])
+            elif reason == interrupted:
+                host.declined(vcpu)
+            else:
+                raise UnhandledExit(self._explain(reason))
+
+    def _access(self, space) -> None:
+        loop = self.vcpu.loop
+        if loop.count != 1:
+            self._string_access(space)
+        elif loop.is_write:
+            space.write(loop.address, loop.width, loop.value)
+        else:
+            self.lib.vcpu_answer(loop, space.read(loop.address, loop.width))
+
+    def _string_access(self, space) -> None:
+        """INS and OUTS: several accesses of one port in one exit."""
+        loop, ffi = self.vcpu.loop, self.vcpu.ffi
+        width = loop.width
+        data = ffi.buffer(loop.data, width * loop.count)
+        for at in range(0, len(data), width):
+            if loop.is_write:
+                space.write(loop.address, width, int.from_bytes(data[at:at + width], "little"))
+            else:
+                value = space.read(loop.address, width)
+                data[at:at + width] = (value & (1 << 8 * width) - 1).to_bytes(width, "little")
+
+    def _explain(self, reason: int) -> str:
+        lib = self.lib
+        detail = lib.exit_detail(self.vcpu.kvm_run)
+        names = {lib.KVM_EXIT_SHUTDOWN: "the guest shut down (a triple fault, most likely)",
+                 lib.KVM_EXIT_HLT: "the guest halted with no interrupt controller",
+                 lib.KVM_EXIT_FAIL_ENTRY: f"KVM could not enter the guest, reason {detail:#x}",
+                 lib.KVM_EXIT_INTERNAL_ERROR: f"KVM gave up on the guest, suberror {detail}",
+                 lib.KVM_EXIT_SYSTEM_EVENT: f"system event {detail}"}
+        return f"{names.get(reason, f'unknown exit {reason}')}\n{self.vcpu.describe()}"

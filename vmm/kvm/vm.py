@@ -1,0 +1,220 @@
+"""/dev/kvm: a VM, its memory slots, interrupts and vCPUs.  Numbers and structs are the
+system headers' own (cffi, API mode); facts from Documentation/virt/kvm/api.rst."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from ..devmodel.exit_path import SIGNAL, Bus
+from ..errors import UserError
+from . import cpuid
+from .addresses import KVM_TSS
+
+CREATE_TRIES = 100
+MISC_ENABLE, FAST_STRINGS = 0x1a0, 1                        # SDM volume 4
+MTRR_DEFAULT_TYPE, MTRR_ENABLED, MTRR_WRITE_BACK = 0x2ff, 1 << 11, 6
+
+
+class KvmError(UserError):
+    """KVM is missing, forbidden or refuses; says what to do."""
+
+
+def _binding():
+    try:
+        from . import _kvm
+    except ImportError as error:
+        raise KvmError(f"vmm/_kvm: {error}; wanted `make setup` to have built it") from None
+    return _kvm.ffi, _kvm.lib
+
+
+NEEDED = {
+    "KVM_CAP_USER_MEMORY": "guest memory",
+    "KVM_CAP_IRQCHIP": "an in-kernel interrupt controller",
+    "KVM_CAP_IRQ_ROUTING": "interrupt routing",
+    "KVM_CAP_IOEVENTFD": "doorbells that stay in the kernel",
+    "KVM_CAP_IRQFD": "interrupts from file descriptors",
+    "KVM_CAP_READONLY_MEM": "register pages that the guest reads without an exit",
+    "KVM_CAP_EXT_CPUID": "CPUID",
+}
+
+
+def open_kvm(path: str = "/dev/kvm") -> int:
+    """A descriptor of /dev/kvm.  Raises KvmError that says what to do."""
+    ffi, lib = _binding()
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise KvmError(f"{path}: not there; load kvm_intel or kvm_amd, and enable virtualization "
+                       "in the firmware") from None
+    except PermissionError:
+        raise KvmError(f"{path}: permission denied; join the group that owns it "
+                       "(often `kvm`), or be root") from None
+    except OSError as error:
+        raise KvmError(f"{path}: {error.strerror}; wanted a host with working KVM") from None
+    version = lib.kvm_call_value(fd, lib.KVM_GET_API_VERSION, 0)
+    if version != lib.KVM_API_VERSION:
+        os.close(fd)
+        raise KvmError(f"{path}: API version {version}; wanted {lib.KVM_API_VERSION}")
+    return fd
+
+
+class Vm:
+    """One virtual machine with the in-kernel irqchip.  Raises KvmError throughout."""
+
+    def __init__(self):
+        self.ffi, self.lib = _binding()
+        self.kvm_fd = open_kvm()
+        for name, use in NEEDED.items():
+            if self.capability(name) <= 0:
+                os.close(self.kvm_fd)
+                raise KvmError(f"/dev/kvm: no {name}; wanted it for {use}: a newer kernel has it")
+        self.fd = self._check(self._create(), "creating a VM")
+        self.call("KVM_SET_TSS_ADDR", KVM_TSS)
+        self.call("KVM_CREATE_IRQCHIP", 0)
+        if self.capability("KVM_CAP_PIT2") > 0:
+            self.call("KVM_CREATE_PIT2", self.ffi.new("struct kvm_pit_config *", {
+                "flags": self.lib.KVM_PIT_SPEAKER_DUMMY}))
+        self.run_bytes = self._check(
+            self.lib.kvm_call_value(self.kvm_fd, self.lib.KVM_GET_VCPU_MMAP_SIZE, 0), "sizing kvm_run")
+        self._slots, self._free_slots = 0, []
+
+    def _create(self) -> int:
+        """A VM's descriptor, or -errno.  What an io_uring of this process has yet to clean up looks like
+        a signal to KVM, which gives up then (mm_take_all_locks, mm/mmap.c)."""
+        for _ in range(CREATE_TRIES):
+            result = self.lib.kvm_call_value(self.kvm_fd, self.lib.KVM_CREATE_VM, 0)
+            if result != -errno.EINTR:
+                break
+        return result
+
+    def capability(self, name: str) -> int:
+        return self.lib.kvm_call_value(self.kvm_fd, self.lib.KVM_CHECK_EXTENSION,
+                                       getattr(self.lib, name))
+
+    def _check(self, result: int, doing: str) -> int:
+        if result < 0:
+            raise KvmError(f"KVM, {doing}: {os.strerror(-result)}")
+        return result
+
+    def call(self, request: str, argument=0, fd: int | None = None) -> int:
+        """An ioctl by its name, with a number or a struct."""
+        number, fd = getattr(self.lib, request), self.fd if fd is None else fd
+        result = self.lib.kvm_call_value(fd, number, argument) if isinstance(argument, int) else \
+            self.lib.kvm_call(fd, number, argument)
+        return self._check(result, request)
+
+    def add_memory(self, gpa: int, size: int, address: int, read_only: bool = False) -> int:
+        """A memory slot: `size` bytes at `address` of this process appear at `gpa`; its number."""
+        slot = self._free_slots.pop() if self._free_slots else self._slots
+        self._set_memory(slot, gpa, size, address, self.lib.KVM_MEM_READONLY if read_only else 0)
+        self._slots = max(self._slots, slot + 1)
+        return slot
+
+    def remove_memory(self, slot: int) -> None:
+        """Take a memory slot away."""
+        self._set_memory(slot, 0, 0, 0, 0)
+        self._free_slots.append(slot)
+
+    def _set_memory(self, slot: int, gpa: int, size: int, address: int, flags: int) -> None:
+        self.call("KVM_SET_USER_MEMORY_REGION", self.ffi.new("struct kvm_userspace_memory_region *", {
+            "slot": slot, "flags": flags, "guest_phys_addr": gpa, "memory_size": size, "userspace_addr": address}))
+
+    def ioeventfd(self, bus: Bus, address: int, width: int, fd: int, on: bool) -> None:
+        """Claim (or no longer) writes of exactly this place and width."""
+        flags = (self.lib.KVM_IOEVENTFD_FLAG_PIO if bus == Bus.PORT else 0) | \
+                (0 if on else self.lib.KVM_IOEVENTFD_FLAG_DEASSIGN)
+        self.call("KVM_IOEVENTFD", self.ffi.new("struct kvm_ioeventfd *", {
+            "addr": address, "len": width, "fd": fd, "flags": flags}))
+
+    def irqfd(self, fd: int, gsi: int, on: bool) -> None:
+        """Raise (or no longer) `gsi` whenever the eventfd is written."""
+        self.call("KVM_IRQFD", self.ffi.new("struct kvm_irqfd *", {
+            "fd": fd, "gsi": gsi, "flags": 0 if on else self.lib.KVM_IRQFD_FLAG_DEASSIGN}))
+
+    def set_routing(self, entries: list[dict]) -> None:
+        """Replace the table of interrupt routes."""
+        table = self.ffi.new("struct routing_entry[]", entries)
+        self._check(self.lib.set_routing(self.fd, table, len(entries)), "setting interrupt routes")
+
+    def ioapic_pins(self) -> list[int]:
+        """The I/O APIC's redirection table, one 64-bit entry for each pin."""
+        pins = self.ffi.new("uint64_t[]", self.lib.KVM_IOAPIC_NUM_PINS)
+        self._check(self.lib.ioapic_pins(self.fd, pins), "reading the I/O APIC")
+        return list(pins)
+
+    def pulse(self, gsi: int) -> None:
+        """One edge on an interrupt line."""
+        self._check(self.lib.pulse_line(self.fd, gsi), f"raising interrupt {gsi}")
+
+    def close(self) -> None:
+        os.close(self.fd)
+        os.close(self.kvm_fd)
+
+
+class Vcpu:
+    """One vCPU of `cpus`: its registers, and the loop struct that vcpu_enter() runs on."""
+
+    def __init__(self, vm: Vm, index: int, cpus: int):
+        self.vm, self.index, self.ffi, self.lib = vm, index, vm.ffi, vm.lib
+        self.fd = vm.call("KVM_CREATE_VCPU", index)
+        self.kvm_run = self.lib.map_run(self.fd, vm.run_bytes)
+        if not self.kvm_run:
+            raise KvmError(f"vCPU {index}: mapping kvm_run: {os.strerror(self.ffi.errno)}")
+        self.loop = self.ffi.new("struct vcpu_loop *", {
+            "vcpu_fd": self.fd, "vm_fd": vm.fd, "signal": SIGNAL, "run": self.kvm_run})
+        self._set_cpuid(cpus)
+        self._set_msrs()
+
+    def _set_cpuid(self, cpus: int) -> None:
+        found = self.ffi.new("struct cpuid_list *", {"nent": 256})
+        self.vm.call("KVM_GET_SUPPORTED_CPUID", found, self.vm.kvm_fd)
+        tsc_deadline = self.vm.capability("KVM_CAP_TSC_DEADLINE_TIMER") > 0
+        entries = cpuid.adapt([found.entries[i] for i in range(found.nent)], self.index, cpus, tsc_deadline)
+        self.vm.call("KVM_SET_CPUID2", self.ffi.new("struct cpuid_list *", {
+            "nent": len(entries), "entries": entries}), self.fd)
+
+    def _set_msrs(self) -> None:
+        """As firmware leaves them: fast string instructions, memory cached unless a range says
+        otherwise."""
+        values = {MISC_ENABLE: FAST_STRINGS, MTRR_DEFAULT_TYPE: MTRR_ENABLED | MTRR_WRITE_BACK}
+        for index, data in values.items():      # one by one: a host may lack either
+            self.lib.kvm_call(self.fd, self.lib.KVM_SET_MSRS, self.ffi.new("struct msr_list *", {
+                "nmsrs": 1, "entries": [{"index": index, "data": data}]}))
+
+    def get_regs(self):
+        regs = self.ffi.new("struct kvm_regs *")
+        self.vm.call("KVM_GET_REGS", regs, self.fd)
+        return regs
+
+    def set_regs(self, **values: int) -> None:
+        self.vm.call("KVM_SET_REGS", self.ffi.new("struct kvm_regs *", {"rflags": 2, **values}), self.fd)
+
+    def get_sregs(self):
+        sregs = self.ffi.new("struct kvm_sregs *")
+        self.vm.call("KVM_GET_SREGS", sregs, self.fd)
+        return sregs
+
+    def set_sregs(self, sregs) -> None:
+        self.vm.call("KVM_SET_SREGS", sregs, self.fd)
+
+    def enter(self) -> int:
+        """Run the guest until Python is needed: an exit reason, or -errno.EINTR."""
+        result = self.lib.vcpu_enter(self.loop)
+        if result < 0 and result != -errno.EINTR:
+            raise KvmError(f"vCPU {self.index}: KVM_RUN: {os.strerror(-result)}\n{self.describe()}")
+        return result
+
+    def describe(self) -> str:
+        """The registers, for an error."""
+        regs, sregs = self.get_regs(), self.get_sregs()
+        names = "rip rflags rax rbx rcx rdx rsi rdi rsp rbp r8 r9 r10 r11 r12 r13 r14 r15".split()
+        words = [f"{name} {getattr(regs, name):#x}" for name in names]
+        words += [f"{name} {getattr(sregs, name):#x}" for name in "cr0 cr2 cr3 cr4 efer".split()]
+        words += [f"cs {sregs.cs.selector:#x} base {sregs.cs.base:#x}"]
+        lines = ["  " + "  ".join(words[i:i + 6]) for i in range(0, len(words), 6)]
+        return "\n".join([f"vCPU {self.index}:", *lines])
+
+    def close(self) -> None:
+        self.lib.unmap_run(self.kvm_run, self.vm.run_bytes)
+        os.close(self.fd)

@@ -1,0 +1,1 @@
+"""A whole VM: building it, running it, switching its offload."""

@@ -1,0 +1,89 @@
+"""What a machine is asked to be; plain data, as the command line or a program fills it in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(kw_only=True)
+class VirtioConfig:
+    """What every virtio device can be told."""
+
+    offload: str = "auto"           # on, host, off or auto
+    asynchronous: str = "auto"      # on, off or auto: I/O by the handler, through io_uring
+    transport: str = "mmio"         # mmio or pci
+    packed: bool = False            # offer packed rings
+
+
+@dataclass
+class DiskConfig(VirtioConfig):
+    """One `--disk`."""
+
+    path: Path
+    read_only: bool = False
+    cache: str = "writeback"        # writeback, none or writethrough
+    queues: int = 1
+    serial: str = ""
+    queue_size: int = 256
+
+
+@dataclass
+class NicConfig(VirtioConfig):
+    """One `--net`: `tap` (an interface's name), `fds` (open TAP descriptors), `socket` (a path) or
+    `backend` (an object of vmm.devices.net_backend) says what it is plugged into."""
+
+    tap: str = ""
+    fds: list[int] | None = None
+    socket: Path | None = None
+    backend: object = None
+    mac: bytes = b""
+    queues: int = 1             # pairs
+    mtu: int | None = None
+    anti_spoof: bool = False
+    packets_per_s: int = 0      # limits of what is sent; 0 for none
+    bytes_per_s: int = 0
+    queue_size: int = 256
+
+    def plug(self):
+        """What it is plugged into, opened."""
+        from ..devices.net_backend import Socket, Tap
+        if self.backend:
+            return self.backend
+        return Socket(self.socket) if self.socket else Tap(self.tap, self.fds, self.queues, self.mtu)
+
+
+@dataclass
+class ConsoleConfig(VirtioConfig):
+    """One `--console`; `where` is stdio, null, file=PATH (output alone) or socket=PATH."""
+
+    where: str
+
+
+@dataclass
+class RngConfig(VirtioConfig):
+    """`--rng`."""
+
+
+@dataclass
+class MachineConfig:
+    """What `splitvmm run` was told."""
+
+    guest: Path | None = None       # an ELF file, a bzImage, or a flat binary
+    memory: int = 256 << 20         # bytes
+    cpus: int = 1
+    cmdline: str = ""
+    disks: list[DiskConfig] = field(default_factory=list)
+    nets: list[NicConfig] = field(default_factory=list)
+    consoles: list[ConsoleConfig] = field(default_factory=list)
+    rng: RngConfig | None = None
+    modules: list[Path] = field(default_factory=list)
+    flat: int | None = None         # guest-physical address of a flat binary
+    serial: str = "stdout"          # stdout, stdio (input as well), null or file=PATH
+    announce: bool = True           # virtio-mmio devices on the command line, as well as by ACPI
+    kvm: bool = True                # without it there are no vCPUs: a driver in Python is the guest
+
+    @property
+    def virtio(self) -> list[VirtioConfig]:
+        """Every virtio device."""
+        return [*self.disks, *self.nets, *self.consoles, *([self.rng] if self.rng else [])]

@@ -1,0 +1,78 @@
+"""The counters that both halves keep in shared state, as tables."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from ..devmodel.view import TornRead, read_together
+from ..virtio.virtio_device import VirtioDevice
+
+
+def queue_counters(queue) -> dict:
+    """One queue's counters: the kernel half's as of one moment, and the user half's."""
+    entry = queue.entry
+    try:
+        handled, moved, busy_ns = read_together(entry, "handled", "bytes", "busy_ns")
+    except TornRead:        # a live writer; say the last that was seen
+        handled, moved, busy_ns = entry.handled, entry.bytes, entry.busy_ns
+    user = queue.user
+    return {"doorbells": entry.doorbells, "handled": handled, "bytes": moved, "busy_ns": busy_ns,
+            "declined": list(entry.declined), "user_doorbells": user.doorbells,
+            "user_handled": user.handled, "user_bytes": user.bytes, "user_busy_ns": user.busy_ns}
+
+
+def device_totals(device: VirtioDevice) -> dict:
+    """The sum over a device's queues; `declined` by reason's name."""
+    total: dict = {}
+    for state in device.state.queue[:len(device.queue_sizes)]:
+        for name, value in queue_counters(state).items():
+            if name == "declined":
+                before = total.setdefault(name, [0] * len(value))
+                total[name] = [a + b for a, b in zip(before, value)]
+            else:
+                total[name] = total.get(name, 0) + value
+    total["declined"] = {reason.name.lower(): total["declined"][reason]
+                         for reason in device.layout.reasons if total["declined"][reason]}
+    return total
+
+
+def startup_ms(machine) -> float:
+    """From the start of this process (to 10 ms, as /proc has it) to the guest's first instruction."""
+    fields = Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()
+    started_s = int(fields[19]) / os.sysconf("SC_CLK_TCK")      # field 22, starttime, since boot
+    return 1e3 * (machine.first_run_s - started_s)
+
+
+def print_stats(machine) -> None:
+    """Tables on standard error: the guest has standard output."""
+    from rich.console import Console
+    from rich.table import Table
+    console = Console(stderr=True, width=None if sys.stderr.isatty() else 100, highlight=False)
+    table = Table(title="requests", title_justify="left")
+    for column in ("queue", "offload", "half", "doorbells", "served", "bytes", "ns each"):
+        table.add_column(column, justify="left" if column in ("queue", "offload", "half") else "right")
+    for device in machine.devices:
+        if not isinstance(device, VirtioDevice):
+            continue
+        for index in range(len(device.queue_sizes)):
+            c = queue_counters(device.state.queue[index])
+            table.add_row(f"{device.name}.{index}", device.mode, "kernel", *_figures(c, ""))
+            table.add_row("", "", "user", *_figures(c, "user_"))
+            for reason in device.layout.reasons:
+                if c["declined"][reason]:
+                    table.add_row("", "", f"  {reason.name.lower()}", str(c["declined"][reason]))
+    console.print(table)
+    for name, why in machine.choices.items():
+        console.print(f"{name}: offload {why}")
+    for thread in machine.threads:
+        console.print(f"vcpu{thread.vcpu.index}: {thread.exits} accesses left to Python, "
+                      f"{thread.vcpu.loop.hooked} taken by the native exit path")
+    console.print(f"first instruction {startup_ms(machine):.0f} ms after the process began")
+
+
+def _figures(c: dict, half: str) -> list[str]:
+    handled = c[f"{half}handled"]
+    return [str(c[f"{half}doorbells"]), str(handled), str(c[f"{half}bytes"]),
+            str(c[f"{half}busy_ns"] // handled) if handled else "-"]

@@ -1,0 +1,1 @@
+"""Devices' kernel halves, put on the exit path and taken off."""

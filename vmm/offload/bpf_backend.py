@@ -1,0 +1,183 @@
+"""`on`: devices' kernel halves as BPF on KVM's tracepoints.
+
+What a backend is asked: `load(device)` once, then `enable(device)` and `disable(device)`
+any number of times while no vCPU runs.  Everything it makes is held by file descriptors of
+this process, so that its end, however it comes, ends all of it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ..device.register_device import Place, RegisterDevice, Routed
+from ..devmodel.exit_path import (PAGES, VCPUS, Access, Action, Bus, MemoryLayout, Route, RouteKey, machine_layout,
+                                  vcpu_layout)
+from ..devmodel.layout import PAGE, layout_block
+from ..devmodel.view import address_of, ffi, view_of
+from ..kvm.addresses import IOAPIC
+from ..kvm.bpf import Attachment, BpfUnavailable, Maps, Object
+from ..kvm.memory import GuestMemory
+from ..paths import BUILD
+from ..sync.handoff import Declines
+from ..sync.region import Piece, Region
+from .objects import check_abi, check_hash, route_bytes, struct_bytes
+from .upcalls import Upcalls
+
+WATCHED = 0xffffffff        # slot of writes that userspace is only told of
+IOAPIC_WINDOW = 0x10        # offset of the I/O APIC's data register (82093AA, 3.1)
+
+
+class BpfBackend:
+    """`on`: the dispatcher and one object a device, attached while at least one is enabled."""
+
+    def __init__(self, maps: Maps, memory: GuestMemory, vm, interrupts, vcpus: int, hand_over):
+        """`hand_over(Declined)` is told, on a thread of ours, what no vCPU can be told of."""
+        self.maps, self.vm, self.interrupts = maps, vm, interrupts
+        maps.per_cpu("current", layout_block(Access).size)
+        self._memory_layout, self._memory_raw = memory.layout()
+        self._map_exits(vcpus)
+        self._enabled: dict[int, RegisterDevice] = {}      # those with rings
+        self._upcalls = Upcalls(maps, hand_over, self._enabled)
+        maps.hash("vcpu_of_thread", 4, 4, VCPUS)
+        self._routes = maps.hash("routes", layout_block(RouteKey).size, layout_block(Route).size, 1024)
+        self._programs = maps.programs("programs", PAGES)
+        self.dispatcher = Object(BUILD / "exit_path.bpf.o", maps, {}, self._constants())
+        self._attached: Attachment | None = None
+        self._objects: dict[int, Object] = {}
+        self._claims: dict[int, list[tuple[Routed, int]]] = {}
+        self._collectors: dict[int, Attachment] = {}
+        self._silent: dict[int, int] = {}   # slot -> eventfd of its completions, if that is no pin's
+        self._sink = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)    # claims, and nobody reads
+
+    def _map_exits(self, vcpus: int) -> None:
+        """What the exit path and the vCPUs' threads share."""
+        stride, kind = vcpu_layout().size, view_of(vcpu_layout())
+        fd = self.maps.array("vcpus", stride, vcpus)
+        self._exits = Region("vcpus", [Piece(fd, 0, -(-stride * vcpus // PAGE) * PAGE)])
+        self.exits = [kind(self._exits.address + i * stride) for i in range(vcpus)]
+        fd = self.maps.array("machine", machine_layout().size, 1)
+        self._machine = Region("machine", [Piece(fd, 0, PAGE)])
+        machine = view_of(machine_layout())(self._machine.address)
+        self._declines = [Declines(exits, machine) for exits in self.exits]
+
+    def _constants(self, place: Place | None = None) -> dict[str, bytes]:
+        constants = {"memory": bytes(ffi.buffer(ffi.cast("char *", address_of(self._memory_layout)),
+                                           layout_block(MemoryLayout).size))}
+        if place:
+            constants["slot"] = place.slot.to_bytes(4, "little")
+        return constants
+
+    def on_thread(self, index: int) -> None:
+        """Make this thread known as vCPU `index`."""
+        if self.dispatcher.run("register_vcpu", index):
+            raise BpfUnavailable(f"vCPU {index}: no room in the map of threads")
+
+    def declined(self, index: int):
+        return self._declines[index].take()
+
+    def load(self, device: RegisterDevice) -> None:
+        """Load a device's handler, if it has one; posted registers need none."""
+        if not device.handler:
+            return
+        path = device.handlers / f"{device.handler}.bpf.o"
+        check_abi(path, device.layout)
+        own = {"state": device.place.state_fd}
+        if device.uring_queues:
+            own["urings"] = device.place.urings_fd
+        loaded = Object(path, self.maps, own, self._constants(device.place))
+        self._objects[device.place.slot] = loaded
+        check_hash(path, device.layout, int.from_bytes(loaded.constant("layout_hash"), "little"))
+
+    @property
+    def attached(self) -> bool:
+        return self._attached is not None
+
+    def enable(self, device: RegisterDevice) -> None:
+        slot = device.place.slot
+        if slot in self._objects:
+            fd = self._objects[slot].program("device_exit")
+            self.maps.update(self._programs, slot.to_bytes(4, "little"), fd.to_bytes(4, "little"))
+        if device.uring_queues and slot in self._objects:
+            self._start_urings(device)
+        self._claims[slot] = []
+        self.connect(device)
+        if self._attached is None:
+            self._watch_ioapic()
+            self._attached = Attachment(self.dispatcher, "on_mmio", "on_pio")
+
+    def connect(self, device: RegisterDevice) -> None:
+        """Take the device's writes, where its registers are now: routes, then claims, so that none
+        is lost between them."""
+        for route in device.routes():
+            fd = self._doorbell(device, route)
+            self.maps.update(self._routes, *route_bytes(device, route))
+            self.vm.ioeventfd(device.place.bus, route.address, route.width, fd, True)
+            self._claims[device.place.slot].append((route, fd))
+
+    def _doorbell(self, device: RegisterDevice, route: Routed) -> int:
+        if route.action is Action.NOTIFY and device.doorbell_interrupts:
+            return device.line(route.queue).claim()
+        return self._sink
+
+    def disconnect(self, device: RegisterDevice) -> None:
+        """Take them no longer."""
+        claims = self._claims[device.place.slot]
+        while claims:
+            route, fd = claims.pop()
+            self.vm.ioeventfd(device.place.bus, route.address, route.width, fd, False)
+            self.maps.delete(self._routes, route_bytes(device, route)[0])
+
+    def _start_urings(self, device: RegisterDevice) -> None:
+        """Rings, and the program that collects what comes back, where the interrupt is injected."""
+        slot = device.place.slot
+        attach = next((ring for other in self._enabled.values() if (ring := other.ring()) >= 0), -1)
+        device.start_urings(lambda queue: self._eventfds(device, queue), True, not device.doorbell_interrupts, attach)
+        if device.ring() >= 0:
+            self._collectors[slot] = Attachment(self._objects[slot], "device_collect")
+            self._enabled[slot] = device
+
+    def _eventfds(self, device: RegisterDevice, queue: int) -> tuple[int, int]:
+        """What a ring signals: the queue's interrupt, or where the handler decides on that nothing but
+        the collector; and what raises the interrupt."""
+        line, slot = device.line(queue), device.place.slot
+        if device.doorbell_interrupts:
+            return line.completions(), line.claim()
+        if slot not in self._silent:
+            self._silent[slot] = self.interrupts.collector()
+        return self._silent[slot], line.claim()
+
+    def _watch_ioapic(self) -> None:
+        value = struct_bytes(layout_block(Route), device=WATCHED, action=Action.WATCH)
+        for width in (1, 2, 4, 8):      # KVM's I/O APIC takes them all
+            key = struct_bytes(layout_block(RouteKey), address=IOAPIC + IOAPIC_WINDOW, bus=Bus.MMIO, width=width)
+            self.maps.update(self._routes, key, value)
+
+    def disable(self, device: RegisterDevice) -> None:
+        slot = device.place.slot
+        self.disconnect(device)
+        del self._claims[slot]
+        for line in device.place.lines:
+            line.release()
+        if slot in self._collectors:
+            self._collectors.pop(slot).close()
+            del self._enabled[slot]
+        if not self._claims:
+            self._detach()
+
+    def _detach(self) -> None:
+        if self._attached:
+            self._attached.close()
+            self._attached = None
+
+    def close(self) -> None:
+        self._detach()
+        self._upcalls.close()
+        for collector in self._collectors.values():
+            collector.close()
+        self.dispatcher.close()
+        for loaded in self._objects.values():
+            loaded.close()
+        self._exits.close()
+        self._machine.close()
+        for fd in (self._sink, *self._silent.values()):
+            os.close(fd)

@@ -1,0 +1,153 @@
+"""`host`: the same handlers as shared objects, asked by the vCPU loop about every write that leaves
+KVM_RUN.  A backend as bpf_backend.py has it."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from ..device.register_device import RegisterDevice
+from ..devmodel.exit_path import Bus
+from ..devmodel.view import address_of, ffi
+from ..kvm.memory import GuestMemory
+from ..paths import BUILD
+from .objects import OffloadError, check_abi, check_hash, route_bytes
+
+_NATIVE = """
+struct exit_path; struct device;
+struct exit_path *exit_path_new(void);
+void exit_path_free(struct exit_path *path);
+int exit_path_add(struct exit_path *path, const void *key, const void *route, void *page,
+                  void *notify, struct device *device, int32_t line);
+void exit_path_remove(struct exit_path *path, const void *key);
+int exit_path_write(struct exit_path *path, uint32_t bus, uint64_t address, uint32_t width,
+                    uint64_t value, int32_t *line);
+struct device *device_new(void *state, void *page, void *ram, void *urings, uint32_t uring_count,
+                          const void *memory, const int32_t *lines, uint32_t line_count);
+int device_collect(struct device *device, int eventfd, int vm_fd, uint32_t *interrupts);
+void device_free(struct device *device);
+int device_notify(struct device *device, const void *access, uint32_t *reason);
+extern uint64_t layout_hash;
+"""
+
+
+def native_ffi():
+    """cffi for the shared objects, which are loaded by path (ABI mode)."""
+    from cffi import FFI
+    native = FFI()
+    native.cdef(_NATIVE)
+    return native
+
+
+class Collector:
+    """`host`: a thread that completes what comes back from the rings of one device."""
+
+    STOP = 1 << 31      # added to the eventfd
+
+    def __init__(self, library, handle, device: RegisterDevice, vm):
+        self.fd = os.eventfd(0, os.EFD_CLOEXEC)
+        self._library, self._handle, self._device = library, handle, device
+        self._vm_fd = vm.fd if vm else -1
+        self._interrupts = ffi.new("uint32_t *")
+        self._stopping, self._thread = False, None
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, daemon=True, name=f"{self._device.name} ring")
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            verdict = self._library.device_collect(self._handle, self.fd, self._vm_fd, self._interrupts)
+            if verdict > 0 and verdict & 1 and not self._stopping:
+                for queue in range(self._device.uring_queues):
+                    self._device.upcalled(queue, 0)
+            if verdict > 0 and verdict & 2:
+                for queue in range(self._device.uring_queues):
+                    if self._interrupts[0] >> queue & 1:
+                        self._device.line(queue).pulse()
+
+    def close(self) -> None:
+        self._stopping = True
+        if self._thread:
+            os.eventfd_write(self.fd, self.STOP)
+            self._thread.join()
+        os.close(self.fd)
+
+
+class HostBackend:
+    """`host`: the native dispatcher, asked by the vCPU loop about every write that leaves KVM_RUN."""
+
+    def __init__(self, memory: GuestMemory, vm):
+        self.ffi, self.memory, self.vm = native_ffi(), memory, vm
+        path = BUILD / "exit_path.so"
+        if not path.exists():
+            raise OffloadError(f"{path} is missing; wanted `make` to have built it")
+        self.lib = self.ffi.dlopen(str(path))
+        self.path = self.lib.exit_path_new()
+        self.hook = int(self.ffi.cast("uintptr_t", self.ffi.addressof(self.lib, "exit_path_write")))
+        self.context = int(self.ffi.cast("uintptr_t", self.path))
+        self._devices: dict[int, tuple] = {}
+        self._collectors: dict[int, Collector] = {}
+        self._line = self.ffi.new("int32_t *")
+        self._routed: dict[int, list[bytes]] = {}       # slot -> keys of its routes
+
+    def load(self, device: RegisterDevice) -> None:
+        if not device.handler:
+            return
+        path = device.handlers / f"{device.handler}.so"
+        check_abi(path, device.layout)
+        library = self.ffi.dlopen(str(path))
+        check_hash(path, device.layout, library.layout_hash)
+        layout, _raw = self.memory.layout()
+        lines = [device.line(queue).number for queue in range(device.queue_count)]
+        handle = library.device_new(self._pointer(device.place.state), self._pointer(device.place.page),
+                                    self._pointer(self.memory.address), self._pointer(device.place.urings),
+                                    device.uring_queues, self._pointer(address_of(layout)), lines, len(lines))
+        self._devices[device.place.slot] = (library, handle)
+
+    def _pointer(self, address: int):
+        return self.ffi.cast("void *", address)
+
+    def enable(self, device: RegisterDevice) -> None:
+        library, handle = self._devices.get(device.place.slot, (None, None))
+        self._routed[device.place.slot] = []
+        self.connect(device)
+        if device.uring_queues and library:
+            collector = Collector(library, handle, device, self.vm)
+            device.start_urings(lambda _queue: (collector.fd, collector.fd), False, False)
+            if device.ring() >= 0:
+                collector.start()
+            self._collectors[device.place.slot] = collector
+
+    def connect(self, device: RegisterDevice) -> None:
+        """Take the device's writes, where its registers are now."""
+        library, handle = self._devices.get(device.place.slot, (None, self.ffi.NULL))
+        notify = self.ffi.addressof(library, "device_notify") if library else self.ffi.NULL
+        for route in device.routes():
+            key, value = route_bytes(device, route)
+            if self.lib.exit_path_add(self.path, key, value, self._pointer(device.place.page), notify, handle,
+                                      device.line(route.queue).number):
+                raise OffloadError(f"{device.name}: no room for its routes")
+            self._routed[device.place.slot].append(key)
+
+    def disconnect(self, device: RegisterDevice) -> None:
+        """Take them no longer."""
+        while keys := self._routed[device.place.slot]:
+            self.lib.exit_path_remove(self.path, keys.pop())
+
+    def disable(self, device: RegisterDevice) -> None:
+        self.disconnect(device)
+        if device.place.slot in self._collectors:
+            self._collectors.pop(device.place.slot).close()
+
+    def write(self, bus: Bus, address: int, width: int, value: int) -> tuple[int, int]:
+        """What the vCPU loop does, for a driver that is no guest: (verdict, line)."""
+        verdict = self.lib.exit_path_write(self.path, bus, address, width, value, self._line)
+        return verdict, self._line[0]
+
+    def close(self) -> None:
+        for collector in self._collectors.values():
+            collector.close()
+        for library, handle in self._devices.values():
+            library.device_free(handle)
+        self.lib.exit_path_free(self.path)

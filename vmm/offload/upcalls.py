@@ -1,0 +1,65 @@
+"""What the kernel half has to say where no vCPU is at hand to be told."""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+
+from ..device.register_device import RegisterDevice
+from ..devmodel.exit_path import UPCALLS_BYTES
+from ..devmodel.exit_path import Declined as DeclinedBlock
+from ..devmodel.layout import layout_block
+from ..devmodel.view import struct_of
+from ..kvm.bpf import BpfUnavailable, Maps
+from ..sync.handoff import Declined
+
+
+class Upcalls:
+    """Upcalls from the exit path where no vCPU is at hand, answered on a thread of ours.
+
+    It also looks after completions that nobody collected: an interrupt injected where our
+    programs could not see it, or a pin without an MSI.
+    """
+
+    POLL_S = 0.1
+
+    def __init__(self, maps: Maps, hand_over, watched: dict[int, RegisterDevice]):
+        """`watched` has, and goes on to have, the devices whose completions are looked after."""
+        self._hand_over, self._maps, self._watched = hand_over, maps, watched
+        self._unpack = struct_of(layout_block(DeclinedBlock)).unpack_from
+        self._size = layout_block(DeclinedBlock).size
+        fd = maps.ring("upcalls", UPCALLS_BYTES)
+        self._handle = maps.lib.upcalls_open(fd, self._size)
+        if not self._handle:
+            raise BpfUnavailable("BPF ring buffer: mapping it failed; wanted it to work")
+        self._entries = maps.ffi.new("char[]", self._size * 64)
+        self._stop = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._thread = threading.Thread(target=self._run, daemon=True, name="upcalls")
+        self._thread.start()
+
+    def _run(self) -> None:
+        poller = select.poll()
+        for fd in (self._maps.lib.upcalls_fd(self._handle), self._stop):
+            poller.register(fd, select.POLLIN)
+        while True:
+            ready = dict(poller.poll(1000 * self.POLL_S))
+            if self._stop in ready:
+                return
+            if ready:
+                self._answer()
+            else:
+                for device in list(self._watched.values()):
+                    device.poll_completions()
+
+    def _answer(self) -> None:
+        count = self._maps.lib.upcalls_take(self._handle, self._entries, 64)
+        data = self._maps.ffi.buffer(self._entries)
+        for i in range(max(0, count)):
+            self._hand_over(Declined._make(self._unpack(data, i * self._size)))
+
+    def close(self) -> None:
+        os.eventfd_write(self._stop, 1)
+        self._thread.join()
+        self._maps.lib.upcalls_close(self._handle)
+        os.close(self._stop)

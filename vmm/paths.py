@@ -1,0 +1,9 @@
+"""Where the checkout and what is built from it lie."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+BUILD = Path(os.environ.get("SPLITVMM_BUILD", ROOT / "build"))      # built handlers and guests

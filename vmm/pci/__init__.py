@@ -1,0 +1,1 @@
+"""PCI configuration space, and MSI-X."""
