@@ -9,7 +9,8 @@ import pytest
 
 from tools.driver import BlkDriver
 from vmm.kvm.bpf import why_not
-from vmm.machine.machine import DiskConfig, Machine, MachineConfig
+from vmm.machine.config import DiskConfig, MachineConfig
+from vmm.machine.machine import Machine
 from vmm.virtqueue import uring
 
 SECTORS = 4096

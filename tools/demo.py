@@ -23,7 +23,8 @@ from tools.driver import BlkDriver
 from vmm.bench import run as bench
 from vmm.devmodel.devices.blk import SECTOR
 from vmm.kvm.bpf import why_not
-from vmm.machine.machine import DiskConfig, Machine, MachineConfig
+from vmm.machine.config import DiskConfig, MachineConfig
+from vmm.machine.machine import Machine
 from vmm.paths import BUILD
 
 IMAGE_BYTES = 48 << 20

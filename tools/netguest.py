@@ -23,7 +23,8 @@ from pathlib import Path
 
 from vmm.bench import net
 from vmm.errors import UserError
-from vmm.machine.machine import DiskConfig, Machine, MachineConfig, NicConfig
+from vmm.machine.config import DiskConfig, MachineConfig, NicConfig
+from vmm.machine.machine import Machine
 from vmm.machine.stats import device_totals
 from vmm.paths import BUILD
 

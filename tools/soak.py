@@ -20,7 +20,7 @@ from pathlib import Path
 from tools import netguest
 from vmm.bench import net
 from vmm.errors import UserError
-from vmm.machine.machine import DiskConfig
+from vmm.machine.config import DiskConfig
 
 SAMPLE_S = 5
 FLAT_KIB = 4096     # that resident memory may grow by after the first sample

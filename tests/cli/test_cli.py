@@ -83,11 +83,11 @@ def test_compile_prints_the_committed_header(capsys):
 
 def test_auto_says_what_it_took_and_why(capsys, kvm, image, monkeypatch):
     from vmm.kvm.bpf import BpfUnavailable
-    from vmm.machine import machine
+    from vmm.machine import offloading
 
     def none():
         raise BpfUnavailable("no BPF today")
-    monkeypatch.setattr(machine, "Maps", none)
+    monkeypatch.setattr(offloading, "Maps", none)
     status, out, err = say(capsys, "run", BUILD / "check.elf", "--mem", "64M", "--cmdline", "rounds=1",
                            "--serial", "null", "--disk", f"path={image}")
     assert status == 0 and "disk0: offload host" in err and "no BPF today" in err
@@ -95,11 +95,11 @@ def test_auto_says_what_it_took_and_why(capsys, kvm, image, monkeypatch):
 
 def test_on_where_there_is_no_bpf(capsys, kvm, image, monkeypatch):
     from vmm.kvm.bpf import BpfUnavailable
-    from vmm.machine import machine
+    from vmm.machine import offloading
 
     def none():
         raise BpfUnavailable("no BPF today")
-    monkeypatch.setattr(machine, "Maps", none)
+    monkeypatch.setattr(offloading, "Maps", none)
     status, _, err = say(capsys, "run", BUILD / "check.elf", "--serial", "null", "--disk", f"path={image},offload=on")
     assert status == 2 and "no BPF today" in err
 

@@ -31,11 +31,11 @@ def test_without_kvm(monkeypatch, capsys):
 def test_without_bpf(kvm, monkeypatch, capsys):
     from vmm.kvm import bpf
     from vmm.kvm.bpf import BpfUnavailable
-    from vmm.machine import machine
+    from vmm.machine import offloading
 
     def none():
         raise BpfUnavailable("no BPF today; and so on")
-    monkeypatch.setattr(machine, "Maps", none)
+    monkeypatch.setattr(offloading, "Maps", none)
     monkeypatch.setattr(bpf, "Maps", none)
     assert cli.main(["doctor"]) == 0
     out = capsys.readouterr().out

@@ -5,7 +5,8 @@ import pytest
 from vmm.device.register_device import RegisterDevice
 from vmm.devmodel.exit_path import Bus, Verdict
 from vmm.devmodel.schema import NOTIFY, POSTED, RO, W1C, WO, Device, reg, u8, u16, u32, u64
-from vmm.machine.machine import Machine, MachineConfig
+from vmm.machine.config import MachineConfig
+from vmm.machine.machine import Machine
 
 BASE = 0xd0000000
 

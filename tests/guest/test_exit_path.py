@@ -4,7 +4,8 @@ import pytest
 
 from vmm.devices.probe import ProbeDevice
 from vmm.devmodel.exit_path import Bus
-from vmm.machine.machine import Machine, MachineConfig
+from vmm.machine.config import MachineConfig
+from vmm.machine.machine import Machine
 from vmm.paths import BUILD
 
 REGISTERS = ProbeDevice("").layout.registers

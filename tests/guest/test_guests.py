@@ -15,7 +15,8 @@ import pytest
 
 from tests.scale import scaled
 from vmm.devices.blk import BlkDevice
-from vmm.machine.machine import DiskConfig, Machine, MachineConfig
+from vmm.machine.config import DiskConfig, MachineConfig
+from vmm.machine.machine import Machine
 from vmm.machine.stats import device_totals
 from vmm.paths import BUILD
 from vmm.virtqueue.uring import why_not

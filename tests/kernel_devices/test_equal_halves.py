@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tools.driver import EVENT_IDX, INDIRECT, INDIRECT_DESC, NEXT, WRITE, BlkDriver
-from vmm.machine.machine import DiskConfig, Machine, MachineConfig
+from vmm.machine.config import DiskConfig, MachineConfig
+from vmm.machine.machine import Machine
 
 D = BlkDriver
 RAM = 2 << 20

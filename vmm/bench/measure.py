@@ -18,7 +18,8 @@ from ..devices.probe import ProbeDevice, ProbeReadDevice
 from ..devmodel.devices.probe import Probe
 from ..devmodel.exit_path import Action, Bus
 from ..errors import UserError
-from ..machine.machine import DiskConfig, Machine, MachineConfig
+from ..machine.config import DiskConfig, MachineConfig
+from ..machine.machine import Machine
 from ..machine.stats import device_totals
 from ..offload.objects import route_bytes
 from ..paths import BUILD
@@ -142,7 +143,7 @@ def run_exits(case, count: int) -> Sample:
             fds.append(_claim(machine, address))
         elif case.op == "user-c":
             route = Routed(address, 4, Action.IGNORE, registers["claimed"].offset)
-            host = machine.host
+            host = machine.offloading.host
             host.lib.exit_path_add(host.path, *route_bytes(device, route), host.ffi.NULL,
                                    host.ffi.NULL, host.ffi.NULL, -1)
     config = MachineConfig(BUILD / "exits.elf", MEMORY, cmdline=" ".join([f"count={count}", *words]))

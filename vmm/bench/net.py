@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 
 from ..errors import UserError
-from ..machine.machine import MachineConfig, NicConfig
+from ..machine.config import MachineConfig, NicConfig
 from ..paths import BUILD
 from . import measure
 from .measure import MEMORY, TIMEOUT_S, Sample

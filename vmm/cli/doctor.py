@@ -163,7 +163,8 @@ CHECKS: tuple[Callable[[], Finding], ...] = (_kernel, _kvm, _permissions, _bpf, 
 
 def choice() -> tuple[bool, str]:
     """Whether guests run here, and what `offload=auto` takes, by asking a machine."""
-    from ..machine.machine import DiskConfig, Machine, MachineConfig
+    from ..machine.config import DiskConfig, MachineConfig
+    from ..machine.machine import Machine
     try:
         with tempfile.NamedTemporaryFile() as image:
             image.write(bytes(4096))

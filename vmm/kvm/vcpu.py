@@ -16,19 +16,20 @@ class UnhandledExit(RuntimeError):
 
 
 class VcpuThread(threading.Thread):
-    """Runs one vCPU until `host` says stop.
+    """Runs one vCPU until `running` says stop.
 
     `host` is the machine, as far as a vCPU knows it: `buses` by Bus, `on_thread(vcpu)` once
-    on the new thread, `declined(vcpu)` when a decline or a kick ended KVM_RUN, `checkpoint()`
-    which is False when it is time to end, `failed(error)`, and `ended()` as the last thing.
+    on the new thread, and `declined(vcpu)` when a decline or a kick ended KVM_RUN.  `running` has
+    `checkpoint()`, which is False when it is time to end, `failed(error)`, and `ended()` as the last thing.
     """
 
-    def __init__(self, vcpu: Vcpu, host):
+    def __init__(self, vcpu: Vcpu, host, running):
         super().__init__(name=f"vcpu{vcpu.index}", daemon=True)
-        self.vcpu, self.host, self.lib = vcpu, host, vcpu.lib
+        self.vcpu, self.host, self.running, self.lib = vcpu, host, running, vcpu.lib
         self.exits = 0              # returns to Python with an access
         self.cpu_ns = 0             # time on a CPU, once it has ended
         self.thread = 0             # as the kernel numbers it
+        self.through = False        # it uses its vCPU no more
 
     def run(self) -> None:
         try:
@@ -39,15 +40,15 @@ class VcpuThread(threading.Thread):
             self.host.on_thread(self.vcpu)
             self._loop()
         except BaseException as error:
-            self.host.failed(error)
+            self.running.failed(error)
         finally:
-            self.cpu_ns = thread_time_ns()
-            self.host.ended()
+            self.cpu_ns, self.through = thread_time_ns(), True
+            self.running.ended()
 
     def _loop(self) -> None:
         lib, vcpu, host = self.lib, self.vcpu, self.host
         io, mmio, interrupted = lib.KVM_EXIT_IO, lib.KVM_EXIT_MMIO, -errno.EINTR
-        while host.checkpoint():
+        while self.running.checkpoint():
             reason = vcpu.enter()
             if reason == mmio or reason == io:
                 self.exits += 1

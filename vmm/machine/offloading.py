@@ -1,0 +1,120 @@
+"""Who serves each device of a machine, chosen at the start and switched while the guest runs."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+from ..device.register_device import RegisterDevice
+from ..devmodel.virtqueue import Side
+from ..errors import UserError
+from ..kvm.bpf import BpfUnavailable, Maps
+from ..offload.bpf_backend import BpfBackend
+from ..offload.native import HostBackend
+from ..offload.objects import LOADING_ERRORS, OffloadError, unavailable
+
+MODES = ("on", "host", "off")
+
+
+def make_maps(asked: set[str], has_vcpus: bool) -> tuple[Maps | None, str]:
+    """BPF maps where a device `asked` for what needs them, or None and why not.  Raises what a device
+    that insists cannot do without."""
+    if not asked & {"on", "auto"}:
+        return None, "no device asked for it"
+    if not has_vcpus:
+        if "on" in asked:
+            raise OffloadError("offload=on needs /dev/kvm, whose exits it is on; wanted host, off or auto")
+        return None, "no vCPUs"
+    try:
+        return Maps(), ""
+    except BpfUnavailable as error:
+        if "on" in asked:
+            raise
+        return None, unavailable(error)
+
+
+class Offloading:
+    """The backends of one machine, and which of them has each device."""
+
+    def __init__(self, machine, maps: Maps | None, no_bpf: str):
+        """`no_bpf` says why there are no maps, if there are none."""
+        self._machine, self.maps, self._no_bpf = machine, maps, no_bpf
+        self.choices: dict[str, str] = {}       # device -> how its mode came about
+        self.bpf: BpfBackend | None = None
+        self.host: HostBackend | None = None
+        self._loaded: set[tuple[str, str]] = set()
+
+    def choose(self, device: RegisterDevice, mode: str) -> None:
+        """The mode that a device starts in: `mode`, or with `auto` the best possible."""
+        if mode != "auto":
+            self.set_mode(device, mode)
+            self.choices[device.name] = f"{mode}, as asked"
+            return
+        refusals, candidates = [], ["on", "host"]
+        if device.uring_queues and len(os.sched_getaffinity(0)) == 1:
+            candidates.reverse()
+            refusals.append("one CPU only, which a polling thread and the guest would take turns on")
+        for candidate in candidates:
+            try:
+                self.set_mode(device, candidate)
+                break
+            except LOADING_ERRORS as error:
+                refusals.append(f"{candidate} not possible: {unavailable(error)}")
+        if device.mode != "off" and device.no_ring and device.asynchronous:
+            refusals.append(f"no I/O by the handler itself: {device.no_ring}")
+        self.choices[device.name] = "; ".join([f"{device.mode}, the best possible", *refusals])
+
+    def set_mode(self, device: RegisterDevice, mode: str) -> None:
+        """The vCPUs stand still, or do not run yet.  Raises UserError."""
+        if mode not in MODES:
+            raise UserError(f"offload {mode!r}; wanted on, host, off or auto")
+        if mode == device.mode:
+            return
+        backend = self.backend(mode)
+        if backend and (device.name, mode) not in self._loaded:
+            backend.load(device)
+            self._loaded.add((device.name, mode))
+        if device.mode != "off":
+            self.backend(device.mode).disable(device)
+            device.mode = "off"
+            device.assign(Side.USER)
+            device.stop_urings()
+        if backend:
+            backend.enable(device)
+            device.mode = mode
+            device.assign(Side.KERNEL)
+
+    def backend(self, mode: str):
+        """What serves devices in this mode, made when first wanted; None for `off`.  Raises OffloadError."""
+        if mode == "off":
+            return None
+        if mode == "host":
+            if self.host is None:
+                self._make_host()
+            return self.host
+        if self.bpf is None:
+            self._make_bpf()
+        return self.bpf
+
+    def _make_host(self) -> None:
+        machine = self._machine
+        self.host = machine.closes(HostBackend(machine.memory, machine.vm))
+        for vcpu in machine.vcpus:
+            vcpu.loop.hook = vcpu.ffi.cast("write_hook", self.host.hook)
+            vcpu.loop.path = vcpu.ffi.cast("void *", self.host.context)
+
+    def _make_bpf(self) -> None:
+        machine = self._machine
+        if self.maps is None:
+            raise OffloadError(f"BPF: {self._no_bpf}")
+        if machine.vms_in_process() > 1:
+            raise OffloadError(f"{machine.vms_in_process()} VMs in this process; wanted a process for each with "
+                               "offload on")
+        self.bpf = machine.closes(BpfBackend(self.maps, machine.memory, machine.vm, machine.interrupts,
+                                             machine.config.cpus, machine.hand_over))
+
+    def before_start(self) -> None:
+        """Each vCPU's thread makes itself known to the kernel half as it starts, wanted or not."""
+        if self.maps:
+            with suppress(*LOADING_ERRORS):
+                self.backend("on")
