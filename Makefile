@@ -62,10 +62,10 @@ build/exit_path.so: kernel_devices/exit_path.c $(COMMON_HEADERS) | build/.packag
 	$(CC) $(NATIVE_FLAGS) -o $@ $<
 
 define handler
-build/$(1).bpf.o: kernel_devices/$(1)/$(1).c kernel_devices/$(1)/$(1).gen.h $(COMMON_HEADERS) | build/.packages
-	$(CLANG) $(BPF_FLAGS) -c $$< -o $$@
-build/$(1).so: kernel_devices/$(1)/$(1).c kernel_devices/$(1)/$(1).gen.h $(COMMON_HEADERS) | build/.packages
-	$(CC) $(NATIVE_FLAGS) -o $$@ $$<
+build/$(1).bpf.o: $(wildcard kernel_devices/$(1)/*) $(COMMON_HEADERS) | build/.packages
+	$(CLANG) $(BPF_FLAGS) -c kernel_devices/$(1)/$(1).c -o $$@
+build/$(1).so: $(wildcard kernel_devices/$(1)/*) $(COMMON_HEADERS) | build/.packages
+	$(CC) $(NATIVE_FLAGS) -o $$@ kernel_devices/$(1)/$(1).c
 endef
 $(foreach name,$(HANDLERS),$(eval $(call handler,$(name))))
 

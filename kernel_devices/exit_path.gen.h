@@ -15,6 +15,7 @@ enum {
 	DECLINE_SIGNAL = 0x24,
 	UPCALLS_BYTES = 0x10000,
 	UPCALL = 0xffff,
+	MESSAGE_OWNER_SHIFT = 0x10,
 };
 
 enum bus {

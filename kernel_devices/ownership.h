@@ -12,6 +12,7 @@ static __always_inline int enter(const struct ownership *ownership, struct entry
 	/* the result is used, or BPF would not order the load of `holder` after it */
 	__u32 inside = fetch_add(&entry->active, 1);
 
+	WINDOW();
 	if (READ_ONCE(ownership->holder) == SIDE_KERNEL && inside != ~0u) {
 		*generation = READ_ONCE(ownership->generation);
 		return 1;

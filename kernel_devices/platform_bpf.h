@@ -31,6 +31,12 @@ struct {
 	__uint(max_entries, UPCALLS_BYTES);
 } upcalls SEC(".maps");
 
+/* What one exit or one collection may take: preemption is off, in a collection interrupts may be, too. */
+enum {
+	BUDGET_NS = 30000,
+	BUDGET_BYTES = CHUNK,	/* copied */
+};
+
 struct device { __u32 unused; };
 
 #define DEVICE_STATE(type)						\
@@ -208,15 +214,19 @@ static __always_inline void upcall(struct collecting *collecting, __u32 index, _
 	decline(&access, reason);
 }
 
-/* The program that runs where an interrupt of this VM is injected, which is where io_uring's
- * completions are signalled: on its own threads, or on a vCPU's. */
+/* The program that runs where an interrupt of this device is injected (args: address, data), which is
+ * where io_uring's completions are signalled: on its own threads, or on a vCPU's.  A message tells whose
+ * it is in bits of its data that no CPU looks at: a collector that ran for another one's would show
+ * completions after their own message has gone out, and nobody would interrupt the driver. */
 #define DEVICE_COLLECTOR(collect)						\
-	SEC("raw_tp/kvm_msi_set_irq") int device_collect(void *context)		\
+	SEC("raw_tp/kvm_msi_set_irq") int device_collect(struct bpf_raw_tracepoint_args *context)	\
 	{									\
-		struct machine_exits *exits = this_machine();			\
-		struct device device = {};					\
-		struct collecting collecting = { .device = &device };		\
+		struct collecting collecting = { .device = &(struct device){} };	\
+		struct machine_exits *exits;					\
 										\
+		if ((__u32)context->args[1] >> MESSAGE_OWNER_SHIFT != slot + 1)	\
+			return 0;						\
+		exits = this_machine();						\
 		if (exits && exits->kernel.process == bpf_get_current_pid_tgid() >> 32)	\
 			collect(&collecting);					\
 		return 0;							\

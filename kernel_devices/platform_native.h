@@ -21,6 +21,12 @@
 #define barrier_var(x)	__asm__ volatile("" : "+r"(x))
 #define barrier()	__asm__ volatile("" ::: "memory")
 
+/* One exit copies no more.  There is no end to its time: here it can be preempted, and may wait. */
+enum {
+	BUDGET_BYTES = 8 << 20,
+};
+#define BUDGET_NS	(~0ull >> 1)
+
 enum { LINES = 32 };
 
 struct device {
@@ -141,9 +147,8 @@ static __always_inline __u32 uring_enter(struct uring *uring, __u32 submitted, c
 
 static __always_inline void upcall(struct collecting *collecting, __u32 index, __u32 reason)
 {
-	(void)index;
 	(void)reason;
-	collecting->upcall = 1;
+	collecting->upcalls |= 1u << (index & 31);
 }
 
 static __always_inline long loop(__u32 count, long (*step)(__u32, void *), void *context)
@@ -199,11 +204,11 @@ static __always_inline __u64 now_ns(void)
 		return notify(device, access, reason);					\
 	}
 
-/* Completions, each time the eventfd says that there are some: 1 if userspace has something to
- * do, -errno if the eventfd fails.  Without a VM (vm_fd -1) userspace raises the interrupts of the
- * queues whose bits are set in `interrupts`; it is asked to do so by 2. */
+/* Completions, each time the eventfd says that there are some, until userspace has something to do: 0,
+ * with bits for the queues that it is to look at in `upcalls` and, without a VM (vm_fd -1), for those
+ * whose interrupts it is to raise in `interrupts`.  -errno if the eventfd fails. */
 #define DEVICE_COLLECTOR(collect)							\
-	int device_collect(struct device *device, int eventfd, int vm_fd, __u32 *interrupts) \
+	int device_collect(struct device *device, int eventfd, int vm_fd, __u32 *upcalls, __u32 *interrupts) \
 	{										\
 		for (;;) {								\
 			struct collecting collecting = { .device = device };		\
@@ -216,8 +221,9 @@ static __always_inline __u64 now_ns(void)
 			for (__u32 i = 0; vm_fd >= 0 && i < LINES; i++)			\
 				if (collecting.interrupts >> i & 1)			\
 					raise_line(vm_fd, device->line[i]);		\
-			if (collecting.upcall || *interrupts || count > 1 << 30)	\
-				return collecting.upcall | (*interrupts ? 2 : 0);	\
+			*upcalls = collecting.upcalls;					\
+			if (*upcalls || *interrupts || count > 1 << 30)			\
+				return 0;						\
 		}									\
 	}
 

@@ -13,6 +13,7 @@ enum {
 	URING_SEGMENTS = 0x80,
 	URING_RECEIVE_BUFFERS = 0x100,
 	URING_UNTAGGED = 0xffffffff,
+	URING_NOP = 0xfffffffe,
 	URING_STRIDE = 0x49000,
 };
 
@@ -148,10 +149,10 @@ struct flight {
 	__u64 submitted;	/* 0x000 requests submitted */
 	__u64 completed;	/* 0x008 requests that came back */
 	__u32 kicks_seen;	/* 0x010 `kicks`, as of the handler's last look */
-	__u32 reserved;	/* 0x014 to a multiple of 8 */
-	__u32 tail;	/* 0x018 submission entries written, free running; published by the next submit */
-	__u32 free;	/* 0x01c tags that are free */
-	__u32 failed;	/* 0x020 tags that userspace is to do again */
+	__u32 tail;	/* 0x014 submission entries written, free running; published by the next submit */
+	__u32 free;	/* 0x018 tags that are free */
+	__u32 failed;	/* 0x01c tags that userspace is to do again */
+	__u32 nop;	/* 0x020 1 while an entry that does nothing is in flight: its completion has the queue visited again */
 	__u32 window;	/* 0x024 of receive queues: requests to keep in flight */
 	__u16 stack[128];	/* 0x028 their numbers: the first `free` of them */
 	struct tag tag[128];	/* 0x128 requests */
@@ -159,10 +160,10 @@ struct flight {
 _Static_assert(__builtin_offsetof(struct flight, submitted) == 0x0, "flight.submitted");
 _Static_assert(__builtin_offsetof(struct flight, completed) == 0x8, "flight.completed");
 _Static_assert(__builtin_offsetof(struct flight, kicks_seen) == 0x10, "flight.kicks_seen");
-_Static_assert(__builtin_offsetof(struct flight, reserved) == 0x14, "flight.reserved");
-_Static_assert(__builtin_offsetof(struct flight, tail) == 0x18, "flight.tail");
-_Static_assert(__builtin_offsetof(struct flight, free) == 0x1c, "flight.free");
-_Static_assert(__builtin_offsetof(struct flight, failed) == 0x20, "flight.failed");
+_Static_assert(__builtin_offsetof(struct flight, tail) == 0x14, "flight.tail");
+_Static_assert(__builtin_offsetof(struct flight, free) == 0x18, "flight.free");
+_Static_assert(__builtin_offsetof(struct flight, failed) == 0x1c, "flight.failed");
+_Static_assert(__builtin_offsetof(struct flight, nop) == 0x20, "flight.nop");
 _Static_assert(__builtin_offsetof(struct flight, window) == 0x24, "flight.window");
 _Static_assert(__builtin_offsetof(struct flight, stack) == 0x28, "flight.stack");
 _Static_assert(__builtin_offsetof(struct flight, tag) == 0x128, "flight.tag");

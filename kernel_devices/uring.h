@@ -2,7 +2,7 @@
  *
  * The rings are shared memory (vmm/devmodel/uring.py), guarded by their queue's lock.  A device
  * takes a tag, fills in a submission and commits it; uring_submit() shows the kernel what was
- * committed.  What comes back goes through the device's complete_one(), in uring_collect(). */
+ * committed.  What comes back goes through the device's complete_one(), in collect_one(). */
 #ifndef SPLITVMM_URING_H
 #define SPLITVMM_URING_H
 
@@ -10,7 +10,7 @@
 
 /* linux/io_uring.h; not included, as its own structs are ours here */
 enum {
-	IO_READV = 1, IO_WRITEV = 2, IO_FSYNC = 3, IO_FALLOCATE = 17,
+	IO_NOP = 0, IO_READV = 1, IO_WRITEV = 2, IO_FSYNC = 3, IO_FALLOCATE = 17,
 	IO_READ = 22, IO_WRITE = 23, IO_MADVISE = 25,
 	SQE_FIXED_FILE = 1 << 0, SQE_SILENT = 1 << 6,	/* IOSQE_CQE_SKIP_SUCCESS */
 	FSYNC_DATASYNC = 1,
@@ -19,7 +19,10 @@ enum {
 	WRITE_DSYNC = 2,				/* RWF_DSYNC */
 };
 enum { FILE_IO, FILE_INTERRUPT };			/* registered files */
-enum { RESERVED_ENTRIES = 2 };				/* kept for what belongs to no request */
+enum {
+	RESERVED_ENTRIES = 2,	/* kept for what belongs to no request, */
+	RESERVED_TAGS = 4,	/* and so many completions for it: the ring of them cannot overflow */
+};
 
 static __always_inline struct rings *uring_rings(struct uring *uring)
 {
@@ -56,12 +59,12 @@ static __always_inline __u32 uring_in_flight(struct uring *uring)
 	return URING_TAGS - uring->flight.free;
 }
 
-/* A free tag, not yet taken; NULL if there is none or no room to submit. */
+/* A free tag, not yet taken; NULL if there is none or no space to submit. */
 static __always_inline struct tag *uring_tag(struct uring *uring, __u32 *index)
 {
-	__u32 free = uring->flight.free, room = uring_space(uring);
+	__u32 free = uring->flight.free, space = uring_space(uring);
 
-	if (free == 0 || free > URING_TAGS || room > URING_ENTRIES || room <= RESERVED_ENTRIES)
+	if (free <= RESERVED_TAGS || free > URING_TAGS || space > URING_ENTRIES || space <= RESERVED_ENTRIES)
 		return NULL;
 	*index = uring->flight.stack[(free - 1) & (URING_TAGS - 1)] & (URING_TAGS - 1);
 	return &uring->flight.tag[*index];
@@ -118,7 +121,7 @@ static __always_inline void uring_commit(struct uring *uring, struct tag *tag, _
 	uring->flight.submitted++;
 }
 
-/* An entry whose success is nobody's concern; there is always room for RESERVED_ENTRIES. */
+/* An entry whose success is nobody's concern; there is always space for RESERVED_ENTRIES. */
 static __always_inline struct sqe *uring_aside(struct uring *uring)
 {
 	struct sqe *sqe;
@@ -156,6 +159,23 @@ static __always_inline void uring_raise(struct uring *uring)
 	sqe->len = sizeof(uring->wiring.one);
 }
 
+/* An entry that does nothing, for its completion's sake: one at a time.  False if there is no space. */
+static __always_inline int uring_nop(struct uring *uring)
+{
+	struct sqe *sqe;
+
+	if (uring->flight.nop)
+		return 1;
+	sqe = uring_aside(uring);
+	if (!sqe)
+		return 0;
+	sqe->opcode = IO_NOP;
+	sqe->flags = 0;
+	sqe->user_data = URING_NOP;
+	uring->flight.nop = 1;
+	return 1;
+}
+
 /* Show the kernel what was committed; 0, or DECLINE_RING_ASLEEP if somebody must wake its thread.
  * The exchange is a full barrier: the tail is out before the flag is read.  Partner: the thread
  * sets the flag and then looks at the tail (io_sq_thread). */
@@ -186,6 +206,8 @@ static __always_inline struct tag *uring_take(struct uring *uring, __u32 *index,
 	*result = cqe->res;
 	barrier();
 	WRITE_ONCE(*head, *head + 1);
+	if (*index == URING_NOP)
+		uring->flight.nop = 0;
 	if (*index >= URING_TAGS)
 		return NULL;
 	tag = &uring->flight.tag[*index];

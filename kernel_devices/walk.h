@@ -3,7 +3,7 @@
 #ifndef SPLITVMM_WALK_H
 #define SPLITVMM_WALK_H
 
-#include "doorbell.h"
+#include "serving.h"
 
 /* One buffer of the chain. */
 static __noinline long walk_part(__u32 i, void *context)
@@ -16,6 +16,7 @@ static __noinline long walk_part(__u32 i, void *context)
 	struct uring_iovec *buffer;
 	__u64 base;
 
+	charge_step(serving);
 	reason = chain_next(serving->device, serving->queue, &walk->chain, &segment);
 	if (!reason && segment.length == 0)
 		return 0;	/* an indirect table was entered */

@@ -114,7 +114,7 @@ _Static_assert(sizeof(struct blk_range) == 0x10, "blk_range");
 
 #define BLK_ID 2
 #define BLK_VERSION 1
-#define BLK_LAYOUT_HASH 0x10d093d50fd0f3f9ull
+#define BLK_LAYOUT_HASH 0x666c08d00b13e8a8ull
 #define BLK_QUEUES 16
 
 enum blk_decline {
@@ -124,7 +124,7 @@ enum blk_decline {
 	BLK_DECLINE_OUTSIDE_RAM = 4,	/* an address is outside guest memory */
 	BLK_DECLINE_STRADDLES = 5,	/* a buffer spans two memory elements */
 	BLK_DECLINE_BUSY = 6,	/* the queue was filled faster than it was served */
-	BLK_DECLINE_BUDGET = 7,	/* one doorbell asked for more bytes than one exit may take */
+	BLK_DECLINE_BUDGET = 7,	/* it asked for more than one exit may take, of bytes or of time */
 	BLK_DECLINE_RING_ASLEEP = 8,	/* submitted, but the thread that polls the ring sleeps */
 	BLK_DECLINE_IO_FAILED = 9,	/* asynchronous I/O came back with an error or short */
 	BLK_DECLINE_NO_RING = 10,	/* it takes real I/O, and there is no ring to do it through */

@@ -20,7 +20,7 @@ static __noinline __u32 serve_next(struct serving *serving)
 		return SERVE_LATER;
 	tag = uring_tag(uring, &index);
 	if (!tag)
-		return DECLINE_BUSY;
+		return wait_for_ring(serving);
 	reason = walk_chain(serving, receive, index, CONSOLE_DECLINE_FRAMING);
 	if (!reason)
 		walk_submit(serving, tag, receive ? IO_READV : IO_WRITEV, serving->work->walk.parts);

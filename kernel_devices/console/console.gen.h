@@ -27,7 +27,7 @@ _Static_assert(sizeof(struct console_config) == 0xc, "console_config");
 
 #define CONSOLE_ID 3
 #define CONSOLE_VERSION 1
-#define CONSOLE_LAYOUT_HASH 0xe25aa92386cee5baull
+#define CONSOLE_LAYOUT_HASH 0xa8fb1b04299eb518ull
 #define CONSOLE_QUEUES 2
 
 enum console_decline {
@@ -37,7 +37,7 @@ enum console_decline {
 	CONSOLE_DECLINE_OUTSIDE_RAM = 4,	/* an address is outside guest memory */
 	CONSOLE_DECLINE_STRADDLES = 5,	/* a buffer spans two memory elements */
 	CONSOLE_DECLINE_BUSY = 6,	/* the queue was filled faster than it was served */
-	CONSOLE_DECLINE_BUDGET = 7,	/* one doorbell asked for more bytes than one exit may take */
+	CONSOLE_DECLINE_BUDGET = 7,	/* it asked for more than one exit may take, of bytes or of time */
 	CONSOLE_DECLINE_RING_ASLEEP = 8,	/* submitted, but the thread that polls the ring sleeps */
 	CONSOLE_DECLINE_IO_FAILED = 9,	/* asynchronous I/O came back with an error or short */
 	CONSOLE_DECLINE_NO_RING = 10,	/* it takes real I/O, and there is no ring to do it through */

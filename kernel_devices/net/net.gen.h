@@ -60,7 +60,7 @@ _Static_assert(sizeof(struct net_header) == 0xc, "net_header");
 
 #define NET_ID 1
 #define NET_VERSION 1
-#define NET_LAYOUT_HASH 0x6d7613978acd6d7eull
+#define NET_LAYOUT_HASH 0xde1e5aba8cf471eaull
 #define NET_QUEUES 17
 
 enum net_decline {
@@ -70,7 +70,7 @@ enum net_decline {
 	NET_DECLINE_OUTSIDE_RAM = 4,	/* an address is outside guest memory */
 	NET_DECLINE_STRADDLES = 5,	/* a buffer spans two memory elements */
 	NET_DECLINE_BUSY = 6,	/* the queue was filled faster than it was served */
-	NET_DECLINE_BUDGET = 7,	/* one doorbell asked for more bytes than one exit may take */
+	NET_DECLINE_BUDGET = 7,	/* it asked for more than one exit may take, of bytes or of time */
 	NET_DECLINE_RING_ASLEEP = 8,	/* submitted, but the thread that polls the ring sleeps */
 	NET_DECLINE_IO_FAILED = 9,	/* asynchronous I/O came back with an error or short */
 	NET_DECLINE_NO_RING = 10,	/* it takes real I/O, and there is no ring to do it through */

@@ -9,7 +9,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "virtio is little-endi
 
 #define PROBE_ID 0
 #define PROBE_VERSION 1
-#define PROBE_LAYOUT_HASH 0x9f336968b873d96full
+#define PROBE_LAYOUT_HASH 0x59780ecdb8fa7386ull
 #define PROBE_QUEUES 0
 
 enum {
@@ -31,7 +31,7 @@ enum probe_decline {
 	PROBE_DECLINE_OUTSIDE_RAM = 4,	/* an address is outside guest memory */
 	PROBE_DECLINE_STRADDLES = 5,	/* a buffer spans two memory elements */
 	PROBE_DECLINE_BUSY = 6,	/* the queue was filled faster than it was served */
-	PROBE_DECLINE_BUDGET = 7,	/* one doorbell asked for more bytes than one exit may take */
+	PROBE_DECLINE_BUDGET = 7,	/* it asked for more than one exit may take, of bytes or of time */
 	PROBE_DECLINE_RING_ASLEEP = 8,	/* submitted, but the thread that polls the ring sleeps */
 	PROBE_DECLINE_IO_FAILED = 9,	/* asynchronous I/O came back with an error or short */
 	PROBE_DECLINE_NO_RING = 10,	/* it takes real I/O, and there is no ring to do it through */

@@ -21,7 +21,7 @@ _Static_assert(sizeof(struct no_config) == 0x4, "no_config");
 
 #define RNG_ID 4
 #define RNG_VERSION 1
-#define RNG_LAYOUT_HASH 0xe40ca0b87918790eull
+#define RNG_LAYOUT_HASH 0x98518064238a06bfull
 #define RNG_QUEUES 1
 
 enum rng_decline {
@@ -31,7 +31,7 @@ enum rng_decline {
 	RNG_DECLINE_OUTSIDE_RAM = 4,	/* an address is outside guest memory */
 	RNG_DECLINE_STRADDLES = 5,	/* a buffer spans two memory elements */
 	RNG_DECLINE_BUSY = 6,	/* the queue was filled faster than it was served */
-	RNG_DECLINE_BUDGET = 7,	/* one doorbell asked for more bytes than one exit may take */
+	RNG_DECLINE_BUDGET = 7,	/* it asked for more than one exit may take, of bytes or of time */
 	RNG_DECLINE_RING_ASLEEP = 8,	/* submitted, but the thread that polls the ring sleeps */
 	RNG_DECLINE_IO_FAILED = 9,	/* asynchronous I/O came back with an error or short */
 	RNG_DECLINE_NO_RING = 10,	/* it takes real I/O, and there is no ring to do it through */

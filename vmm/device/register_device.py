@@ -53,6 +53,10 @@ class Routed:
     queue: int = 0              # whose doorbell it is, if that matters
 
 
+def _raise(error: BaseException) -> None:
+    raise error
+
+
 class RegisterDevice:
     """Base of every device.  `schema` declares it; `handler` is the stem of its built objects
     in `handlers`, or "" if it has no kernel half."""
@@ -73,6 +77,7 @@ class RegisterDevice:
         self.mode = "off"           # off, host or on: where its doorbells go now
         self.lock = threading.RLock()   # userspace's own threads; taken before any hand-over
         self.place: Place | None = None
+        self.failed: Callable[[BaseException], None] = _raise   # told when a thread of the device's has ended
 
     # what is derived from the schema
 
@@ -93,6 +98,8 @@ class RegisterDevice:
     def attach(self, place: Place) -> None:
         """Take a place in a machine; the page and state are zeroed memory."""
         self.place = place
+        for line in place.lines:
+            line.slot = place.slot
         registers = self.registers.registers
         self.page = view_of(self.registers.page)(place.page, place.keep)
         self.state = view_of(self.layout.state)(place.state, place.keep)

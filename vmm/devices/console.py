@@ -35,7 +35,7 @@ class ConsoleDevice(VirtioDevice):
         if self._size:
             self.config.cols, self.config.rows = self._size
         self.state.stream.ended = int(self._input < 0)
-        self._receiver = Receiver(self.name, self.lock, self._sources)
+        self._receiver = Receiver(self, self._sources)
 
     def terminal_resized(self) -> None:
         """The terminal, if it leads to one, has another size; the driver is told."""

@@ -75,7 +75,7 @@ class NetDevice(VirtioDevice):
         port.burst_ns, port.control_queue, port.link_up = RATE_BURST_NS, 2 * self.pairs, 1
         self._reset_filters()
         self.config.status = Status.LINK_UP
-        self._receiver = Receiver(self.name, self.lock, self._sources, self._check_receive_space, lambda: (
+        self._receiver = Receiver(self, self._sources, self._check_receive_space, lambda: (
             IDLE_S if self.assigned == Side.KERNEL and self.state.port.merge else None))
 
     def receives(self, index: int) -> bool:

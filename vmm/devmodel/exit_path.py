@@ -18,6 +18,7 @@ VCPUS = 64
 REGION_SHIFT = 29   # a pointer into one map element reaches 512 MiB (BPF_MAX_VAR_OFF)
 SIGNAL = 36         # real-time, so that it queues; blocked except inside KVM_RUN
 UPCALL = 0xffff         # offset in place of a register: no write, look at queue `value`
+MESSAGE_OWNER_SHIFT = 16    # in the data of a message: above it, the slot of the device that it is of, plus 1
 UPCALLS_BYTES = 1 << 16     # of the ring buffer by which the exit path calls userspace
 CHUNK = 256 << 10   # bytes copied by one helper call; map elements of guest RAM end in as much slack
 
@@ -134,4 +135,4 @@ STRUCTS = (RouteKey, Route, MemoryLayout)
 ENUMS = (Bus, Action, Verdict)
 CONSTANTS = {"DECLINES": DECLINES, "PAGES": PAGES, "VCPUS": VCPUS, "REGION_SHIFT": REGION_SHIFT,
              "CHUNK": CHUNK, "DECLINE_SIGNAL": SIGNAL, "UPCALLS_BYTES": UPCALLS_BYTES,
-             "UPCALL": UPCALL}
+             "UPCALL": UPCALL, "MESSAGE_OWNER_SHIFT": MESSAGE_OWNER_SHIFT}

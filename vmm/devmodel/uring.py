@@ -19,7 +19,8 @@ COMPLETIONS = 128   # what the kernel makes of that
 TAGS = COMPLETIONS  # requests in flight: as many as the completion ring holds, so it cannot overflow
 SEGMENTS = 128      # buffers of one request
 RECEIVE_BUFFERS = 256       # that packets are put into: as many as a queue may have
-UNTAGGED = 0xffffffff
+UNTAGGED = 0xffffffff   # of what belongs to no request
+NOP = 0xfffffffe        # of an entry that is there for its completion
 
 
 class TagState(enum.IntEnum):
@@ -107,10 +108,10 @@ class Flight(Block, writer=HOLDER):
     submitted = u64("requests submitted")
     completed = u64("requests that came back")
     kicks_seen = u32("`kicks`, as of the handler's last look")
-    reserved = u32("to a multiple of 8")
     tail = u32("submission entries written, free running; published by the next submit")
     free = u32("tags that are free")
     failed = u32("tags that userspace is to do again")
+    nop = u32("1 while an entry that does nothing is in flight: its completion has the queue visited again")
     window = u32("of receive queues: requests to keep in flight")
     stack = u16[TAGS]("their numbers: the first `free` of them")
     tag = nested(Tag)[TAGS]("requests")
@@ -160,4 +161,4 @@ STRIDE = -(-uring_layout().size // PAGE) * PAGE
 STRUCTS = (Cqe,)
 ENUMS = (TagState,)
 CONSTANTS = {"ENTRIES": ENTRIES, "COMPLETIONS": COMPLETIONS, "TAGS": TAGS, "SEGMENTS": SEGMENTS, "RECEIVE_BUFFERS": RECEIVE_BUFFERS,
-             "UNTAGGED": UNTAGGED, "STRIDE": STRIDE}
+             "UNTAGGED": UNTAGGED, "NOP": NOP, "STRIDE": STRIDE}

@@ -20,7 +20,7 @@ COMMON_REASONS = {
     "OUTSIDE_RAM": "an address is outside guest memory",
     "STRADDLES": "a buffer spans two memory elements",
     "BUSY": "the queue was filled faster than it was served",
-    "BUDGET": "one doorbell asked for more bytes than one exit may take",
+    "BUDGET": "it asked for more than one exit may take, of bytes or of time",
     "RING_ASLEEP": "submitted, but the thread that polls the ring sleeps",
     "IO_FAILED": "asynchronous I/O came back with an error or short",
     "NO_RING": "it takes real I/O, and there is no ring to do it through",
@@ -72,6 +72,7 @@ class Entry(Block, writer=KERNEL):
     handled = u64("requests completed by the handler")
     bytes = u64("data moved by the handler", unit="bytes")
     busy_ns = u64("time inside the handler", unit="ns")
+    longest_ns = u64("of one visit, at most", unit="ns")
     declined = u64[MAX_REASONS]("doorbells declined, by reason, atomic")
 
 

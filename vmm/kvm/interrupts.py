@@ -14,7 +14,9 @@ the irqfd is made again (kvm_irqfd_assign, virt/kvm/eventfd.c).
 
 A ring's completions have an eventfd of their own, which always has an irqfd: the exit path
 collects them as KVM injects a message, and the guest may be polling.  While the line is masked
-they are routed to a CPU that does not exist.
+they are routed to a CPU that does not exist.  A message tells the exit path whose it is, in the
+upper half of its data, which no CPU looks at (SDM volume 3, 11.11.2): only that device's
+completions are collected before it is injected.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import os
 import select
 import threading
 
-from ..devmodel.exit_path import VCPUS
+from ..devmodel.exit_path import MESSAGE_OWNER_SHIFT, VCPUS
 from .addresses import FIRST_PIN, LAST_PIN, PIT_PIN
 
 MASKED, LEVEL = 1 << 16, 1 << 15
@@ -49,6 +51,17 @@ def msi_of(entry: int) -> Message | None:
     return address, 0, entry & 0xff | delivery << 8
 
 
+def _owned(message: Message, slot: int) -> Message:
+    """The message, as one of the device in `slot`; of none if that is -1."""
+    low, high, data = message
+    return low, high, data & (1 << MESSAGE_OWNER_SHIFT) - 1 | slot + 1 << MESSAGE_OWNER_SHIFT
+
+
+def _signalled(fd: int) -> bool:
+    """Whether an eventfd has been written to since it was read."""
+    return bool(select.select([fd], [], [], 0)[0])
+
+
 def _eventfd() -> int:
     return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
@@ -59,6 +72,7 @@ class Line:
 
     def __init__(self, interrupts: Interrupts, gsi: int):
         self._interrupts, self.gsi, self.pulses = interrupts, gsi, 0
+        self.slot = -1              # of the device that it is of
         self.doorbell = -1          # eventfd that raises it, or -1
         self.completion = -1        # the same, signalled by rings
 
@@ -138,7 +152,7 @@ class MessageLine(Line):
     @property
     def pending(self) -> bool:
         """Whether it was raised while masked."""
-        return self._message is None and bool(select.select([self.doorbell], [], [], 0)[0])
+        return self._message is None and _signalled(self.doorbell)
 
     def forget(self) -> None:
         """Nothing is pending any more."""
@@ -162,9 +176,9 @@ class Interrupts:
         self._pins = 0                              # given out
         self._wired: dict[int, int] = {}            # eventfds that are irqfds now -> their GSI
         self._messages: dict[int, Message] = {}     # GSI -> the message that it is routed as now
+        self._collectors: dict[int, Message] = {}   # the same, of GSIs that only call a collector
         if vm:
-            self._nowhere = vm.lib.KVM_IOAPIC_NUM_PINS
-            self._next_gsi = self._nowhere + 1
+            self._next_gsi = vm.lib.KVM_IOAPIC_NUM_PINS
             vm.set_routing(self._routes({}))
 
     def pin_line(self, pin: int | None = None) -> PinLine:
@@ -177,10 +191,11 @@ class Interrupts:
         return self._added(PinLine(self, pin))
 
     def message_line(self) -> MessageLine:
-        gsi = self._next_gsi if self.vm else -1
-        if self.vm:
-            self._next_gsi += 1
-        return self._added(MessageLine(self, gsi))
+        return self._added(MessageLine(self, self._new_gsi() if self.vm else -1))
+
+    def _new_gsi(self) -> int:
+        self._next_gsi += 1
+        return self._next_gsi - 1
 
     def _added(self, line):
         self._lines.append(line)
@@ -197,10 +212,14 @@ class Interrupts:
         else:
             self.pulse(number)
 
-    def collector(self) -> int:
-        """An eventfd that raises nothing, but comes by the exit path's collector; the caller's."""
+    def collector(self, slot: int) -> int:
+        """An eventfd that raises nothing, but comes by the collector of the device in `slot`; the caller's."""
         fd = _eventfd()
-        self.vm.irqfd(fd, self._nowhere, True)
+        with self._lock:
+            gsi = self._new_gsi()
+            self._collectors[gsi] = _owned(NOWHERE, slot)
+            self.vm.set_routing(self._routes(self._messages))
+            self.vm.irqfd(fd, gsi, True)
         return fd
 
     def update(self) -> None:
@@ -215,9 +234,9 @@ class Interrupts:
             for line in lines:
                 message, is_open = line.message(pins), line.open(pins)
                 if message:
-                    messages[line.gsi] = message
+                    messages[line.gsi] = _owned(message, line.slot)
                 elif line.completion >= 0 and not is_open:
-                    messages[line.gsi] = NOWHERE
+                    messages[line.gsi] = _owned(NOWHERE, line.slot)
                 if line.completion >= 0:
                     wanted[line.completion] = line.gsi
                 if line.doorbell >= 0 and is_open:
@@ -233,8 +252,11 @@ class Interrupts:
             self._messages = messages
         for fd, gsi in wanted.items():
             if fd not in self._wired:
+                waiting = _signalled(fd)
                 self.vm.irqfd(fd, gsi, True)
                 self._wired[fd] = gsi
+                if waiting:     # KVM injects that on a worker of the kernel's, where no collector runs
+                    os.eventfd_write(fd, 1)
 
     def _unwire(self, fd: int) -> None:
         if fd in self._wired:
@@ -258,7 +280,7 @@ class Interrupts:
         pins = [{"gsi": pin, "type": lib.KVM_IRQ_ROUTING_IRQCHIP, "irqchip": lib.KVM_IRQCHIP_IOAPIC,
                  "pin": PIT_PIN if pin == 0 else pin}
                 for pin in range(lib.KVM_IOAPIC_NUM_PINS) if pin not in messages and pin != PIT_PIN]
-        return pins + [self._msi(gsi, message) for gsi, message in {**messages, self._nowhere: NOWHERE}.items()]
+        return pins + [self._msi(gsi, message) for gsi, message in {**messages, **self._collectors}.items()]
 
     def _msi(self, gsi: int, message: Message) -> dict:
         low, high, data = message

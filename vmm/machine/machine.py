@@ -110,6 +110,7 @@ class Machine:
                 base = VIRTIO_MMIO + number * PAGE
                 if isinstance(device, VirtioDevice):
                     self.virtio_mmio.add(number)
+        device.failed = self.running.failed
         region, fd = self.places.state(device.name, device.layout.state.size)
         urings, urings_fd = self.places.urings(device.name, device.uring_queues)
         device.attach(Place(slot, bus, None if pci else base, self.places.page(slot), self.places.pages_fd,

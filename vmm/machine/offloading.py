@@ -111,7 +111,7 @@ class Offloading:
             raise OffloadError(f"{machine.vms_in_process()} VMs in this process; wanted a process for each with "
                                "offload on")
         self.bpf = machine.closes(BpfBackend(self.maps, machine.memory, machine.vm, machine.interrupts,
-                                             machine.config.cpus, machine.hand_over))
+                                             machine.config.cpus, machine.hand_over, machine.running.failed))
 
     def before_start(self) -> None:
         """Each vCPU's thread makes itself known to the kernel half as it starts, wanted or not."""

@@ -33,16 +33,19 @@ static uint64_t fetch_add64(uint64_t address, uint64_t n)
 	return __sync_fetch_and_add((volatile uint64_t *)address, n);
 }
 
-/* The same as meter() of kernel_devices/net/net.c, on the same word. */
+/* The same as meter() of kernel_devices/net/net_transmit.h, on the same word. */
 static int meter(uint64_t due, uint64_t cost, uint64_t now, uint64_t burst)
 {
 	volatile uint64_t *word = (volatile uint64_t *)due;
-	uint64_t before = *word, start = before > now ? before : now;
+	uint64_t before = *word;
 
-	if (start + cost - now > burst)
-		return 0;
-	__sync_val_compare_and_swap(word, before, start + cost);
-	return 1;
+	if (before < now)
+		__sync_val_compare_and_swap(word, before, now);
+	before = __sync_fetch_and_add(word, cost);
+	if (before <= now || before + cost - now <= burst)
+		return 1;
+	__sync_fetch_and_sub(word, cost);
+	return 0;
 }
 
 /* Address space with a page of nothing on either side; 0 on failure. */

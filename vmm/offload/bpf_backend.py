@@ -30,14 +30,15 @@ IOAPIC_WINDOW = 0x10        # offset of the I/O APIC's data register (82093AA, 3
 class BpfBackend:
     """`on`: the dispatcher and one object a device, attached while at least one is enabled."""
 
-    def __init__(self, maps: Maps, memory: GuestMemory, vm, interrupts, vcpus: int, hand_over):
-        """`hand_over(Declined)` is told, on a thread of ours, what no vCPU can be told of."""
+    def __init__(self, maps: Maps, memory: GuestMemory, vm, interrupts, vcpus: int, hand_over, failed):
+        """`hand_over(Declined)` is told, on a thread of ours, what no vCPU can be told of; `failed(error)`
+        that this thread has ended."""
         self.maps, self.vm, self.interrupts = maps, vm, interrupts
         maps.per_cpu("current", layout_block(Access).size)
         self._memory_layout, self._memory_raw = memory.layout()
         self._map_exits(vcpus)
         self._enabled: dict[int, RegisterDevice] = {}      # those with rings
-        self._upcalls = Upcalls(maps, hand_over, self._enabled)
+        self._upcalls = Upcalls(maps, hand_over, self._enabled, failed)
         maps.hash("vcpu_of_thread", 4, 4, VCPUS)
         self._routes = maps.hash("routes", layout_block(RouteKey).size, layout_block(Route).size, 1024)
         self._programs = maps.programs("programs", PAGES)
@@ -143,7 +144,7 @@ class BpfBackend:
         if device.doorbell_interrupts:
             return line.completions(), line.claim()
         if slot not in self._silent:
-            self._silent[slot] = self.interrupts.collector()
+            self._silent[slot] = self.interrupts.collector(slot)
         return self._silent[slot], line.claim()
 
     def _watch_ioapic(self) -> None:

@@ -24,7 +24,7 @@ int exit_path_write(struct exit_path *path, uint32_t bus, uint64_t address, uint
                     uint64_t value, int32_t *line);
 struct device *device_new(void *state, void *page, void *ram, void *urings, uint32_t uring_count,
                           const void *memory, const int32_t *lines, uint32_t line_count);
-int device_collect(struct device *device, int eventfd, int vm_fd, uint32_t *interrupts);
+int device_collect(struct device *device, int eventfd, int vm_fd, uint32_t *upcalls, uint32_t *interrupts);
 void device_free(struct device *device);
 int device_notify(struct device *device, const void *access, uint32_t *reason);
 extern uint64_t layout_hash;
@@ -48,7 +48,7 @@ class Collector:
         self.fd = os.eventfd(0, os.EFD_CLOEXEC)
         self._library, self._handle, self._device = library, handle, device
         self._vm_fd = vm.fd if vm else -1
-        self._interrupts = ffi.new("uint32_t *")
+        self._upcalls, self._interrupts = ffi.new("uint32_t *"), ffi.new("uint32_t *")
         self._stopping, self._thread = False, None
 
     def start(self) -> None:
@@ -56,15 +56,21 @@ class Collector:
         self._thread.start()
 
     def _run(self) -> None:
-        while not self._stopping:
-            verdict = self._library.device_collect(self._handle, self.fd, self._vm_fd, self._interrupts)
-            if verdict > 0 and verdict & 1 and not self._stopping:
-                for queue in range(self._device.uring_queues):
-                    self._device.upcalled(queue, 0)
-            if verdict > 0 and verdict & 2:
-                for queue in range(self._device.uring_queues):
-                    if self._interrupts[0] >> queue & 1:
-                        self._device.line(queue).pulse()
+        try:
+            while not self._stopping:
+                self._collect()
+        except BaseException as error:      # else completions would wait for ever, and nobody know why
+            self._device.failed(error)
+
+    def _collect(self) -> None:
+        error = self._library.device_collect(self._handle, self.fd, self._vm_fd, self._upcalls, self._interrupts)
+        if error:
+            raise OSError(-error, f"{self._device.name}: completions: {os.strerror(-error)}")
+        for queue in range(self._device.uring_queues):
+            if self._upcalls[0] >> queue & 1 and not self._stopping:
+                self._device.upcalled(queue, 0)
+            if self._interrupts[0] >> queue & 1:
+                self._device.line(queue).pulse()
 
     def close(self) -> None:
         self._stopping = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import threading
+from time import monotonic
 
 from ..device.register_device import RegisterDevice
 from ..devmodel.exit_path import UPCALLS_BYTES
@@ -18,15 +19,16 @@ from ..sync.handoff import Declined
 class Upcalls:
     """Upcalls from the exit path where no vCPU is at hand, answered on a thread of ours.
 
-    It also looks after completions that nobody collected: an interrupt injected where our
-    programs could not see it, or a pin without an MSI.
+    By the clock, it also looks after completions that nobody collected: an interrupt injected where
+    our programs could not see it, or a pin without an MSI.
     """
 
-    POLL_S = 0.1
+    POLL_S = 0.1        # between two looks
 
-    def __init__(self, maps: Maps, hand_over, watched: dict[int, RegisterDevice]):
-        """`watched` has, and goes on to have, the devices whose completions are looked after."""
-        self._hand_over, self._maps, self._watched = hand_over, maps, watched
+    def __init__(self, maps: Maps, hand_over, watched: dict[int, RegisterDevice], failed):
+        """`watched` has, and goes on to have, the devices whose completions are looked after;
+        `failed(error)` is told what ended the thread."""
+        self._hand_over, self._maps, self._watched, self._failed = hand_over, maps, watched, failed
         self._unpack = struct_of(layout_block(DeclinedBlock)).unpack_from
         self._size = layout_block(DeclinedBlock).size
         fd = maps.ring("upcalls", UPCALLS_BYTES)
@@ -39,16 +41,23 @@ class Upcalls:
         self._thread.start()
 
     def _run(self) -> None:
-        poller = select.poll()
+        try:
+            self._loop()
+        except BaseException as error:      # else what the kernel half has to say would go unheard
+            self._failed(error)
+
+    def _loop(self) -> None:
+        poller, look = select.poll(), monotonic() + self.POLL_S
         for fd in (self._maps.lib.upcalls_fd(self._handle), self._stop):
             poller.register(fd, select.POLLIN)
         while True:
-            ready = dict(poller.poll(1000 * self.POLL_S))
+            ready = dict(poller.poll(max(0, 1000 * (look - monotonic()))))
             if self._stop in ready:
                 return
             if ready:
                 self._answer()
-            else:
+            if monotonic() >= look:         # however many calls come
+                look = monotonic() + self.POLL_S
                 for device in list(self._watched.values()):
                     device.poll_completions()
 

@@ -12,23 +12,30 @@ from collections.abc import Callable
 class Receiver:
     """Upcalls what `sources()` names for a descriptor, when that is readable.
 
-    `sources()` is asked with `lock` held, before and after each wait; `nudge()` says that it would
+    `sources()` is asked with the device's lock held, before and after each wait; `nudge()` says that it would
     answer something else now.  `on_idle()` is called, likewise, when nothing came for `idle_s()` seconds,
     if that is not None.
     """
 
-    def __init__(self, name: str, lock, sources: Callable[[], dict[int, Callable[[], None]]],
+    def __init__(self, device, sources: Callable[[], dict[int, Callable[[], None]]],
                  on_idle: Callable[[], None] = lambda: None, idle_s: Callable[[], float | None] = lambda: None):
-        self._lock, self._sources, self._on_idle, self._idle_s = lock, sources, on_idle, idle_s
+        self._lock, self._failed = device.lock, device.failed
+        self._sources, self._on_idle, self._idle_s = sources, on_idle, idle_s
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._closing = False
-        self._thread = threading.Thread(target=self._run, daemon=True, name=f"{name} receive")
+        self._thread = threading.Thread(target=self._run, daemon=True, name=f"{device.name} receive")
         self._thread.start()
 
     def nudge(self) -> None:
         os.eventfd_write(self._wake, 1)
 
     def _run(self) -> None:
+        try:
+            self._loop()
+        except BaseException as error:      # else input would wait for ever, and nobody know why
+            self._failed(error)
+
+    def _loop(self) -> None:
         while not self._closing:
             poller = select.poll()
             poller.register(self._wake, select.POLLIN)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from time import monotonic, sleep
 
 from ..devmodel.layout import PAGE, layout_block
-from ..devmodel.uring import COMPLETIONS, ENTRIES, RECEIVE_BUFFERS, SEGMENTS, TAGS, Sqe, TagState, uring_layout
+from ..devmodel.uring import COMPLETIONS, ENTRIES, NOP, RECEIVE_BUFFERS, SEGMENTS, TAGS, Sqe, TagState, uring_layout
 from ..devmodel.view import ffi, view_of
 from ..errors import UserError
 from ..sync._shared import lib
@@ -113,7 +113,7 @@ class Uring:
         flight = self.flight
         self._words[3][0] = self._words[4][0]
         flight.tail = self._words[1][0]
-        flight.window, flight.kicks_seen = 0, self.wiring.kicks
+        flight.window, flight.kicks_seen, flight.nop = 0, self.wiring.kicks, 0
         self.flight.free = 0
         for i in range(TAGS):       # those that are kept stay so
             if self._tags[i].state != TagState.FAILED:
@@ -161,6 +161,8 @@ class Uring:
             data, result, _ = _CQE.unpack(bytes(ffi.buffer(ffi.cast("char *", at), 16)))
             self._words[3][0] = head + 1 & 0xffffffff
             index, serial = data & 0xffffffff, data >> 32
+            if index == NOP:
+                self.flight.nop = 0
             if index < TAGS:
                 tag = self._tags[index]
                 if tag.state == TagState.FLYING and tag.serial == serial:

@@ -1,0 +1,263 @@
+/* A visit to a virtqueue, from entering to leaving: because its doorbell was rung, or because
+ * requests in flight have come back.  vmm/sync/PROTOCOL.md has the rules. */
+#ifndef SPLITVMM_VISIT_H
+#define SPLITVMM_VISIT_H
+
+#include "serving.h"
+
+enum {
+	ROUNDS = 8,		/* looks at a queue that is filled while it is served */
+	SHOWN_AT_ONCE = 4,	/* requests committed to the ring before it is told */
+};
+
+/* A queue that is visited: also what outlives its lock. */
+struct visit {
+	struct serving serving;
+	__u64 deadline_ns;	/* of all that this visit is a part of; 0: it has a budget of its own */
+	__u32 generation;	/* of the queue when we entered */
+	__u32 drained;		/* the queue was found empty, and its lock let go */
+	__u32 interrupt;	/* of the tally's, once that is no more ours */
+	__u32 asleep, kick_collector;
+};
+
+/* There is no time for more: what is left is done in a visit of its own, or by userspace. */
+static __always_inline void postpone(struct serving *serving)
+{
+	if (come_back(serving))
+		serving->work->tally.stalled = 1;
+	else
+		serving->work->tally.reason = DECLINE_BUDGET;
+}
+
+static long serve_one(__u32 i, void *context)
+{
+	struct serving *serving = context;
+	__u32 reason;
+
+	if (!avail_more(serving->device, serving->queue))
+		return 1;
+	if (over_budget(serving)) {
+		postpone(serving);
+		return 1;
+	}
+	reason = serve_next_apart(serving->index, serving->collecting);
+	if (reason == SERVE_LATER)
+		serving->work->tally.stalled = 1;
+	else
+		serving->work->tally.reason = reason;
+	/* the ring's thread may start on the first ones while we prepare the others */
+	if (serving->uring && !(++serving->work->tally.served % SHOWN_AT_ONCE) &&
+	    serving->uring->wiring.ready && uring_submit(serving->uring))
+		serving->work->tally.asleep = 1;
+	return reason != 0;
+}
+
+static long collect_one(__u32 i, void *context)
+{
+	struct serving *serving = context;
+	struct uring *uring = serving->uring;
+	__u32 index, reason;
+	struct tag *tag;
+	__s32 result;
+
+	if (!uring || !uring_completions(uring))
+		return 1;
+	if (over_budget(serving)) {
+		postpone(serving);
+		return 1;
+	}
+	charge_step(serving);
+	tag = uring_take(uring, &index, &result);
+	if (!tag)
+		return 0;
+	reason = tag->kind ? complete_one_apart(serving->index, serving->collecting, index, result) : 0;
+	if (!reason) {
+		uring_release(uring, tag, index);
+	} else {
+		tag->state = TAG_STATE_FAILED;
+		uring->flight.failed++;
+		serving->work->tally.failed = reason;
+	}
+	return 0;
+}
+
+/* Take what came back, serve what waits, and show the driver what is done. */
+static __always_inline __u32 serve_waiting(struct serving *serving)
+{
+	struct tally *tally = &serving->work->tally;
+	__u32 reason;
+	__s32 waiting;
+
+	tally->stalled = 0;
+	tally->reason = 0;
+	if (serving->uring)
+		serving->uring->flight.kicks_seen = READ_ONCE(serving->uring->wiring.kicks);
+	if (serving->uring && !collect_one(0, serving))
+		loop(URING_COMPLETIONS - 1, collect_one, serving);
+	waiting = avail_waiting(serving->device, serving->queue, &reason);
+	if (waiting < 0)
+		return reason;
+	if (waiting > 0 && !tally->stalled && !tally->reason && !serve_one(0, serving))
+		loop(waiting - 1, serve_one, serving);
+	after_serving(serving);
+	if (serving->uring && serving->uring->wiring.ready && uring_submit(serving->uring))
+		tally->asleep = 1;
+	if (!tally->reason)
+		tally->reason = tally->failed;
+	if (!tally->unpublished)
+		return tally->reason;
+	tally->unpublished = 0;
+	WINDOW();
+	reason = used_publish(serving->device, serving->queue);
+	return tally->reason ? tally->reason : reason;
+}
+
+/* Into the queue's counters, readable as one by anyone who watches `sequence`. */
+static __always_inline void count_served(struct serving *serving)
+{
+	struct entry *entry = &serving->queue->entry;
+	struct tally *tally = &serving->work->tally;
+	__u64 now = now_ns();
+
+	WRITE_ONCE(entry->sequence, entry->sequence + 1);
+	barrier();
+	entry->handled += tally->requests - tally->counted_requests;
+	entry->bytes += tally->moved - tally->counted_bytes;
+	entry->busy_ns += now - tally->start_ns;
+	if (now - tally->began_ns > entry->longest_ns)
+		entry->longest_ns = now - tally->began_ns;
+	barrier();
+	WRITE_ONCE(entry->sequence, entry->sequence + 1);
+	tally->counted_requests = tally->requests;
+	tally->counted_bytes = tally->moved;
+	tally->start_ns = now;
+}
+
+/* What outlives the queue's lock. */
+static __always_inline void keep_outcome(struct visit *visit)
+{
+	struct tally *tally = &visit->serving.work->tally;
+
+	visit->interrupt = READ_ONCE(tally->interrupt);
+	visit->asleep = READ_ONCE(tally->asleep);
+	visit->kick_collector = READ_ONCE(tally->kick_collector);
+}
+
+/* The driver wants an interrupt: said to whoever runs us, or through the ring. */
+static __always_inline void interrupt_wanted(struct serving *serving)
+{
+	struct uring *uring = serving->uring;
+
+	serving->work->tally.interrupt = 1;
+	if (!uring || !uring->wiring.raises)
+		return;
+	uring_raise(uring);
+	if (uring_submit(uring))
+		serving->work->tally.asleep = 1;
+}
+
+/* Whoever collects what is in flight will visit the queue, soon enough to do without a doorbell until
+ * then: a driver that is faster than the ring rings once for many. */
+static __always_inline int visited_soon(struct serving *serving)
+{
+	struct uring *uring = serving->uring;
+
+	return uring && uring->wiring.lazy_notify && uring_in_flight(uring) > uring->flight.failed;
+}
+
+/* One look at the queue; 1 ends the rounds.  Nothing behind the lock is touched once it is let go. */
+static __noinline long serve_round(__u32 i, void *context)
+{
+	struct visit *visit = context;
+	struct serving *serving = &visit->serving;
+	struct virtqueue *queue = serving->queue;
+	__u32 seen = READ_ONCE(queue->entry.rings), reason;
+
+	serving->work->tally.reason = serve_waiting(serving);
+	if (serving->work->tally.reason)
+		return 1;
+	if (!visited_soon(serving))
+		enable_notify(serving->device, queue);
+	/* Full barrier between asking for a doorbell and looking again; partner: the driver makes
+	 * a request available and then reads what we asked for (2.7.13.4.1, 2.8.21.3.1).  It also
+	 * stands between publishing and reading the driver's wish (2.7.7.2). */
+	if (fetch_add(&queue->entry.rings, 0) == 0)
+		return 1;
+	if (!serving->work->tally.stalled && avail_waiting(serving->device, queue, &reason))
+		return 0;	/* more of them, or a reason that the next round finds again */
+	WINDOW();
+	/* Taken while we are inside: decline, and leave the interrupt to userspace, which decides by
+	 * `unsignalled` as we leave it.  A take that comes later waits until we have interrupted. */
+	if (READ_ONCE(queue->ownership.generation) != visit->generation) {
+		serving->work->tally.reason = DECLINE_HELD_BY_USER;
+		return 1;
+	}
+	if (serving->work->tally.requests != serving->work->tally.counted_requests)
+		interrupt_cause(serving->device, serving->queue);
+	if (used_wants_interrupt(serving->device, queue))
+		interrupt_wanted(serving);
+	count_served(serving);
+	keep_outcome(visit);
+	WINDOW();
+	/* Let go, unless a doorbell was rung meanwhile: whoever rang it left it to us. */
+	visit->drained = fetch_add(&queue->entry.rings, -seen) == seen;
+	return visit->drained;
+}
+
+static __always_inline void tally_start(struct visit *visit)
+{
+	struct tally *tally = &visit->serving.work->tally;
+
+	__builtin_memset(tally, 0, sizeof(*tally));
+	tally->start_ns = tally->began_ns = now_ns();
+	tally->deadline_ns = visit->deadline_ns ? visit->deadline_ns : tally->began_ns + BUDGET_NS;
+	keep_outcome(visit);	/* unknown to the verifier from here on, so that it walks no more often */
+}
+
+/* With the queue's lock: serve, and let go of it. */
+static __always_inline __u32 serve_locked(struct visit *visit)
+{
+	struct serving *serving = &visit->serving;
+	struct tally *tally = &serving->work->tally;
+	__u32 reason = DECLINE_NOT_READY;
+
+	tally_start(visit);
+	if (READ_ONCE(serving->queue->setup.ready)) {
+		if (!serve_round(0, visit))
+			loop(ROUNDS - 1, serve_round, visit);
+		if (visit->drained)
+			return 0;
+		reason = tally->reason ? tally->reason : DECLINE_BUSY;
+	}
+	if (tally->requests != tally->counted_requests)
+		interrupt_cause(serving->device, serving->queue);
+	count_served(serving);
+	keep_outcome(visit);
+	exchange(&serving->queue->entry.rings, 0);
+	return reason;
+}
+
+/* Visit a queue: HANDLED if it is empty, or another handler will see to it. */
+static __always_inline enum verdict visit_queue(struct visit *visit, __u32 *reason)
+{
+	struct serving *serving = &visit->serving;
+	struct virtqueue *queue = serving->queue;
+
+	*reason = DECLINE_HELD_BY_USER;
+	if (enter(&queue->ownership, &queue->entry, &visit->generation)) {
+		*reason = 0;
+		if (fetch_add(&queue->entry.rings, 1) == 0)
+			*reason = serve_locked(visit);
+		leave(&queue->entry);
+	}
+	if (visit->kick_collector && serving->uring)
+		uring_signal(serving->uring);	/* with the lock let go, or they would find it taken */
+	if (!*reason && visit->asleep)
+		*reason = DECLINE_RING_ASLEEP;
+	if (!*reason)
+		return visit->interrupt ? VERDICT_HANDLED_INTERRUPT : VERDICT_HANDLED;
+	count_decline(&queue->entry, *reason);
+	return VERDICT_TO_USER;
+}
+
+#endif
