@@ -39,6 +39,10 @@ static long collect_queue(__u32 index, void *context)
 	if ((!uring_completions(serving->uring) && !uring_kicked(serving->uring)) ||
 	    READ_ONCE(serving->queue->ownership.holder) != SIDE_KERNEL)
 		return 0;
+	if (collecting->deadline_ns && now_ns() >= collecting->deadline_ns) {
+		upcall(collecting, index, DECLINE_BUDGET);	/* a collection of its own */
+		return 0;
+	}
 	visit.deadline_ns = collection_deadline(collecting);
 	if (visit_queue(&visit, &reason) == VERDICT_TO_USER && reason != DECLINE_HELD_BY_USER)
 		upcall(collecting, index, reason);

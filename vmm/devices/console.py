@@ -59,6 +59,9 @@ class ConsoleDevice(VirtioDevice):
 
     # transmit
 
+    def in_order(self, index: int) -> bool:
+        return index == TRANSMIT
+
     def serve(self, queue: UserQueue) -> tuple[int, int]:
         if queue.index == RECEIVE:
             return 0, 0

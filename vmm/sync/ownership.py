@@ -13,6 +13,7 @@ from ..devmodel.virtqueue import Side
 from ._shared import lib
 
 USER, KERNEL = int(Side.USER), int(Side.KERNEL)
+BRIEF_S = 0.001     # what a handler takes that does not wait for a disk, and more
 
 # arc -> who takes it, from which side to which
 ARCS = {
@@ -53,8 +54,9 @@ class Ownership:
     def held_by_user(self) -> bool:
         return self._holder[0] == USER
 
-    def take(self, timeout_s: float = 1.0) -> None:
-        """KERNEL -> USER; returns when no handler is inside.  Raises HandoffTimeout."""
+    def take(self, timeout_s: float | None = None) -> None:
+        """KERNEL -> USER; returns when no handler is inside.  A native handler may wait as long as a disk
+        makes it, so that there is no limit to this, unless one is given: then it raises HandoffTimeout."""
         self._leave("take", KERNEL)
         self._holder[0] = USER
         self._generation[0] = (self._generation[0] + 1) & 0xffffffff
@@ -62,14 +64,15 @@ class Ownership:
         if self._active[0]:
             self._wait(timeout_s)
 
-    def _wait(self, timeout_s: float) -> None:
-        deadline = monotonic() + timeout_s
+    def _wait(self, timeout_s: float | None) -> None:
+        started = monotonic()
         while self._active[0]:
-            if monotonic() > deadline:
+            waited = monotonic() - started
+            if timeout_s is not None and waited > timeout_s:
                 self._holder[0] = KERNEL
                 raise HandoffTimeout(f"{self.name}: {self._active[0]} handlers inside after "
                                      f"{timeout_s} s; wanted none")
-            sleep(0)
+            sleep(0 if waited < BRIEF_S else BRIEF_S)
 
     def give(self) -> None:
         """USER -> KERNEL; from here on userspace writes no HOLDER field."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 
 class Receiver:
-    """Upcalls what `sources()` names for a descriptor, when that is readable.
+    """Calls what `sources()` names for a descriptor, when that is readable.
 
     `sources()` is asked with the device's lock held, before and after each wait; `nudge()` says that it would
     answer something else now.  `on_idle()` is called, likewise, when nothing came for `idle_s()` seconds,

@@ -2,120 +2,33 @@
 
 Derive from VirtioDevice: give `features`, `config` (a view of the configuration that follows
 the transport's registers) and `serve(queue)`.  A Transport (virtio_mmio.py, virtio_pci.py) is
-what the driver reaches it by; a device does not know which.
+what the driver reaches it by; a device does not know which.  What it has in flight, and queues
+for input, are parts of their own: in_flight.py, receive_queues.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
-from time import monotonic, monotonic_ns
+from time import monotonic_ns
 
 from ..device.guestlog import GuestLog
 from ..device.register_device import Place, RegisterDevice, Routed
-from ..devmodel.device_layout import DeviceLayout, layout_device
+from ..devmodel.device_layout import DeviceLayout
 from ..devmodel.layout import layout_block
 from ..devmodel.uring import STRIDE
 from ..devmodel.view import view_of
 from ..devmodel.virtqueue import Side
 from ..sync.ownership import Ownership
 from ..virtqueue.ring import BrokenQueue
-from ..virtqueue.uring import StuckRequests, Uring, UringUnavailable
+from ..virtqueue.uring import Uring
 from ..virtqueue.virtqueue import UserQueue
+from .in_flight import InFlight
+from .receive_queues import ReceiveQueues
+from .transport import DRIVER_OK, FEATURES_OK, NEEDS_RESET, Transport
 
 INDIRECT_DESC, EVENT_IDX, VERSION_1, RING_PACKED = 1 << 28, 1 << 29, 1 << 32, 1 << 34     # VIRTIO 1.2, 6
-DRIVER_OK, FEATURES_OK, NEEDS_RESET = 4, 8, 64                      # device status, 2.1
-
-STUCK_S = 60    # seconds to wait for requests in flight before giving up on the host
-CANCEL_S = 0.5  # seconds to wait for those that are cancelled before doing so again
-READV = 1       # IORING_OP_READV
 
 
-class Transport:
-    """What a driver reaches a virtio device by: the registers that every transport has, under the
-    same names.  `schema` declares them, `config` is where in the page device configuration
-    starts, in bytes."""
-
-    schema: type
-    config: int
-    cause_offset = 0    # of the register that tells why the device interrupts, if there is one
-
-    def __init__(self):
-        self.layout = layout_device(self.schema)
-
-    def attach(self, device: VirtioDevice) -> None:
-        """The device has its place now."""
-        self.device, self.page, self.place = device, device.page, device.place
-        self.reset()
-
-    def reset(self) -> None:
-        """Registers as a driver first finds them."""
-        self.selected = self._driver_window = 0
-        self.page.device_features = self.device.offered & 0xffffffff
-        self.page.status = 0
-        self.show_queue()
-
-    def show_queue(self) -> None:
-        """Registers of the selected queue."""
-        raise NotImplementedError
-
-    def selected_queue(self) -> UserQueue | None:
-        queues = self.device.queues
-        return queues[self.selected] if self.selected < len(queues) else None
-
-    def routes(self) -> list[Routed]:
-        """What the exit path is to take while the device is offloaded."""
-        return self.device.page_routes()
-
-    def line(self, queue: int):
-        """The interrupt line of a queue."""
-        raise NotImplementedError
-
-    def queue_used(self, queue: int) -> None:
-        """Tell the driver that buffers have been used (2.3)."""
-        raise NotImplementedError
-
-    def config_changed(self) -> None:
-        """Tell the driver that device configuration, or the status, has changed (2.3)."""
-        raise NotImplementedError
-
-    # registers that userspace takes
-
-    def on_write_device_features_sel(self, value: int) -> None:
-        self.page.device_features_sel = value
-        self.page.device_features = self.device.offered >> 32 * value & 0xffffffff if value < 2 else 0
-
-    def on_write_driver_features_sel(self, value: int) -> None:
-        self.page.driver_features_sel = self._driver_window = value
-
-    def on_write_driver_features(self, value: int) -> None:
-        self.device.accept(self._driver_window, value)
-
-    def on_write_queue_sel(self, value: int) -> None:
-        self.page.queue_sel = self.selected = value
-        self.show_queue()
-
-    def on_write_queue_ready(self, value: int) -> None:
-        queue = self.selected_queue()
-        if queue is None:
-            return
-        page = self.page
-        if value & 1 and not queue.ready:
-            self.device.start_queue(queue, page.queue_num, *(
-                getattr(page, f"queue_{area}_low") | getattr(page, f"queue_{area}_high") << 32
-                for area in ("desc", "driver", "device")))
-        elif not value & 1 and queue.ready:
-            self.device.stop_queue(queue)
-        page.queue_ready = int(queue.ready)
-
-    def on_write_status(self, value: int) -> None:
-        self.device.set_status(value)
-
-    def on_write_queue_notify(self, value: int) -> None:
-        self.device.notified(value)
-
-
-class VirtioDevice(RegisterDevice):
+class VirtioDevice(InFlight, ReceiveQueues, RegisterDevice):
     """A virtio device.  `queue_sizes` holds the most entries of each queue."""
 
     config_type: type       # the Block that lies at the transport's `config`
@@ -154,7 +67,7 @@ class VirtioDevice(RegisterDevice):
         if place.urings:
             for i, queue in enumerate(self.queues[:self.uring_queues]):
                 queue.uring = Uring(queue.name, place.urings + i * STRIDE, place.memory.address,
-                                      queue.ownership.held_by_user)
+                                    queue.ownership.held_by_user)
         self.transport.attach(self)
 
     def routes(self) -> list[Routed]:
@@ -190,193 +103,9 @@ class VirtioDevice(RegisterDevice):
                 self._serve(queue)
         self.nudge()
 
-    # receive queues, whose buffers wait for input
-
-    def receives(self, index: int) -> bool:
-        """Whether a queue is for input.  What is in flight there would wait for ever, so it is cancelled
-        when userspace takes over; its buffers are kept, and are the first to be filled."""
-        return False
-
-    def user_receives(self, queue: UserQueue) -> bool:
-        """Whether input for it is userspace's to take now, and there is a buffer."""
-        if not (queue.ready and self._live and queue.ownership.assigned == Side.USER and queue.ownership.held_by_user()):
-            return False
-        try:
-            return queue.has_buffers()
-        except BrokenQueue as error:
-            self._needs_reset(error)
-            return False
-
-    permanent_reasons = ("FRAMING", "NO_RING", "IO_FAILED")   # for which a receive queue's buffers are declined for good
-
-    def _permanent_declines(self, queue: UserQueue) -> int:
-        reasons, declined = self.layout.reasons, queue.state.entry.declined
-        return sum(declined[reasons[name]] for name in self.permanent_reasons if name in reasons.__members__)
-
-    def _keep_if_declined_for_good(self, queue: UserQueue) -> None:
-        """A receive queue whose next buffer the handler does not take is userspace's, until the driver
-        resets the device."""
-        if queue.ownership.assigned == Side.KERNEL and self._permanent_declines(queue) > self._declines_before.get(queue.index, 0):
-            queue.ownership.assigned = Side.USER
-            self._settle(queue)
-
-    def nudge(self) -> None:
-        """Whose the receive queues are, or their buffers, may have changed."""
-
-    def _before_giving(self, queue: UserQueue) -> None:
-        """The kernel half is about to have this queue."""
-        if self.receives(queue.index) and queue.uring and queue.uring.ready:
-            queue.uring.resubmit(READV)
-
-    def _kick(self, queue: UserQueue) -> None:
-        """A receive queue that the kernel half has now may have buffers that were made available long
-        ago, and no doorbell to come."""
-        if self.receives(queue.index) and queue.uring and queue.ready and not queue.ownership.held_by_user():
-            queue.uring.kick()
-
-    def assign_receive(self, queue: UserQueue, side: Side) -> None:
-        """Give one receive queue to the other half, while the rest of the device stays."""
-        if side == Side.KERNEL:
-            self._before_giving(queue)
-        queue.ownership.assign(side)
-        if side == Side.KERNEL:
-            self._kick(queue)
-        else:
-            self._settle(queue)
-        self.nudge()
-
     def offer_packed(self) -> None:
         """Let the driver choose packed rings; before it is attached."""
         self.offered |= RING_PACKED
-
-    # asynchronous I/O
-
-    def ask_for_ring(self, how: str) -> None:
-        """`on` (an error if there is none), `off` or `auto`; before the device is offloaded."""
-        self.asynchronous, self.insists = how != "off", how == "on"
-
-    def uring_files(self) -> list[int]:
-        """What the rings do I/O on, one descriptor for each queue with an io_uring."""
-        return []
-
-    def lazy_notify(self, index: int) -> bool:
-        """Whether a queue's requests are done as soon as the ring comes to them: then those that are made
-        available meanwhile can wait for that, and need no doorbell."""
-        return False
-
-    def start_urings(self, eventfds: Callable[[int], tuple[int, int]], polled: bool, raises: bool,
-                      attach: int = -1) -> None:
-        self.no_ring = "" if self.asynchronous else "async=off"
-        with self.lock:     # others may be filling the buffers that are kept
-            self._start_urings(eventfds, polled, raises, attach)
-
-    def _start_urings(self, eventfds, polled: bool, raises: bool, attach: int) -> None:
-        for queue, file in zip(self.queues, self.uring_files()):
-            if queue.uring and not self.no_ring:
-                completion_fd, interrupt_fd = eventfds(queue.index)
-                try:
-                    queue.uring.start([file, interrupt_fd], completion_fd, polled, attach, raises,
-                                       self.lazy_notify(queue.index))
-                except UringUnavailable as error:
-                    if self.insists:
-                        raise
-                    self.no_ring = str(error)
-                    self.stop_urings()
-                else:
-                    attach = queue.uring.fd if attach < 0 else attach
-
-    def stop_urings(self) -> None:
-        with self.lock:
-            for queue in self.queues:
-                if queue.uring:
-                    queue.uring.stop()
-
-    def close(self) -> None:
-        for queue in self.queues:
-            if queue.uring:
-                queue.uring.close()
-
-    def ring(self) -> int:
-        return next((q.uring.fd for q in self.queues if q.uring and q.uring.ready), -1)
-
-    def poll_completions(self) -> None:
-        for queue in self.queues:
-            if queue.uring and queue.uring.pending and queue.uring is self._unseen.get(queue.index):
-                self.upcalled(queue.index, 0)
-        self._unseen = {q.index: q.uring for q in self.queues if q.uring and q.uring.pending}
-
-    def upcalled(self, queue: int, reason: int) -> None:
-        if queue < len(self.queues):
-            with self.lock:
-                if self.queues[queue].uring:
-                    self.queues[queue].uring.enter()
-                if reason != self.layout.reasons.RING_ASLEEP:
-                    self._serve(self.queues[queue])
-
-    def patience_s(self, queue: UserQueue) -> float | None:
-        """How long to wait for what is in flight before it is cancelled; None: it is not."""
-        return 0 if self.receives(queue.index) else None
-
-    def _settle(self, queue: UserQueue) -> None:
-        """Wait for what is in flight; userspace holds the queue."""
-        uring, patience = queue.uring, self.patience_s(queue)
-        started = monotonic()
-        while uring and uring.outstanding:
-            if patience is None:
-                uring.wait(STUCK_S)
-            else:
-                if monotonic() >= started + patience:
-                    uring.cancel()
-                with suppress(StuckRequests):
-                    uring.wait(CANCEL_S)
-            self._collect(queue)
-
-    def _collect(self, queue: UserQueue) -> tuple[int, int]:
-        """Deal with what came back from the ring; returns requests and bytes.  May raise BrokenQueue."""
-        uring, requests, moved = queue.uring, 0, 0
-        if uring is None or not uring.ready:
-            return 0, 0
-        uring.enter()
-        for tag, index, result in uring.completions():
-            if not tag.kind:
-                uring.release(index)
-            elif (done := self.came_back(queue, tag, result)) is None:
-                uring.keep(index)
-            else:
-                uring.release(index)
-                requests, moved = requests + done[0], moved + done[1]
-        for tag, index in self.to_redo(queue):
-            moved += self.redo(queue, tag, uring.parts(tag, index))
-            uring.release(index)
-            requests += 1
-        return requests, moved
-
-    def came_back(self, queue: UserQueue, tag, result: int) -> tuple[int, int] | None:
-        """Something is back from the ring: push it and return requests and bytes, or None to keep it."""
-        raise NotImplementedError
-
-    def to_redo(self, queue: UserQueue) -> list:
-        """Requests that were kept, and that `redo` shall do: (tag, its number)."""
-        return [] if self.receives(queue.index) else list(queue.uring.failed())
-
-    def redo(self, queue: UserQueue, tag, parts: list[tuple[int, int]]) -> int:
-        """Do a request from the beginning, and push it.  Its descriptors may be gone: `tag` and its data
-        buffers are what is known of it.  Returns bytes moved."""
-        raise NotImplementedError
-
-    def _drop(self, queue: UserQueue) -> None:
-        """Forget what is in flight, once it can no longer touch guest memory; for a reset."""
-        uring = queue.uring
-        if not uring:
-            return
-        while uring.outstanding:
-            uring.cancel()
-            uring.wait(STUCK_S)
-            for _, index, _ in uring.completions():
-                uring.release(index)
-        for _, index in list(uring.failed()):
-            uring.release(index)
-        uring.forget_receive_buffers()
 
     # what a driver does, by way of the transport
 
@@ -403,6 +132,15 @@ class VirtioDevice(RegisterDevice):
                     queue.ownership.assign(self.assigned)
                     self._serve(queue)      # a doorbell may have been too early
                     self._kick(queue)
+        elif was_live and not self._live:   # which no driver may do (2.1.1)
+            self._take_queues()
+
+    def _take_queues(self) -> None:
+        """No queue is served any more: all are userspace's."""
+        for queue in self.queues:
+            if queue.ready:
+                queue.ownership.assign(Side.USER)
+                self._settle(queue)
 
     def driver_ready(self) -> None:
         """The driver has negotiated, and queues are about to be served."""
@@ -480,7 +218,7 @@ class VirtioDevice(RegisterDevice):
         counters = queue.state.user
         with queue.ownership:
             try:
-                requests, moved = self._collect(queue)
+                requests, moved = self._settle(queue) if self.in_order(queue.index) else self._collect(queue)
                 if self.receives(queue.index):
                     self._keep_if_declined_for_good(queue)
                 served = self.serve(queue)
@@ -496,6 +234,10 @@ class VirtioDevice(RegisterDevice):
         counters.busy_ns += monotonic_ns() - started
         if wanted:
             self.transport.queue_used(queue.index)
+
+    def in_order(self, index: int) -> bool:
+        """Whether a queue's requests are done one after the other, those in flight first."""
+        return False
 
     def serve(self, queue: UserQueue) -> tuple[int, int]:
         """Serve a queue empty; returns requests and bytes.  May raise BrokenQueue."""

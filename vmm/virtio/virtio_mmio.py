@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ..devmodel.devices.virtio_mmio import CONFIG, VirtioMmio
 from ..sync._shared import lib
-from .virtio_device import Transport, VirtioDevice
+from .transport import Transport
+from .virtio_device import VirtioDevice
 
 USED_BUFFER, CONFIG_CHANGE = 1, 2       # interrupt status, 4.2.2
 

@@ -19,7 +19,8 @@ from ..devmodel.layout import PAGE, layout_block
 from ..kvm.interrupts import Interrupts
 from ..pci.msix import NO_VECTOR, Msix
 from ..pci.pci import PciFunction
-from .virtio_device import Transport, VirtioDevice
+from .transport import Transport
+from .virtio_device import VirtioDevice
 
 VENDOR, FIRST_DEVICE = 0x1af4, 0x1040       # 4.1.2: the device's number is added
 CLASSES = {1: (0x02, 0x00), 2: (0x01, 0x00), 3: (0x07, 0x80), 4: (0xff, 0x00)}     # by virtio device number

@@ -3,6 +3,7 @@ is in flight.  The counterpart of kernel_devices/uring.h."""
 
 from __future__ import annotations
 
+import logging
 import os
 import struct
 from collections.abc import Iterator
@@ -15,8 +16,11 @@ from ..errors import UserError
 from ..sync._shared import lib
 from .ring import Chain
 
+log = logging.getLogger("splitvmm.uring")
+
 NEED_WAKEUP = 1         # IORING_SQ_NEED_WAKEUP
 FIXED_FILE = 1          # IOSQE_FIXED_FILE
+SLOW_S = 10             # seconds after which it is said what is waited for
 IDLE_MS = 2             # the polling thread sleeps after so long without work
 _CQE = struct.Struct("<QiI")
 _LISTS = uring_layout().field("iovecs").offset
@@ -25,10 +29,6 @@ _SQE_FIELDS = [f.name for f in layout_block(Sqe).fields if not f.reserved]
 
 class UringUnavailable(UserError):
     """There is no io_uring as the ring needs it; says why."""
-
-
-class StuckRequests(RuntimeError):
-    """Requests in flight did not come back in time."""
 
 
 def _binding():
@@ -241,14 +241,18 @@ class Uring:
             self.wiring.kicks = self.wiring.kicks + 1 & 0xffffffff
             os.eventfd_write(self._completion_fd, 1)
 
-    def wait(self, timeout_s: float) -> None:
-        """Until something came back, or nothing is in flight.  Raises StuckRequests."""
-        deadline = monotonic() + timeout_s
+    def wait(self, timeout_s: float | None = None) -> None:
+        """Until something came back, nothing is in flight, or that time is over.  Without a time it is as
+        long as the host takes: memory that it may still write to cannot be taken back."""
+        started, said = monotonic(), False
         while not self.pending and self.outstanding:
             self.enter()
-            if monotonic() > deadline:
-                raise StuckRequests(f"{self.name}: {self.outstanding} requests in flight after {timeout_s} s; "
-                                    "wanted them back")
+            waited = monotonic() - started
+            if timeout_s is not None and waited > timeout_s:
+                return
+            if waited > SLOW_S and not said:
+                log.warning("%s: %d requests in flight for %d s; waiting for them", self.name, self.outstanding, waited)
+                said = True
             sleep(0.0002)
 
     def cancel(self) -> None:
