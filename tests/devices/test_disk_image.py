@@ -1,12 +1,14 @@
 """Disk images: what is refused, and what comes of errors."""
 
+import mmap
 import os
 import shutil
 import subprocess
+from unittest import mock
 
 import pytest
 
-from vmm.devices.disk_image import DiskError, DiskImage
+from vmm.devices.disk_image import BOUNCE, DiskError, DiskImage
 
 
 def test_image_is_locked(image):
@@ -55,6 +57,41 @@ def test_direct(image):
     parts = [memoryview(bytearray(500)), memoryview(bytearray(1036))]
     disk.read(parts, 2 * 512)
     assert b"".join(map(bytes, parts)) == (2).to_bytes(8, "little") * 64 + b"a" * 700 + b"b" * 324
+    disk.close()
+
+
+def test_direct_in_pieces(tmp_path):
+    """A transfer that is larger than what is bounced at once, in buffers that end anywhere."""
+    path = tmp_path / "disk"
+    path.write_bytes(os.urandom(BOUNCE * 3))
+    before = path.read_bytes()
+    try:
+        disk = DiskImage(path, cache="none")
+    except DiskError as error:
+        pytest.skip(f"no O_DIRECT here: {error}")
+    data = os.urandom(2 * BOUNCE + 1024)
+    cuts = [0, 700, 1 << 16, BOUNCE - 1, BOUNCE + 513, 2 * BOUNCE + 1, len(data)]
+    disk.write([memoryview(data)[a:b] for a, b in zip(cuts, cuts[1:])], 512)
+    assert path.read_bytes() == before[:512] + data + before[512 + len(data):]
+    parts = [memoryview(bytearray(b - a)) for a, b in zip(cuts, cuts[1:])]
+    disk.read(parts, 512)
+    assert b"".join(parts) == data
+    disk.close()
+
+
+def test_direct_takes_little_memory(tmp_path):
+    """A read of the whole disk into one page, again and again, costs one piece of bounce memory."""
+    path = tmp_path / "disk"
+    path.touch()
+    os.truncate(path, 64 * BOUNCE)
+    try:
+        disk = DiskImage(path, cache="none")
+    except DiskError as error:
+        pytest.skip(f"no O_DIRECT here: {error}")
+    page = memoryview(bytearray(4096))
+    with mock.patch("mmap.mmap", wraps=mmap.mmap) as mapped:
+        disk.read([page] * (disk.size // 4096), 0)
+    assert all(call.args[1] <= BOUNCE + 4096 for call in mapped.call_args_list)
     disk.close()
 
 

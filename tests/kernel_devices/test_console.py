@@ -1,11 +1,14 @@
 """virtio-console, in the Python half and in the native handler, over a socket pair."""
 
+import os
 import socket
+import threading
 import time
+import tracemalloc
 
 import pytest
 
-from tools.driver import INDIRECT_DESC, RING_PACKED, WRITE, Driver
+from tools.driver import INDIRECT, INDIRECT_DESC, RING_PACKED, WRITE, Driver
 from vmm.devmodel.devices.console import RECEIVE, TRANSMIT
 from vmm.errors import UserError
 from vmm.machine.config import ConsoleConfig, MachineConfig
@@ -99,13 +102,53 @@ def test_output_faster_than_it_is_taken(port):
     def take():
         while len(got) < 4 * len(data):
             got.extend(port.peer.recv(1000))
-    import threading
     thread = threading.Thread(target=take)
     thread.start()
     for _ in range(4):
         port.send(data)
     thread.join()
     assert got == 4 * data
+
+
+def test_output_stays_in_order(tmp_path, ring):
+    """Userspace takes the queue with a write in flight: what that has goes first."""
+    port, got, filler = Port(tmp_path, "host"), bytearray(), 0
+    with socket.socket(fileno=os.dup(port.device.uring_files()[TRANSMIT])) as full, pytest.raises(BlockingIOError):
+        while True:
+            filler += full.send(b"." * 4096, socket.MSG_DONTWAIT)
+    transmit = port.driver.rings[TRANSMIT]
+    port.memory.write(OUT, b"firstsecond")
+    transmit.request([(OUT, 5, 0)])
+    port.driver.registers.write("queue_notify", TRANSMIT)
+    assert port.device.queues[TRANSMIT].uring.outstanding == 1
+    transmit.request([(OUT + 5, 6, 0)], 1)
+
+    def take():
+        while len(got) < filler + 11:
+            got.extend(port.peer.recv(10000))
+    thread = threading.Timer(0.2, take)     # meanwhile userspace is at it
+    thread.start()
+    port.device.upcalled(TRANSMIT, 0)
+    thread.join()
+    assert got[filler:] == b"firstsecond"
+    port.close()
+
+
+def test_gigabytes_of_output_take_no_memory(tmp_path, ring):
+    """A few descriptors that name the same memory again and again."""
+    parts = [(0x200000, 2 << 20, 0)] * 700
+    for mode in ("off", "host"):
+        with Machine(MachineConfig(memory=8 << 20, serial="null", kvm=False,
+                                   consoles=[ConsoleConfig("null", offload=mode)])) as machine:
+            driver = Driver(machine, machine.devices[0], features=INDIRECT_DESC)
+            transmit = driver.rings[TRANSMIT]
+            transmit.chain(parts, table=0x100000)
+            transmit.request([(0x100000, 16 * len(parts), INDIRECT)])
+            tracemalloc.start()
+            transmit.ring()
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            assert transmit.take() == [(0, 0)] and peak < 4 << 20
 
 
 def test_end_of_input(port):

@@ -59,6 +59,22 @@ def test_take_waits_for_the_handler_inside(queue, ownership):
     assert left == [Side.USER]      # it was announced before it was waited for
 
 
+def test_take_waits_as_long_as_a_disk_does(queue, ownership, monkeypatch):
+    """A native handler may wait for a frozen file system: an hour goes by on this clock."""
+    clock = iter(range(0, 1 << 30, 60))
+    monkeypatch.setattr("vmm.sync.ownership.monotonic", lambda: next(clock))
+    looks = []
+
+    def sleep(_seconds):
+        looks.append(ownership.holder)
+        active(queue)[0] = int(len(looks) < 60)
+    monkeypatch.setattr("vmm.sync.ownership.sleep", sleep)
+    ownership.give()
+    active(queue)[0] = 1
+    ownership.take()
+    assert ownership.held_by_user() and len(looks) == 60
+
+
 def test_timeout_leaves_it_with_the_kernel(queue, ownership):
     ownership.give()
     active(queue)[0] = 1

@@ -99,7 +99,7 @@ class BlkDevice(VirtioDevice):
                 self._range(kind, tag.place, tag.range, tag.written == PUNCH_HOLE)
                 status, written, moved = Status.OK, 0, 0
             else:
-                status, written, moved = self._do(kind, tag.place // SECTOR, parts, parts, length)
+                status, written, moved = self._do(queue, kind, tag.place // SECTOR, parts, parts, length)
         except OSError as error:
             self.log.warning("%s: %s", self.name, error)
             status, written, moved = Status.IOERR, 0, 0
@@ -109,13 +109,13 @@ class BlkDevice(VirtioDevice):
     def serve(self, queue: UserQueue) -> tuple[int, int]:
         requests = moved = 0
         for chain in queue.chains():
-            data = self._request(chain)
+            data = self._request(queue, chain)
             queue.push(chain, data[0])
             requests += 1
             moved += data[1]
         return requests, moved
 
-    def _request(self, chain: Chain) -> tuple[int, int]:
+    def _request(self, queue: UserQueue, chain: Chain) -> tuple[int, int]:
         """Do one request; returns bytes written to the guest, and bytes of data moved.
 
         The driver may cut a request anywhere (5.2.6.4): the header is the first 16 readable
@@ -131,7 +131,7 @@ class BlkDevice(VirtioDevice):
         kind, _, sector = HEADER.unpack(head)
         room = sum(length for _, length in writable)
         try:
-            status, written, moved = self._do(kind, sector, readable, writable, room)
+            status, written, moved = self._do(queue, kind, sector, readable, writable, room)
         except OSError as error:
             self.log.warning("%s: %s", self.name, error)
             status, written, moved = Status.IOERR, 0, 0
@@ -155,7 +155,7 @@ class BlkDevice(VirtioDevice):
                               f"{HEADER.size} or more")
         return head, rest
 
-    def _do(self, kind: int, sector: int, readable, writable, room: int) -> tuple[int, int, int]:
+    def _do(self, queue: UserQueue, kind: int, sector: int, readable, writable, room: int) -> tuple[int, int, int]:
         """Status, bytes written to the guest, bytes of data moved.  May raise OSError."""
         if kind == IN:
             return self._transfer(self.image.read, sector, writable, room, room)
@@ -171,7 +171,7 @@ class BlkDevice(VirtioDevice):
         if kind == RequestType.GET_ID:
             return self._get_id(writable, room)
         if kind in (RequestType.DISCARD, RequestType.WRITE_ZEROES) and not self.image.read_only:
-            return self._ranges(kind, readable), 0, 0
+            return self._ranges(queue, kind, readable), 0, 0
         return Status.UNSUPP, 0, 0
 
     def _transfer(self, call, sector: int, parts, length: int, written: int) -> tuple[int, int, int]:
@@ -194,11 +194,9 @@ class BlkDevice(VirtioDevice):
             done += len(part)
         return Status.OK, done, done
 
-    def _ranges(self, kind: int, readable) -> int:
+    def _ranges(self, queue: UserQueue, kind: int, readable) -> int:
         """Discard or write zeroes (5.2.6.2): all ranges are checked before any is touched."""
-        if sum(length for _, length in readable) > RANGE.size * RANGE_SEGMENTS:
-            return Status.IOERR
-        data = b"".join(bytes(self._view[at:at + length]) for at, length in readable)
+        data = queue.gather(readable, RANGE.size * RANGE_SEGMENTS)
         if not data or len(data) % RANGE.size:
             return Status.IOERR
         ranges = list(RANGE.iter_unpack(data))

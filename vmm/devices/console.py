@@ -55,7 +55,10 @@ class ConsoleDevice(VirtioDevice):
 
     def config_write(self, offset: int, width: int, value: int) -> None:
         if offset == _EMERGENCY_AT:
-            self._write(bytes([value & 0xff]))
+            queue = self.queues[TRANSMIT]
+            with queue.ownership:       # in its place behind what is on its way
+                self._settle(queue)
+                self._write(memoryview(bytes([value & 0xff])))
 
     # transmit
 
@@ -69,23 +72,29 @@ class ConsoleDevice(VirtioDevice):
         for chain in queue.chains():
             if chain.writable:
                 raise BrokenQueue(f"{queue.name}: output with device-writable buffers")
-            moved += self._write(self._data(queue, chain.readable))
+            moved += self._write_parts(queue, chain.readable)
             queue.push(chain, 0)
             requests += 1
         return requests, moved
 
-    @staticmethod
-    def _data(queue: UserQueue, parts: list[tuple[int, int]]) -> bytes:
-        return b"".join(queue.memory.view[at:at + size] for at, size in parts)
+    def _write_parts(self, queue: UserQueue, parts: list[tuple[int, int]], skip: int = 0) -> int:
+        """Write these buffers but for the first `skip` bytes, from where they lie: a few descriptors can
+        name gigabytes.  Returns their bytes; what cannot be written is lost, and said so."""
+        for at, size in parts:
+            done = min(skip, size)
+            skip -= done
+            if not self._write(queue.memory.view[at + done:at + size]):
+                break
+        return sum(size for _, size in parts)
 
-    def _write(self, data: bytes) -> int:
-        done = 0
+    def _write(self, data: memoryview) -> bool:
+        """Whether all of it was written."""
         try:
-            while done < len(data):
-                done += os.write(self._output, data[done:])
+            while data:
+                data = data[os.write(self._output, data):]
         except OSError as error:
             self.log.warning("%s: output: %s", self.name, error)
-        return len(data)
+        return not data
 
     # receive
 
@@ -133,7 +142,7 @@ class ConsoleDevice(VirtioDevice):
         return 1, result
 
     def redo(self, queue: UserQueue, tag, parts: list[tuple[int, int]]) -> int:
-        moved = self._write(self._data(queue, parts)[tag.written:])
+        moved = self._write_parts(queue, parts, tag.written)
         queue.push(tag, 0)
         return moved
 

@@ -8,6 +8,7 @@ import mmap
 import os
 import re
 import stat
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -18,8 +19,23 @@ from ..sync._shared import ffi, lib
 BLKSSZGET = 0x1268          # linux/fs.h
 PAGE = mmap.PAGESIZE
 WINDOW = 512 << 10          # bytes mapped around a page that the exit path missed
+BOUNCE = 1 << 20           # bytes copied at a time for O_DIRECT
 WARM_LIMIT = 1 << 30        # bytes of cached pages mapped at the start
 _RESIDENT = bytes(flags & 1 for flags in range(256))    # mincore(2): the other bits mean nothing
+
+
+def _windows(buffers: list[memoryview], most: int) -> Iterator[list[memoryview]]:
+    """The same bytes in the same order, as lists of at most `most` bytes each."""
+    window, room = [], most
+    for buffer in buffers:
+        while buffer:
+            window.append(buffer[:room])
+            buffer, room = buffer[room:], room - len(window[-1])
+            if not room:
+                yield window
+                window, room = [], most
+    if window:
+        yield window
 
 
 class DiskError(UserError):
@@ -142,24 +158,33 @@ class DiskImage:
             done += more
 
     def _bounce(self, call, buffers, offset: int, length: int) -> None:
-        """O_DIRECT needs aligned memory, which a guest's buffers need not be."""
-        start, end = offset // PAGE * PAGE, min(-(-(offset + length) // PAGE) * PAGE, self.size)
-        with mmap.mmap(-1, -(-(end - start) // PAGE) * PAGE) as bounce:
-            view = memoryview(bounce)[:end - start]
+        """O_DIRECT needs aligned memory, which a guest's buffers need not be: through some of ours, in
+        pieces, as a few descriptors can ask for the whole disk."""
+        with mmap.mmap(-1, min(BOUNCE + PAGE, -(-length // PAGE) * PAGE + PAGE)) as bounce:
+            view = memoryview(bounce)
             try:
-                if call is os.preadv or (start, end) != (offset, offset + length):
-                    self._whole(os.preadv, view, start)
-                at = offset - start
-                for buffer in buffers:
-                    if call is os.preadv:
-                        buffer[:] = view[at:at + len(buffer)]
-                    else:
-                        view[at:at + len(buffer)] = buffer
-                    at += len(buffer)
-                if call is os.pwritev:
-                    self._whole(os.pwritev, view, start)
+                for window in _windows(buffers, BOUNCE):
+                    self._bounce_window(call, view, window, offset)
+                    offset += sum(map(len, window))
             finally:
                 view.release()
+
+    def _bounce_window(self, call, bounce: memoryview, window: list[memoryview], offset: int) -> None:
+        """At most BOUNCE bytes; what is around them in their pages stays as it is."""
+        end = offset + sum(map(len, window))
+        first, last = offset // PAGE * PAGE, min(-(-end // PAGE) * PAGE, self.size)
+        with bounce[:last - first] as whole:
+            if call is os.preadv or (first, last) != (offset, end):
+                self._whole(os.preadv, whole, first)
+            at = offset - first
+            for part in window:
+                if call is os.preadv:
+                    part[:] = whole[at:at + len(part)]
+                else:
+                    whole[at:at + len(part)] = part
+                at += len(part)
+            if call is os.pwritev:
+                self._whole(os.pwritev, whole, first)
 
     def _whole(self, call, view, offset: int) -> None:
         if call(self.fd, [view], offset) != len(view):

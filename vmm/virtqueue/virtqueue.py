@@ -66,6 +66,14 @@ class UserQueue:
         lib.full_barrier()
         return self.ring.available(self.state.position.next_avail)
 
+    def gather(self, parts: list[tuple[int, int]], most: int) -> bytes | None:
+        """A copy of what is in these buffers, or None if that is more than `most` bytes: a driver's few
+        descriptors can name the same memory a thousand times."""
+        if sum(size for _, size in parts) > most:
+            return None
+        view = self.memory.view
+        return b"".join(view[at:at + size] for at, size in parts)
+
     def push(self, chain, written: int) -> None:
         """Complete a request; the driver sees it at the next publish.  `chain` has its `head` and
         `slots`: a Chain, or a request in flight."""
