@@ -1,5 +1,5 @@
 /* Times block requests, with as few instructions for each as can be: all of them are written
- * into the rings beforehand, and going round costs an index, a doorbell and a visit.
+ * into the rings beforehand, and going round costs an index, a doorbell and a look.
  *
  *   op=read|write  bytes=N  depth=N  batches=N  pattern=sequential|random  wait=poll|interrupt
  *   ring=0|3       floor=1 doorbell=ADDRESS: ring that instead, and wait for nothing
