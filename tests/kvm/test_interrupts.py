@@ -1,7 +1,10 @@
 """A claimed pin's irqfd and route follow the I/O APIC; KVM is played by a recorder."""
 
+import os
+
 import pytest
 
+from vmm.devmodel.exit_path import MESSAGE_OWNER_SHIFT
 from vmm.kvm.addresses import PIT_PIN
 from vmm.kvm.interrupts import LEVEL, MASKED, NOWHERE, Interrupts, msi_of
 
@@ -75,6 +78,39 @@ def test_completions_come_while_masked(vm, interrupts, pin5):
     vm.pins[5] = 0x40
     interrupts.update()
     assert len(vm.irqfds) == 2 and vm.routes[5] == (MSI, 0xfee00000, 0x40)
+
+
+def test_a_completion_without_an_irqfd_is_signalled_again(vm, interrupts, pin5):
+    """One that came while the route changed: KVM would inject it where no collector runs."""
+    fd = pin5.completions()
+    rewired = []
+    vm.irqfd = lambda fd, gsi, on: (rewired.append((fd, on)), os.eventfd_write(pin5.completion, 1) if not on else None)
+    vm.pins[5] = 0x40
+    interrupts.update()
+    assert rewired == [(fd, False), (fd, True), (pin5.doorbell, True)] and os.eventfd_read(fd) == 2
+    del vm.irqfd
+    interrupts._wired.clear()
+    vm.irqfds.clear()
+
+
+def test_a_message_tells_whose_it_is(vm, interrupts, pin5):
+    """In bits that no CPU looks at; whatever the guest has there is gone."""
+    pin5.slot = 2
+    pin5.completions()
+    assert vm.routes[5] == (MSI, NOWHERE[0], NOWHERE[2] | 3 << MESSAGE_OWNER_SHIFT)
+    vm.pins[5] = 0x40
+    interrupts.update()
+    assert vm.routes[5] == (MSI, 0xfee00000, 0x40 | 3 << MESSAGE_OWNER_SHIFT)
+    line = interrupts.message_line()
+    line.slot = 0
+    line.aim((0xfee01000, 0, 0xabcd0041))
+    interrupts.update()
+    assert vm.routes[line.gsi] == (MSI, 0xfee01000, 0x41 | 1 << MESSAGE_OWNER_SHIFT)
+    fd = interrupts.collector(4)
+    gsi = next(gsi for at, gsi in vm.irqfds if at == fd)
+    assert vm.routes[gsi] == (MSI, NOWHERE[0], NOWHERE[2] | 5 << MESSAGE_OWNER_SHIFT)
+    vm.irqfd(fd, gsi, False)
+    os.close(fd)
 
 
 def test_follows_the_redirection_entry(vm, interrupts, pin5):

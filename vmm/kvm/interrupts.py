@@ -250,12 +250,13 @@ class Interrupts:
         if messages != self._messages:
             self.vm.set_routing(self._routes(messages))
             self._messages = messages
+        completions = {line.completion for line in self._lines}
         for fd, gsi in wanted.items():
             if fd not in self._wired:
-                waiting = _signalled(fd)
+                uncollected = fd in completions and _signalled(fd)
                 self.vm.irqfd(fd, gsi, True)
                 self._wired[fd] = gsi
-                if waiting:     # KVM injects that on a worker of the kernel's, where no collector runs
+                if uncollected:     # KVM injects that on a worker of the kernel's, where no collector runs
                     os.eventfd_write(fd, 1)
 
     def _unwire(self, fd: int) -> None:
