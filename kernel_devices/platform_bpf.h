@@ -33,7 +33,7 @@ struct {
 
 /* What one exit or one collection may take: preemption is off, in a collection interrupts may be, too. */
 enum {
-	BUDGET_NS = 30000,
+	BUDGET_NS = 40000,
 	BUDGET_BYTES = CHUNK,	/* copied */
 };
 
