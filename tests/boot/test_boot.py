@@ -67,10 +67,13 @@ def test_long_mode_tables(memory):
 
 @pytest.mark.parametrize("arguments, says", [
     (dict(command_line="x" * 9000), "command line of 9000 bytes"),
-    (dict(modules=["/no/such/module"]), "No such file"),
+    (dict(modules=["/no/such/module"]), "No such file or directory; wanted the guest's module"),
+    (dict(modules=["/no/such/initrd"], what="initrd"), "No such file or directory; wanted the guest's initrd"),
+    (dict(modules=[BUILD / "check.elf"] * 400, what="initrd"), "initrd of .* do not fit"),
 ])
 def test_refused(memory, arguments, says):
     from pathlib import Path
     given = {"command_line": "", "modules": [], **arguments}
     with pytest.raises(boot.BootError, match=says):
-        boot.load(memory, BUILD / "check.elf", given["command_line"], [Path(m) for m in given["modules"]], None)
+        boot.load(memory, BUILD / "check.elf", given["command_line"], [Path(m) for m in given["modules"]], None,
+                  given.get("what", "module"))

@@ -53,8 +53,14 @@ def test_loaded(memory, tmp_path):
     assert (MIB, 7 * MIB, boot.RAM) in entries
 
 
+def test_before_the_rsdp_had_a_field(memory, tmp_path):
+    """Protocol 2.12 has the 64-bit entry, and other things where 2.14 has the RSDP's address."""
+    assert load(memory, tmp_path, image(version=0x20c)).mode == "linux"
+    assert struct.unpack_from("<Q", memory.read(boot.PARAMETERS, 4096), 0x70) == (0,)
+
+
 @pytest.mark.parametrize("data, says", [
-    (image(version=0x20c), "boot protocol 2.12; wanted 2.14"), (image(xloadflags=0), "no 64-bit entry"),
+    (image(version=0x20b), "boot protocol 2.11; wanted 2.12"), (image(xloadflags=0), "no 64-bit entry"),
     (image(loadflags=0), "no 64-bit entry"), (image(room=7 * MIB), "memory up to 9 MiB"),
     (image(sectors=1)[:0x230], "560 bytes; wanted a whole"), (image()[:0x300], "in its setup code"),
     (image() + bytes(8 * MIB), "more than 8 MiB")])

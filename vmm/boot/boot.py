@@ -10,12 +10,14 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from ..errors import UserError
-from ..kvm.addresses import ACPI_END, ACPI_TABLES, CONVENTIONAL_END, ECAM, ECAM_BYTES, HIGH_START, MIB
+from ..kvm.addresses import ACPI_END, ACPI_TABLES, CONVENTIONAL_END, ECAM, ECAM_BYTES, HIGH_START, MIB, MP_END
 from ..kvm.memory import GuestAddressError, GuestMemory
 from .acpi import RSDP
 from .bzimage import BzImage, is_bzimage
+from .compressed import open_guest
 
 # Boot data, in the first 64 KiB: no guest may load over it.
 GDT, START_INFO, MEMORY_MAP, MODULES, COMMAND_LINE, PAGE_TABLES, PARAMETERS = \
@@ -42,19 +44,20 @@ class Entry:
 
 
 def load(memory: GuestMemory, path: Path, command_line: str, modules: list[Path],
-         flat_address: int | None) -> Entry:
-    """Load a guest.  Raises BootError, or another UserError."""
+         flat_address: int | None, what: str = "module") -> Entry:
+    """Load a guest; `what` its modules are called in errors.  Raises BootError, or another UserError."""
     if flat_address is not None:
-        _put(memory, flat_address, _read(path), f"{path}")
+        _put(memory, flat_address, _read(path, "a guest to boot"), f"{path}")
         return Entry("real", flat_address)
-    head = _read(path, HEAD_BYTES)
-    if is_bzimage(head):
-        return _load_linux(memory, BzImage(path, _read(path)), command_line, modules)
-    if head[:4] != b"\x7fELF":
-        raise BootError(f"{path}: starts with {head[:4]!r}; wanted an ELF file, a bzImage, or --flat ADDRESS "
-                        "for a flat binary")
-    entry, top = _load_elf(memory, path)
-    placed = _load_modules(memory, modules, top, memory.low)
+    with open_guest(path) as file:
+        head = file.read(HEAD_BYTES)
+        if is_bzimage(head):
+            return _load_linux(memory, BzImage(path, head + file.read()), command_line, modules)
+        if head[:4] != b"\x7fELF":
+            raise BootError(f"{path}: starts with {head[:4]!r}; wanted an ELF file, a bzImage, or --flat ADDRESS "
+                            "for a flat binary")
+        entry, top = _load_elf(memory, path, file)
+    placed = _load_modules(memory, modules, top, memory.low, what)
     _start_info(memory, command_line, placed)
     if entry.mode == "long":
         _page_tables(memory)
@@ -72,12 +75,11 @@ def memory_map(memory: GuestMemory) -> list[tuple[int, int, int]]:
     return found
 
 
-def _read(path: Path, most: int = -1) -> bytes:
+def _read(path: Path, wanted: str) -> bytes:
     try:
-        with open(path, "rb") as file:
-            return file.read(most)
+        return path.read_bytes()
     except OSError as error:
-        raise BootError(f"{path}: {error.strerror}; wanted a guest to boot") from None
+        raise BootError(f"{path}: {error.strerror}; wanted {wanted}") from None
 
 
 def _put(memory: GuestMemory, address: int, data: bytes, what: str) -> None:
@@ -92,77 +94,73 @@ def _load_linux(memory: GuestMemory, kernel: BzImage, command_line: str, modules
         raise BootError(f"{len(modules)} modules for a bzImage; wanted one, its initrd")
     address = kernel.load(memory)
     _put_command_line(memory, command_line, min(COMMAND_LINE_BYTES, kernel.command_line_bytes))
-    placed = _load_modules(memory, modules, kernel.end, min(memory.low, kernel.initrd_limit))
+    placed = _load_modules(memory, modules, kernel.end, min(memory.low, kernel.initrd_limit), "initrd")
     memory.write(PARAMETERS, kernel.parameters(COMMAND_LINE, placed[0] if placed else (0, 0), RSDP,
                                                memory_map(memory)))
     _page_tables(memory)
     return Entry("linux", address)
 
 
-def _load_elf(memory: GuestMemory, path: Path) -> tuple[Entry, int]:
-    from elftools.common.exceptions import ELFError
-    from elftools.elf.elffile import ELFFile
+def _load_elf(memory: GuestMemory, path: Path, file: BinaryIO) -> tuple[Entry, int]:
+    from .elf import Elf, ELFError
     top = BOOT_END
     try:
-        with open(path, "rb") as file:
-            elf = ELFFile(file)
-            if elf["e_machine"] not in ("EM_X86_64", "EM_386"):
-                raise BootError(f"{path}: for {elf['e_machine']}; wanted x86")
-            segments = [s for s in elf.iter_segments() if s["p_type"] == "PT_LOAD" and s["p_memsz"]]
-            if not segments:
-                raise BootError(f"{path}: nothing to load; wanted an executable")
-            for segment in segments:
-                start, size = segment["p_paddr"], segment["p_memsz"]
-                if start < BOOT_END or (start < ACPI_END and start + size > ACPI_TABLES):
-                    raise BootError(f"{path}: segment from {start:#x} to {start + size:#x}; wanted it above "
-                                    f"{BOOT_END:#x}, as boot data lies below, and not over the ACPI tables, "
-                                    f"{ACPI_TABLES:#x} to {ACPI_END:#x}")
-                _load_segment(memory, path, file, segment)
-                top = max(top, start + size)
-            pvh = _pvh_entry(elf)
-            if pvh is not None:
-                return Entry("pvh", pvh), top
-            if elf["e_machine"] != "EM_X86_64":
-                raise BootError(f"{path}: 32-bit and without a PVH note; wanted one or the other")
-            return Entry("long", elf["e_entry"]), top
+        elf = Elf(file)
+        if elf["e_machine"] not in ("EM_X86_64", "EM_386"):
+            raise BootError(f"{path}: for {elf['e_machine']}; wanted x86")
+        segments = [s for s in elf.segments if s["p_type"] == "PT_LOAD" and s["p_memsz"]]
+        if not segments:
+            raise BootError(f"{path}: nothing to load; wanted an executable")
+        for segment in segments:
+            start, size = segment["p_paddr"], segment["p_memsz"]
+            if start < BOOT_END or (start < MP_END and start + size > ACPI_TABLES):
+                raise BootError(f"{path}: segment from {start:#x} to {start + size:#x}; wanted it above "
+                                f"{BOOT_END:#x}, as boot data lies below, and not over firmware's tables, "
+                                f"{ACPI_TABLES:#x} to {MP_END:#x}")
+            _load_segment(memory, path, elf, segment)
+            top = max(top, start + size)
+        pvh = _pvh_entry(elf)
     except ELFError as error:
         raise BootError(f"{path}: {error}; wanted a well-formed ELF file") from None
+    if pvh is not None:
+        return Entry("pvh", pvh), top
+    if elf["e_machine"] != "EM_X86_64":
+        raise BootError(f"{path}: 32-bit and without a PVH note; wanted one or the other")
+    return Entry("long", elf["e_entry"]), top
 
 
-def _load_segment(memory: GuestMemory, path: Path, file, segment) -> None:
+def _load_segment(memory: GuestMemory, path: Path, elf, segment) -> None:
     """Read a segment into memory, without a copy on the way; the rest of it is zeros."""
     start, length, size = segment["p_paddr"], segment["p_filesz"], segment["p_memsz"]
+    if length > size:
+        raise BootError(f"{path}: segment of {length:#x} bytes in the file, {size:#x} in memory; wanted no fewer")
     try:
         at = memory.offset(start, size)
     except GuestAddressError as error:
         raise BootError(f"{path}: segment: {error}") from None
-    file.seek(segment["p_offset"])
-    if file.readinto(memory.view[at:at + length]) != length:
-        raise BootError(f"{path}: ends inside a segment of {length:#x} bytes; wanted all of it")
+    elf.read_into(segment["p_offset"], memory.view[at:at + length], "the end of a segment")
     memory.view[at + length:at + size] = bytes(size - length)
 
 
 def _pvh_entry(elf) -> int | None:
-    for segment in elf.iter_segments():
-        if segment["p_type"] != "PT_NOTE":
-            continue
-        for note in segment.iter_notes():
-            if note["n_name"] == "Xen" and note["n_type"] in (XEN_ELFNOTE_PHYS32_ENTRY,
-                                                              str(XEN_ELFNOTE_PHYS32_ENTRY)):
-                return int.from_bytes(note["n_descdata"][:8], "little")
+    for name, kind, descriptor in elf.notes():
+        if name == b"Xen" and kind == XEN_ELFNOTE_PHYS32_ENTRY:
+            return int.from_bytes(descriptor[:8], "little")
     return None
 
 
-def _load_modules(memory: GuestMemory, modules: list[Path], bottom: int, top: int) -> list[tuple[int, int]]:
-    """Put modules as high as they go below `top`, out of a kernel's way; (address, bytes) of each."""
+def _load_modules(memory: GuestMemory, modules: list[Path], bottom: int, top: int,
+                  what: str) -> list[tuple[int, int]]:
+    """Put modules as high as they go below `top`, out of a kernel's way; (address, bytes) of each.  `what`
+    they are called in errors."""
     placed = []
     for path in modules:
-        data = _read(path)
+        data = _read(path, f"the guest's {what}")
         top = (top - len(data)) // 4096 * 4096
         if top < bottom:
-            raise BootError(f"{path}: {len(data)} bytes, which do not fit between the kernel and the end of "
+            raise BootError(f"{path}: {what} of {len(data)} bytes, which do not fit between the kernel and the end of "
                             f"{memory.size >> 20} MiB of RAM; wanted more memory (--mem)")
-        _put(memory, top, data, f"{path}: module")
+        _put(memory, top, data, f"{path}: {what}")
         placed.append((top, len(data)))
     return placed
 

@@ -14,7 +14,8 @@ ENTRY = 0x200                   # of the 64-bit entry, from there
 SETUP_HEADER = 0x1f1            # offset in the file and in the boot parameters
 HEADER_END = 0x264              # of what is read of it
 MAGIC_AT, MAGIC = 0x202, b"HdrS"
-OLDEST = 0x20e                  # has acpi_rsdp_addr
+OLDEST = 0x20c                  # has xloadflags, which tell of the 64-bit entry
+HAS_RSDP = 0x20e                # has acpi_rsdp_addr
 LOADED_HIGH = 1                 # loadflags
 ENTRY_64 = 1                    # xloadflags: there is a 64-bit entry
 LOADER_UNDEFINED = 0xff         # type_of_loader
@@ -38,10 +39,10 @@ class BzImage:
         if len(data) < HEADER_END:
             raise BadImage(f"{path}: {len(data)} bytes; wanted a whole kernel")
         self.header_end = 0x202 + data[0x201]       # the jump over the header tells its length
-        version, = struct.unpack_from("<H", data, 0x206)
+        self.version, = struct.unpack_from("<H", data, 0x206)
         xloadflags, = struct.unpack_from("<H", data, 0x236)
-        if version < OLDEST:
-            raise BadImage(f"{path}: boot protocol {version >> 8}.{version & 0xff}; wanted 2.14 or later")
+        if self.version < OLDEST:
+            raise BadImage(f"{path}: boot protocol {self.version >> 8}.{self.version & 0xff}; wanted 2.12 or later")
         if not data[0x211] & LOADED_HIGH or not xloadflags & ENTRY_64:
             raise BadImage(f"{path}: no 64-bit entry; wanted a kernel for x86-64")
         self.initrd_limit = struct.unpack_from("<I", data, 0x22c)[0] + 1
@@ -70,7 +71,8 @@ class BzImage:
         page[0x210] = LOADER_UNDEFINED
         struct.pack_into("<II", page, 0x218, *initrd)
         struct.pack_into("<I", page, 0x228, command_line)
-        struct.pack_into("<Q", page, RSDP_AT, rsdp)
+        if self.version >= HAS_RSDP:        # an older one looks for it below 1 MiB
+            struct.pack_into("<Q", page, RSDP_AT, rsdp)
         page[MAP_ENTRIES_AT] = len(memory_map)
         for i, entry in enumerate(memory_map):
             struct.pack_into("<QQI", page, MAP_AT + 20 * i, *entry)

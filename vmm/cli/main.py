@@ -41,8 +41,9 @@ def _add_run(commands) -> None:
     guest.add_argument("guest", metavar="GUEST", type=Path, nargs="?",
                        help="ELF file with a PVH note, 64-bit ELF file, or a flat binary with --flat")
     guest.add_argument("--kernel", metavar="FILE", type=Path, help="in GUEST's place: a Linux kernel, vmlinuz "
-                       "(bzImage) or vmlinux (ELF with a PVH note).  It finds its devices by ACPI, its console "
-                       "is this terminal, and reboots start it again")
+                       "(bzImage) or vmlinux (ELF with a PVH note), which may be compressed as a whole (gzip, xz, "
+                       "bzip2).  It finds its devices by ACPI, its console is this terminal, and reboots start it "
+                       "again")
     guest.add_argument("--initrd", metavar="FILE", type=Path, help="initial RAM disk of the kernel")
     guest.add_argument("--append", "--cmdline", dest="cmdline", metavar="TEXT", default="", help="command line "
                        "for the guest; for GUEST, the addresses of its devices are added to it")
@@ -116,6 +117,8 @@ def _machine_config(options):
                         "neither GUEST nor --kernel given; wanted one of them")
     if options.initrd and not linux:
         raise UserError("--initrd without --kernel; wanted --module for GUEST")
+    if options.initrd and options.module:
+        raise UserError("--initrd and --module given; wanted one of them")
     return MachineConfig(
         guest=options.kernel or options.guest, memory=parse.size(options.mem, "--mem"),
         cpus=parse.whole(options.cpus, "--cpus", 1, 64), cmdline=options.cmdline,
@@ -123,7 +126,7 @@ def _machine_config(options):
         nets=[parse.net(text) for text in options.net],
         consoles=[parse.console(text) for text in options.console],
         rng=None if options.rng is None else parse.rng(options.rng),
-        modules=[options.initrd] if options.initrd else options.module,
+        modules=options.module, initrd=options.initrd,
         flat=None if options.flat is None else parse.whole(options.flat, "--flat", 0, 0xfffff),
         serial=options.serial or ("stdio" if linux and not options.console else "null" if linux else "stdout"),
         announce=not linux)

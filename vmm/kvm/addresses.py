@@ -1,6 +1,6 @@
 """Where everything lies in a guest: guest-physical addresses, ports and interrupt pins.
 
-    0 to low_end           RAM, but for the ACPI tables below 1 MiB; low_end is 3 GiB at most
+    0 to low_end           RAM, but for firmware's tables below 1 MiB; low_end is 3 GiB at most
     PCI_LOW                memory window of the PCI bus, for devices that need 32-bit addresses
     VIRTIO_MMIO            one page a virtio-mmio device
     ECAM                   PCI configuration space
@@ -18,6 +18,7 @@ LOW_END = 3 * GIB           # from here to 4 GiB is the hole
 HIGH_START = 4 * GIB
 CONVENTIONAL_END = 0x9fc00  # what a PC leaves of the first 640 KiB
 ACPI_TABLES, ACPI_END = 0xe0000, 0xf0000
+MP_TABLE, MP_END = 0xf0000, 0xf1000     # of the MultiProcessor Specification
 RESET_VECTOR = 0xffff0      # where a PC's CPU starts in its BIOS
 
 # Devices

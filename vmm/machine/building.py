@@ -113,5 +113,6 @@ def load_guest(machine) -> None:
     config, memory = machine.config, machine.memory
     memory.write(RESET_VECTOR, power.BIOS)
     acpi.write(memory, config.cpus, machine.virtio_mmio, config.serial != "null")
-    entry = boot.load(memory, config.guest, machine.command_line, config.modules, config.flat)
+    modules, what = ([config.initrd], "initrd") if config.initrd else (config.modules, "module")
+    entry = boot.load(memory, config.guest, machine.command_line, modules, config.flat, what)
     boot.start(machine.vcpus[0], memory, entry)

@@ -78,6 +78,7 @@ class MachineConfig:
     consoles: list[ConsoleConfig] = field(default_factory=list)
     rng: RngConfig | None = None
     modules: list[Path] = field(default_factory=list)
+    initrd: Path | None = None      # in the modules' place
     flat: int | None = None         # guest-physical address of a flat binary
     serial: str = "stdout"          # stdout, stdio (input as well), null or file=PATH
     announce: bool = True           # virtio-mmio devices on the command line, as well as by ACPI
