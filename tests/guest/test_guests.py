@@ -113,6 +113,20 @@ def test_two_vcpus_at_one_queue(tmp_path, mode, image):
     assert totals["handled"] + totals["user_handled"] >= 400
 
 
+@pytest.mark.parametrize("cpus", [2, 5])
+def test_second_vcpu_before_anything_else(tmp_path, kvm, cpus):
+    """INIT and STARTUP are the first that a kernel does with its APIC, which firmware has switched on."""
+    assert run(tmp_path, "smp.elf", cpus=cpus)[:2] == (0, "smp: passed\n")
+
+
+def test_apics_as_firmware_leaves_them(kvm):
+    """The first one in virtual wire mode: the 8259s on LINT0, the NMI on LINT1, switched on."""
+    with Machine(MachineConfig(memory=4 << 20, cpus=2, serial="null")) as machine:
+        found = [[int.from_bytes(vcpu.ffi.buffer(vcpu.get_lapic())[at:at + 4], "little")
+                  for at in (0xf0, 0x350, 0x360)] for vcpu in machine.vcpus]
+    assert found == [[0x1ff, 0x700, 0x400], [0xff, 0x10000, 0x10000]]
+
+
 def test_resets_race_with_doorbells(tmp_path, mode, image):
     status, text, _ = run(tmp_path, "twocpus.elf", [DiskConfig(image, offload=mode, queues=2)],
                           f"requests=10 restarts={scaled(100)}", cpus=2)

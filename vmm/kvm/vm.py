@@ -198,6 +198,15 @@ class Vcpu:
     def set_sregs(self, sregs) -> None:
         self.vm.call("KVM_SET_SREGS", sregs, self.fd)
 
+    def get_lapic(self):
+        """The local APIC's registers, each at its offset in the APIC's page."""
+        state = self.ffi.new("struct kvm_lapic_state *")
+        self.vm.call("KVM_GET_LAPIC", state, self.fd)
+        return state
+
+    def set_lapic(self, state) -> None:
+        self.vm.call("KVM_SET_LAPIC", state, self.fd)
+
     def enter(self) -> int:
         """Run the guest until Python is needed: an exit reason, or -errno.EINTR."""
         result = self.lib.vcpu_enter(self.loop)

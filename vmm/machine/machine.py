@@ -13,6 +13,7 @@ from ..devmodel.exit_path import PAGES, UPCALL, Bus
 from ..devmodel.layout import PAGE
 from ..devmodel.virtqueue import RING_ASLEEP
 from ..errors import UserError
+from ..kvm import lapic
 from ..kvm.addresses import FIRST_PIN, VIRTIO_MMIO
 from ..kvm.bus import AddressSpace, BusOverlap
 from ..kvm.interrupts import Interrupts
@@ -72,6 +73,7 @@ class Machine:
         self.pci = PciBus(self.buses)
         if self.vm:
             self.vcpus = [self.closes(Vcpu(self.vm, i, config.cpus)) for i in range(config.cpus)]
+            lapic.leave_as_firmware(self.vcpus)
         building.add_devices(self, extra)
         if config.guest:
             building.load_guest(self)

@@ -18,7 +18,7 @@ KVM_REQUESTS = """KVM_GET_API_VERSION KVM_CREATE_VM KVM_CHECK_EXTENSION KVM_GET_
 KVM_GET_SUPPORTED_CPUID KVM_CREATE_VCPU KVM_CREATE_IRQCHIP KVM_SET_USER_MEMORY_REGION
 KVM_SET_TSS_ADDR KVM_SET_IDENTITY_MAP_ADDR KVM_IRQFD KVM_IOEVENTFD KVM_IRQ_LINE KVM_SET_GSI_ROUTING
 KVM_GET_IRQCHIP KVM_SET_IRQCHIP KVM_GET_REGS KVM_SET_REGS KVM_GET_SREGS KVM_SET_SREGS KVM_SET_CPUID2
-KVM_GET_TSC_KHZ KVM_SET_MSRS KVM_CREATE_PIT2""".split()
+KVM_GET_TSC_KHZ KVM_SET_MSRS KVM_CREATE_PIT2 KVM_GET_LAPIC KVM_SET_LAPIC""".split()
 KVM_NUMBERS = """KVM_API_VERSION KVM_CAP_USER_MEMORY KVM_CAP_IRQCHIP KVM_CAP_IOEVENTFD KVM_CAP_IRQFD
 KVM_CAP_READONLY_MEM KVM_CAP_IRQ_ROUTING KVM_CAP_NR_MEMSLOTS KVM_CAP_MAX_VCPUS
 KVM_CAP_EXT_CPUID KVM_MEM_READONLY KVM_IOEVENTFD_FLAG_DATAMATCH KVM_IOEVENTFD_FLAG_PIO
@@ -44,6 +44,7 @@ struct kvm_irqfd { uint32_t fd, gsi, flags; ...; };
 struct kvm_cpuid_entry2 { uint32_t function, index, flags, eax, ebx, ecx, edx; ...; };
 struct cpuid_list { uint32_t nent; struct kvm_cpuid_entry2 entries[256]; ...; };
 struct routing_entry { uint32_t gsi, type, irqchip, pin, address_lo, address_hi, data; };
+struct kvm_lapic_state { char regs[0x400]; };
 struct kvm_pit_config { uint32_t flags; ...; };
 struct msr_list { uint32_t nmsrs; struct kvm_msr_entry { uint32_t index; uint64_t data; ...; } entries[8]; ...; };
 struct kvm_run { uint8_t request_interrupt_window, immediate_exit; uint32_t exit_reason; ...; };
