@@ -1,5 +1,6 @@
 #include "guest.h"
 
+enum { PIC = 0x20, PIC_DATA = 0x21, PIC_VECTOR = 0x38 };
 enum { COM1 = 0x3f8, EXIT = 0x501, VECTOR = 0x40 };
 enum { APIC = 0xfee00000, APIC_SPURIOUS = 0xf0, IOAPIC = 0xfec00000 };
 
@@ -234,10 +235,24 @@ static void ioapic_write(u32 index, u32 value)
 	write32(IOAPIC + 0x10, value);
 }
 
-/* Route the device's pin, edge-triggered, to this CPU. */
+/* By the first 8259 alone, which needs no word that an interrupt is through (8259A, ICW4: AEOI). */
+static void pic_start(u32 pin)
+{
+	out8(PIC, 0x11);
+	out8(PIC_DATA, PIC_VECTOR);
+	out8(PIC_DATA, 1 << 2);
+	out8(PIC_DATA, 3);
+	out8(PIC_DATA, ~(1 << pin));
+}
+
+/* Route the device's pin, edge-triggered, to this CPU; with chip=8259 as firmware has left its APIC. */
 void interrupts_start(struct device *device)
 {
 	interrupting = device->base;
+	if (option_is("chip", "8259")) {
+		pic_start(device->pin);
+		return;
+	}
 	write32(APIC + APIC_SPURIOUS, 0x1ff);
 	ioapic_write(0x10 + 2 * device->pin + 1, 0);
 	ioapic_write(0x10 + 2 * device->pin, VECTOR);
@@ -250,6 +265,8 @@ static void traps_start(void)
 	for (int vector = 0; vector < 32; vector++)
 		gate(vector, exception_entry);
 	gate(VECTOR, interrupt_entry);
+	for (int pin = 0; pin < 8; pin++)
+		gate(PIC_VECTOR + pin, interrupt_entry);
 	gate(0xff, interrupt_entry);
 	__asm__ volatile("lidt %0" :: "m"(pointer));
 }

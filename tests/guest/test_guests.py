@@ -207,6 +207,14 @@ def test_interrupts_without_and_with_the_python_half(tmp_path, mode, image):
     assert status == 0 and int(re.search(r"interrupts=(\d+)", text)[1]) >= 200
 
 
+@pytest.mark.parametrize("what", ["op=read", "op=write"])
+def test_interrupts_by_an_8259(tmp_path, mode, image, what):
+    """A kernel that knows of no I/O APIC: its pins stay masked there."""
+    status, text, _ = run(tmp_path, "measure.elf", [DiskConfig(image, offload=mode)],
+                          f"{what} bytes=512 batches=5 wait=interrupt chip=8259")
+    assert status == 0 and int(re.search(r"interrupts=(\d+)", text)[1]) >= 5
+
+
 def test_no_exit_for_cached_reads(tmp_path, kvm, bpf, image):
     status, _, (totals,) = run(tmp_path, "measure.elf", [DiskConfig(image, offload="on")], "batches=2000")
     assert status == 0

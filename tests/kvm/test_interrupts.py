@@ -9,25 +9,34 @@ from vmm.kvm.addresses import PIT_PIN
 from vmm.kvm.interrupts import LEVEL, MASKED, NOWHERE, Interrupts, msi_of
 
 MSI, CHIP = "msi", "chip"
+MASTER, SLAVE, IOAPIC = 0, 1, 2
 
 
 class FakeVm:
     """Keeps the routing table and the irqfds, and refuses what KVM would."""
 
     class lib:
-        KVM_IRQ_ROUTING_MSI, KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQCHIP_IOAPIC = MSI, CHIP, 2
+        KVM_IRQ_ROUTING_MSI, KVM_IRQ_ROUTING_IRQCHIP = MSI, CHIP
+        KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_IRQCHIP_IOAPIC = MASTER, SLAVE, IOAPIC
         KVM_IOAPIC_NUM_PINS = 24
 
     def __init__(self):
-        self.pins = [MASKED] * 24
+        self.pins, self.masks = [MASKED] * 24, (0xff, 0xff)
         self.routes, self.irqfds, self.pulses = {}, {}, []
 
     def ioapic_pins(self):
         return list(self.pins)
 
+    def pic_masks(self):
+        return self.masks
+
     def set_routing(self, entries):
+        """An MSI is its GSI's only route; chips may share one (setup_routing_entry, virt/kvm/irqchip.c)."""
         self.routes = {e["gsi"]: (e["type"], e.get("address_lo"), e.get("data")) for e in entries}
-        self.pin_of = {e["gsi"]: e["pin"] for e in entries if e["type"] == CHIP}
+        self.pin_of = {(e["gsi"], e["irqchip"]): e["pin"] for e in entries if e["type"] == CHIP}
+        messages = [e["gsi"] for e in entries if e["type"] == MSI]
+        assert len(messages) + len(self.pin_of) == len(entries)
+        assert not {gsi for gsi, _ in self.pin_of} & set(messages) and len(set(messages)) == len(messages)
 
     def irqfd(self, fd, gsi, on):
         assert on != ((fd, gsi) in self.irqfds)
@@ -64,7 +73,35 @@ def pin5(interrupts):
 
 def test_timer_is_on_its_pin(vm, interrupts):
     """A PC's interrupt 0, which is what KVM's timer raises, is on pin 2."""
-    assert vm.pin_of[0] == PIT_PIN and PIT_PIN not in vm.pin_of
+    assert vm.pin_of[0, IOAPIC] == PIT_PIN and vm.pin_of[0, MASTER] == 0
+    assert not [gsi for gsi, _ in vm.pin_of if gsi == PIT_PIN]
+
+
+def test_a_pcs_interrupts_reach_the_8259s(vm, interrupts):
+    """The second one's come by the first one's pin 2."""
+    assert {gsi: pin for (gsi, chip), pin in vm.pin_of.items() if chip == MASTER} == {i: i for i in range(8) if i != 2}
+    assert {gsi: pin for (gsi, chip), pin in vm.pin_of.items() if chip == SLAVE} == {8 + i: i for i in range(8)}
+
+
+@pytest.mark.parametrize("masks, pins", [((0xdf, 0xff), [5]), ((0xff, 0xfd), []), ((0xfb, 0xfd), [9]),
+                                         ((0, 0), [5, 9]), ((0xff, 0xff), [])])
+def test_unmasked_in_an_8259(vm, interrupts, masks, pins):
+    """The chip does it, for doorbells and completions both; pin 16 leads to neither 8259."""
+    lines = [interrupts.pin_line(pin) for pin in (5, 9, 16)]
+    for line in lines:
+        line.claim()
+        line.completions()
+    vm.masks = masks
+    interrupts.update()
+    for line in lines:
+        wired = sorted(fd for fd, gsi in vm.irqfds if gsi == line.gsi)
+        if line.gsi in pins:
+            assert vm.routes[line.gsi][0] == CHIP and wired == sorted([line.doorbell, line.completion])
+        else:
+            assert vm.routes[line.gsi] == (MSI, NOWHERE[0], NOWHERE[2]) and wired == [line.completion]
+    vm.pins[5] = 0x40       # the I/O APIC's is the faster way
+    interrupts.update()
+    assert vm.routes[5] == (MSI, 0xfee00000, 0x40)
 
 
 def test_masked_has_no_irqfd(vm, pin5):

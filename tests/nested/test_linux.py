@@ -77,6 +77,18 @@ def test_eight_cpus_and_memory_above_the_hole(linux):
     assert "cpus 8" in got["jobs"][0]
 
 
+@pytest.mark.parametrize("append, chip", [("", "IO-APIC"), ("noapic", "XT-PIC")])
+def test_without_acpi(linux, tmp_path, append, chip):
+    """By the MP table, or the 8259s alone: timer, serial port and disk are heard, and every CPU is found."""
+    image = tmp_path / "disk"
+    image.write_bytes(bytes(1 << 20))
+    got = guest(linux, "--job", "none,interrupts", "--disk", image, "--transport", "pci", "--modes", "on", "--cpus", 2,
+                "--append", f"acpi=off end=reboot {append}")
+    assert "cpus 2" in got["jobs"][0] and got["jobs"][1] == "devices 1" and got["rebooted"]
+    assert re.search(rf"^interrupts +4: [1-9].* {chip} .*ttyS0$", got["jobs"][2]), got["jobs"]
+    assert got["totals"]["disk0"]["handled"] + got["totals"]["disk0"]["user_handled"]
+
+
 def test_fio_and_iperf(linux, network, tmp_path):
     """Random and sequential mixes, deep queues, flushes: all that was written is verified.  Streams and
     datagrams each way."""

@@ -31,6 +31,7 @@ KVM_TSS = 0xfffbd000        # three pages that Intel's real mode needs
 PCI_HIGH, PCI_HIGH_BYTES = 128 * GIB, 64 * GIB
 
 # Ports
+PIC_MASKS = (0x21, 0xa1)    # where both 8259s take them
 I8042_DATA, I8042 = 0x60, 0x64
 COM1 = 0x3f8
 EXIT_PORT = 0x501           # where QEMU's isa-debug-exit is put by convention
@@ -40,4 +41,6 @@ PCI_ADDRESS, PCI_DATA = 0xcf8, 0xcfc
 # I/O APIC pins
 PIT_PIN = 2                 # interrupt 0 of a PC
 SERIAL_PIN = 4
+CASCADE = 2                 # of the first 8259: the second one
+PIC_PINS = 16               # interrupts that lead to an 8259 as well
 FIRST_PIN, LAST_PIN = 5, 23     # of virtio-mmio devices

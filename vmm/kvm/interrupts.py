@@ -5,8 +5,8 @@ where the eventfd is signalled: kvm_arch_set_irq_inatomic, arch/x86/kvm/irq.c). 
 whose doorbell is claimed in the kernel is shadowed: while the guest has it unmasked and
 edge-triggered, its GSI is routed as the MSI that the redirection entry amounts to.  While it
 is masked, a doorbell has no irqfd at all, as a masked edge is lost on hardware too (82093AA,
-3.2.4).  The exit path tells us of each write to the I/O APIC (Action.WATCH); KVM itself
-handles it.
+3.2.4), unless it is an 8259 that the guest has unmasked it in: then the worker has to do.  The
+exit path tells us of each write to I/O APIC and 8259 masks (Action.WATCH); KVM itself handles it.
 
 A message (MSI-X) is raised by an eventfd, whoever does it.  While it is masked the eventfd has
 no irqfd either, but keeps what it was told: that is the pending bit, and KVM looks at it when
@@ -16,7 +16,8 @@ A ring's completions have an eventfd of their own, which always has an irqfd: th
 collects them as KVM injects a message, and the guest may be polling.  While the line is masked
 they are routed to a CPU that does not exist.  A message tells the exit path whose it is, in the
 upper half of its data, which no CPU looks at (SDM volume 3, 11.11.2): only that device's
-completions are collected before it is injected.
+completions are collected before it is injected.  Where a chip has to raise them (an 8259, or a
+level-triggered pin), nothing collects them but the timer of the upcalls: right, but slow.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ import select
 import threading
 
 from ..devmodel.exit_path import MESSAGE_OWNER_SHIFT, VCPUS
-from .addresses import FIRST_PIN, LAST_PIN, PIT_PIN
+from .addresses import FIRST_PIN, LAST_PIN
+from .chips import NO_CHIPS, Chips, chip_routes
 
 MASKED, LEVEL = 1 << 16, 1 << 15
 LOGICAL = 1 << 11
@@ -117,13 +119,13 @@ class PinLine(Line):
         super().release()
         self._interrupts.drop(self, "doorbell")
 
-    def message(self, pins: list[int]) -> Message | None:
+    def message(self, chips: Chips) -> Message | None:
         """What it is routed as while it is claimed."""
-        return msi_of(pins[self.gsi])
+        return msi_of(chips.pins[self.gsi])
 
-    def open(self, pins: list[int]) -> bool:
+    def open(self, chips: Chips) -> bool:
         """Whether an edge now is not lost."""
-        return not pins[self.gsi] & MASKED
+        return not chips.pins[self.gsi] & MASKED or chips.by_8259(self.gsi)
 
 
 class MessageLine(Line):
@@ -159,10 +161,10 @@ class MessageLine(Line):
         if self.pending:
             os.eventfd_read(self.doorbell)
 
-    def message(self, _pins: list[int]) -> Message | None:
+    def message(self, _chips: Chips) -> Message | None:
         return self._message
 
-    def open(self, _pins: list[int]) -> bool:
+    def open(self, _chips: Chips) -> bool:
         return self._message is not None
 
 
@@ -229,10 +231,12 @@ class Interrupts:
             return
         with self._lock:
             lines = [line for line in self._lines if line.used]
-            pins = self.vm.ioapic_pins() if any(isinstance(line, PinLine) for line in lines) else []
+            chips = NO_CHIPS
+            if any(isinstance(line, PinLine) for line in lines):
+                chips = Chips(self.vm.ioapic_pins(), self.vm.pic_masks())
             messages, wanted = {}, {}
             for line in lines:
-                message, is_open = line.message(pins), line.open(pins)
+                message, is_open = line.message(chips), line.open(chips)
                 if message:
                     messages[line.gsi] = _owned(message, line.slot)
                 elif line.completion >= 0 and not is_open:
@@ -275,13 +279,9 @@ class Interrupts:
             os.close(fd)
 
     def _routes(self, messages: dict[int, Message]) -> list[dict]:
-        """Every pin but those that are shadowed leads to the I/O APIC; a PC's interrupt 0, which is
-        what KVM's timer raises, to pin 2."""
-        lib = self.vm.lib
-        pins = [{"gsi": pin, "type": lib.KVM_IRQ_ROUTING_IRQCHIP, "irqchip": lib.KVM_IRQCHIP_IOAPIC,
-                 "pin": PIT_PIN if pin == 0 else pin}
-                for pin in range(lib.KVM_IOAPIC_NUM_PINS) if pin not in messages and pin != PIT_PIN]
-        return pins + [self._msi(gsi, message) for gsi, message in {**messages, **self._collectors}.items()]
+        """Every GSI of the chips leads there, but for those that are shadowed."""
+        return chip_routes(self.vm.lib, messages) + \
+            [self._msi(gsi, message) for gsi, message in {**messages, **self._collectors}.items()]
 
     def _msi(self, gsi: int, message: Message) -> dict:
         low, high, data = message

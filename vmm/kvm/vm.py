@@ -72,6 +72,7 @@ class Vm:
         self.fd = self._check(self._create(), "creating a VM")
         self.call("KVM_SET_TSS_ADDR", KVM_TSS)
         self.call("KVM_CREATE_IRQCHIP", 0)
+        self._check(self.lib.leave_pics(self.fd), "setting up the 8259s")
         if self.capability("KVM_CAP_PIT2") > 0:
             self.call("KVM_CREATE_PIT2", self.ffi.new("struct kvm_pit_config *", {
                 "flags": self.lib.KVM_PIT_SPEAKER_DUMMY}))
@@ -142,6 +143,12 @@ class Vm:
         pins = self.ffi.new("uint64_t[]", self.lib.KVM_IOAPIC_NUM_PINS)
         self._check(self.lib.ioapic_pins(self.fd, pins), "reading the I/O APIC")
         return list(pins)
+
+    def pic_masks(self) -> tuple[int, int]:
+        """The 8259s' interrupt mask registers: of interrupts 0 to 7, and 8 to 15."""
+        masks = self.ffi.new("uint8_t[2]")
+        self._check(self.lib.pic_masks(self.fd, masks), "reading the 8259s")
+        return masks[0], masks[1]
 
     def pulse(self, gsi: int) -> None:
         """One edge on an interrupt line."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ..boot import acpi, boot, power
+from ..boot import acpi, boot, mptable, power
 from ..devices.blk import BlkDevice
 from ..devices.console import ConsoleDevice
 from ..devices.disk_image import DiskImage
@@ -113,6 +113,7 @@ def load_guest(machine) -> None:
     config, memory = machine.config, machine.memory
     memory.write(RESET_VECTOR, power.BIOS)
     acpi.write(memory, config.cpus, machine.virtio_mmio, config.serial != "null")
+    mptable.write(memory, config.cpus)
     modules, what = ([config.initrd], "initrd") if config.initrd else (config.modules, "module")
     entry = boot.load(memory, config.guest, machine.command_line, modules, config.flat, what)
     boot.start(machine.vcpus[0], memory, entry)

@@ -23,7 +23,7 @@ KVM_NUMBERS = """KVM_API_VERSION KVM_CAP_USER_MEMORY KVM_CAP_IRQCHIP KVM_CAP_IOE
 KVM_CAP_READONLY_MEM KVM_CAP_IRQ_ROUTING KVM_CAP_NR_MEMSLOTS KVM_CAP_MAX_VCPUS
 KVM_CAP_EXT_CPUID KVM_MEM_READONLY KVM_IOEVENTFD_FLAG_DATAMATCH KVM_IOEVENTFD_FLAG_PIO
 KVM_IOEVENTFD_FLAG_DEASSIGN KVM_IRQFD_FLAG_DEASSIGN KVM_IRQ_ROUTING_IRQCHIP KVM_IRQ_ROUTING_MSI
-KVM_IRQCHIP_IOAPIC KVM_EXIT_IO KVM_EXIT_MMIO KVM_EXIT_HLT KVM_EXIT_SHUTDOWN KVM_EXIT_INTR
+KVM_IRQCHIP_IOAPIC KVM_IRQCHIP_PIC_MASTER KVM_IRQCHIP_PIC_SLAVE KVM_EXIT_IO KVM_EXIT_MMIO KVM_EXIT_HLT KVM_EXIT_SHUTDOWN KVM_EXIT_INTR
 KVM_EXIT_FAIL_ENTRY KVM_EXIT_INTERNAL_ERROR KVM_EXIT_UNKNOWN KVM_EXIT_SYSTEM_EVENT
 KVM_EXIT_EXCEPTION KVM_EXIT_DEBUG KVM_EXIT_IRQ_WINDOW_OPEN KVM_EXIT_SET_TPR
 KVM_IOAPIC_NUM_PINS KVM_CAP_TSC_DEADLINE_TIMER KVM_CAP_PIT2 KVM_PIT_SPEAKER_DUMMY KVM_SYSTEM_EVENT_SHUTDOWN
@@ -64,6 +64,8 @@ int this_thread(void);
 int pulse_line(int vm_fd, uint32_t gsi);
 int set_routing(int vm_fd, const struct routing_entry *entries, uint32_t count);
 int ioapic_pins(int vm_fd, uint64_t *redirections);
+int pic_masks(int vm_fd, uint8_t *masks);
+int leave_pics(int vm_fd);
 struct kvm_run *map_run(int vcpu_fd, size_t bytes);
 int unmap_run(struct kvm_run *run, size_t bytes);
 uint64_t exit_detail(const struct kvm_run *run);
@@ -112,6 +114,37 @@ static int ioapic_pins(int vm_fd, uint64_t *redirections)
 
 	for (int i = 0; result >= 0 && i < KVM_IOAPIC_NUM_PINS; i++)
 		redirections[i] = chip.chip.ioapic.redirtbl[i].bits;
+	return result;
+}
+
+/* The interrupt mask registers of both in-kernel 8259s, the first one's first. */
+static int pic_masks(int vm_fd, uint8_t *masks)
+{
+	struct kvm_irqchip chip = { .chip_id = KVM_IRQCHIP_PIC_MASTER };
+	int result = 0;
+
+	for (; result >= 0 && chip.chip_id <= KVM_IRQCHIP_PIC_SLAVE; chip.chip_id++) {
+		result = kvm_call(vm_fd, KVM_GET_IRQCHIP, &chip);
+		masks[chip.chip_id - KVM_IRQCHIP_PIC_MASTER] = chip.chip.pic.imr;
+	}
+	return result;
+}
+
+/* The 8259s as a PC's firmware leaves them: 8086 mode, vectors from 0x08 and 0x70 on, everything masked. */
+static int leave_pics(int vm_fd)
+{
+	struct kvm_irqchip chip = { .chip_id = KVM_IRQCHIP_PIC_MASTER };
+	int result = 0;
+
+	for (; result >= 0 && chip.chip_id <= KVM_IRQCHIP_PIC_SLAVE; chip.chip_id++) {
+		result = kvm_call(vm_fd, KVM_GET_IRQCHIP, &chip);
+		if (result < 0)
+			break;
+		chip.chip.pic.imr = 0xff;
+		chip.chip.pic.irq_base = chip.chip_id == KVM_IRQCHIP_PIC_MASTER ? 0x08 : 0x70;
+		chip.chip.pic.init4 = 1;
+		result = kvm_call(vm_fd, KVM_SET_IRQCHIP, &chip);
+	}
 	return result;
 }
 

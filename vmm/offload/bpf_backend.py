@@ -14,7 +14,7 @@ from ..devmodel.exit_path import (PAGES, VCPUS, Access, Action, Bus, MemoryLayou
                                   vcpu_layout)
 from ..devmodel.layout import PAGE, layout_block
 from ..devmodel.view import address_of, ffi, view_of
-from ..kvm.addresses import IOAPIC
+from ..kvm.addresses import IOAPIC, PIC_MASKS
 from ..kvm.bpf import Attachment, BpfUnavailable, Maps, Object
 from ..kvm.memory import GuestMemory
 from ..paths import BUILD
@@ -103,7 +103,7 @@ class BpfBackend:
         self._claims[slot] = []
         self.connect(device)
         if self._attached is None:
-            self._watch_ioapic()
+            self._watch_chips()
             self._attached = Attachment(self.dispatcher, "on_mmio", "on_pio")
 
     def connect(self, device: RegisterDevice) -> None:
@@ -147,11 +147,13 @@ class BpfBackend:
             self._silent[slot] = self.interrupts.collector(slot)
         return self._silent[slot], line.claim()
 
-    def _watch_ioapic(self) -> None:
+    def _watch_chips(self) -> None:
+        """See what the guest masks: in the I/O APIC, which KVM lets it write in any width, and in the 8259s."""
         value = struct_bytes(layout_block(Route), device=WATCHED, action=Action.WATCH)
-        for width in (1, 2, 4, 8):      # KVM's I/O APIC takes them all
-            key = struct_bytes(layout_block(RouteKey), address=IOAPIC + IOAPIC_WINDOW, bus=Bus.MMIO, width=width)
-            self.maps.update(self._routes, key, value)
+        places = [(Bus.MMIO, IOAPIC + IOAPIC_WINDOW, width) for width in (1, 2, 4, 8)]
+        for bus, address, width in [*places, *((Bus.PORT, port, 1) for port in PIC_MASKS)]:
+            self.maps.update(self._routes, struct_bytes(layout_block(RouteKey), address=address, bus=bus, width=width),
+                             value)
 
     def disable(self, device: RegisterDevice) -> None:
         slot = device.place.slot
