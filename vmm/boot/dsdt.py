@@ -10,10 +10,18 @@ the machine leaves among its ACPI tables.
 from __future__ import annotations
 
 from ..kvm.addresses import (ACPI_TABLES, COM1, ECAM, ECAM_BYTES, FIRST_PIN, LAST_PIN, PCI_ADDRESS, PCI_HIGH,
-                             PCI_HIGH_BYTES, PCI_LOW, PCI_LOW_BYTES, SERIAL_PIN, VIRTIO_MMIO)
+                             PCI_HIGH_BYTES, PCI_LOW, PCI_LOW_BYTES, PVPANIC, SERIAL_PIN, VIRTIO_MMIO)
 
 PRESENT = ACPI_TABLES + 64         # guest-physical
+# _OSC of a host bridge (ACPI 6.4, 6.2.11; PCI Firmware Specification 3.3, 4.5.1).  No function of ours has
+# hot plug, power management events or error reporting, and firmware keeps nothing for itself: what is left
+# to hand over is the structure of PCI Express capabilities.
+PCI_HOST_BRIDGE = "33db4d5b-1ff7-401c-9657-7441c03dd766"
+UNKNOWN_UUID, UNKNOWN_REVISION, MASKED = 1 << 2, 1 << 3, 1 << 4     # status
+GRANTED = 1 << 4                # control: PCI Express capability structure
+
 SLEEP_TYPE_OFF = 5              # what is written to SLEEP_CONTROL to power off
+PVPANIC_HID = "QEMU0001"        # QEMU's docs/specs/pvpanic.rst
 
 _HEAD = f"""
 DefinitionBlock ("", "DSDT", 2, "SPLTVM", "SPLITVMM", 1)
@@ -51,6 +59,28 @@ DefinitionBlock ("", "DSDT", 2, "SPLTVM", "SPLITVMM", 1)
                 QWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, NonCacheable, ReadWrite,
                     0, {PCI_HIGH:#x}, {PCI_HIGH + PCI_HIGH_BYTES - 1:#x}, 0, {PCI_HIGH_BYTES:#x})
             }})
+            Method (_OSC, 4, NotSerialized)
+            {{
+                CreateDWordField (Arg3, 0, STS)
+                If (Arg0 != ToUUID ("{PCI_HOST_BRIDGE}"))
+                {{
+                    STS |= {UNKNOWN_UUID}
+                    Return (Arg3)
+                }}
+                If (Arg1 != 1) {{ STS |= {UNKNOWN_REVISION} }}
+                CreateDWordField (Arg3, 8, CTRL)
+                Local0 = CTRL & {GRANTED:#x}
+                If (Local0 != CTRL) {{ STS |= {MASKED} }}
+                CTRL = Local0
+                Return (Arg3)
+            }}
+        }}
+        Device (PEVT)
+        {{
+            Name (_HID, "{PVPANIC_HID}")
+            Name (_UID, 0)
+            Name (_STA, 15)
+            Name (_CRS, ResourceTemplate () {{ IO (Decode16, {PVPANIC:#x}, {PVPANIC:#x}, 1, 1) }})
         }}
         Device (ECAM)
         {{

@@ -47,6 +47,17 @@ def _kvm() -> Finding:
     return Finding("KVM", True, "a VM can be made", "running guests")
 
 
+def _ring0() -> Finding:
+    from ..kvm.ring0 import emulated
+    from ..kvm.vm import KvmError
+    try:
+        said = emulated()
+    except KvmError as error:
+        return Finding("ring 0", False, str(error).partition("; ")[0], "Linux guests", "a KVM that works")
+    return Finding("ring 0", not said, said or "runs natively", "Linux guests",
+                   "Linux will not boot here; tools/nested has a machine where it does" if said else "")
+
+
 def _bpf() -> Finding:
     from ..kvm.bpf import why_not
     if reason := why_not():
@@ -157,8 +168,8 @@ def _qemu() -> Finding:
                    "" if path else "apt-get install qemu-system-x86")
 
 
-CHECKS: tuple[Callable[[], Finding], ...] = (_kernel, _kvm, _permissions, _bpf, _lockdown, _tracepoints, _io_uring,
-                                             _collector, _cpus, _tun, _page_cache, _built, _clang, _qemu)
+CHECKS: tuple[Callable[[], Finding], ...] = (_kernel, _kvm, _ring0, _permissions, _bpf, _lockdown, _tracepoints,
+                                             _io_uring, _collector, _cpus, _tun, _page_cache, _built, _clang, _qemu)
 
 
 def choice() -> tuple[bool, str]:

@@ -34,8 +34,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_run(commands) -> None:
-    run = commands.add_parser("run", help="boot a guest and end with its exit status",
-                              description="Boot a guest and end with its exit status.")
+    run = commands.add_parser(
+        "run", help="boot a guest and end with its exit status",
+        description="Boot a guest and end with its exit status.",
+        epilog="Exit status: 0 if the guest powered itself off, or what it wrote to the exit port (0x501); 100 if "
+        "its kernel panicked and said so (pvpanic); 101 if it wants to restart and may not; 2 if it could not be "
+        "started, or KVM could not go on with it; 130 and 143 if a signal ended it.")
     run.set_defaults(func=run_guest)
     guest = run.add_argument_group("guest")
     guest.add_argument("guest", metavar="GUEST", type=Path, nargs="?",
@@ -51,7 +55,10 @@ def _add_run(commands) -> None:
                        help="load FILE as a boot module; may be given more than once")
     guest.add_argument("--flat", metavar="ADDRESS",
                        help="load GUEST as it is at ADDRESS and start it there in real mode")
-    guest.add_argument("--no-reboot", action="store_true", help="end where the guest wants to reboot")
+    reboots = guest.add_mutually_exclusive_group()
+    reboots.add_argument("--no-reboot", action="store_true", help="end where the guest wants to restart")
+    reboots.add_argument("--reboots", metavar="N", help="let it restart N times (default: any number of times, but "
+                         "no more than 5 in a row within a minute of its start)")
     machine = run.add_argument_group("machine")
     machine.add_argument("--mem", metavar="SIZE", default="256M", help="guest memory (default: 256M)")
     machine.add_argument("--cpus", metavar="N", default="1", help="number of vCPUs (default: 1)")
@@ -86,17 +93,22 @@ def _add_run(commands) -> None:
 def run_guest(options) -> int:
     import logging
     import signal
+    from time import monotonic
 
     from ..machine.machine import Machine
+    from .reboots import REFUSED
     logging.basicConfig(format="splitvmm: %(message)s", stream=sys.stderr)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))    # the terminal is given back
-    config = _machine_config(options)
+    config, reboots = _machine_config(options), _reboots(options)
+    if options.kernel:
+        _warn_of_emulation()
     while True:
         with Machine(config) as machine:
             signal.signal(signal.SIGWINCH, lambda *_: machine.terminal_resized())
             for name, why in machine.choices.items():
                 if "asked" not in why:
                     print(f"splitvmm: {name}: offload {why}", file=sys.stderr)
+            began = monotonic()
             try:
                 status = machine.run()
             except RuntimeError as error:
@@ -104,8 +116,32 @@ def run_guest(options) -> int:
             if options.stats:
                 from ..machine.stats import print_stats
                 print_stats(machine)
-            if not machine.rebooted or options.no_reboot:
+            if machine.panicked:
+                print("splitvmm: the guest's kernel panicked", file=sys.stderr)
+            if machine.panicked or not machine.rebooted:
                 return status
+        if refused := reboots.refused(monotonic() - began):
+            print(f"splitvmm: {refused}", file=sys.stderr)
+            return REFUSED
+
+
+def _reboots(options):
+    from . import options as parse
+    from .reboots import Reboots
+    if options.no_reboot:
+        return Reboots(0)
+    return Reboots(None if options.reboots is None else parse.whole(options.reboots, "--reboots", 0, 1 << 32))
+
+
+def _warn_of_emulation() -> None:
+    from ..kvm.ring0 import emulated
+    from ..kvm.vm import KvmError
+    try:
+        found = emulated()
+    except KvmError:        # the machine will say so, if it matters
+        found = ""
+    if found:
+        print(f"splitvmm: {found}: Linux will not boot here; see tools/nested", file=sys.stderr)
 
 
 def _machine_config(options):

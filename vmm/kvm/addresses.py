@@ -35,6 +35,7 @@ PIC_MASKS = (0x21, 0xa1)    # where both 8259s take them
 I8042_DATA, I8042 = 0x60, 0x64
 COM1 = 0x3f8
 EXIT_PORT = 0x501           # where QEMU's isa-debug-exit is put by convention
+PVPANIC = 0x505             # where QEMU has it
 SLEEP_CONTROL, SLEEP_STATUS, RESET = 0x680, 0x681, 0x682    # named in the FADT
 PCI_ADDRESS, PCI_DATA = 0xcf8, 0xcfc
 

@@ -11,6 +11,9 @@ from ..devmodel.exit_path import SIGNAL, Bus
 from .vm import Vcpu
 
 
+RESET_STATE = 0xfff0, 0xffff0000    # rip and base of cs (SDM volume 3, table 10-1)
+
+
 class UnhandledExit(RuntimeError):
     """KVM returned for a reason that no guest of ours should cause."""
 
@@ -82,9 +85,17 @@ class VcpuThread(threading.Thread):
     def _explain(self, reason: int) -> str:
         lib = self.lib
         detail = lib.exit_detail(self.vcpu.kvm_run)
-        names = {lib.KVM_EXIT_SHUTDOWN: "the guest shut down (a triple fault, most likely)",
+        names = {lib.KVM_EXIT_SHUTDOWN: f"the guest shut down (a triple fault, most likely){self._reset_by_kvm()}",
                  lib.KVM_EXIT_HLT: "the guest halted with no interrupt controller",
                  lib.KVM_EXIT_FAIL_ENTRY: f"KVM could not enter the guest, reason {detail:#x}",
                  lib.KVM_EXIT_INTERNAL_ERROR: f"KVM gave up on the guest, suberror {detail}",
                  lib.KVM_EXIT_SYSTEM_EVENT: f"system event {detail}"}
         return f"{names.get(reason, f'unknown exit {reason}')}\n{self.vcpu.describe()}"
+
+    def _reset_by_kvm(self) -> str:
+        """With SVM KVM has no registers to show of a vCPU that shut down: it resets it first
+        (shutdown_interception, arch/x86/kvm/svm/svm.c)."""
+        regs, cs = self.vcpu.get_regs(), self.vcpu.get_sregs().cs
+        if (regs.rip, cs.base) != RESET_STATE:
+            return ""
+        return "; KVM has reset the vCPU since, so that its registers say nothing of the guest"

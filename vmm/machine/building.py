@@ -52,7 +52,7 @@ def add_ports(machine) -> None:
         machine.closes(Descriptor(output))
     machine.serial = Serial(output, machine.interrupts.pin_line(SERIAL_PIN))
     machine.buses[Bus.PORT].add(COM1, 8, machine.serial, "serial port")
-    power.add_ports(machine.buses[Bus.PORT], machine.stop, machine.reset)
+    power.add_ports(machine.buses[Bus.PORT], machine.stop, machine.reset, machine.panic)
     if machine.config.serial == "stdio":
         machine.typed = machine.serial.receive
 

@@ -48,7 +48,7 @@ class Machine:
         self.config = config
         self.devices: list[RegisterDevice] = []
         self.running = Running()
-        self.rebooted = False
+        self.rebooted = self.panicked = False
         self.first_run_s: float | None = None       # CLOCK_BOOTTIME
         self.typed = None       # what takes what is typed at the terminal
         self.virtio_mmio: set[int] = set()          # numbers of the virtio-mmio devices
@@ -237,6 +237,11 @@ class Machine:
         """The guest wants to be started again: whoever made this machine makes another one."""
         self.rebooted = True
         self.stop(0)
+
+    def panic(self, status: int) -> None:
+        """The guest's kernel says that it panicked."""
+        self.panicked = True
+        self.stop(status)
 
     def stop(self, status: int) -> None:
         """End the guest with this exit status; the first one counts."""
