@@ -109,6 +109,18 @@ def test_fio_and_iperf(linux, network, tmp_path):
     assert all("receiver" in line for line in got["jobs"] if line.startswith("iperf"))
 
 
+@pytest.mark.parametrize("append, option, status, says", [
+    ("job=panic", "--stats", 100, "the guest's kernel panicked"),
+    ("job=none end=reboot", "--no-reboot", 101, "--no-reboot")])
+def test_panic_and_restart_are_no_success(linux, append, option, status, says):
+    """Linux finds pvpanic by ACPI; with panic=-1 it would restart next."""
+    done = subprocess.run([SPLITVMM, "run", "--kernel", linux / "vmlinux", "--initrd", linux / "guest.img", option,
+                           "--append", f"console=ttyS0 loglevel=7 panic=-1 {append}"], stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=TIMEOUT_S)
+    assert done.returncode == status and says in done.stderr, done.stdout + done.stderr
+    assert "OS now controls [PCIeCapability]" in done.stdout and "emulates ring 0" not in done.stderr
+
+
 @pytest.fixture
 def terminal(linux):
     """splitvmm on a terminal of its own: what it says, and a way to type."""
