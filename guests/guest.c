@@ -2,7 +2,7 @@
 
 enum { PIC = 0x20, PIC_DATA = 0x21, PIC_VECTOR = 0x38 };
 enum { COM1 = 0x3f8, EXIT = 0x501, VECTOR = 0x40 };
-enum { APIC = 0xfee00000, APIC_SPURIOUS = 0xf0, IOAPIC = 0xfec00000 };
+enum { APIC = 0xfee00000, APIC_SPURIOUS = 0xf0, APIC_ICR = 0x300, IOAPIC = 0xfec00000, TRAMPOLINE = 0xb000 };
 
 const char *command_line;
 volatile u32 interrupts_taken;
@@ -256,6 +256,23 @@ void interrupts_start(struct device *device)
 	write32(APIC + APIC_SPURIOUS, 0x1ff);
 	ioapic_write(0x10 + 2 * device->pin + 1, 0);
 	ioapic_write(0x10 + 2 * device->pin, VECTOR);
+}
+
+/* The second vCPU */
+
+volatile u32 second_up;
+extern char ap_begin[], ap_end[];
+
+void start_second(void)
+{
+	memcpy((void *)TRAMPOLINE, ap_begin, ap_end - ap_begin);
+	write32(APIC + APIC_SPURIOUS, 0x1ff);
+	write32(APIC + APIC_ICR + 0x10, 1 << 24);
+	write32(APIC + APIC_ICR, 0x4500);			/* INIT */
+	write32(APIC + APIC_ICR, 0x4600 | TRAMPOLINE >> 12);	/* STARTUP */
+	for (u64 patience = 1ull << 26; !second_up; patience--)
+		if (!patience)
+			fail("second vCPU", 0, 1);
 }
 
 static void traps_start(void)

@@ -71,6 +71,10 @@ extern volatile u32 interrupts_taken;
 void interrupts_start(struct device *device);
 void enter_ring3(void (*function)(void)) __attribute__((noreturn));
 
+/* The second vCPU calls ap_main(), which sets `second_up`. */
+extern volatile u32 second_up;
+void start_second(void);
+
 /* `sti; hlt` takes no interrupt between the two. */
 static inline void wait_for_interrupt(void) { __asm__ volatile("sti; hlt; cli" ::: "memory"); }
 

@@ -7,14 +7,12 @@
  */
 #include "guest.h"
 
-enum { APIC_ICR = 0xfee00300, APIC_SPURIOUS = 0xfee000f0, TRAMPOLINE = 0xb000, SLOTS = 0x80000 };
+enum { SLOTS = 0x80000 };
 
 static struct device device;
 static struct queue queues[2];
-static volatile u32 second_up, second_done, stop;
+static volatile u32 second_done, stop;
 static u32 restarts;
-
-extern char ap_begin[], ap_end[];
 
 /* One read at a time, by polling, of a sector that tells its number. */
 static void reads(struct queue *queue, u32 count, u64 stride)
@@ -57,18 +55,6 @@ void ap_main(void)
 	second_done = 1;
 	for (;;)
 		__asm__ volatile("cli; hlt");
-}
-
-static void start_second(void)
-{
-	memcpy((void *)TRAMPOLINE, ap_begin, ap_end - ap_begin);
-	write32(APIC_SPURIOUS, 0x1ff);
-	write32(APIC_ICR + 0x10, 1 << 24);
-	write32(APIC_ICR, 0x4500);			/* INIT */
-	write32(APIC_ICR, 0x4600 | TRAMPOLINE >> 12);	/* STARTUP */
-	for (u64 patience = 1ull << 26; !second_up; patience--)
-		if (!patience)
-			fail("second vCPU", 0, 1);
 }
 
 static void start(void)

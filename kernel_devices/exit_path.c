@@ -107,20 +107,23 @@ int exit_path_write(struct exit_path *path, __u32 bus, __u64 address, __u32 widt
 	struct route_key key = { .address = address, .bus = bus, .width = width };
 	struct entry_point entry;
 	struct access access;
-	__u32 reason;
+	enum verdict verdict;
+	__u32 reason = 0;
 
 	if (!lookup(path, &key, &entry))
 		return VERDICT_TO_USER;
 	if (entry.route.action == ACTION_IGNORE)
 		return VERDICT_HANDLED;
+	*line = entry.line;
 	if (entry.route.action == ACTION_NOTIFY) {
 		if (!entry.notify)
 			return VERDICT_TO_USER;	/* a device without a handler */
 		access = (struct access){ .value = value, .device = entry.route.device,
 					  .offset = entry.route.offset, .width = width };
-		*line = entry.line;
-		return entry.notify(entry.device, &access, &reason);
+		verdict = entry.notify(entry.device, &access, &reason);
+	} else {
+		verdict = entry.page && posted_write(entry.page, &entry.route, width, value) ?
+			  VERDICT_HANDLED : VERDICT_TO_USER;
 	}
-	return entry.page && posted_write(entry.page, &entry.route, width, value) ?
-	       VERDICT_HANDLED : VERDICT_TO_USER;
+	return verdict == VERDICT_HANDLED && entry.route.interrupts ? VERDICT_HANDLED_INTERRUPT : verdict;
 }

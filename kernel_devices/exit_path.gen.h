@@ -15,6 +15,7 @@ enum {
 	DECLINE_SIGNAL = 0x24,
 	UPCALLS_BYTES = 0x10000,
 	UPCALL = 0xffff,
+	RAISE = 0xfffe,
 	MESSAGE_OWNER_SHIFT = 0x10,
 };
 
@@ -54,13 +55,13 @@ struct route {
 	__u16 action;	/* 0x004 what to do */
 	__u16 offset;	/* 0x006 register written, from the start of the page [bytes] */
 	__u16 target;	/* 0x008 register that a CLEAR acts on [bytes] */
-	__u16 reserved;	/* 0x00a to a multiple of 4 */
+	__u16 interrupts;	/* 0x00a 1: the device interrupts whenever this is handled */
 };
 _Static_assert(__builtin_offsetof(struct route, device) == 0x0, "route.device");
 _Static_assert(__builtin_offsetof(struct route, action) == 0x4, "route.action");
 _Static_assert(__builtin_offsetof(struct route, offset) == 0x6, "route.offset");
 _Static_assert(__builtin_offsetof(struct route, target) == 0x8, "route.target");
-_Static_assert(__builtin_offsetof(struct route, reserved) == 0xa, "route.reserved");
+_Static_assert(__builtin_offsetof(struct route, interrupts) == 0xa, "route.interrupts");
 _Static_assert(sizeof(struct route) == 0xc, "route");
 
 /* Guest RAM as the exit path finds it: one run of bytes with a hole below 4 GiB. */

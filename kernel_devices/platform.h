@@ -2,6 +2,8 @@
  *
  *   struct device          where the handler runs; opaque
  *   device_state(), device_page(), device_scratch()
+ *   DEVICE_HANDLER()       which function serves NOTIFY registers; it has the device to itself, unless
+ *                          the schema says lock=False or the device has queues
  *   ram_at()               guest memory, bounds-checked
  *   image_read()           page cache -> guest memory, never waiting
  *   uring_memory()        a queue's io_uring; uring_enter() has the kernel look at it
@@ -96,6 +98,15 @@ struct collecting {
 	__u32 interrupts;	/* a bit for each queue whose driver wants one, */
 	__u32 upcalls;		/* and for each that userspace is to look at */
 };
+
+/* What every device's state begins with. */
+#define DEVICE_CONTROL(type)							\
+	static __always_inline struct device_control *device_control(struct device *device) \
+	{									\
+		type *state = device_state(device);				\
+										\
+		return state ? &state->control : NULL;				\
+	}
 
 /* Places where another CPU may come in between: built with WIDEN, each takes some microseconds, so that
  * tests meet what is a matter of nanoseconds otherwise. */

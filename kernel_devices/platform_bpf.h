@@ -45,7 +45,8 @@ struct device { __u32 unused; };
 	{								\
 		__u32 key = 0;						\
 		return bpf_map_lookup_elem(&state, &key);		\
-	}
+	}								\
+	DEVICE_CONTROL(type)
 
 /* Private working memory, one element for each queue, used under the queue's lock. */
 #define DEVICE_SCRATCH(type, count)					\
@@ -129,6 +130,11 @@ static __always_inline void uring_signal(struct uring *uring)
 {
 }
 
+/* Between two tries at a lock; its holder is on another CPU, and cannot be preempted. */
+static __always_inline void lock_wait(void)
+{
+}
+
 #define loop(count, step, context)	bpf_loop(count, step, context, 0)
 #define now_ns()			bpf_ktime_get_ns()
 
@@ -189,20 +195,34 @@ static __attribute__((noinline)) int decline(struct access *access, __u32 reason
 	return 0;
 }
 
+/* The guest's write is done, and the device interrupts: BPF can signal no eventfd, so userspace raises
+ * the line, before the guest's next instruction.  Where every write interrupts, the claim does it. */
+static __always_inline void raise_line(const struct access *access)
+{
+	struct access call = { .value = access->offset, .device = access->device, .offset = RAISE };
+
+	decline(&call, 0);
+}
+
 /* The program that the dispatcher tail-calls for NOTIFY registers, with the access in `current`. */
 #define DEVICE_HANDLER(notify, hash)						\
+	RUN_HANDLER(notify)							\
 	const volatile __u64 layout_hash = hash;				\
 	SEC("raw_tp") int device_exit(struct bpf_raw_tracepoint_args *context)	\
 	{									\
 		struct device device = {};					\
 		struct access access, *given = current_access();		\
+		enum verdict verdict;						\
 		__u32 reason = 0;						\
 										\
 		if (!given)							\
 			return 0;						\
 		access = *given;						\
-		if (notify(&device, &access, &reason) == VERDICT_TO_USER)	\
+		verdict = run_handler(&device, &access, &reason);		\
+		if (verdict == VERDICT_TO_USER)					\
 			decline(&access, reason);				\
+		else if (HANDLER_RAISES && verdict == VERDICT_HANDLED_INTERRUPT)	\
+			raise_line(&access);					\
 		return 0;							\
 	}
 

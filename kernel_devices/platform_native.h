@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #endif
 #include <errno.h>
+#include <sched.h>
 #include <linux/kvm.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -41,7 +42,8 @@ struct device {
 	static __always_inline type *device_state(struct device *device)	\
 	{								\
 		return device->state;					\
-	}
+	}							\
+	DEVICE_CONTROL(type)
 
 #define DEVICE_SCRATCH(type, count)					\
 	enum { scratch_bytes = sizeof(type) * (count) };		\
@@ -151,6 +153,12 @@ static __always_inline void upcall(struct collecting *collecting, __u32 index, _
 	collecting->upcalls |= 1u << (index & 31);
 }
 
+/* Between two tries at a lock: its holder may have been preempted. */
+static inline void lock_wait(void)
+{
+	sched_yield();
+}
+
 static __always_inline long loop(__u32 count, long (*step)(__u32, void *), void *context)
 {
 	__u32 i;
@@ -171,6 +179,7 @@ static __always_inline __u64 now_ns(void)
 
 /* What offload.py calls; the same names in every device's shared object. */
 #define DEVICE_HANDLER(notify, hash)							\
+	RUN_HANDLER(notify)								\
 	const __u64 layout_hash = hash;							\
 	struct device *device_new(void *state, void *page, void *ram, void *urings,	\
 				  __u32 uring_count, const struct memory_layout *memory, \
@@ -201,7 +210,7 @@ static __always_inline __u64 now_ns(void)
 	}										\
 	int device_notify(struct device *device, const struct access *access, __u32 *reason) \
 	{										\
-		return notify(device, access, reason);					\
+		return run_handler(device, access, reason);				\
 	}
 
 /* Completions, each time the eventfd says that there are some, until userspace has something to do: 0,

@@ -67,7 +67,7 @@ _Static_assert(sizeof(struct ownership) == 0x8, "ownership");
 /* Who is inside, and what came of it.  `sequence` is odd while the counters move. */
 struct entry {
 	__u32 active;	/* 0x000 handlers inside, atomic */
-	__u32 rings;	/* 0x004 doorbells that the handler inside has yet to look at, atomic */
+	__u32 rings;	/* 0x004 doorbells that the handler inside has yet to look at, atomic; of a device, 1 while it is locked */
 	__u32 sequence;	/* 0x008 odd while a handler writes the counters below */
 	__u32 last_reason;	/* 0x00c why it declined last; 0 if it never did */
 	__u64 doorbells;	/* 0x010 doorbells that reached the handler, atomic */

@@ -31,11 +31,10 @@ class AdderDevice(RegisterDevice):
     handlers = HERE / "build"
 
     def on_write_add(self, value: int) -> None:
-        with self.control:
-            total = self.page.operand + value
-            self.page.sum = total & 0xffffffff
-            self.page.carries = (self.page.carries + (total >> 32)) & 0xffffffff
-            self.state.control.user.handled += 1
+        total = self.page.operand + value
+        self.page.sum = total & 0xffffffff
+        self.page.carries = (self.page.carries + (total >> 32)) & 0xffffffff
+        self.state.control.user.handled += 1
 
 
 def main(mode: str = "on") -> int:

@@ -117,13 +117,16 @@ _Static_assert(sizeof(struct blk_range) == 0x10, "blk_range");
 #define BLK_LAYOUT_HASH 0x666c08d00b13e8a8ull
 #define BLK_QUEUES 16
 
+#define HANDLER_LOCKED 0	/* it has the device to itself */
+#define HANDLER_RAISES 0	/* HANDLED_INTERRUPT raises the device's line */
+
 enum blk_decline {
 	BLK_DECLINE_HELD_BY_USER = 1,	/* userspace holds the queue */
 	BLK_DECLINE_NOT_READY = 2,	/* the queue is not set up */
 	BLK_DECLINE_MALFORMED = 3,	/* a chain breaks a rule of the specification */
 	BLK_DECLINE_OUTSIDE_RAM = 4,	/* an address is outside guest memory */
 	BLK_DECLINE_STRADDLES = 5,	/* a buffer spans two memory elements */
-	BLK_DECLINE_BUSY = 6,	/* the queue was filled faster than it was served */
+	BLK_DECLINE_BUSY = 6,	/* other vCPUs kept the queue filled, or the device locked */
 	BLK_DECLINE_BUDGET = 7,	/* it asked for more than one exit may take, of bytes or of time */
 	BLK_DECLINE_RING_ASLEEP = 8,	/* submitted, but the thread that polls the ring sleeps */
 	BLK_DECLINE_IO_FAILED = 9,	/* asynchronous I/O came back with an error or short */

@@ -30,13 +30,16 @@ _Static_assert(sizeof(struct console_config) == 0xc, "console_config");
 #define CONSOLE_LAYOUT_HASH 0xa8fb1b04299eb518ull
 #define CONSOLE_QUEUES 2
 
+#define HANDLER_LOCKED 0	/* it has the device to itself */
+#define HANDLER_RAISES 0	/* HANDLED_INTERRUPT raises the device's line */
+
 enum console_decline {
 	CONSOLE_DECLINE_HELD_BY_USER = 1,	/* userspace holds the queue */
 	CONSOLE_DECLINE_NOT_READY = 2,	/* the queue is not set up */
 	CONSOLE_DECLINE_MALFORMED = 3,	/* a chain breaks a rule of the specification */
 	CONSOLE_DECLINE_OUTSIDE_RAM = 4,	/* an address is outside guest memory */
 	CONSOLE_DECLINE_STRADDLES = 5,	/* a buffer spans two memory elements */
-	CONSOLE_DECLINE_BUSY = 6,	/* the queue was filled faster than it was served */
+	CONSOLE_DECLINE_BUSY = 6,	/* other vCPUs kept the queue filled, or the device locked */
 	CONSOLE_DECLINE_BUDGET = 7,	/* it asked for more than one exit may take, of bytes or of time */
 	CONSOLE_DECLINE_RING_ASLEEP = 8,	/* submitted, but the thread that polls the ring sleeps */
 	CONSOLE_DECLINE_IO_FAILED = 9,	/* asynchronous I/O came back with an error or short */

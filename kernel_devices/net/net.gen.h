@@ -63,13 +63,16 @@ _Static_assert(sizeof(struct net_header) == 0xc, "net_header");
 #define NET_LAYOUT_HASH 0xde1e5aba8cf471eaull
 #define NET_QUEUES 17
 
+#define HANDLER_LOCKED 0	/* it has the device to itself */
+#define HANDLER_RAISES 0	/* HANDLED_INTERRUPT raises the device's line */
+
 enum net_decline {
 	NET_DECLINE_HELD_BY_USER = 1,	/* userspace holds the queue */
 	NET_DECLINE_NOT_READY = 2,	/* the queue is not set up */
 	NET_DECLINE_MALFORMED = 3,	/* a chain breaks a rule of the specification */
 	NET_DECLINE_OUTSIDE_RAM = 4,	/* an address is outside guest memory */
 	NET_DECLINE_STRADDLES = 5,	/* a buffer spans two memory elements */
-	NET_DECLINE_BUSY = 6,	/* the queue was filled faster than it was served */
+	NET_DECLINE_BUSY = 6,	/* other vCPUs kept the queue filled, or the device locked */
 	NET_DECLINE_BUDGET = 7,	/* it asked for more than one exit may take, of bytes or of time */
 	NET_DECLINE_RING_ASLEEP = 8,	/* submitted, but the thread that polls the ring sleeps */
 	NET_DECLINE_IO_FAILED = 9,	/* asynchronous I/O came back with an error or short */

@@ -1,4 +1,5 @@
-/* Probe: the least that a handler can do.  See vmm/devmodel/devices/probe.py. */
+/* Probe: the least that a handler can do.  See vmm/devmodel/devices/probe.py.  It counts with atomics,
+ * so that it needs no lock, and says so in its schema. */
 #include "../ownership.h"
 #include "probe.gen.h"
 

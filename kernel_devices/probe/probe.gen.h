@@ -12,6 +12,9 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "virtio is little-endi
 #define PROBE_LAYOUT_HASH 0x59780ecdb8fa7386ull
 #define PROBE_QUEUES 0
 
+#define HANDLER_LOCKED 0	/* it has the device to itself */
+#define HANDLER_RAISES 1	/* HANDLED_INTERRUPT raises the device's line */
+
 enum {
 	PROBE_HANDLED = 0x000,	/* wo, notify: doorbell that the handler takes */
 	PROBE_DECLINED = 0x004,	/* wo, notify: doorbell that the handler declines */
@@ -30,7 +33,7 @@ enum probe_decline {
 	PROBE_DECLINE_MALFORMED = 3,	/* a chain breaks a rule of the specification */
 	PROBE_DECLINE_OUTSIDE_RAM = 4,	/* an address is outside guest memory */
 	PROBE_DECLINE_STRADDLES = 5,	/* a buffer spans two memory elements */
-	PROBE_DECLINE_BUSY = 6,	/* the queue was filled faster than it was served */
+	PROBE_DECLINE_BUSY = 6,	/* other vCPUs kept the queue filled, or the device locked */
 	PROBE_DECLINE_BUDGET = 7,	/* it asked for more than one exit may take, of bytes or of time */
 	PROBE_DECLINE_RING_ASLEEP = 8,	/* submitted, but the thread that polls the ring sleeps */
 	PROBE_DECLINE_IO_FAILED = 9,	/* asynchronous I/O came back with an error or short */

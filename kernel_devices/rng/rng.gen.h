@@ -24,13 +24,16 @@ _Static_assert(sizeof(struct no_config) == 0x4, "no_config");
 #define RNG_LAYOUT_HASH 0x98518064238a06bfull
 #define RNG_QUEUES 1
 
+#define HANDLER_LOCKED 0	/* it has the device to itself */
+#define HANDLER_RAISES 0	/* HANDLED_INTERRUPT raises the device's line */
+
 enum rng_decline {
 	RNG_DECLINE_HELD_BY_USER = 1,	/* userspace holds the queue */
 	RNG_DECLINE_NOT_READY = 2,	/* the queue is not set up */
 	RNG_DECLINE_MALFORMED = 3,	/* a chain breaks a rule of the specification */
 	RNG_DECLINE_OUTSIDE_RAM = 4,	/* an address is outside guest memory */
 	RNG_DECLINE_STRADDLES = 5,	/* a buffer spans two memory elements */
-	RNG_DECLINE_BUSY = 6,	/* the queue was filled faster than it was served */
+	RNG_DECLINE_BUSY = 6,	/* other vCPUs kept the queue filled, or the device locked */
 	RNG_DECLINE_BUDGET = 7,	/* it asked for more than one exit may take, of bytes or of time */
 	RNG_DECLINE_RING_ASLEEP = 8,	/* submitted, but the thread that polls the ring sleeps */
 	RNG_DECLINE_IO_FAILED = 9,	/* asynchronous I/O came back with an error or short */

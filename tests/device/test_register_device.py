@@ -82,12 +82,6 @@ def test_notify_without_a_handler_goes_up(machine):
     assert machine.devices[0].rung == [5]
 
 
-@pytest.mark.parametrize("width", [1, 2, 8])
-def test_other_width_is_no_write_of_the_register(machine, width):
-    write(machine, "plain", 7, width)
-    assert machine.devices[0].page.plain == 0x1234
-
-
 def test_reads_of_parts_and_of_nothing(machine):
     assert read(machine, 0x00, 1) == 0x34 and read(machine, 0x01, 1) == 0x12
     assert read(machine, 0x00, 8) == 0xabcd00001234 and read(machine, 0x100, 4) == 0

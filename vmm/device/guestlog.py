@@ -12,6 +12,7 @@ class GuestLog:
 
     def __init__(self, name: str):
         self._log, self._left = logging.getLogger(name), MOST
+        self._seen: set = set()
 
     def warning(self, *arguments) -> None:
         if self._left > 0:
@@ -19,3 +20,9 @@ class GuestLog:
             self._log.warning(*arguments)
             if not self._left:
                 self._log.warning("there is more of this; no further messages")
+
+    def once(self, place, *arguments) -> None:
+        """A warning about what a guest may do at this `place` any number of times."""
+        if self._left > 0 and place not in self._seen:
+            self._seen.add(place)
+            self.warning(*arguments)

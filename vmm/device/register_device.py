@@ -3,7 +3,8 @@ what the Python half does when the guest writes.
 
 Derive from RegisterDevice, name the schema and the built handler, and define
 `on_write_<register>(value)` for each register that userspace takes.  A write that the
-kernel half declined arrives by the same way as one that never was offloaded.
+kernel half declined arrives by the same way as one that never was offloaded.  These are called with
+`lock`, and unless the schema says lock=False with the device held: no handler of it is running.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from ..devmodel.device_layout import DeviceLayout, layout_device
 from ..devmodel.exit_path import Action, Bus
 from ..devmodel.layout import PAGE
 from ..devmodel.schema import Access, Register, Takes
-from ..devmodel.view import ffi, view_of
+from ..devmodel.view import view_of
 from ..devmodel.virtqueue import Side
 from ..paths import BUILD
-from ..sync._shared import lib
 from ..sync.ownership import Ownership
+from .accesses import Accesses
+from .accessors import check_accessors
+from .guestlog import GuestLog
 
 
 @dataclass
@@ -51,6 +54,7 @@ class Routed:
     offset: int
     target: int = 0
     queue: int = 0              # whose doorbell it is, if that matters
+    interrupts: bool = False    # the device interrupts once it is done
 
 
 def _raise(error: BaseException) -> None:
@@ -62,6 +66,7 @@ class RegisterDevice:
     in `handlers`, or "" if it has no kernel half."""
 
     schema: type
+    has_transport = False       # whose registers the page shows, in place of the schema's
     handler = ""
     handlers = BUILD
     size = PAGE
@@ -69,10 +74,17 @@ class RegisterDevice:
     uring_queues = 0           # of them, queues that may do asynchronous I/O
     asynchronous = True         # whether they shall, where they can
     no_ring = ""                # why they do not
-    doorbell_interrupts = True  # whether a claimed doorbell raises the interrupt on its way out
+    doorbell_interrupts = False     # whether any claimed doorbell raises the interrupt on its way out
+
+    def __init_subclass__(cls, **options):
+        """Raises SchemaError for accessors that no access of the guest would ever reach."""
+        super().__init_subclass__(**options)
+        if not cls.has_transport and hasattr(cls, "schema"):
+            check_accessors(cls, cls.schema)
 
     def __init__(self, name: str):
         self.name = name
+        self.access_log = GuestLog("splitvmm.device")   # of accesses alone, which a guest may make at leisure
         self.layout: DeviceLayout = layout_device(self.schema)
         self.mode = "off"           # off, host or on: where its doorbells go now
         self.lock = threading.RLock()   # userspace's own threads; taken before any hand-over
@@ -100,24 +112,16 @@ class RegisterDevice:
         self.place = place
         for line in place.lines:
             line.slot = place.slot
-        registers = self.registers.registers
         self.page = view_of(self.registers.page)(place.page, place.keep)
-        self.state = view_of(self.layout.state)(place.state, place.keep)
-        self.control = Ownership(self.name, self.state.control.ownership, self.state.control.entry)
-        self._by_place = {(r.offset, r.type.size): (name, r) for name, r in registers.items()}
-        self._writers = {name: self._writer(name, r) for name, r in registers.items()}
-        for name, register in registers.items():
+        self.state = view_of(self.layout.state)(place.state, place.keep, self.holds_blocks)
+        self.control = Ownership(self.name, self.state.control.ownership, self.state.control.entry, self.lock)
+        self._accesses = Accesses(self)
+        for name, register in self.registers.registers.items():
             setattr(self.page, name, register.reset)
 
-    def _writer(self, name: str, register: Register):
-        handler = getattr(self.taker, f"on_write_{name}", None)
-        if handler is not None or register.access is Access.RO:
-            return handler
-        if register.takes is Takes.USER and register.access is Access.W1C:
-            return lambda value: setattr(self.page, name, getattr(self.page, name) & ~value)
-        if register.takes is Takes.USER and register.access is Access.RW:
-            return lambda value: setattr(self.page, name, value)
-        return None
+    def holds_blocks(self) -> bool:
+        """Whether userspace may write the HOLDER blocks of `state` now."""
+        return self.control.held_by_user()
 
     def routes(self) -> list[Routed]:
         """What the exit path is to take while the device is offloaded."""
@@ -130,16 +134,16 @@ class RegisterDevice:
             if register.takes is Takes.NOTIFY:
                 found.append(self._route(register, Action.NOTIFY))
             elif register.takes is Takes.POSTED:
-                cleared = self._cleared(register)
+                cleared = self.cleared(register)
                 found.append(self._route(register, Action.CLEAR, cleared.offset) if cleared else
                              self._route(register, Action.POSTED))
         return found
 
     def _route(self, register: Register, action: Action, target: int = 0) -> Routed:
         return Routed(self.place.base + register.offset, register.type.size, action,
-                      register.offset, target)
+                      register.offset, target, interrupts=register.interrupts)
 
-    def _cleared(self, register: Register) -> Register | None:
+    def cleared(self, register: Register) -> Register | None:
         """The register whose bits a posted write clears, if that is what it does."""
         if register.clears:
             return self.registers.registers[register.clears]
@@ -159,45 +163,25 @@ class RegisterDevice:
 
     def read(self, offset: int, width: int) -> int:
         """A read that left the guest: only of pages that are no guest memory."""
-        found = self._by_place.get((offset, width))
-        if found and found[1].access is not Access.WO:
-            reader = getattr(self.taker, f"on_read_{found[0]}", None)
-            return reader() if reader else getattr(self.page, found[0])
-        return self.read_undeclared(offset, width)
-
-    def read_undeclared(self, offset: int, width: int) -> int:
-        """A read of no register, or of a part of one: the bytes of the page."""
-        at = self.place.page + offset
-        return int.from_bytes(bytes(self._bytes(at, width)), "little")
-
-    @staticmethod
-    def _bytes(address: int, count: int):
-        return ffi.buffer(ffi.cast("char *", address), count)
+        return self._accesses.read(offset, width)
 
     def write(self, offset: int, width: int, value: int) -> None:
         """A write by the guest, whether the exit path declined it or never saw it."""
-        found = self._by_place.get((offset, width))
-        if found is None:
-            self.write_undeclared(offset, width, value)
-            return
-        name, register = found
-        writer = self._writers[name]
-        if writer is not None:
-            with self.lock:
-                writer(value)
-        elif register.takes is Takes.POSTED:
-            self._post(name, register, value)
-        # else read-only, or nothing to do: the guest's write has no effect
+        self._accesses.write(offset, width, value)
 
     def write_undeclared(self, offset: int, width: int, value: int) -> None:
         """A write of no register has no effect."""
+        self.access_log.once(("write", offset, width), "%s: a write of %d bytes at %#x, where there is no register",
+                             self.name, width, offset)
 
-    def _post(self, name: str, register: Register, value: int) -> None:
-        cleared = self._cleared(register)
-        if cleared:
-            lib.fetch_and32(self.place.page + cleared.offset, ~value & 0xffffffff)
-        else:
-            setattr(self.page, name, value)
+    def interrupt(self) -> None:
+        """Raise the device's line: an edge, which says no more than that the driver shall look."""
+        self.line().pulse()
+
+    def handled_interrupt(self, offset: int) -> None:
+        """The kernel half is done with a write of the register at `offset`, and wants the line raised."""
+        if not self._accesses.interrupts(offset):       # that is raised already, as every write of it
+            self.interrupt()
 
     # asynchronous I/O, for devices that have it
 

@@ -12,6 +12,12 @@ class ProbeDevice(RegisterDevice):
     schema = Probe
     handler = "probe"
 
+    def on_write_handled(self, value: int) -> None:
+        """A doorbell."""
+
+    def on_write_declined(self, value: int) -> None:
+        """Another one."""
+
 
 class ProbeReadDevice(RegisterDevice):
     """A register that counts its reads."""

@@ -11,7 +11,7 @@ from functools import lru_cache
 from . import virtqueue
 from .layout import (MAX_REASONS, PAGE, SCALARS, BlockLayout, FieldLayout, check_bits, compose, in_order, layout_block,
                      reserve)
-from .schema import Access, Block, Field, Queue, Register, SchemaError, Takes, Type
+from .schema import SPLIT, Access, Block, Field, Queue, Register, SchemaError, Takes, Type, Widths
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class DeviceLayout:
     registers: dict[str, Register]
     queues: dict[str, Queue]
     reasons: type[enum.IntEnum]
+    locked: bool        # handlers and the Python half have the device to themselves
+    widths: Widths
     hash: int
 
     @property
@@ -65,6 +67,8 @@ def _check_register(where: str, register: Register, all_: dict) -> None:
         raise SchemaError(where, f"reset value {register.reset:#x}", f"one that fits {width} bytes")
     if register.access is Access.RO and register.takes is not Takes.USER:
         raise SchemaError(where, f"{register.takes.value} but read-only", "a register that is written")
+    if register.access is Access.RO and register.interrupts:
+        raise SchemaError(where, "interrupts=True but read-only", "a register that is written")
     if register.clears:
         if register.takes is not Takes.POSTED:
             raise SchemaError(where, f"clears {register.clears} but takes={register.takes.value}",
@@ -127,14 +131,15 @@ def _check_queue(where: str, queue: Queue) -> None:
         raise SchemaError(where, f"{queue.size} entries", "a power of two, 1 to 32768 (VIRTIO 1.2, 2.7)")
 
 
-def _hash(blocks, registers, reasons, version) -> int:
-    text = [f"version {version}"]
+def _hash(blocks, registers, reasons, version, locked) -> int:
+    text = [f"version {version}{' locked' if locked else ''}"]
     for block in blocks:
         text.append(f"{block.c_name} {block.size} {block.align}")
         text += [f" {f.name} {f.offset} {f.size} {f.type.c_name} {f.writer} {f.type.bits}"
                  f" {[(v.name, int(v)) for v in f.type.enum] if f.type.enum else ''}"
                  for f in block.fields]
     text += [f"{name} {r.offset} {r.type.size} {r.access} {r.takes} {r.bits} {r.clears}"
+             f"{' interrupts' if r.interrupts else ''}"
              for name, r in registers.items()]
     text += [f"{reason.name} {int(reason)}" for reason in reasons]
     return int.from_bytes(hashlib.sha256("\n".join(text).encode()).digest()[:8], "little")
@@ -148,9 +153,9 @@ def layout_device(device: type) -> DeviceLayout:
         if not isinstance(options.get(name), int) or options[name] < (name == "version"):
             raise SchemaError(where, f"{name} {options.get(name)!r}",
                               "a whole number, as in `class Blk(Device, id=2, version=1)`")
-    unknown = set(options) - {"id", "version"}
+    unknown = set(options) - {"id", "version", "lock", "widths"}
     if unknown:
-        raise SchemaError(where, f"option {sorted(unknown)[0]!r}", "id= and version=")
+        raise SchemaError(where, f"option {sorted(unknown)[0]!r}", "id=, version=, lock= and widths=")
     if not (device.__doc__ or "").strip():
         raise SchemaError(where, "no docstring", "one line with the specification's section")
     stray = device.of_kind(Field)
@@ -161,12 +166,25 @@ def layout_device(device: type) -> DeviceLayout:
     page = _page(device, registers)
     for name, queue in queues.items():
         _check_queue(f"{where}.{name}", queue)
+    locked, widths = _access_options(where, options, bool(queues))
     reasons = _reasons(device, virtqueue.COMMON_REASONS)
     state = _state(device, queues)
     blocks = in_order([block for block in (page, state) if block])
     return DeviceLayout(device, device.c_name, options["id"], options["version"], page, state,
-                        registers, queues, reasons,
-                        _hash(blocks, registers, reasons, options["version"]))
+                        registers, queues, reasons, locked, widths,
+                        _hash(blocks, registers, reasons, options["version"], locked))
+
+
+def _access_options(where: str, options: dict, has_queues: bool) -> tuple[bool, Widths]:
+    """How the guest's accesses are dealt with."""
+    locked, widths = options.get("lock", not has_queues), options.get("widths", SPLIT)
+    if not isinstance(locked, bool):
+        raise SchemaError(where, f"lock {locked!r}", "True or False")
+    if locked and has_queues:
+        raise SchemaError(where, "lock=True, and queues", "one or the other, as each queue has a lock of its own")
+    if not isinstance(widths, Widths):
+        raise SchemaError(where, f"widths {widths!r}", "SPLIT or EXACT")
+    return locked, widths
 
 
 def _state(device: type, queues: dict[str, Queue]) -> BlockLayout:

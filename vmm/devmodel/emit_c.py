@@ -84,4 +84,12 @@ def device_parts(layout: DeviceLayout, known: frozenset[str] = frozenset()) -> l
         f"#define {prefix}_QUEUES {layout.queue_count}",
     ])
     structs = [struct(block) for block in layout.structs() if block.c_name not in known]
-    return [identity, *_registers(layout), enumeration(layout.reasons), *structs]
+    return [identity, _handling(layout), *_registers(layout), enumeration(layout.reasons), *structs]
+
+
+def _handling(layout: DeviceLayout) -> str:
+    """What DEVICE_HANDLER does for this device; one object has one device."""
+    return "\n".join([
+        f"#define HANDLER_LOCKED {int(layout.locked)}\t/* it has the device to itself */",
+        f"#define HANDLER_RAISES {int(not layout.queues)}\t/* HANDLED_INTERRUPT raises the device's line */",
+    ])

@@ -18,6 +18,7 @@ VCPUS = 64
 REGION_SHIFT = 29   # a pointer into one map element reaches 512 MiB (BPF_MAX_VAR_OFF)
 SIGNAL = 36         # real-time, so that it queues; blocked except inside KVM_RUN
 UPCALL = 0xffff         # offset in place of a register: no write, look at queue `value`
+RAISE = 0xfffe          # the same: the write of register `value` is done, raise the device's line
 MESSAGE_OWNER_SHIFT = 16    # in the data of a message: above it, the slot of the device that it is of, plus 1
 UPCALLS_BYTES = 1 << 16     # of the ring buffer by which the exit path calls userspace
 CHUNK = 256 << 10   # bytes copied by one helper call; map elements of guest RAM end in as much slack
@@ -39,7 +40,7 @@ class Action(enum.IntEnum):
 class Verdict(enum.IntEnum):
     TO_USER = 0             # not ours, or declined
     HANDLED = 1             # done
-    HANDLED_INTERRUPT = 2   # done, and the driver wants an interrupt
+    HANDLED_INTERRUPT = 2   # done, and the device interrupts
 
 
 class RouteKey(Block):
@@ -57,7 +58,7 @@ class Route(Block):
     action = enum_of(u16, Action)("what to do")
     offset = u16("register written, from the start of the page", unit="bytes")
     target = u16("register that a CLEAR acts on", unit="bytes")
-    reserved = u16("to a multiple of 4")
+    interrupts = u16("1: the device interrupts whenever this is handled")
 
 
 class Access(Block):
@@ -135,4 +136,4 @@ STRUCTS = (RouteKey, Route, MemoryLayout)
 ENUMS = (Bus, Action, Verdict)
 CONSTANTS = {"DECLINES": DECLINES, "PAGES": PAGES, "VCPUS": VCPUS, "REGION_SHIFT": REGION_SHIFT,
              "CHUNK": CHUNK, "DECLINE_SIGNAL": SIGNAL, "UPCALLS_BYTES": UPCALLS_BYTES,
-             "UPCALL": UPCALL, "MESSAGE_OWNER_SHIFT": MESSAGE_OWNER_SHIFT}
+             "UPCALL": UPCALL, "RAISE": RAISE, "MESSAGE_OWNER_SHIFT": MESSAGE_OWNER_SHIFT}

@@ -54,9 +54,17 @@ class Takes(enum.Enum):
     NOTIFY = "notify"   # the device's kernel handler runs, and may decline
 
 
+class Widths(enum.Enum):
+    """What becomes of a write that is not of one whole register."""
+
+    SPLIT = "split"     # every register that it touches is written, the lowest first
+    EXACT = "exact"     # refused: it has no effect, and is logged
+
+
 USER, KERNEL, HOLDER = Writer.USER, Writer.KERNEL, Writer.HOLDER
 RO, RW, WO, W1C = Access.RO, Access.RW, Access.WO, Access.W1C
 POSTED, NOTIFY = Takes.POSTED, Takes.NOTIFY
+SPLIT, EXACT = Widths.SPLIT, Widths.EXACT
 
 C_KEYWORDS = frozenset(
     "auto break case char const continue default do double else enum extern float for goto if "
@@ -134,6 +142,7 @@ class Register:
     bits: tuple = ()
     clears: str = ""            # a posted write clears these bits of that register instead
     read_effect: bool = False   # a read changes state, so the page cannot be guest memory
+    interrupts: bool = False    # whoever takes a write of it, the device interrupts once it is done
 
 
 def reg(offset: int, type_: Type, doc: str, *, bits: dict | None = None, **options) -> Register:
@@ -223,6 +232,10 @@ class Device(metaclass=_Declaration):
 
     `id` is the virtio device number (0 for a device of one's own), `version` moves
     whenever the layout does.  `decline = reasons(...)` names why its handler may decline.
+
+    `lock=False`: its handlers run on several vCPUs at once, and beside the Python half; without it they
+    have the device to themselves.  A device with queues has a lock for each of them instead.
+    `widths=` says what becomes of a write that is not of one whole register: SPLIT (default) or EXACT.
     """
 
     decline: dict[str, str] = {}

@@ -19,7 +19,7 @@ COMMON_REASONS = {
     "MALFORMED": "a chain breaks a rule of the specification",
     "OUTSIDE_RAM": "an address is outside guest memory",
     "STRADDLES": "a buffer spans two memory elements",
-    "BUSY": "the queue was filled faster than it was served",
+    "BUSY": "other vCPUs kept the queue filled, or the device locked",
     "BUDGET": "it asked for more than one exit may take, of bytes or of time",
     "RING_ASLEEP": "submitted, but the thread that polls the ring sleeps",
     "IO_FAILED": "asynchronous I/O came back with an error or short",
@@ -65,7 +65,7 @@ class Entry(Block, writer=KERNEL):
     """Who is inside, and what came of it.  `sequence` is odd while the counters move."""
 
     active = u32("handlers inside, atomic")
-    rings = u32("doorbells that the handler inside has yet to look at, atomic")
+    rings = u32("doorbells that the handler inside has yet to look at, atomic; of a device, 1 while it is locked")
     sequence = u32("odd while a handler writes the counters below")
     last_reason = u32("why it declined last; 0 if it never did")
     doorbells = u64("doorbells that reached the handler, atomic")

@@ -9,7 +9,7 @@ from time import CLOCK_BOOTTIME, clock_gettime
 from ..device.register_device import Place, RegisterDevice
 from ..devices.console import ConsoleDevice
 from ..devices.terminal import Terminal
-from ..devmodel.exit_path import PAGES, UPCALL, Bus
+from ..devmodel.exit_path import PAGES, RAISE, UPCALL, Bus
 from ..devmodel.layout import PAGE
 from ..devmodel.virtqueue import RING_ASLEEP
 from ..errors import UserError
@@ -102,6 +102,10 @@ class Machine:
         slot = len(self.devices)
         if slot >= PAGES:
             raise UserError(f"{slot + 1} devices; wanted at most {PAGES}")
+        if device in self.devices:
+            raise UserError(f"{device.name}: added twice; wanted an object for each device")
+        if device.name in (other.name for other in self.devices):
+            raise UserError(f"{device.name}: a second device of this name; wanted a name for each")
         if isinstance(device, VirtioDevice) and device.transport is None:
             device.transport = MmioTransport()
         pci = isinstance(device, VirtioDevice) and isinstance(device.transport, PciTransport)
@@ -213,6 +217,8 @@ class Machine:
         """Do in userspace what the exit path did not."""
         if access.device == WATCHED:
             self.interrupts.update()
+        elif access.offset == RAISE:
+            self.devices[access.device].handled_interrupt(access.value)
         elif access.offset == UPCALL or access.reason == RING_ASLEEP:
             self.devices[access.device].upcalled(access.value, access.reason)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import suppress
 
@@ -12,6 +13,8 @@ from ..kvm.bpf import BpfUnavailable, Maps
 from ..offload.bpf_backend import BpfBackend
 from ..offload.native import HostBackend
 from ..offload.objects import LOADING_ERRORS, OffloadError, unavailable
+
+log = logging.getLogger("splitvmm.machine")
 
 MODES = ("on", "host", "off")
 
@@ -42,7 +45,7 @@ class Offloading:
         self.choices: dict[str, str] = {}       # device -> how its mode came about
         self.bpf: BpfBackend | None = None
         self.host: HostBackend | None = None
-        self._loaded: set[tuple[str, str]] = set()
+        self._loaded: set[tuple[int, str]] = set()      # (device's slot, mode)
 
     def choose(self, device: RegisterDevice, mode: str) -> None:
         """The mode that a device starts in: `mode`, or with `auto` the best possible."""
@@ -55,11 +58,15 @@ class Offloading:
             candidates.reverse()
             refusals.append("one CPU only, which a polling thread and the guest would take turns on")
         for candidate in candidates:
+            has_backend = False
             try:
+                has_backend = bool(self.backend(candidate))
                 self.set_mode(device, candidate)
                 break
             except LOADING_ERRORS as error:
                 refusals.append(f"{candidate} not possible: {unavailable(error)}")
+                if has_backend:     # the machine can: it is the device's handler that does not load
+                    log.warning("%s: offload %s; its handler is not used", device.name, refusals[-1])
         if device.mode != "off" and device.no_ring and device.asynchronous:
             refusals.append(f"no I/O by the handler itself: {device.no_ring}")
         self.choices[device.name] = "; ".join([f"{device.mode}, the best possible", *refusals])
@@ -71,9 +78,9 @@ class Offloading:
         if mode == device.mode:
             return
         backend = self.backend(mode)
-        if backend and (device.name, mode) not in self._loaded:
+        if backend and (device.place.slot, mode) not in self._loaded:
             backend.load(device)
-            self._loaded.add((device.name, mode))
+            self._loaded.add((device.place.slot, mode))
         if device.mode != "off":
             self.backend(device.mode).disable(device)
             device.mode = "off"

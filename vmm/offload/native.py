@@ -102,8 +102,11 @@ class HostBackend:
             return
         path = device.handlers / f"{device.handler}.so"
         check_abi(path, device.layout)
-        library = self.ffi.dlopen(str(path))
-        check_hash(path, device.layout, library.layout_hash)
+        try:
+            library = self.ffi.dlopen(str(path))
+            check_hash(path, device.layout, library.layout_hash)
+        except (OSError, KeyError) as error:    # cffi's KeyError: no such symbol
+            raise OffloadError(f"{path}: {error.args[-1]}; wanted a shared object with a DEVICE_HANDLER") from None
         layout, _raw = self.memory.layout()
         lines = [device.line(queue).number for queue in range(device.queue_count)]
         handle = library.device_new(self._pointer(device.place.state), self._pointer(device.place.page),

@@ -37,7 +37,7 @@ def route_bytes(device: RegisterDevice, route: Routed) -> tuple[bytes, bytes]:
     key = struct_bytes(layout_block(RouteKey), address=route.address, bus=device.place.bus,
                   width=route.width)
     value = struct_bytes(layout_block(Route), device=device.place.slot, action=route.action,
-                    offset=route.offset, target=route.target)
+                    offset=route.offset, target=route.target, interrupts=int(route.interrupts))
     return key, value
 
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from time import monotonic, sleep
 
 from ..devmodel.view import pointer_to
@@ -33,15 +34,17 @@ class IllegalArc(RuntimeError):
 class Ownership:
     """One queue's (or device's) holder.  `assigned` is the side that it goes back to.
 
-    Not safe for several threads of userspace at once: the device's lock is held around it.
+    Not safe for several threads of userspace at once: the device's lock is held around it, or is
+    given as `lock`, which `with` then takes.
     """
 
-    __slots__ = ("name", "assigned", "_holder", "_generation", "_active", "_taken", "_keep")
+    __slots__ = ("name", "assigned", "_holder", "_generation", "_active", "_taken", "_depth", "_lock", "_keep")
 
-    def __init__(self, name: str, word, entry):
+    def __init__(self, name: str, word, entry, lock=None):
         """`word` and `entry` are views of the Ownership and Entry blocks.  Their words are kept
         as pointers, as each declined request passes here twice."""
         self.name, self._keep = name, (word, entry)
+        self._lock, self._depth = lock or nullcontext(), 0
         self.assigned = Side.USER
         self._holder = pointer_to(word, "holder")
         self._generation = pointer_to(word, "generation")
@@ -87,14 +90,29 @@ class Ownership:
                              f"wanted {ARCS[arc][0]!r}")
 
     def __enter__(self) -> Ownership:
-        """Hold it in userspace for a while."""
-        if not self.held_by_user():
-            self.take()
-        self._taken = self._generation[0]
+        """Hold it in userspace for a while; who holds it already goes on to."""
+        self._lock.__enter__()
+        try:
+            if not self.held_by_user():
+                self.take()
+        except BaseException:
+            self._lock.__exit__(None, None, None)
+            raise
+        if not self._depth:
+            self._taken = self._generation[0]
+        self._depth += 1
         return self
 
     def __exit__(self, *_) -> None:
         """Back to where it lives.  Raises IllegalArc if it changed hands behind our back."""
+        self._depth -= 1
+        try:
+            if not self._depth:
+                self._return()
+        finally:
+            self._lock.__exit__(None, None, None)
+
+    def _return(self) -> None:
         if self._generation[0] != self._taken:
             raise IllegalArc(f"{self.name}: generation {self._generation[0]}; wanted "
                              f"{self._taken}, as when it was taken")

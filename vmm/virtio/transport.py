@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..device.accessors import check_accessors
 from ..device.register_device import Routed
 from ..devmodel.device_layout import layout_device
 from ..virtqueue.virtqueue import UserQueue
@@ -22,6 +23,10 @@ class Transport:
     schema: type
     config: int
     cause_offset = 0    # of the register that tells why the device interrupts, if there is one
+
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        check_accessors(cls, cls.schema)
 
     def __init__(self):
         self.layout = layout_device(self.schema)

@@ -32,6 +32,8 @@ class VirtioDevice(InFlight, ReceiveQueues, RegisterDevice):
     """A virtio device.  `queue_sizes` holds the most entries of each queue."""
 
     config_type: type       # the Block that lies at the transport's `config`
+    has_transport = True
+    doorbell_interrupts = True
 
     def __init__(self, name: str, features: int, queue_sizes: list[int]):
         super().__init__(name)
@@ -69,6 +71,10 @@ class VirtioDevice(InFlight, ReceiveQueues, RegisterDevice):
                 queue.uring = Uring(queue.name, place.urings + i * STRIDE, place.memory.address,
                                     queue.ownership.held_by_user)
         self.transport.attach(self)
+
+    def holds_blocks(self) -> bool:
+        """Each HOLDER block goes with a queue; `serve` is called with that one held."""
+        return True
 
     def routes(self) -> list[Routed]:
         return self.transport.routes()
@@ -163,9 +169,11 @@ class VirtioDevice(InFlight, ReceiveQueues, RegisterDevice):
         self.transport.reset()
 
     def write_undeclared(self, offset: int, width: int, value: int) -> None:
-        if offset >= self.transport.config:
-            with self.lock:
-                self.config_write(offset - self.transport.config, width, value)
+        if offset < self.transport.config:
+            super().write_undeclared(offset, width, value)
+            return
+        with self.lock:
+            self.config_write(offset - self.transport.config, width, value)
 
     def config_write(self, offset: int, width: int, value: int) -> None:
         """A write of device configuration; by default it has no effect."""

@@ -4,7 +4,7 @@ time, and the smallest subject for tests."""
 from ..schema import NOTIFY, POSTED, RO, WO, Device, reasons, reg, u32
 
 
-class Probe(Device, id=0, version=1):
+class Probe(Device, id=0, version=1, lock=False):
     """Costs of the exit path itself; no specification but this file."""
 
     handled = reg(0x00, u32, "doorbell that the handler takes", access=WO, takes=NOTIFY)

@@ -1,13 +1,13 @@
 """virtio over MMIO, version 2: the transport's registers.  A device's own configuration
 follows at CONFIG; its layout belongs to the device."""
 
-from ..schema import NOTIFY, POSTED, RO, WO, Device, reg, u32
+from ..schema import EXACT, NOTIFY, POSTED, RO, WO, Device, reg, u32
 
 CONFIG = 0x100          # bytes; device configuration starts here
 MAGIC = 0x74726976      # "virt"
 
 
-class VirtioMmio(Device, id=0, version=2):
+class VirtioMmio(Device, id=0, version=2, widths=EXACT):
     """virtio-mmio (VIRTIO 1.2, section 4.2.2)."""
 
     magic = reg(0x000, u32, "magic value", access=RO, reset=MAGIC)

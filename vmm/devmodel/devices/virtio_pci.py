@@ -2,14 +2,14 @@
 virtio_mmio.py where both transports have a register; a device's own configuration follows at
 CONFIG."""
 
-from ..schema import NOTIFY, POSTED, RO, WO, Device, reg, u8, u16, u32
+from ..schema import EXACT, NOTIFY, POSTED, RO, WO, Device, reg, u8, u16, u32
 
 CONFIG = 0x100          # bytes; device configuration starts here
 COMMON_BYTES = 0x3c
 NO_VECTOR = 0xffff      # VIRTIO 1.2, 4.1.5.1.2
 
 
-class VirtioPci(Device, id=0, version=1):
+class VirtioPci(Device, id=0, version=1, widths=EXACT):
     """virtio-pci, common configuration (VIRTIO 1.2, section 4.1.4.3)."""
 
     device_features_sel = reg(0x00, u32, "which 32 of the device's feature bits")

@@ -1,0 +1,161 @@
+"""A guest's accesses of a register page: which registers each is of, and what becomes of them.
+
+The exit path takes only writes of one whole register.  All others come here in every mode, so that
+a device has one rule for them (`widths=` in its schema):
+
+SPLIT   a write of several registers, or of a part of one, is a write of each register that it touches,
+        the lowest first.  The bytes that it leaves out are as the page shows them; of a register whose
+        ones clear, they are 0.  A read likewise is put together from the registers that it touches.
+EXACT   such a write has no effect.  Such a read finds the bytes of the page where the guest may have them
+        from memory anyway, and all ones where it may not.
+"""
+
+from __future__ import annotations
+
+from ..devmodel.schema import Access, Register, Takes, Widths
+from ..devmodel.view import ffi
+from ..sync._shared import lib
+
+
+def _ones(width: int) -> int:
+    return (1 << 8 * width) - 1
+
+
+class Accesses:
+    """The registers of one device, as the guest reaches them."""
+
+    def __init__(self, device):
+        self._device, layout = device, device.registers
+        self._exact, self._page_is_memory = layout.widths is Widths.EXACT, layout.page_is_memory
+        self._in_order = sorted(layout.registers.items(), key=lambda item: item[1].offset)
+        self._by_place = {(r.offset, r.type.size): (name, r) for name, r in self._in_order}
+        self._writers = {name: self._writer(name, r) for name, r in self._in_order}
+        self._readers = {name: self._held(reader) for name, _ in self._in_order
+                         if (reader := getattr(device.taker, f"on_read_{name}", None))}
+        self._interrupting = {r.offset for _, r in self._in_order if r.interrupts}
+
+    def _writer(self, name: str, register: Register):
+        """What takes the writes that userspace does, or None."""
+        device = self._device
+        if handler := getattr(device.taker, f"on_write_{name}", None):
+            return self._held(handler)
+        if register.takes is not Takes.USER:
+            return None
+        if register.access is Access.W1C:
+            return lambda value: setattr(device.page, name, getattr(device.page, name) & ~value)
+        if register.access is Access.RW:
+            return lambda value: setattr(device.page, name, value)
+        return None
+
+    def _held(self, handler):
+        """A device's own function, called with the device held if its schema says so."""
+        device = self._device
+        if not device.layout.locked:
+            return handler
+
+        def call(*arguments):
+            with device.control:
+                return handler(*arguments)
+        return call
+
+    def interrupts(self, offset: int) -> bool:
+        """Whether every write of the register there interrupts."""
+        return offset in self._interrupting
+
+    def _touched(self, offset: int, width: int) -> list[tuple[str, Register]]:
+        return [(name, r) for name, r in self._in_order
+                if r.offset < offset + width and offset < r.offset + r.type.size]
+
+    # reads
+
+    def read(self, offset: int, width: int) -> int:
+        whole = self._by_place.get((offset, width))
+        if whole:
+            return self._read_one(*whole)
+        value, touched = self._bytes_of_page(offset, width), self._touched(offset, width)
+        if self._page_is_memory or not touched:
+            return value
+        if self._exact:
+            self._refuse("read", offset, width)
+            return _ones(width)
+        with self._device.lock:
+            for name, register in touched:
+                value = self._merged(value, offset, width, self._read_one(name, register), register)
+        return value
+
+    def _read_one(self, name: str, register: Register) -> int:
+        device, reader = self._device, self._readers.get(name)
+        if reader is None:
+            return self._bytes_of_page(register.offset, register.type.size)
+        with device.lock:
+            return reader() & _ones(register.type.size)
+
+    @staticmethod
+    def _merged(value: int, offset: int, width: int, read: int, register: Register) -> int:
+        """`value`, read at `offset`, with the bytes that are the register's."""
+        mask, shift = _ones(register.type.size), 8 * (register.offset - offset)
+        if shift < 0:
+            mask, read, shift = mask >> -shift, read >> -shift, 0
+        return (value & ~(mask << shift) | read << shift) & _ones(width)
+
+    def _bytes_of_page(self, offset: int, width: int) -> int:
+        return int.from_bytes(bytes(self._buffer(offset, width)), "little")
+
+    def _buffer(self, offset: int, width: int):
+        return ffi.buffer(ffi.cast("char *", self._device.place.page + offset), width)
+
+    # writes
+
+    def write(self, offset: int, width: int, value: int) -> None:
+        whole = self._by_place.get((offset, width))
+        if whole:
+            self._write_one(*whole, value)
+            return
+        touched = self._touched(offset, width)
+        if not touched:
+            self._device.write_undeclared(offset, width, value)
+        elif self._exact:
+            self._refuse("write", offset, width)
+        else:
+            with self._device.lock:
+                for name, register in touched:
+                    self._write_part(name, register, offset, width, value)
+
+    def _write_part(self, name: str, register: Register, offset: int, width: int, value: int) -> None:
+        """What a write of other bytes than the register's is for the register."""
+        first, end = max(offset, register.offset), min(offset + width, register.offset + register.type.size)
+        given, shift = value >> 8 * (first - offset) & _ones(end - first), 8 * (first - register.offset)
+        clears = register.access is Access.W1C or register.clears
+        if register.takes is Takes.POSTED and not clears:   # no more than these bytes: others may be writing the rest
+            self._buffer(first, end - first)[:] = given.to_bytes(end - first, "little")
+            self._written(register)
+        else:
+            shown = 0 if clears else self._bytes_of_page(register.offset, register.type.size)
+            self._write_one(name, register, shown & ~(_ones(end - first) << shift) | given << shift)
+
+    def _write_one(self, name: str, register: Register, value: int) -> None:
+        writer = self._writers[name]
+        if writer is not None:
+            with self._device.lock:
+                writer(value)
+        elif register.takes is Takes.POSTED:
+            self._post(name, register, value)
+        # else read-only, or nothing to do: the guest's write has no effect
+        self._written(register)
+
+    def _post(self, name: str, register: Register, value: int) -> None:
+        cleared = self._device.cleared(register)
+        if cleared:
+            lib.fetch_and32(self._device.place.page + cleared.offset, ~value & 0xffffffff)
+        else:
+            setattr(self._device.page, name, value)
+
+    def _written(self, register: Register) -> None:
+        if register.interrupts:
+            self._device.interrupt()
+
+    def _refuse(self, what: str, offset: int, width: int) -> None:
+        device = self._device
+        device.access_log.once((what, offset, width), "%s: a %s of %d bytes at %#x; wanted one of a whole "
+                               "register, as %s has widths=EXACT", device.name, what, width, offset,
+                               device.registers.device.__name__)

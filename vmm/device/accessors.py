@@ -1,0 +1,41 @@
+"""Methods by which a device takes the guest's accesses, held against the registers that there are."""
+
+from __future__ import annotations
+
+from ..devmodel.device_layout import layout_device
+from ..devmodel.schema import Access, Register, SchemaError, Takes
+
+WRITE, READ = "on_write_", "on_read_"
+
+
+def check_accessors(owner: type, schema: type) -> None:
+    """Raises SchemaError for a method of `owner` that no access would ever reach, and for a doorbell
+    that the kernel half may decline and nobody would then take."""
+    registers = layout_device(schema).registers
+    for method in dir(owner):
+        for prefix, check in ((WRITE, _check_write), (READ, _check_read)):
+            if method.startswith(prefix):
+                name = method.removeprefix(prefix)
+                if name not in registers:
+                    raise SchemaError(f"{owner.__name__}.{method}", f"no register {name} in {schema.__name__}",
+                                      f"one of {', '.join(registers) or 'none, as it has no registers'}")
+                check(f"{owner.__name__}.{method}", registers[name])
+    for name, register in registers.items():
+        if register.takes is Takes.NOTIFY and not hasattr(owner, WRITE + name):
+            raise SchemaError(f"{owner.__name__}", f"no {WRITE}{name}",
+                              f"one, as {schema.__name__}.{name} has takes=NOTIFY, and its writes may be declined")
+
+
+def _check_write(where: str, register: Register) -> None:
+    if register.access is Access.RO:
+        raise SchemaError(where, "a register that is read-only", "one that the guest writes")
+    if register.takes is Takes.POSTED:
+        raise SchemaError(where, "a posted register, which is stored without asking anybody",
+                          "a register with takes=NOTIFY, or without takes=")
+
+
+def _check_read(where: str, register: Register) -> None:
+    if register.access is Access.WO:
+        raise SchemaError(where, "a register that is write-only", "one that the guest reads")
+    if not register.read_effect:
+        raise SchemaError(where, "a register that the guest may read from memory", "one with read_effect=True")
