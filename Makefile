@@ -4,15 +4,15 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 CLANG ?= $(shell command -v clang || command -v clang-19 || echo clang)
-BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Werror -Wno-unused-function \
+BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Werror -Wcast-qual -Wno-unused-function \
 	-I/usr/include/$(shell gcc -print-multiarch 2>/dev/null)
-NATIVE_FLAGS := -O2 -g -fPIC -shared -Wall -Werror -Wno-unused-function
+NATIVE_FLAGS := -O2 -g -fPIC -shared -Wall -Werror -Wcast-qual -Wno-unused-function
 GUEST_FLAGS := -O2 -g -ffreestanding -fno-pic -no-pie -static -nostdlib -mno-red-zone -mgeneral-regs-only \
 	-fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none -mcmodel=small -Wall -Werror \
 	-Wl,-T,guests/guest.ld -Wl,--build-id=none -Wl,--no-warn-rwx-segments -Wl,-z,noexecstack
 
 HANDLERS := $(notdir $(basename $(wildcard kernel_devices/*/*.c)))
-GUESTS := check hostile measure exits twocpus smp net log
+GUESTS := check hostile measure exits twocpus smp net log registers
 COMMON_HEADERS := $(wildcard kernel_devices/*.h)
 BUILT := build/dsdt.aml build/exit_path.bpf.o build/exit_path.so build/real_mode.bin build/long_mode.elf build/broken.elf build/string_out.elf build/echo.elf \
 	$(HANDLERS:%=build/%.bpf.o) $(HANDLERS:%=build/%.so) $(GUESTS:%=build/%.elf)

@@ -2,12 +2,12 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 
 import pytest
 
+from tests.handlers import copy_example, make
 from vmm.devmodel.abi import AbiMismatch, check_object
 from vmm.paths import ROOT
 
@@ -15,11 +15,9 @@ from vmm.paths import ROOT
 @pytest.fixture(scope="module")
 def adder(tmp_path_factory):
     """A copy of the example, built where it is."""
-    if not shutil.which("clang"):
-        pytest.skip("no clang on this machine")
-    folder = tmp_path_factory.mktemp("examples") / "adder"
-    shutil.copytree(ROOT / "examples/adder", folder, ignore=shutil.ignore_patterns("build"))
-    subprocess.run(["make", "-s", f"SPLITVMM={ROOT}", f"PY={sys.executable}"], cwd=folder, check=True)
+    folder = copy_example(tmp_path_factory.mktemp("examples") / "adder")
+    done = make(folder)
+    assert done.returncode == 0, done.stderr
     return folder
 
 
@@ -54,3 +52,27 @@ def test_changed_schema_is_refused_by_name(adder, tmp_path):
             check_object(adder / "build/adder.bpf.o", [layout_device(moved.Adder).page])
     finally:
         sys.path.remove(str(tmp_path))
+
+
+WRITES_WHAT_USERSPACE_WRITES = [
+    "state->control.user.handled = 1;",
+    "state->control.user.handled++;",
+    "WRITE_ONCE(state->control.ownership.holder, SIDE_KERNEL);",
+    "fetch_add(&state->control.user.handled, 1);",
+    "exchange(&state->control.ownership.holder, SIDE_KERNEL);",
+    "*(__u32 *)&state->control.ownership.generation = 1;",
+    "__u64 *handled = &state->control.user.handled; *handled = 1;",
+    "copy(&state->control.user, page, 8);",
+]
+
+
+@pytest.mark.parametrize("target", ["build/adder.bpf.o", "build/adder.so"])
+@pytest.mark.parametrize("statement", WRITES_WHAT_USERSPACE_WRITES)
+def test_c_that_writes_what_userspace_writes_does_not_compile(tmp_path, statement, target):
+    folder = copy_example(tmp_path / "adder")
+    code = (folder / "adder.c").read_text()
+    marked = "\tstate->control.entry.handled++;\n"
+    assert code.count(marked) == 1
+    (folder / "adder.c").write_text(code.replace(marked, f"{marked}\t{{ {statement} }}\n"))
+    done = make(folder, target)
+    assert done.returncode and re.search("error: .*(const|qualifier|read-only)", done.stderr), done.stderr
