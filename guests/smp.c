@@ -5,8 +5,6 @@
 enum { APIC_ICR = 0xfee00300, TRAMPOLINE = 0xb000 };
 enum { INIT = 0x4500, STARTUP = 0x4600 };	/* asserted, edge */
 
-static volatile u32 second_up;
-
 extern char ap_begin[], ap_end[];
 
 /* Called by the second CPU, on a stack of its own. */
