@@ -35,11 +35,10 @@ static __always_inline void count_decline(struct entry *entry, __u32 reason)
 	}
 }
 
-/* Tries at a device's lock.  Whoever has it is in a handler too, and soon done; in BPF preemption is off
- * on both sides, so that a try takes some 20 ns and all of them a few us. */
+/* Tries at a device's lock.  Whoever has it is in a handler too, and soon done. */
 enum { LOCK_TRIES = 128 };
 
-static __always_inline int lock_free(struct entry *entry)
+static __always_inline int try_lock(struct entry *entry)
 {
 	return compare_exchange(&entry->rings, 0, 1) == 0;
 }
@@ -49,23 +48,23 @@ struct locking {
 	int locked;
 };
 
-static long lock_try(__u32 i, void *context)
+static long lock_again(__u32 i, void *context)
 {
 	struct locking *locking = context;
 
 	lock_wait();
 	if (READ_ONCE(locking->entry->rings) == 0)
-		locking->locked = lock_free(locking->entry);
+		locking->locked = try_lock(locking->entry);
 	return locking->locked;
 }
 
 /* Bounded: where the lock stays taken, userspace does the write, which waits as long as it must. */
 static __always_inline int lock_entry(struct entry *entry)
 {
-	struct locking locking = { .entry = entry, .locked = lock_free(entry) };
+	struct locking locking = { .entry = entry, .locked = try_lock(entry) };
 
 	if (!locking.locked)
-		loop(LOCK_TRIES, lock_try, &locking);
+		loop(LOCK_TRIES, lock_again, &locking);
 	return locking.locked;
 }
 

@@ -1,6 +1,8 @@
 """Accesses that are not of one whole register: split and merged, or refused, and the same in every mode."""
 
 import logging
+import sys
+import threading
 
 import pytest
 
@@ -10,6 +12,7 @@ from vmm.devmodel.exit_path import Bus, Verdict
 from vmm.devmodel.schema import EXACT, NOTIFY, POSTED, RO, W1C, WO, Device, reg, u8, u16, u32, u64
 from vmm.machine.config import MachineConfig
 from vmm.machine.machine import Machine
+from vmm.sync._shared import lib
 
 BASE = 0xd0000000
 
@@ -203,6 +206,67 @@ def test_reads_of_an_exact_device(made, caplog):
         assert read(machine, 0, 1) == 0xff
     assert device.count == 0 and read(machine, 0, 4) == 1
     assert len(caplog.records) == 3
+
+
+class Pair(Device, id=0, version=1):
+    """Two registers that userspace takes, and bits that a handler sets; no specification but this file."""
+
+    first = reg(0x00, u32, "one half")
+    second = reg(0x04, u32, "the other half")
+    bits = reg(0x08, u32, "write one to clear", access=W1C)
+
+
+class PairDevice(RegisterDevice):
+    """Notes which holding of the device each write was in."""
+
+    schema = Pair
+
+    def __init__(self):
+        super().__init__("pair")
+        self.held = []
+
+    def on_write_first(self, value):
+        self.held.append(self.state.control.ownership.generation)
+    on_write_second = on_write_first
+
+
+def test_a_split_write_is_done_in_one_holding(made):
+    """No handler comes in between its parts."""
+    device = PairDevice()
+    write(made(device), 0, 8, 1)
+    first, second = device.held
+    assert first == second
+
+
+def test_bits_are_cleared_with_the_device_held():
+    """A handler that has the device to itself sets others with plain loads and stores."""
+    device = PairDevice()
+    with Machine(MachineConfig(memory=1 << 20, serial="null", kvm=False), ((device, "host"),)) as machine:
+        before = device.state.control.ownership.generation
+        write(machine, 8, 4, 1)
+        assert device.state.control.ownership.generation == before + 2      # taken, and given back
+
+
+def test_bits_are_cleared_by_an_atomic(made):
+    """Against a handler that has no lock, and sets others by an atomic: played by a thread here."""
+    device, stop = PairDevice(), threading.Event()
+    machine, interval = made(device), sys.getswitchinterval()
+
+    def clear_none():
+        while not stop.is_set():
+            write(machine, 8, 4, 0)
+    thread = threading.Thread(target=clear_none)
+    sys.setswitchinterval(1e-6)
+    try:
+        thread.start()
+        for i in range(300_000):
+            lib.fetch_or32(device.place.page + 8, 1 << i % 32)
+            assert device.page.bits >> i % 32 & 1
+            lib.fetch_and32(device.place.page + 8, ~(1 << i % 32) & 0xffffffff)
+    finally:
+        sys.setswitchinterval(interval)
+        stop.set()
+        thread.join()
 
 
 def test_virtio_transports_want_whole_registers(driver, caplog):

@@ -9,7 +9,9 @@ import pytest
 from counter import CounterDevice
 
 from tests.handlers import copy_example, make
+from vmm.device.register_device import RegisterDevice
 from vmm.devices.probe import ProbeReadDevice
+from vmm.devmodel.schema import EXACT, NOTIFY, POSTED, WO, Device, reg, u32
 from vmm.devmodel.view import OwnershipError
 from vmm.kvm.addresses import FIRST_PIN, VIRTIO_MMIO
 from vmm.machine.config import MachineConfig
@@ -140,6 +142,37 @@ def test_writes_of_any_width(counter, mode, register, width, value, becomes):
         assert made.run(120) == 0
         found = {name: getattr(counter.page, name) for name in ("count", "posted", "user")}
         assert found == {"count": 0, "posted": 0, "user": 0, **becomes}
+
+
+class Whole(Device, id=0, version=1, widths=EXACT):
+    """A posted register, a doorbell, and one of userspace's; no specification but this file."""
+
+    posted = reg(0x00, u32, "stored", takes=POSTED)
+    doorbell = reg(0x04, u32, "rings", access=WO, takes=NOTIFY)
+    user = reg(0x08, u32, "userspace's")
+
+
+class WholeDevice(RegisterDevice):
+    schema = Whole
+
+    def __init__(self):
+        super().__init__("whole")
+        self.rung = []
+
+    def on_write_doorbell(self, value):
+        self.rung.append(value)
+
+
+def test_exact_device_refuses_parts_aloud_once(mode, caplog):
+    device, parts = WholeDevice(), [(0, 8), (0, 1), (2, 2), (4, 2), (5, 1), (8, 2)]
+    words = " ".join(f"{letter}={hex(BASE + offset)} {letter}w={width} {letter}v={2**31 - 1}"
+                     for letter, (offset, width) in zip("abcdef", parts))
+    with machine(device, mode, f"{words} g={hex(BASE)} gv=1 h={hex(BASE + 4)} hv=2 count=3") as made:
+        assert made.run(120) == 0
+        assert (device.page.posted, device.rung, device.page.user) == (1, [2, 2, 2], 0)
+    assert [r.message for r in caplog.records if "widths=EXACT" in r.message] == [
+        f"whole: a write of {width} bytes at {offset:#x}; wanted one of a whole register, as Whole has widths=EXACT"
+        for offset, width in parts]
 
 
 def test_interrupts_of_a_write_in_parts(counter, mode):

@@ -26,11 +26,13 @@ class Accesses:
 
     def __init__(self, device):
         self._device, layout = device, device.registers
+        # held, no handler runs beside the Python half; with lock=False, no other thread of ours
+        self._alone = device.control if device.layout.locked else device.lock
         self._exact, self._page_is_memory = layout.widths is Widths.EXACT, layout.page_is_memory
         self._in_order = sorted(layout.registers.items(), key=lambda item: item[1].offset)
         self._by_place = {(r.offset, r.type.size): (name, r) for name, r in self._in_order}
         self._writers = {name: self._writer(name, r) for name, r in self._in_order}
-        self._readers = {name: self._held(reader) for name, _ in self._in_order
+        self._readers = {name: reader for name, _ in self._in_order
                          if (reader := getattr(device.taker, f"on_read_{name}", None))}
         self._interrupting = {r.offset for _, r in self._in_order if r.interrupts}
 
@@ -38,25 +40,22 @@ class Accesses:
         """What takes the writes that userspace does, or None."""
         device = self._device
         if handler := getattr(device.taker, f"on_write_{name}", None):
-            return self._held(handler)
+            return handler
         if register.takes is not Takes.USER:
             return None
         if register.access is Access.W1C:
-            return lambda value: setattr(device.page, name, getattr(device.page, name) & ~value)
+            return lambda value: self._clear(name, register, value)
         if register.access is Access.RW:
             return lambda value: setattr(device.page, name, value)
         return None
 
-    def _held(self, handler):
-        """A device's own function, called with the device held if its schema says so."""
-        device = self._device
-        if not device.layout.locked:
-            return handler
-
-        def call(*arguments):
-            with device.control:
-                return handler(*arguments)
-        return call
+    def _clear(self, name: str, register: Register, value: int) -> None:
+        """Clear bits of a register; a handler that needs no lock may be setting others, with an atomic."""
+        page = self._device.page
+        if register.type.size == 4:
+            lib.fetch_and32(self._device.place.page + register.offset, ~value & 0xffffffff)
+        else:
+            setattr(page, name, getattr(page, name) & ~value)
 
     def interrupts(self, offset: int) -> bool:
         """Whether every write of the register there interrupts."""
@@ -78,16 +77,16 @@ class Accesses:
         if self._exact:
             self._refuse("read", offset, width)
             return _ones(width)
-        with self._device.lock:
+        with self._alone:
             for name, register in touched:
                 value = self._merged(value, offset, width, self._read_one(name, register), register)
         return value
 
     def _read_one(self, name: str, register: Register) -> int:
-        device, reader = self._device, self._readers.get(name)
+        reader = self._readers.get(name)
         if reader is None:
             return self._bytes_of_page(register.offset, register.type.size)
-        with device.lock:
+        with self._alone:
             return reader() & _ones(register.type.size)
 
     @staticmethod
@@ -117,7 +116,7 @@ class Accesses:
         elif self._exact:
             self._refuse("write", offset, width)
         else:
-            with self._device.lock:
+            with self._alone:
                 for name, register in touched:
                     self._write_part(name, register, offset, width, value)
 
@@ -136,7 +135,7 @@ class Accesses:
     def _write_one(self, name: str, register: Register, value: int) -> None:
         writer = self._writers[name]
         if writer is not None:
-            with self._device.lock:
+            with self._alone:
                 writer(value)
         elif register.takes is Takes.POSTED:
             self._post(name, register, value)
