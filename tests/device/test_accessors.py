@@ -5,6 +5,8 @@ import pytest
 from vmm.device.register_device import RegisterDevice
 from vmm.devmodel import SchemaError
 from vmm.devmodel.schema import NOTIFY, POSTED, RO, WO, Device, reg, u32
+from vmm.machine.config import MachineConfig
+from vmm.machine.machine import Machine
 from vmm.virtio.virtio_mmio import MmioTransport
 
 
@@ -16,6 +18,10 @@ class Few(Device, id=0, version=1):
     stored = reg(0x08, u32, "posted", takes=POSTED)
     doorbell = reg(0x0c, u32, "rings", access=WO, takes=NOTIFY)
     clock = reg(0x10, u32, "moves when read", access=RO, read_effect=True)
+
+
+class Empty(Device, id=0, version=1):
+    """Nothing that a guest could reach; no specification but this file."""
 
 
 def device(*methods):
@@ -39,6 +45,18 @@ def test_never_reached(method, says):
     with pytest.raises(SchemaError) as error:
         device("on_write_doorbell", method)
     assert str(error.value).startswith(says)
+
+
+def test_method_given_to_an_object():
+    few = device("on_write_doorbell")("few")
+    few.on_write_plian = few.on_write_doorbell
+    with pytest.raises(SchemaError, match="FewDevice.on_write_plian: no register plian in Few"):
+        Machine(MachineConfig(memory=1 << 20, serial="null", kvm=False), ((few, "off"),))
+
+
+def test_no_register_at_all():
+    with pytest.raises(SchemaError, match="Mine: no registers in Empty; wanted one"):
+        type("Mine", (RegisterDevice,), {"schema": Empty})
 
 
 def test_doorbell_that_nobody_answers():

@@ -8,21 +8,24 @@ from ..devmodel.schema import Access, Register, SchemaError, Takes
 WRITE, READ = "on_write_", "on_read_"
 
 
-def check_accessors(owner: type, schema: type) -> None:
-    """Raises SchemaError for a method of `owner` that no access would ever reach, and for a doorbell
-    that the kernel half may decline and nobody would then take."""
+def check_accessors(owner, schema: type) -> None:
+    """Raises SchemaError for a method of `owner`, a class or an object, that no access would ever reach, and
+    for a doorbell that the kernel half may decline and nobody would then take."""
+    where = owner.__name__ if isinstance(owner, type) else type(owner).__name__
     registers = layout_device(schema).registers
+    if not registers:
+        raise SchemaError(where, f"no registers in {schema.__name__}", "one that the guest reaches the device by")
     for method in dir(owner):
         for prefix, check in ((WRITE, _check_write), (READ, _check_read)):
             if method.startswith(prefix):
                 name = method.removeprefix(prefix)
                 if name not in registers:
-                    raise SchemaError(f"{owner.__name__}.{method}", f"no register {name} in {schema.__name__}",
-                                      f"one of {', '.join(registers) or 'none, as it has no registers'}")
-                check(f"{owner.__name__}.{method}", registers[name])
+                    raise SchemaError(f"{where}.{method}", f"no register {name} in {schema.__name__}",
+                                      f"one of {', '.join(registers)}")
+                check(f"{where}.{method}", registers[name])
     for name, register in registers.items():
         if register.takes is Takes.NOTIFY and not hasattr(owner, WRITE + name):
-            raise SchemaError(f"{owner.__name__}", f"no {WRITE}{name}",
+            raise SchemaError(where, f"no {WRITE}{name}",
                               f"one, as {schema.__name__}.{name} has takes=NOTIFY, and its writes may be declined")
 
 

@@ -115,6 +115,7 @@ class RegisterDevice:
         self.page = view_of(self.registers.page)(place.page, place.keep)
         self.state = view_of(self.layout.state)(place.state, place.keep, self.holds_blocks)
         self.control = Ownership(self.name, self.state.control.ownership, self.state.control.entry, self.lock)
+        check_accessors(self.taker, self.registers.device)      # again, as an object may have its own
         self._accesses = Accesses(self)
         for name, register in self.registers.registers.items():
             setattr(self.page, name, register.reset)
