@@ -13,6 +13,7 @@ GUEST_FLAGS := -O2 -g -ffreestanding -fno-pic -no-pie -static -nostdlib -mno-red
 
 HANDLERS := $(notdir $(basename $(wildcard kernel_devices/*/*.c)))
 GUESTS := check hostile measure exits twocpus smp net log registers
+GUEST_RUNTIME := $(addprefix guests/,start.S guest.c virtio.c virtio_mmio.c virtio_pci.c ring_split.c ring_packed.c)
 COMMON_HEADERS := $(wildcard kernel_devices/*.h)
 BUILT := build/dsdt.aml build/exit_path.bpf.o build/exit_path.so build/real_mode.bin build/long_mode.elf build/broken.elf build/string_out.elf build/echo.elf \
 	$(HANDLERS:%=build/%.bpf.o) $(HANDLERS:%=build/%.so) $(GUESTS:%=build/%.elf)
@@ -69,8 +70,9 @@ build/$(1).so: $(wildcard kernel_devices/$(1)/*) $(COMMON_HEADERS) | build/.pack
 endef
 $(foreach name,$(HANDLERS),$(eval $(call handler,$(name))))
 
-build/%.elf: guests/%.c guests/start.S guests/guest.c guests/guest.h guests/guest.ld | build/.packages
-	$(CC) $(GUEST_FLAGS) -o $@ guests/start.S guests/guest.c $<
+build/net.elf: guests/net_echo.c guests/net_disk.c guests/net.h
+build/%.elf: guests/%.c $(GUEST_RUNTIME) guests/guest.h guests/virtio.h guests/guest.ld | build/.packages
+	$(CC) $(GUEST_FLAGS) -o $@ $(filter %.c %.S,$^)
 build/long_mode.elf build/broken.elf build/string_out.elf build/echo.elf: build/%.elf: guests/%.S | build/.packages
 	$(CC) -nostdlib -static -no-pie -Wl,-Ttext=0x100000 -Wl,--build-id=none -Wl,-z,noexecstack -o $@ $<
 build/%.bin: guests/%.S | build/.packages

@@ -5,18 +5,17 @@
  *   rounds=N                     how often the cuts are gone through
  *   buffers=ADDRESS              where data goes (default: 17 MiB)
  */
-#include "guest.h"
+#include "virtio.h"
 
 enum { IN, OUT, FLUSH = 4, GET_ID = 8, DISCARD = 11, WRITE_ZEROES = 13 };
 enum { OK, IOERR, UNSUPP };
-enum { F_RO = 1 << 5, F_DISCARD = 1 << 13 };
+enum { F_RO = 1 << 5, F_FLUSH = 1 << 9, F_MQ = 1 << 12, F_DISCARD = 1 << 13, F_WRITE_ZEROES = 1 << 14 };
 enum { PARTS = 64, BATCH = 16, MOST = 1 << 18 };
 
-struct part { u64 addr; u32 len; int write; };
 struct header { u32 type, reserved; u64 sector; };
 struct range { u64 sector; u32 count, flags; };
 
-static struct device devices[8];
+static struct device devices[8], *device;	/* `device`: the one that is checked */
 static struct queue queues[16];
 static int queue_count;
 static u64 sectors, area, area_sectors, requests;
@@ -34,85 +33,63 @@ static u32 random(u32 below)
 
 /* Rings */
 
-static u16 next_desc;
-
-static void put(struct queue *queue, const struct part *parts, int count, int slot)
+static void put(struct queue *queue, const struct buffer *parts, int count, int slot)
 {
-	int indirect = devices[0].features & F_INDIRECT && (random(2) || count > 8);
-	volatile struct desc *table = indirect ? (volatile struct desc *)tables + slot * PARTS : queue->desc;
-	u16 first = indirect ? 0 : next_desc, head = next_desc;
+	int indirect = queue->device->features & F_INDIRECT && (random(2) || count > 8);
 
-	for (int i = 0; i < count; i++)
-		table[first + i] = (struct desc){ parts[i].addr, parts[i].len,
-						  (parts[i].write ? WRITE : 0) | (i + 1 < count ? NEXT : 0),
-						  first + i + 1 };
-	if (indirect)
-		queue->desc[head] = (struct desc){ (u64)table, count * sizeof(struct desc), INDIRECT, 0 };
-	next_desc += indirect ? 1 : count;
-	queue->avail->ring[(queue->avail->idx + slot) % QUEUE_SIZE] = head;
+	queue_put(queue, parts, count, slot, indirect ? tables + slot * PARTS : NULL);
 }
 
-static void ring(struct queue *queue, u16 count)
+/* Each of `count` slots comes back, once; returns the bytes written for the last one. */
+static u32 finish(struct queue *queue, u32 count)
 {
-	u16 before = queue->avail->idx, now = before + count;
-
-	barrier();
-	queue->avail->idx = now;
-	full_barrier();
-	if (queue->event && (u16)(now - queue->used->avail_event - 1) >= (u16)(now - before))
-		return;
-	write32(queue->base + NOTIFY, queue->index);
-}
-
-static void finish(struct queue *queue, u16 count)
-{
-	u16 target = queue->last + count;
+	u32 waiting = (1u << count) - 1, slot, written = 0;
 	u64 patience = 1ull << 32;
 
-	while (queue->used->idx != target)
-		if (!patience--)
-			fail("used index", queue->used->idx, target);
-	queue->last = target;
+	while (waiting) {
+		if (queue_take(queue, &slot, &written)) {
+			if (!(waiting >> slot & 1))
+				fail("used slot", slot, waiting);
+			waiting &= ~(1u << slot);
+		} else if (!patience--) {
+			fail("requests that do not come back", waiting, 0);
+		}
+	}
 	requests += count;
-	next_desc = 0;
-}
-
-static u32 used_len(struct queue *queue, u16 back)
-{
-	return queue->used->elem[(u16)(queue->last - back) % QUEUE_SIZE].len;
+	return written;
 }
 
 /* Requests */
 
 /* Cut `length` bytes at `at` into `count` buffers of uneven sizes. */
-static int cut(struct part *parts, u8 *at, u32 length, int count, int write)
+static int cut(struct buffer *parts, u8 *at, u32 length, int count, int write)
 {
 	int n = 0;
 
 	while (n < count - 1 && length > 1) {
 		u32 size = 1 + random(length - 1 < 2 * length / count + 1 ? length - 1 : 2 * length / count + 1);
 
-		parts[n++] = (struct part){ (u64)at, size, write };
+		parts[n++] = (struct buffer){ (u64)at, size, write };
 		at += size, length -= size;
 	}
-	parts[n++] = (struct part){ (u64)at, length, write };
+	parts[n++] = (struct buffer){ (u64)at, length, write };
 	return n;
 }
 
 /* Lay out one request; `odd` lets header and status share buffers with the data. */
 static void build(struct queue *queue, int slot, u32 type, u64 sector, u8 *data, u32 length, int pieces, int odd)
 {
-	struct part parts[PARTS];
+	struct buffer parts[PARTS];
 	int n = 0, into = type == IN || type == GET_ID;
 	u8 *status = slots[slot].status;
 
 	slots[slot].header = (struct header){ type, 0, sector };
 	*status = 0xff;
 	if (odd) {	/* the header in two */
-		parts[n++] = (struct part){ (u64)&slots[slot].header, 5, 0 };
-		parts[n++] = (struct part){ (u64)&slots[slot].header + 5, 11, 0 };
+		parts[n++] = (struct buffer){ (u64)&slots[slot].header, 5, 0 };
+		parts[n++] = (struct buffer){ (u64)&slots[slot].header + 5, 11, 0 };
 	} else {
-		parts[n++] = (struct part){ (u64)&slots[slot].header, 16, 0 };
+		parts[n++] = (struct buffer){ (u64)&slots[slot].header, 16, 0 };
 	}
 	if (length)
 		n += cut(parts + n, data, length, pieces, into);
@@ -120,7 +97,7 @@ static void build(struct queue *queue, int slot, u32 type, u64 sector, u8 *data,
 		parts[n - 1].len++;	/* the status behind the data, in one buffer */
 		data[length] = 0xff;
 	} else {
-		parts[n++] = (struct part){ (u64)status, 1, 1 };
+		parts[n++] = (struct buffer){ (u64)status, 1, 1 };
 	}
 	put(queue, parts, n, slot);
 }
@@ -132,16 +109,17 @@ static u8 status_of(int slot, u32 type, u8 *data, u32 length, int odd)
 
 static void request(struct queue *queue, u32 type, u64 sector, u8 *data, u32 length, int pieces, int odd, u8 wanted)
 {
+	u32 written;
 	u8 status;
 
 	build(queue, 0, type, sector, data, length, pieces, odd);
-	ring(queue, 1);
-	finish(queue, 1);
+	queue_notify(queue);
+	written = finish(queue, 1);
 	status = status_of(0, type, data, length, odd);
 	if (status != wanted)
 		fail("status", (u64)type << 32 | status, (u64)type << 32 | wanted);
-	if (wanted == OK && type == IN && used_len(queue, 1) != length + 1)
-		fail("bytes written", used_len(queue, 1), length + 1);
+	if (wanted == OK && type == IN && written != length + 1)
+		fail("bytes written", written, length + 1);
 }
 
 /* Contents: each 8 bytes tell where they belong and which writing they are of. */
@@ -198,11 +176,11 @@ static void batches(u32 rounds)
 			fill(buffer + i * 8192, area + i * 8, length, round);
 			build(queue, i, OUT, area + i * 8, buffer + i * 8192, length, 1 + random(3), 0);
 		}
-		ring(queue, BATCH);
+		queue_notify(queue);
 		finish(queue, BATCH);
 		for (int i = 0; i < BATCH; i++)
 			build(queue, i, i == 7 ? FLUSH : IN, i == 7 ? 0 : area + i * 8, second + i * 8192, i == 7 ? 0 : length, 1 + random(3), 0);
-		ring(queue, BATCH);
+		queue_notify(queue);
 		finish(queue, BATCH);
 		for (int i = 0; i < BATCH; i++) {
 			if (*slots[i].status != OK)
@@ -218,7 +196,7 @@ static void ranges(void)
 	struct range *range = (void *)buffer;
 	struct queue *queue = &queues[0];
 
-	if (!(devices[0].features & F_DISCARD) || area_sectors < 64)
+	if (!(device->features & F_DISCARD) || area_sectors < 64)
 		return;
 	range[0] = (struct range){ area + 8, 16, 0 };
 	range[1] = (struct range){ area + 40, 8, 1 };
@@ -282,30 +260,43 @@ static u32 checksum(void)
 	return sum;
 }
 
-static void open_disk(struct device *device, u32 features)
+static void open_disk(u64 features)
 {
-	device_start(device, features);
-	sectors = read32(device->base + CONFIG) | (u64)read32(device->base + CONFIG + 4) << 32;
-	queue_count = *(volatile u16 *)(device->base + CONFIG + 34);
-	if (queue_count < 1 || queue_count > 16)
-		queue_count = 1;
-	for (int i = 0; i < queue_count; i++)
-		queue_start(device, &queues[i], i, (void *)HEAP + 0x10000 + i * 0x4000);
+	device_start(device, features | features_asked());
+	sectors = read32(device->config) | (u64)read32(device->config + 4) << 32;
+	queue_count = device->features & F_MQ ? read16(device->config + 34) : 1;
+	for (int i = 0; i < queue_count; i++) {
+		queue_start(device, &queues[i], i, (void *)HEAP + 0x10000 + i * QUEUE_BYTES);
+		queue_quiet(&queues[i]);
+	}
 	device_ready(device);
 }
 
-static void check_disk(struct device *device, u32 rounds)
+static void print_result(const char *id)
+{
+	print("check: id=");
+	print(id);
+	print(" sectors=");
+	print_number(sectors);
+	print(" queues=");
+	print_number(queue_count);
+	print(" adler=");
+	print_number(checksum());
+	print(" requests=");
+	print_number(requests);
+	print("\n");
+}
+
+static void check_disk(u32 rounds)
 {
 	static const u32 variants[] = { 0, F_INDIRECT, F_EVENT, F_INDIRECT | F_EVENT };
 	u8 id[32] = { 0 };
 	int read_only;
 
+	requests = 0;
 	for (int i = 0; i < 4; i++) {
-		open_disk(device, variants[i] | F_RO | F_DISCARD | 1 << 9 | 1 << 12 | 1 << 14);
-		devices[0].features = device->features;
+		open_disk(variants[i] | F_RO | F_DISCARD | F_FLUSH | F_MQ | F_WRITE_ZEROES);
 		read_only = !!(device->features & F_RO);
-		for (int q = 0; q < queue_count; q++)
-			queues[q].avail->flags = 1;
 		area = option("area", 0);
 		area_sectors = option("area_sectors", sectors - area);
 		errors();
@@ -322,58 +313,55 @@ static void check_disk(struct device *device, u32 rounds)
 	memcpy(id, buffer, 20);
 	if (!read_only)
 		settle();
-	print("check: id=");
-	print((char *)id);
-	print(" sectors=");
-	print_number(sectors);
-	print(" queues=");
-	print_number(queue_count);
-	print(" adler=");
-	print_number(checksum());
-	print(" requests=");
-	print_number(requests);
-	print("\n");
+	print_result((char *)id);
+	device->transport->set_status(device, 0);	/* the next one has the same rings */
 }
 
 static int count;
 
 static void check_all(void)
 {
-	for (int i = 0; i < count; i++) {
-		struct device device = devices[i];
-
-		requests = 0;
-		check_disk(&device, option("rounds", 40));
-	}
+	for (device = devices; device < devices + count; device++)
+		check_disk(option("rounds", 40));
 	print("check: passed\n");
 	end(0);
 }
 
 /* In ring 0, where HLT is allowed: requests that are waited for by their interrupts. */
-static void by_interrupt(struct device *device)
+
+static u32 interrupts;
+
+static void on_disk_interrupt(void *of)
+{
+	((struct device *)of)->transport->acknowledge(of);
+	interrupts++;
+}
+
+static void by_interrupt(void)
 {
 	static const u32 variants[] = { 0, F_EVENT };
+	struct queue *queue = &queues[0];
+	u32 slot, written;
 
-	for (int v = 0; v < 2; v++) {
-		open_disk(device, variants[v]);
-		interrupts_start(device);
-		for (int i = 0; i < 20; i++) {
-			struct queue *queue = &queues[0];
-			u16 target = queue->last + 1;
-
-			build(queue, 0, IN, 0, second, SECTOR, 1, 0);
-			queue->avail->used_event = queue->last;
-			ring(queue, 1);
-			do
-				wait_for_interrupt();
-			while (queue->used->idx != target);
-			finish(queue, 1);
-			if (*slots[0].status != OK)
-				fail("status by interrupt", *slots[0].status, OK);
+	interrupts = 0;
+	for (int i = 0; i < 40; i++) {
+		if (i % 20 == 0) {
+			open_disk(variants[i / 20]);
+			device->transport->route(device, 0, FIRST_VECTOR, 0);
+			interrupt_handle(FIRST_VECTOR, on_disk_interrupt, device);
 		}
+		build(queue, 0, IN, 0, second, SECTOR, 1, 0);
+		queue_listen(queue);
+		queue_notify(queue);
+		do
+			wait_for_interrupt();
+		while (!queue_take(queue, &slot, &written));
+		if (*slots[0].status != OK)
+			fail("status by interrupt", *slots[0].status, OK);
 	}
-	if (interrupts_taken < 40)
-		fail("interrupts", interrupts_taken, 40);
+	if (interrupts < 40)
+		fail("interrupts", interrupts, 40);
+	device->transport->set_status(device, 0);
 }
 
 int run(void)
@@ -383,13 +371,7 @@ int run(void)
 	count = find_devices(devices, 8);
 	if (!count)
 		fail("disks", 0, 1);
-	for (int i = 0; i < count; i++) {
-		struct device saved = devices[i], first = devices[0];
-
-		interrupts_taken = 0;
-		devices[0].features = 0;
-		by_interrupt(&saved);
-		devices[0] = first;
-	}
+	for (device = devices; device < devices + count; device++)
+		by_interrupt();
 	enter_ring3(check_all);
 }

@@ -1,8 +1,9 @@
 #include "guest.h"
 
 enum { PIC = 0x20, PIC_DATA = 0x21, PIC_VECTOR = 0x38 };
-enum { COM1 = 0x3f8, EXIT = 0x501, VECTOR = 0x40 };
-enum { APIC = 0xfee00000, APIC_SPURIOUS = 0xf0, APIC_ICR = 0x300, IOAPIC = 0xfec00000, TRAMPOLINE = 0xb000 };
+enum { COM1 = 0x3f8, EXIT = 0x501, FAST_VECTOR = 0x40, SPURIOUS_VECTOR = 0xff, TRAMPOLINE = 0xb000 };
+enum { APIC = 0xfee00000, APIC_EOI = 0xb0, APIC_SPURIOUS = 0xf0, APIC_ICR = 0x300, APIC_ON = 1 << 8 };
+enum { IOAPIC = 0xfec00000, MASKED = 1 << 16 };
 
 const char *command_line;
 volatile u32 interrupts_taken;
@@ -84,7 +85,7 @@ static const char *option_text(const char *name)
 	return NULL;
 }
 
-static u64 number(const char **text)
+u64 number(const char **text)
 {
 	const char *at = *text;
 	u64 value = 0, base = 10;
@@ -118,88 +119,6 @@ int option_is(const char *name, const char *value)
 	return text && !*value && (*text == ' ' || !*text);
 }
 
-/* virtio-mmio devices, as Linux has them: virtio_mmio.device=SIZE@ADDRESS:PIN */
-int find_devices(struct device *found, int most)
-{
-	static const char prefix[] = "virtio_mmio.device=";
-	int count = 0;
-
-	for (const char *at = command_line; *at && count < most; at++) {
-		const char *text = at, *p = prefix;
-
-		while (*p && *text == *p)
-			text++, p++;
-		if (*p)
-			continue;
-		while (*text && *text++ != '@')
-			;
-		found[count].base = number(&text);
-		text++;
-		found[count].pin = number(&text);
-		if (read32(found[count].base + MAGIC) != 0x74726976 || read32(found[count].base + VERSION) != 2)
-			fail("virtio magic", read32(found[count].base + MAGIC), 0x74726976);
-		if (read32(found[count].base + DEVICE_ID))
-			count++;
-	}
-	return count;
-}
-
-/* Reset and negotiate (VIRTIO 1.2, 3.1.1); `features` are the low 32 wanted, if offered. */
-void device_start(struct device *device, u32 features)
-{
-	u64 base = device->base;
-
-	write32(base + STATUS, 0);
-	while (read32(base + STATUS))
-		;
-	write32(base + STATUS, 1);
-	write32(base + STATUS, 3);
-	write32(base + FEATURES_SEL, 0);
-	device->features = features & read32(base + FEATURES);
-	write32(base + DRIVER_FEATURES_SEL, 0);
-	write32(base + DRIVER_FEATURES, device->features);
-	write32(base + DRIVER_FEATURES_SEL, 1);
-	write32(base + DRIVER_FEATURES, 1);	/* VIRTIO_F_VERSION_1 */
-	write32(base + STATUS, 11);
-	if (!(read32(base + STATUS) & 8))
-		fail("features", read32(base + STATUS), 11);
-}
-
-static void write64(u64 at, u64 value)
-{
-	write32(at, value);
-	write32(at + 4, value >> 32);
-}
-
-void queue_start(struct device *device, struct queue *queue, u16 index, void *memory)
-{
-	u64 base = device->base;
-
-	memset(memory, 0, 16384);
-	queue->desc = memory;
-	queue->avail = memory + 4096;
-	queue->used = memory + 8192;
-	queue->base = base;
-	queue->index = index;
-	queue->last = 0;
-	queue->event = !!(device->features & F_EVENT);
-	write32(base + QUEUE_SEL, index);
-	if (read32(base + QUEUE_NUM_MAX) < QUEUE_SIZE)
-		fail("queue size", read32(base + QUEUE_NUM_MAX), QUEUE_SIZE);
-	write32(base + QUEUE_NUM, QUEUE_SIZE);
-	write64(base + QUEUE_DESC, (u64)queue->desc);
-	write64(base + QUEUE_AVAIL, (u64)queue->avail);
-	write64(base + QUEUE_USED, (u64)queue->used);
-	write32(base + QUEUE_READY, 1);
-	if (read32(base + QUEUE_READY) != 1)
-		fail("queue ready", read32(base + QUEUE_READY), 1);
-}
-
-void device_ready(struct device *device)
-{
-	write32(device->base + STATUS, 15);
-}
-
 /* Interrupts */
 
 static struct { u16 low, selector, kind, middle; u32 high, zero; } gates[256] __attribute__((aligned(16)));
@@ -216,6 +135,8 @@ static void gate(int vector, void (*entry)(void))
 }
 
 void interrupt_entry(void);
+void spurious_entry(void);
+extern char interrupt_entries[];	/* 16 bytes each */
 void exception_entry(void);
 
 void on_exception(u64 first, u64 second, u64 third)
@@ -245,17 +166,46 @@ static void pic_start(u32 pin)
 	out8(PIC_DATA, ~(1 << pin));
 }
 
-/* Route the device's pin, edge-triggered, to this CPU; with chip=8259 as firmware has left its APIC. */
-void interrupts_start(struct device *device)
+static void apic_start(void)
 {
-	interrupting = device->base;
+	write32(APIC + APIC_SPURIOUS, APIC_ON | SPURIOUS_VECTOR);
+}
+
+/* Edge-triggered, to this CPU. */
+void ioapic_route(u32 pin, u8 vector, int masked)
+{
+	ioapic_write(0x10 + 2 * pin + 1, 0);
+	ioapic_write(0x10 + 2 * pin, vector | (masked ? MASKED : 0));
+}
+
+/* With chip=8259 as firmware has left the APIC. */
+void interrupts_fast(u64 base, u32 pin)
+{
+	interrupting = base;
 	if (option_is("chip", "8259")) {
-		pic_start(device->pin);
+		pic_start(pin);
 		return;
 	}
-	write32(APIC + APIC_SPURIOUS, 0x1ff);
-	ioapic_write(0x10 + 2 * device->pin + 1, 0);
-	ioapic_write(0x10 + 2 * device->pin, VECTOR);
+	apic_start();
+	ioapic_route(pin, FAST_VECTOR, 0);
+}
+
+static struct { void (*function)(void *); void *argument; } handlers[VECTORS];
+
+void interrupt_handle(u8 vector, void (*handler)(void *), void *argument)
+{
+	apic_start();
+	handlers[vector - FIRST_VECTOR].function = handler;
+	handlers[vector - FIRST_VECTOR].argument = argument;
+}
+
+/* Called by the entry of each of these vectors. */
+void on_interrupt(u64 number)
+{
+	if (!handlers[number].function)
+		fail("interrupt without a handler: vector", number + FIRST_VECTOR, 0);
+	handlers[number].function(handlers[number].argument);
+	write32(APIC + APIC_EOI, 0);
 }
 
 /* The second vCPU */
@@ -266,7 +216,7 @@ extern char ap_begin[], ap_end[];
 void start_second(void)
 {
 	memcpy((void *)TRAMPOLINE, ap_begin, ap_end - ap_begin);
-	write32(APIC + APIC_SPURIOUS, 0x1ff);
+	apic_start();
 	write32(APIC + APIC_ICR + 0x10, 1 << 24);
 	write32(APIC + APIC_ICR, 0x4500);			/* INIT */
 	write32(APIC + APIC_ICR, 0x4600 | TRAMPOLINE >> 12);	/* STARTUP */
@@ -281,10 +231,12 @@ static void traps_start(void)
 
 	for (int vector = 0; vector < 32; vector++)
 		gate(vector, exception_entry);
-	gate(VECTOR, interrupt_entry);
+	gate(FAST_VECTOR, interrupt_entry);
 	for (int pin = 0; pin < 8; pin++)
 		gate(PIC_VECTOR + pin, interrupt_entry);
-	gate(0xff, interrupt_entry);
+	gate(SPURIOUS_VECTOR, spurious_entry);
+	for (int i = 0; i < VECTORS; i++)
+		gate(FIRST_VECTOR + i, (void (*)(void))(interrupt_entries + 16 * i));
 	__asm__ volatile("lidt %0" :: "m"(pointer));
 }
 

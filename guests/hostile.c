@@ -1,9 +1,9 @@
 /* A driver that breaks the rules, one after the other: each must end in DEVICE_NEEDS_RESET with
  * nothing used and no memory written that is not the device's, and a reset must mend it.
  */
-#include "guest.h"
+#include "virtio.h"
 
-enum { NEEDS_RESET = 64, SENTINEL = 0x5a };
+enum { SENTINEL = 0x5a };
 
 static struct device device;
 static struct queue queue;
@@ -14,7 +14,7 @@ static volatile struct desc *const table = (void *)HEAP + 0x8000;
 static void restart(void)
 {
 	device_start(&device, F_INDIRECT);
-	queue_start(&device, &queue, 0, (void *)HEAP + 0x10000);
+	queue_start_raw(&device, &queue, 0, (void *)HEAP + 0x10000);
 	device_ready(&device);
 	header->type = 0;
 	header->sector = 1;
@@ -38,7 +38,7 @@ static void ring(u16 head, u16 count)
 	queue.avail->ring[queue.avail->idx % QUEUE_SIZE] = head;
 	barrier();
 	queue.avail->idx += count;
-	write32(queue.base + NOTIFY, 0);
+	queue_ring(&queue);
 }
 
 static void loop(void) { whole(queue.desc); put(&queue.desc[1], (u64)data, SECTOR, NEXT | WRITE, 1); }
@@ -58,21 +58,24 @@ static void with_next(void) { whole(table); put(queue.desc, (u64)table, 48, INDI
 static void table_beyond(void) { put(queue.desc, option("ram", 64 << 20) - 16, 48, INDIRECT, 0); }
 
 /* A device may take its time: another of its threads may be at the queue just now. */
-static void wait_for(volatile const void *at, u32 bits)
+static void wait_for(int (*happened)(void))
 {
 	u64 until = ticks() + (8ull << 30);
 
-	while (!(*(volatile const u32 *)at & bits) && ticks() < until)
+	while (!happened() && ticks() < until)
 		;
 }
 
+static int needs_reset(void) { return device.transport->status(&device) & NEEDS_RESET; }
+static int has_used(void) { return queue.used->idx; }
+
 static void expect_reset(const char *what, u16 used)
 {
-	wait_for((void *)(device.base + STATUS), NEEDS_RESET);
-	if (!(read32(device.base + STATUS) & NEEDS_RESET) || queue.used->idx != used || *status != 0xff) {
+	wait_for(needs_reset);
+	if (!needs_reset() || queue.used->idx != used || *status != 0xff) {
 		print(what);
 		print("\n");
-		fail("status, used index", (u64)read32(device.base + STATUS) << 32 | queue.used->idx,
+		fail("status, used index", (u64)needs_reset() << 32 | queue.used->idx,
 		     (u64)NEEDS_RESET << 32 | used);
 	}
 	for (u32 i = 0; i < 4096; i++)
@@ -85,7 +88,7 @@ static void expect_service(void)
 	restart();
 	whole(queue.desc);
 	ring(0, 1);
-	wait_for(queue.used, 0xffff0000);	/* the used index */
+	wait_for(has_used);
 	if (queue.used->idx != 1 || *status != 0 || *(u64 *)data != 1)
 		fail("after the reset", (u64)*status << 32 | queue.used->idx, 1);
 }
@@ -106,7 +109,7 @@ static void misbehave(void)
 		traps[i].set();
 		ring(0, 1);
 		expect_reset(traps[i].name, 0);
-		write32(queue.base + NOTIFY, 0);
+		queue_ring(&queue);
 		expect_reset(traps[i].name, 0);
 	}
 	restart();

@@ -1,6 +1,6 @@
 /* Writes numbered sectors, and says on the serial port how far it was told that they are written
  * ("w N": completed) and safe ("f N": flushed).  Runs until it is killed, or the disk is full. */
-#include "guest.h"
+#include "virtio.h"
 
 enum { F_FLUSH = 1 << 9, BATCH = 8 };
 static const u64 HEADERS = HEAP + 0x10000, STATUSES = HEAP + 0x18000, DATA = HEAP + 0x20000;
@@ -25,7 +25,7 @@ static void submit(u32 slot, u32 type, u64 sector, u64 data)
 
 static void finish(u32 slots)
 {
-	write32(queue.base + NOTIFY, 0);
+	queue_ring(&queue);
 	while (queue.used->idx != queue.avail->idx)
 		;
 	for (u32 i = 0; i < slots; i++)
@@ -67,10 +67,10 @@ int run(void)
 {
 	struct device device;
 
-	if (!find_devices(&device, 1))
+	if (!find_mmio(&device, 1))
 		fail("disks", 0, 1);
 	device_start(&device, F_FLUSH);
-	queue_start(&device, &queue, 0, (void *)HEAP);
+	queue_start_raw(&device, &queue, 0, (void *)HEAP);
 	queue.avail->flags = 1;
 	device_ready(&device);
 	enter_ring3(write_log);

@@ -5,7 +5,7 @@
  *   ring=0|3       floor=1 doorbell=ADDRESS: ring that instead, and wait for nothing
  * Batches are rounded up to a multiple of 32.
  */
-#include "guest.h"
+#include "virtio.h"
 
 enum { F_FLUSH = 1 << 9 };
 enum { PREPARED = 64, BUFFERS = 32 << 20 };
@@ -35,7 +35,7 @@ static u64 begin, finish;
 static void prepare(struct device *device)
 {
 	u32 bytes = option("bytes", 4096), slots = BUFFERS / bytes;
-	u64 sectors = read32(device->base + CONFIG) | (u64)read32(device->base + CONFIG + 4) << 32;
+	u64 sectors = read32(device->config) | (u64)read32(device->config + 4) << 32;
 	u64 places = sectors * SECTOR / bytes, seed = 88172645463325252ull;
 	int random = option_is("pattern", "random"), write = option_is("op", "write");
 	struct { u32 type, reserved; u64 sector; } *header = (void *)(HEAP + 0x10000);
@@ -112,19 +112,19 @@ int run(void)
 {
 	struct device device;
 
-	if (!find_devices(&device, 1))
+	if (!find_mmio(&device, 1))
 		fail("disks", 0, 1);
 	depth = option("depth", 1);
 	batches = (option("batches", 1000) + UNROLLED - 1) / UNROLLED * UNROLLED;
 	floor_only = option("floor", 0);
 	by_interrupt = option_is("wait", "interrupt");
 	device_start(&device, F_FLUSH);	/* or every write would be written through (5.2.5) */
-	queue_start(&device, &queue, 0, (void *)HEAP);
+	queue_start_raw(&device, &queue, 0, (void *)HEAP);
 	device_ready(&device);
-	doorbell = option("doorbell", device.base + NOTIFY);
+	doorbell = option("doorbell", queue.bell);
 	prepare(&device);
 	if (by_interrupt)
-		interrupts_start(&device);
+		interrupts_fast(device.base, device.pin);
 	if (option("ring", 0) == 3)
 		enter_ring3(measure);
 	measure();

@@ -80,9 +80,7 @@ int run(void)
 	report = option("report", 0);
 	pin = option("pin", 0);
 	if (pin) {
-		struct device device = { .base = list[0].at & ~0xfffull, .pin = pin };
-
-		interrupts_start(&device);
+		interrupts_fast(list[0].at & ~0xfffull, pin);
 	}
 	if (option("cpus", 1) == 2)
 		start_second();

@@ -93,6 +93,45 @@ interrupt_entry:
 	popq %rax
 	iretq
 
+	.globl spurious_entry
+spurious_entry:				/* of the local APIC: nothing to acknowledge (SDM volume 3, 11.9) */
+	iretq
+
+/* An entry for each vector that may have a handler, 16 bytes each, which differ in the number pushed. */
+	.balign 16
+	.globl interrupt_entries
+interrupt_entries:
+	.set number, 0
+	.rept 32			/* VECTORS */
+	.balign 16
+	pushq $number
+	jmp interrupt_common
+	.set number, number + 1
+	.endr
+interrupt_common:
+	pushq %rax
+	pushq %rcx
+	pushq %rdx
+	pushq %rsi
+	pushq %rdi
+	pushq %r8
+	pushq %r9
+	pushq %r10
+	pushq %r11
+	movq 72(%rsp), %rdi
+	call on_interrupt
+	popq %r11
+	popq %r10
+	popq %r9
+	popq %r8
+	popq %rdi
+	popq %rsi
+	popq %rdx
+	popq %rcx
+	popq %rax
+	addq $8, %rsp
+	iretq
+
 /* Any exception: the guest ends with status 99 and the top of the stack, which holds the error
  * code, if there is one, and where it happened. */
 	.globl exception_entry

@@ -5,12 +5,13 @@
  *   restarts=N     the first resets the device so often, under the doorbells
  *   until=ADDRESS  the first goes on until the host has written something there
  */
-#include "guest.h"
+#include "virtio.h"
 
 enum { SLOTS = 0x80000 };
 
 static struct device device;
 static struct queue queues[2];
+static u64 doorbell;		/* of the first queue, which restarts under it */
 static volatile u32 second_done, stop;
 static u32 restarts;
 
@@ -33,7 +34,7 @@ static void reads(struct queue *queue, u32 count, u64 stride)
 		queue->avail->ring[queue->avail->idx % QUEUE_SIZE] = 0;
 		barrier();
 		queue->avail->idx++;
-		write32(queue->base + NOTIFY, queue->index);
+		queue_ring(queue);
 		queue->last++;
 		for (u64 patience = 1ull << 26; queue->used->idx != queue->last; patience--)
 			if (!patience)
@@ -48,7 +49,7 @@ void ap_main(void)
 {
 	second_up = 1;
 	while (!stop) {
-		write32(device.base + NOTIFY, 0);
+		write32(doorbell, 0);
 		if (!restarts)
 			reads(&queues[1], 1, 7);
 	}
@@ -60,8 +61,8 @@ void ap_main(void)
 static void start(void)
 {
 	device_start(&device, 1 << 12);
-	queue_start(&device, &queues[0], 0, (void *)HEAP + 0x10000);
-	queue_start(&device, &queues[1], 1, (void *)HEAP + 0x20000);
+	queue_start_raw(&device, &queues[0], 0, (void *)HEAP + 0x10000);
+	queue_start_raw(&device, &queues[1], 1, (void *)HEAP + 0x20000);
 	device_ready(&device);
 }
 
@@ -70,10 +71,11 @@ int run(void)
 	volatile u32 *until = (volatile u32 *)option("until", 0);
 	u32 count = option("requests", 300);
 
-	if (!find_devices(&device, 1))
+	if (!find_mmio(&device, 1))
 		fail("disks", 0, 1);
 	restarts = option("restarts", 0);
 	start();
+	doorbell = queues[0].bell;
 	start_second();
 	for (u32 i = 0; i < restarts; i++) {
 		start();

@@ -1,6 +1,7 @@
 """A guest that answers, and the host's own stack as its client, in a network namespace of their own.
 
     python -m tools.netguest MODE[,MODE...] [--pings N] [--datagrams N] [--seconds S] [--switches N] [--queues N]
+                             [--transport mmio|pci] [--packed] [--mtu N] [--bytes N] [--cmdline WORDS]
 
 With several modes the card's offload goes round them while packets are under way.  Prints one
 line of JSON: what was sent, what came back, how it was served.
@@ -28,7 +29,7 @@ from vmm.machine.machine import Machine
 from vmm.machine.stats import device_totals
 from vmm.paths import BUILD
 
-WINDOW = 32         # datagrams under way
+WINDOW, WINDOW_BYTES = 32, 128 << 10     # datagrams under way, and what they hold at most
 
 
 def ping(count: int) -> int:
@@ -41,21 +42,22 @@ def ping(count: int) -> int:
     return int(found[1])
 
 
-def echo(enough: Callable[[int], bool]) -> tuple[int, int]:
-    """UDP datagrams of all sizes to the guest and back, each checked, until `enough(sent)`: how many were
-    sent, and came back."""
+def echo(enough: Callable[[int], bool], largest: int = 1404) -> tuple[int, int]:
+    """UDP datagrams of all sizes (up to `largest` bytes) to the guest and back, each checked, until
+    `enough(sent)`: how many were sent, and came back."""
     chance, waiting, sent, back = random.Random(3), {}, 0, 0
+    window = max(1, min(WINDOW, WINDOW_BYTES // largest))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.connect((net.GUEST_IP, net.ECHO_PORT))
         client.settimeout(30)
         while waiting or not enough(sent):
-            while len(waiting) < WINDOW and not enough(sent):
-                data = sent.to_bytes(4, "little") + chance.randbytes(chance.choice((0, 18, 60, 500, 1400)))
+            while len(waiting) < window and not enough(sent):
+                data = sent.to_bytes(4, "little") + chance.randbytes(chance.choice((0, 18, 60, 500, largest - 4)))
                 waiting[sent] = data
                 client.send(data)
                 sent += 1
             try:
-                data = client.recv(2000)
+                data = client.recv(1 << 16)
             except TimeoutError:
                 break
             if waiting.pop(int.from_bytes(data[:4], "little"), None) != data:
@@ -65,10 +67,10 @@ def echo(enough: Callable[[int], bool]) -> tuple[int, int]:
 
 
 def run(modes: list[str], pings: int, datagrams: int, seconds: float = 0, queues: int = 1, changes: int = 0,
-        disks: list[DiskConfig] = (), cmdline: str = "wait=interrupt") -> dict:
-    """One guest's life; this process has a network namespace of its own already."""
+        disks: list[DiskConfig] = (), cmdline: str = "wait=interrupt", largest: int = 1404, **card) -> dict:
+    """One guest's life; this process has a network namespace of its own already.  `card`: more of its NicConfig."""
     with tempfile.NamedTemporaryFile() as output:
-        nic = NicConfig(net.TAP, mac=net.GUEST_MAC, offload=modes[0], queues=queues)
+        nic = NicConfig(net.TAP, mac=net.GUEST_MAC, offload=modes[0], queues=queues, **card)
         config = MachineConfig(BUILD / "net.elf", 64 << 20, cmdline=f"op=echo ip=0x0a4d0002 {cmdline}",
                                disks=list(disks), nets=[nic], serial=f"file={output.name}")
         with Machine(config) as machine:
@@ -83,7 +85,7 @@ def run(modes: list[str], pings: int, datagrams: int, seconds: float = 0, queues
                 answered = ping(pings) if pings else 0
                 until = time.monotonic() + seconds
                 sent, back = echo(lambda sent: sent >= datagrams and time.monotonic() >= until
-                                  and len(switches) >= changes)
+                                  and len(switches) >= changes, largest)
             finally:
                 stop.set()
                 toggler.join()
@@ -112,11 +114,17 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=0)
     parser.add_argument("--switches", type=int, default=0)
     parser.add_argument("--queues", type=int, default=1)
+    parser.add_argument("--transport", default="mmio", choices=("mmio", "pci"))
+    parser.add_argument("--packed", action="store_true", help="offer packed rings")
+    parser.add_argument("--mtu", type=int)
+    parser.add_argument("--bytes", type=int, default=1404, help="of the largest datagram")
+    parser.add_argument("--cmdline", default="wait=interrupt", help="the guest's, more of it")
     options = parser.parse_args()
     try:
         net.enter_namespace()
         print(json.dumps(run(options.modes.split(","), options.pings, options.datagrams, options.seconds,
-                             options.queues, options.switches)))
+                             options.queues, options.switches, cmdline=options.cmdline, largest=options.bytes,
+                             transport=options.transport, packed=options.packed, mtu=options.mtu)))
     except UserError as error:
         print(f"netguest: {error}", file=sys.stderr)
         return 1
