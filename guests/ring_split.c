@@ -43,6 +43,8 @@ static int show(struct queue *queue)
 {
 	u16 before = queue->avail->idx;
 
+	if (before == queue->next)
+		return 0;
 	barrier();		/* entries before the index that shows them; x86 keeps the order of writes */
 	queue->avail->idx = queue->next;
 	full_barrier();		/* the index before what is read now (2.7.13.4.1) */

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.guest.hang import ended
 from tests.scale import scaled
 from vmm.devices.blk import BlkDevice
 from vmm.machine.config import DiskConfig, MachineConfig
@@ -37,7 +38,7 @@ def run(tmp_path, guest, disks=(), cmdline="", memory=64 << 20, cpus=1, during=N
         machine.start()
         if during:
             during(machine)
-        status = machine.wait(TIMEOUT_S)
+        status = ended(machine, TIMEOUT_S, lambda: output.read_text())
         totals = [device_totals(device) for device in machine.devices]
     return status, output.read_text(), totals
 
