@@ -118,18 +118,20 @@ static __always_inline void uring_signal(struct uring *uring)
 	signal_eventfd(uring->wiring.completion_fd);
 }
 
-/* One edge of an I/O APIC's pin, or one message. */
+/* One edge of an I/O APIC's pin, or one message.  The pin may be high: another thread may be raising it,
+ * for something that the guest has seen by now.  So it is lowered first, as pulse_line() in kvm_run.c
+ * does: whoever raises it next makes an edge that comes after what this one is for. */
 static inline void raise_line(int vm_fd, __s32 line)
 {
-	struct kvm_irq_level level = { .irq = line, .level = 1 };
+	struct kvm_irq_level low = { .irq = line, .level = 0 }, high = { .irq = line, .level = 1 };
 
 	if (line < 0) {
 		signal_eventfd(~line);
 		return;
 	}
-	ioctl(vm_fd, KVM_IRQ_LINE, &level);
-	level.level = 0;
-	ioctl(vm_fd, KVM_IRQ_LINE, &level);
+	ioctl(vm_fd, KVM_IRQ_LINE, &low);
+	ioctl(vm_fd, KVM_IRQ_LINE, &high);
+	ioctl(vm_fd, KVM_IRQ_LINE, &low);
 }
 
 /* Hand over what was submitted, in place; a ring that is polled is at most woken. */

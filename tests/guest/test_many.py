@@ -1,19 +1,25 @@
 """Many requests and several devices at once, in guests that only their interrupts keep going."""
 
+import fcntl
 import re
 import socket
+import struct
 import threading
 
 import pytest
 
+from tests.guest.hang import ended
 from tests.guest.test_guests import run
 from vmm.devices.net_backend import Socket
-from vmm.machine.config import ConsoleConfig, DiskConfig, NicConfig, RngConfig
+from vmm.machine.config import ConsoleConfig, DiskConfig, MachineConfig, NicConfig, RngConfig
+from vmm.machine.machine import Machine
+from vmm.paths import BUILD
 
 # Of the eight combinations four, in which each pair of choices is found.
 COMBINATIONS = pytest.mark.parametrize("transport, packed, event", [
     ("mmio", False, True), ("mmio", True, False), ("pci", False, False), ("pci", True, True)],
     ids=["mmio-split-event", "mmio-packed-flags", "pci-split-flags", "pci-packed-event"])
+HANG_S = 60
 PIECE, CHECKED, SALT = 4096, 512, 0x9e3779b97f4a7c15     # as many_disk.c has them; bytes
 
 
@@ -70,6 +76,21 @@ def line(tmp_path):
         accepting.join()
         for peer in peers:
             peer.close()
+
+
+KVM_IRQ_LINE = 0x4008ae61    # linux/kvm.h
+
+
+def test_edge_of_a_pin_that_is_high(tmp_path, mode, image):
+    """As when another thread that raises the pin too has been preempted before it lowers it, and the guest
+    has taken its interrupt."""
+    output = tmp_path / "serial"
+    config = MachineConfig(BUILD / "many.elf", 64 << 20, cmdline="depth=1 steps=1", serial=f"file={output}",
+                           disks=[DiskConfig(image, offload=mode)])
+    with Machine(config) as machine:
+        fcntl.ioctl(machine.vm.fd, KVM_IRQ_LINE, struct.pack("II", machine.devices[0].line().gsi, 1))
+        machine.start()
+        assert ended(machine, HANG_S, output.read_text) == 0
 
 
 def counts(text: str) -> dict[str, list[dict[str, int]]]:

@@ -56,14 +56,16 @@ int kick_thread(int thread, int signal)
 	return syscall(SYS_tgkill, getpid(), thread, signal) < 0 ? -errno : 0;
 }
 
-/* One edge of an interrupt line. */
+/* One edge of an interrupt line.  Several threads may be at it: each lowers it before, or one that finds
+ * it high would make no edge, and the guest may have taken the other's before this one's cause was there. */
 int pulse_line(int vm_fd, uint32_t gsi)
 {
-	struct kvm_irq_level level = { .irq = gsi, .level = 1 };
-	int result = kvm_call(vm_fd, KVM_IRQ_LINE, &level);
+	struct kvm_irq_level low = { .irq = gsi, .level = 0 }, high = { .irq = gsi, .level = 1 };
+	int result = kvm_call(vm_fd, KVM_IRQ_LINE, &low);
 
-	level.level = 0;
-	return result < 0 ? result : kvm_call(vm_fd, KVM_IRQ_LINE, &level);
+	if (result >= 0)
+		result = kvm_call(vm_fd, KVM_IRQ_LINE, &high);
+	return result < 0 ? result : kvm_call(vm_fd, KVM_IRQ_LINE, &low);
 }
 
 static void raise_line(int vm_fd, int32_t line)
