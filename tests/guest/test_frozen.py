@@ -15,7 +15,7 @@ from vmm.machine.stats import device_totals
 FIFREEZE, FITHAW = 0xc0045877, 0xc0045878      # linux/fs.h
 COMMAND = 0x20000       # guest-physical
 GO_ON, RESTART, FINISH = 0, 1, 2        # as many.h has them
-FROZEN_S = 2.0      # longer than any hand-over that need not wait
+FROZEN_S = 1.5      # longer than any hand-over that need not wait
 FILE_SYSTEM_BYTES, IMAGE_BYTES = 64 << 20, 2 << 20
 
 

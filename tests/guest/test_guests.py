@@ -65,6 +65,19 @@ def test_check(tmp_path, mode, image):
     assert totals["user_handled"]
 
 
+@pytest.mark.parametrize("transport, packed", [("mmio", True), ("pci", False), ("pci", True)],
+                         ids=["mmio-packed", "pci-split", "pci-packed"])
+def test_check_by_other_ways(tmp_path, mode, image, transport, packed):
+    """The same by PCI, and with packed rings; each with the event index and without it."""
+    disk = DiskConfig(image, offload=mode, queues=3, transport=transport, packed=packed)
+    status, text, (totals,) = run(tmp_path, "check.elf", [disk],
+                                  f"rounds=6 transport={transport} packed={int(packed)}")
+    assert status == 0 and "passed" in text, text
+    assert image.read_bytes() == expected_area(4096)
+    assert adler_in(text) == [zlib.adler32(image.read_bytes())]
+    assert bool(totals["handled"]) == (mode != "off")
+
+
 def test_a_sleeping_ring_is_woken(tmp_path, kvm, bpf, ring, image):
     """By the time that the guest has started, the thread that polls has gone to sleep: the doorbell
     that finds it so goes up, and nothing else does."""

@@ -9,22 +9,15 @@ import threading
 import pytest
 
 from tests.guest.hang import ended
+from tests.guest.matrix import COMBINATIONS, words
 from tests.guest.test_guests import run
 from vmm.devices.net_backend import Socket
 from vmm.machine.config import ConsoleConfig, DiskConfig, MachineConfig, NicConfig, RngConfig
 from vmm.machine.machine import Machine
 from vmm.paths import BUILD
 
-# Of the eight combinations four, in which each pair of choices is found.
-COMBINATIONS = pytest.mark.parametrize("transport, packed, event", [
-    ("mmio", False, True), ("mmio", True, False), ("pci", False, False), ("pci", True, True)],
-    ids=["mmio-split-event", "mmio-packed-flags", "pci-split-flags", "pci-packed-event"])
 HANG_S = 60
 PIECE, CHECKED, SALT = 4096, 512, 0x9e3779b97f4a7c15     # as many_disk.c has them; bytes
-
-
-def words(transport: str, packed: bool, event: bool) -> str:
-    return f"transport={transport} packed={int(packed)} event={int(event)}"
 
 
 def assert_written(image, slots: int, last_write: int) -> None:
@@ -118,8 +111,8 @@ def test_all_devices_at_once(tmp_path, mode, ring, image, card, line, transport,
     assert all(bool(each["handled"]) == (mode != "off") for each in totals)
 
 
-@COMBINATIONS
-@pytest.mark.parametrize("depth", [128, 256])
+@pytest.mark.parametrize("transport, packed, event, depth", [("mmio", False, True, 128), ("pci", True, False, 256)],
+                         ids=["mmio-split-128", "pci-packed-256"])
 def test_deep_queue(tmp_path, mode, ring, image, transport, packed, event, depth):
     """More requests in flight than the submission ring (64) and the tags (128) can take, reads, writes and
     flushes mixed."""

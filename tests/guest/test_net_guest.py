@@ -2,14 +2,17 @@
 the test."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.guest.matrix import words
 from tests.scale import scaled
 
+HEADERS_BYTES = 12 + 14 + 20 + 8        # virtio-net, Ethernet, IP and UDP, before a datagram's data
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -29,6 +32,28 @@ def test_answers(kvm, network, ring, mode):
     else:
         assert totals["handled"] >= 4100 and totals["user_handled"] == 0
         assert set(totals["declined"]) <= {"ring_asleep"}
+
+
+@pytest.mark.parametrize("transport, packed, event", [("mmio", True, False), ("pci", True, True)],
+                         ids=["mmio-packed-flags", "pci-packed-event"])
+def test_answers_by_other_ways(kvm, network, ring, mode, transport, packed, event):
+    got = netguest(mode, "--transport", transport, *(["--packed"] if packed else []), "--pings", "20",
+                   "--datagrams", "300", "--cmdline", f"wait=interrupt {words(transport, packed, event)}")
+    assert got["status"] == 0 and got["answered"] == got["pings"] and got["back"] == got["sent"] == 300
+    assert bool(got["totals"]["handled"]) == (mode != "off")
+
+
+@pytest.mark.parametrize("packet, card, cmdline", [
+    (1404, ["--transport", "pci", "--packed"], "transport=pci packed=1 event=1 merge=1 buffer=256"),
+    (60000, ["--mtu", "65521"], "event=1 merge=2 buffer=2048")], ids=["1500-in-256", "64K-in-2K"])
+def test_packets_that_fill_several_buffers(kvm, network, ring, mode, packet, card, cmdline):
+    """Received into as many as they need, and sent back from those."""
+    got = netguest(mode, *card, "--bytes", str(packet), "--pings", "20", "--datagrams", "200", "--cmdline",
+                   f"wait=interrupt {cmdline}")
+    assert got["status"] == 0 and got["answered"] == got["pings"] and got["back"] == got["sent"] == 200
+    size = int(re.search(r"buffer=(\d+)", cmdline)[1])
+    assert int(re.search(r"most=(\d+)", got["said"])[1]) == -(-(packet + HEADERS_BYTES) // size)
+    assert bool(got["totals"]["handled"]) == (mode != "off")
 
 
 @pytest.mark.parametrize("modes", ["on,off", "on,host", "host,off", "on,host,off,host"])
