@@ -1,5 +1,6 @@
 """The command line: help in whole phrases, errors in one line, no traceback."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -111,3 +112,28 @@ def test_importing_is_light():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                           cwd=Path(__file__).parent.parent.parent)
     assert done.stdout.strip() == "[]"
+
+
+SIGNALLED = """
+import signal, sys, threading, time
+from vmm.cli.main import main
+from vmm.machine.running import Running
+
+def send():
+    time.sleep(0.3)     # until the main thread waits
+    signal.pthread_kill(threading.get_ident(), getattr(signal, sys.argv[1]))
+wait = Running.wait
+def signal_and_wait(self, *arguments):
+    threading.Thread(target=send).start()
+    return wait(self, *arguments)
+Running.wait = signal_and_wait
+sys.exit(main(["run", *sys.argv[2:]]))
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_signal_that_does_not_interrupt_the_main_thread(kvm, name):
+    """As when it comes right before that thread waits for the guest."""
+    done = subprocess.run([sys.executable, "-c", SIGNALLED, name, BUILD / "echo.elf", "--mem", "2M", "--serial", "null"],
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 128 + getattr(signal, name) and done.stderr == ""

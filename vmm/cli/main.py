@@ -91,6 +91,12 @@ def _add_run(commands) -> None:
 
 
 def run_guest(options) -> int:
+    from .ending import Ending
+    with Ending() as ending:
+        return _run_guest(options, ending)
+
+
+def _run_guest(options, ending) -> int:
     import logging
     import signal
     from time import monotonic
@@ -98,7 +104,6 @@ def run_guest(options) -> int:
     from ..machine.machine import Machine
     from .reboots import REFUSED
     logging.basicConfig(format="splitvmm: %(message)s", stream=sys.stderr)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))    # the terminal is given back
     config, reboots = _machine_config(options), _reboots(options)
     if options.kernel:
         _warn_of_emulation()
@@ -110,7 +115,8 @@ def run_guest(options) -> int:
                     print(f"splitvmm: {name}: offload {why}", file=sys.stderr)
             began = monotonic()
             try:
-                status = machine.run()
+                with ending.stops(machine):
+                    status = machine.run()
             except RuntimeError as error:
                 raise UserError(str(error)) from None
             if options.stats:
@@ -118,6 +124,8 @@ def run_guest(options) -> int:
                 print_stats(machine)
             if machine.panicked:
                 print("splitvmm: the guest's kernel panicked", file=sys.stderr)
+            if ending.status is not None:
+                return ending.status
             if machine.panicked or not machine.rebooted:
                 return status
         if refused := reboots.refused(monotonic() - began):
