@@ -44,9 +44,9 @@ class Sample:
 
 
 def run_machine(config: MachineConfig, devices=(), prepare=lambda machine: None,
-                during=lambda machine: None) -> tuple[Sample, str]:
+                during=lambda machine: None, after=lambda machine: None) -> tuple[Sample, str]:
     """Run a guest; what it took, ticks aside, and what it printed.  `during` runs while it does, on
-    this thread, whose time does not count."""
+    this thread, whose time does not count; `after` when it has ended."""
     with tempfile.NamedTemporaryFile() as output:
         config.serial = f"file={output.name}"
         with Machine(config, devices) as machine:
@@ -55,6 +55,7 @@ def run_machine(config: MachineConfig, devices=(), prepare=lambda machine: None,
             machine.start()
             during(machine)
             status = machine.wait(TIMEOUT_S)
+            after(machine)
             cpu = time.process_time_ns() - before - (time.thread_time_ns() - own)
             ring = ring_time_ns() - ring
             exits = sum(thread.exits for thread in machine.threads)

@@ -16,6 +16,7 @@ from statistics import median
 from . import measure, tables
 from .measure import Sample
 from .rows import EXIT_CASES, QUICK_BLK, UNROLLED, BlkCase, blk_cases, spread
+from .visits import visits
 
 IMAGE_BYTES = 64 << 20
 BASE_BATCHES = UNROLLED        # of the run that everything but the loop is taken from
@@ -29,7 +30,7 @@ def main(what: str, modes: list[str], peers: list[str], repeat: int, quick: bool
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         machine["cpus"] = 1
     if what == "exits":
-        rows = exits(modes, repeat, quick, machine)
+        rows = exits(modes, repeat, quick, machine) + (visits(repeat, quick) if "on" in modes else [])
     elif what == "blk":
         rows = blk(modes, peers, repeat, quick, machine, directory)
     elif what == "net":

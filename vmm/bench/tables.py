@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from statistics import median
 
+WANTED_US = 100     # that one visit may take
 WIDTH = 132         # at least: what is cut off helps nobody
 
 
@@ -18,8 +19,10 @@ def show(what: str, machine: dict, rows: list[dict]) -> None:
     if what == "linux":
         _linux(table, rows)
     else:
-        _requests(what, table, rows)
+        _requests(what, table, [row for row in rows if row["bench"] == what])
     console.print(table)
+    if longest := [row for row in rows if row["bench"] == "visits"]:
+        console.print(_visits(longest))
     console.print(f"memcpy {machine['memcpy_bytes_per_s'] / 1e9:.1f} GB/s" + (
         f"; an exit of a VM that is not ours pays {machine['foreign_exit_added_ns']:.0f} ns for our being attached"
         if "foreign_exit_added_ns" in machine else ""), highlight=False)
@@ -40,6 +43,17 @@ def _requests(what: str, table, rows: list[dict]) -> None:
             f"{row['cpu_ns_per_request'] / 1e3:.2f}", f"{row['cpu_ring_ns'] / 1e3:.2f}", *(_share(row, k) for k in (
                 "exits_to_user", "handled", "declined")))
         before = label
+
+
+def _visits(rows: list[dict]):
+    from rich.table import Table
+    table = Table(title=f"µs that one visit of the kernel half took, at most; wanted: {WANTED_US}", title_justify="left")
+    for name in ("one doorbell for", "longest", "median of the longest", "served by the kernel", "by userspace"):
+        table.add_column(name, justify="left" if name == "one doorbell for" else "right")
+    for row in rows:
+        table.add_row(row["op"], f"{row['longest_ns'] / 1e3:.1f}", f"{row['longest_median_ns'] / 1e3:.1f}",
+                      str(row["handled"]), str(row["user_handled"]))
+    return table
 
 
 def _share(row: dict, key: str) -> str:
