@@ -27,7 +27,7 @@ from .rows import EXIT_CASES
 
 MEMORY = 64 << 20
 TIMEOUT_S = 120
-_LINE = re.compile(r"(measure|exits): \w+=(\d+) ticks=(\d+)")
+_LINE = re.compile(r"(measure|exits): \w+=(\d+) ticks=(\d+)(?: floor=(\d+))?")
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Sample:
     """What one run took: `ticks` of the loop alone, the rest of the whole run."""
 
     ticks: int
+    floor_ticks: int = 0    # of the same loop around a doorbell that is claimed and ignored, if it was run
     cpu_ns: int = 0
     vcpu_ns: int = 0        # of it, the vCPUs' threads
     ring_ns: int = 0        # and the thread that polls the rings, and its workers
@@ -67,7 +68,7 @@ def run_machine(config: MachineConfig, devices=(), prepare=lambda machine: None,
         if status:
             raise UserError(f"the measuring guest ended with status {status} and said {text.strip()[-200:]!r}; "
                             "wanted 0")
-        return Sample(0, cpu, vcpu, ring, exits, handled, declined), text
+        return Sample(0, 0, cpu, vcpu, ring, exits, handled, declined), text
 
 
 def ring_time_ns() -> int:
@@ -85,7 +86,8 @@ def ring_time_ns() -> int:
 
 def _run(config: MachineConfig, devices=(), prepare=lambda machine: None) -> Sample:
     sample, text = run_machine(config, devices, prepare)
-    return replace(sample, ticks=_ticks(text, 0))
+    ticks, floor_ticks = _ticks(text, 0)
+    return replace(sample, ticks=ticks, floor_ticks=floor_ticks)
 
 
 def _counters(device) -> tuple[int, int]:
@@ -97,18 +99,25 @@ def _counters(device) -> tuple[int, int]:
     return entry.doorbells - sum(entry.declined), sum(entry.declined)
 
 
-def _ticks(text: str, status: int) -> int:
+def _ticks(text: str, status: int) -> tuple[int, int]:
+    """Those of the loop, and of its floor."""
     found = _LINE.search(text)
     if status or not found:
         raise UserError(f"the measuring guest ended with status {status} and said "
                         f"{text.strip()[-200:]!r}; wanted 0 and its figures")
-    return int(found[3])
+    return int(found[3]), int(found[4] or 0)
 
 
 def run_blk(mode: str, image: Path, cmdline: str) -> Sample:
-    """The measuring guest over a disk of ours."""
-    disk = DiskConfig(image, offload=mode)
-    return _run(MachineConfig(BUILD / "measure.elf", MEMORY, cmdline=cmdline, disks=[disk]))
+    """The measuring guest over a disk of ours, and beside it a doorbell that is claimed and ignored."""
+    probe, fds, address = ProbeDevice("probe"), [], 0xd0001000 + Probe.claimed.offset
+    config = MachineConfig(BUILD / "measure.elf", MEMORY, disks=[DiskConfig(image, offload=mode)],
+                           cmdline=f"{cmdline} floor={address:#x}")
+    try:
+        return _run(config, ((probe, "off"),), lambda machine: fds.append(_claim(machine, address)))
+    finally:
+        for fd in fds:
+            os.close(fd)
 
 
 def _claim(machine, address: int) -> int:
@@ -116,19 +125,6 @@ def _claim(machine, address: int) -> int:
     fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
     machine.vm.ioeventfd(Bus.MMIO, address, 4, fd, True)
     return fd
-
-
-def run_floor(image: Path, cmdline: str) -> Sample:
-    """The same loop as run_blk's, ringing a doorbell that is claimed and ignored."""
-    probe, fds = ProbeDevice("probe"), []
-    address = 0xd0001000 + Probe.claimed.offset
-    config = MachineConfig(BUILD / "measure.elf", MEMORY, disks=[DiskConfig(image, offload="off")],
-                           cmdline=f"{cmdline} floor=1 doorbell={address:#x}")
-    try:
-        return _run(config, ((probe, "off"),), lambda machine: fds.append(_claim(machine, address)))
-    finally:
-        for fd in fds:
-            os.close(fd)
 
 
 def run_exits(case, count: int) -> Sample:

@@ -111,8 +111,6 @@ def blk(modes: list[str], peers: list[str], repeat: int, quick: bool, machine: d
 
 
 def _once(mode: str, image: Path, cmdline: str) -> Sample:
-    if mode == "floor":
-        return measure.run_floor(image, cmdline)
     if mode.startswith("qemu-"):
         return measure.run_qemu(mode[5:], image, cmdline)
     return measure.run_blk(mode, image, cmdline)
@@ -128,9 +126,9 @@ def _batches(base: Sample, quick: bool, machine: dict) -> int:
 def _blk_rows(cases, modes, repeat, quick, machine, image) -> list[dict]:
     rows = []
     with _progress() as progress:
-        task = progress.add_task("blk", total=len(cases) * repeat * (len(modes) + 1))
+        task = progress.add_task("blk", total=len(cases) * repeat * len(modes))
         for case in cases:
-            taken = {mode: [] for mode in ["floor", *modes]}
+            taken = {mode: [] for mode in modes}
             for _ in range(repeat):
                 for mode in taken:
                     progress.update(task, description=f"blk {case.op} {case.bytes} depth {case.depth} {mode}")
@@ -138,8 +136,10 @@ def _blk_rows(cases, modes, repeat, quick, machine, image) -> list[dict]:
                     batches = taken[mode][0][0] if taken[mode] else _batches(base, quick, machine)
                     taken[mode].append((batches, _once(mode, image, case.cmdline(batches)), base))
                     progress.advance(task)
-            floor = median(_ns(case, batches, s, machine) for batches, s, _ in taken["floor"])
-            rows += [_blk_row(case, mode, taken[mode], floor, machine) for mode in modes]
+            floors = {mode: [s.floor_ticks / n / case.depth * 1e6 / machine["tsc_khz"] for n, s, _ in found if s.floor_ticks]
+                      for mode, found in taken.items()}
+            every = [ns for found in floors.values() for ns in found] or [0.0]     # for QEMU, which has no such doorbell
+            rows += [_blk_row(case, mode, taken[mode], median(floors[mode] or every), machine) for mode in modes]
     return rows
 
 
