@@ -9,12 +9,14 @@ import pytest
 
 from vmm.bench import run
 from vmm.bench.rows import EXIT_CASES, BlkCase, blk_cases, net_cases
+from vmm.bench.visits import VISIT_CASES
 from vmm.cli import main as cli
 
 SPLITVMM = Path(sys.executable).parent / "splitvmm"
 
 KEYS = ["bench", "mode", "op", "pattern", "bytes", "depth", "wait", "ring", "requests", "ns_per_request",
-        "ns_min", "ns_max", "floor_ns", "cpu_ns_per_request", "cpu_vcpu_ns", "cpu_ring_ns", "exits_to_user", "handled", "declined"]
+        "ns_min", "ns_max", "floor_ns", "cpu_ns_per_request", "cpu_vcpu_ns", "cpu_ring_ns", "exits_to_user", "handled",
+        "declined", "why"]
 
 
 def rows_of(tmp_path, *arguments):
@@ -39,7 +41,13 @@ def test_exits(tmp_path, kvm, bpf, capsys):
     assert count <= by_op["posted-4-user-1"]["exits_to_user"] < 2 * count
     assert by_op["register-read-page"]["exits_to_user"] < 100
     assert "foreign_exit_added_ns" in saved["machine"]
-    assert "handled" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "handled" in out and "one doorbell for" in out
+    assert [row["op"] for row in saved["visits"]] == [case.label for case in VISIT_CASES]
+    for row, case in zip(saved["visits"], VISIT_CASES):
+        rounds = (row["handled"] + row["user_handled"]) / case.requests
+        assert rounds == (1 if case.hole else 3) and row["longest_ns"] >= row["longest_median_ns"] > 0
+        assert row["handled"] if case.ring else row["user_handled"]
 
 
 @pytest.mark.parametrize("modes", ["off", "off,host"])

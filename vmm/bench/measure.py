@@ -42,6 +42,7 @@ class Sample:
     exits: int = 0          # returns to Python, declines included
     handled: int = 0
     declined: int = 0
+    why: str = ""           # the most frequent reason for that
 
 
 def run_machine(config: MachineConfig, devices=(), prepare=lambda machine: None,
@@ -62,13 +63,13 @@ def run_machine(config: MachineConfig, devices=(), prepare=lambda machine: None,
             exits = sum(thread.exits for thread in machine.threads)
             if machine.bpf:
                 exits += sum(e.outbox.head for e in machine.bpf.exits)
-            handled, declined = _counters(machine.devices[0])
+            handled, declined, why = _counters(machine.devices[0])
             vcpu = sum(thread.cpu_ns for thread in machine.threads)
         text = Path(output.name).read_text()
         if status:
             raise UserError(f"the measuring guest ended with status {status} and said {text.strip()[-200:]!r}; "
                             "wanted 0")
-        return Sample(0, 0, cpu, vcpu, ring, exits, handled, declined), text
+        return Sample(0, 0, cpu, vcpu, ring, exits, handled, declined, why), text
 
 
 def ring_time_ns() -> int:
@@ -90,13 +91,16 @@ def _run(config: MachineConfig, devices=(), prepare=lambda machine: None) -> Sam
     return replace(sample, ticks=ticks, floor_ticks=floor_ticks)
 
 
-def _counters(device) -> tuple[int, int]:
-    """What a device's kernel half handled and declined; a device without queues counts doorbells."""
+def _counters(device) -> tuple[int, int, str]:
+    """What a device's kernel half handled and declined, and why; a device without queues counts doorbells."""
     if device.layout.queues:
         totals = device_totals(device)
-        return totals["handled"], sum(totals["declined"].values())
+        declined = totals["declined"]
+        why = max(declined, key=declined.get, default="")
+        meaning = device.layout.reasons[why.upper()].__doc__ if why else ""
+        return totals["handled"], sum(declined.values()), meaning
     entry = device.state.control.entry
-    return entry.doorbells - sum(entry.declined), sum(entry.declined)
+    return entry.doorbells - sum(entry.declined), sum(entry.declined), ""
 
 
 def _ticks(text: str, status: int) -> tuple[int, int]:

@@ -29,8 +29,10 @@ def main(what: str, modes: list[str], peers: list[str], repeat: int, quick: bool
     if one_cpu:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         machine["cpus"] = 1
+    more = {}
     if what == "exits":
-        rows = exits(modes, repeat, quick, machine) + (visits(repeat, quick) if "on" in modes else [])
+        rows = exits(modes, repeat, quick, machine)
+        more = {"visits": visits(repeat, quick)} if "on" in modes else {}
     elif what == "blk":
         rows = blk(modes, peers, repeat, quick, machine, directory)
     elif what == "net":
@@ -39,9 +41,9 @@ def main(what: str, modes: list[str], peers: list[str], repeat: int, quick: bool
     else:
         from . import linux
         rows = linux.rows(modes, peers, repeat, quick, directory)
-    tables.show(what, machine, rows)
+    tables.show(what, machine, rows, **more)
     if json_path:
-        json_path.write_text(json.dumps({"schema": 1, "machine": machine, "rows": rows}, indent=1) + "\n")
+        json_path.write_text(json.dumps({"schema": 1, "machine": machine, "rows": rows, **more}, indent=1) + "\n")
     return 0
 
 
@@ -91,7 +93,7 @@ def exits(modes: list[str], repeat: int, quick: bool, machine: dict) -> list[dic
                      "cpu_ns_per_request": round(median(s.cpu_ns for s in found) / count, 1),
                      "cpu_vcpu_ns": round(median(s.vcpu_ns for s in found) / count, 1), "cpu_ring_ns": 0.0,
                      "exits_to_user": found[0].exits, "handled": found[0].handled,
-                     "declined": found[0].declined})
+                     "declined": found[0].declined, "why": found[0].why})
     return rows
 
 
@@ -153,7 +155,7 @@ def _blk_row(case: BlkCase, mode: str, taken, floor: float, machine: dict) -> di
     requests, extra = batches * case.depth, (batches - BASE_BATCHES) * case.depth
     cpu, vcpu, ring = (median((getattr(s, part) - getattr(b, part)) / extra for _, s, b in taken)
                        for part in ("cpu_ns", "vcpu_ns", "ring_ns"))
-    return {"bench": "blk", "mode": mode, **asdict(case), "requests": requests,
+    return {"bench": "blk", "mode": mode, **asdict(case), "requests": requests, "why": last.why,
             **spread([_ns(case, n, s, machine) for n, s, _ in taken]), "floor_ns": round(floor, 1),
             "cpu_ns_per_request": round(cpu, 1), "cpu_vcpu_ns": round(vcpu, 1), "cpu_ring_ns": round(ring, 1),
             **{name: round((getattr(last, field) - getattr(base, field)) * requests / extra)

@@ -8,8 +8,8 @@ WANTED_US = 100     # that one visit may take
 WIDTH = 132         # at least: what is cut off helps nobody
 
 
-def show(what: str, machine: dict, rows: list[dict]) -> None:
-    """Print them."""
+def show(what: str, machine: dict, rows: list[dict], visits: list[dict] = ()) -> None:
+    """Print them; `visits` are the rows of a table of their own."""
     from rich.console import Console
     from rich.table import Table
     console = Console()
@@ -19,10 +19,12 @@ def show(what: str, machine: dict, rows: list[dict]) -> None:
     if what == "linux":
         _linux(table, rows)
     else:
-        _requests(what, table, [row for row in rows if row["bench"] == what])
+        _requests(what, table, rows)
     console.print(table)
-    if longest := [row for row in rows if row["bench"] == "visits"]:
-        console.print(_visits(longest))
+    for line in _whys(rows):
+        console.print(line, highlight=False)
+    if visits:
+        console.print(_visits(visits))
     console.print(f"memcpy {machine['memcpy_bytes_per_s'] / 1e9:.1f} GB/s" + (
         f"; an exit of a VM that is not ours pays {machine['foreign_exit_added_ns']:.0f} ns for our being attached"
         if "foreign_exit_added_ns" in machine else ""), highlight=False)
@@ -43,6 +45,12 @@ def _requests(what: str, table, rows: list[dict]) -> None:
             f"{row['cpu_ns_per_request'] / 1e3:.2f}", f"{row['cpu_ring_ns'] / 1e3:.2f}", *(_share(row, k) for k in (
                 "exits_to_user", "handled", "declined")))
         before = label
+
+
+def _whys(rows: list[dict]) -> list[str]:
+    """Why rows lose whose doorbells were declined."""
+    return [f"{_label(row)}, {row['mode']}: {100 * row['declined'] / row['requests']:.0f} % declined: {row['why']}"
+            for row in rows if row["bench"] == "blk" and row["declined"] > 0.05 * row["requests"]]
 
 
 def _visits(rows: list[dict]):

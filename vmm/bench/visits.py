@@ -71,5 +71,5 @@ def _run(case: VisitCase, image: Path, rounds: int) -> tuple[int, int, int]:
 
 def _row(case: VisitCase, found: list[tuple[int, int, int]]) -> dict:
     longest = [one[0] for one in found]
-    return {"bench": "visits", "op": case.label, "longest_ns": max(longest), "longest_median_ns": median(longest),
+    return {"op": case.label, "longest_ns": max(longest), "longest_median_ns": median(longest),
             "handled": found[-1][1], "user_handled": found[-1][2]}
