@@ -12,7 +12,7 @@ GUEST_FLAGS := -O2 -g -ffreestanding -fno-pic -no-pie -static -nostdlib -mno-red
 	-Wl,-T,guests/guest.ld -Wl,--build-id=none -Wl,--no-warn-rwx-segments -Wl,-z,noexecstack
 
 HANDLERS := $(notdir $(basename $(wildcard kernel_devices/*/*.c)))
-GUESTS := check hostile measure exits heavy twocpus smp net log registers many mask typed
+GUESTS := check hostile measure exits heavy twocpus smp net log registers many mask typed flushes
 GUEST_RUNTIME := $(addprefix guests/,start.S guest.c virtio.c virtio_mmio.c virtio_pci.c ring_split.c ring_packed.c)
 COMMON_HEADERS := $(wildcard kernel_devices/*.h)
 BUILT := build/dsdt.aml build/exit_path.bpf.o build/exit_path.so build/real_mode.bin build/long_mode.elf build/broken.elf build/string_out.elf build/echo.elf \
@@ -104,16 +104,21 @@ sanitize: build
 	@SPLITVMM_BUILD=build/sanitized LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
 		ASAN_OPTIONS=detect_leaks=0 $(PY) -m pytest -s tests/kernel_devices tests/virtqueue/test_uring.py
 
-# The handlers with their races' windows held open, for the test that runs guests on them.
-WIDE := $(HANDLERS:%=build/wide/%.bpf.o) $(HANDLERS:%=build/wide/%.so)
+# The handlers with the windows of their races held open, for tests that run guests on them: for some
+# microseconds, and blk for as long as it takes until a halted vCPU runs again.
+WIDE := $(HANDLERS:%=build/wide/%.bpf.o) $(HANDLERS:%=build/wide/%.so) build/widest/blk.bpf.o
 build/wide/%.bpf.o: build/%.bpf.o
 	@mkdir -p build/wide
 	$(CLANG) $(BPF_FLAGS) -DWIDEN=20000 -c kernel_devices/$*/$*.c -o $@
 build/wide/%.so: build/%.so
 	@mkdir -p build/wide
 	$(CC) $(NATIVE_FLAGS) -DWIDEN=20000 -o $@ kernel_devices/$*/$*.c
+build/widest/%.bpf.o: build/%.bpf.o
+	@mkdir -p build/widest
+	$(CLANG) $(BPF_FLAGS) -DWIDEN=2000000 -c kernel_devices/$*/$*.c -o $@
 wide: $(BUILT) $(WIDE)
-	@ln -sf $(filter-out $(HANDLERS:%=../%.bpf.o) $(HANDLERS:%=../%.so),$(BUILT:build/%=../%)) build/wide/
+	@for place in wide widest; do for built in $(BUILT:build/%=%); do \
+		test -e build/$$place/$$built || ln -sf ../$$built build/$$place/; done; done
 
 bench: build
 	.venv/bin/splitvmm bench exits

@@ -38,7 +38,8 @@ class Running:
             try:
                 thread.start()
             except BaseException:
-                self.ended()
+                if thread.ident is None:    # else it runs, and ends by itself
+                    self.ended()
                 raise
 
     # on a vCPU's thread
