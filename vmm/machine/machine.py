@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from contextlib import suppress
 from time import CLOCK_BOOTTIME, clock_gettime
 
@@ -48,6 +49,7 @@ class Machine:
         self.config = config
         self.devices: list[RegisterDevice] = []
         self.running = Running()
+        self._switching = threading.Lock()      # one device at a time: they share the backends
         self.rebooted = self.panicked = False
         self.first_run_s: float | None = None       # CLOCK_BOOTTIME
         self.typed = None       # what takes what is typed at the terminal
@@ -195,7 +197,7 @@ class Machine:
         Called by any thread but a vCPU's.  `on` works if the machine was built with a device
         that was on or auto, as guest memory must be BPF map memory.
         """
-        with self.paused():
+        with self._switching, self.paused():
             self.offloading.set_mode(device, mode)
 
     # what a vCPU's thread asks of its host
