@@ -542,6 +542,15 @@ def test_interrupts_are_suppressed(net_of, monkeypatch):
         assert len(pulses) == 1
 
 
+def test_interrupt_that_the_ring_has_yet_to_raise(net_of, monkeypatch):
+    """When the offload is switched, the line is let go of before the ring comes to it."""
+    pulses, net = [], net_of("host")
+    net.device.queues[1].uring.wiring.raises = 1
+    monkeypatch.setattr(Interrupts, "pulse", lambda self, pin: pulses.append(pin))
+    net.machine.set_offload(net.device, "off")
+    assert len(pulses) == 1
+
+
 def test_gone_backend(net_of):
     """The other end is closed: sending fails, nothing is stuck, the card can be reset."""
     for mode in ("off", "host"):
