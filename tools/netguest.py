@@ -79,7 +79,7 @@ def run(modes: list[str], pings: int, datagrams: int, seconds: float = 0, queues
             net.plug_in()
             net.wait_ready(lambda: Path(output.name).read_text())
             stop, switches = threading.Event(), []
-            toggler = threading.Thread(target=_toggle, args=(machine, device, modes, stop, switches))
+            toggler = threading.Thread(target=toggle, args=(machine, [device], modes, stop, switches))
             toggler.start()
             try:
                 answered = ping(pings) if pings else 0
@@ -99,10 +99,12 @@ def run(modes: list[str], pings: int, datagrams: int, seconds: float = 0, queues
                     "exits": sum(thread.exits for thread in machine.threads)}
 
 
-def _toggle(machine, device, modes: list[str], stop: threading.Event, switches: list) -> None:
+def toggle(machine, devices: list, modes: list[str], stop: threading.Event, switches: list) -> None:
+    """Take each device's offload round `modes`, until told to stop."""
     while len(modes) > 1 and not stop.wait(0.02):
         mode = modes[(len(switches) + 1) % len(modes)]
-        machine.set_offload(device, mode)
+        for device in devices:
+            machine.set_offload(device, mode)
         switches.append(mode)
 
 
