@@ -15,7 +15,7 @@ HANDLERS := $(notdir $(basename $(wildcard kernel_devices/*/*.c)))
 GUESTS := check hostile measure exits heavy twocpus smp net log registers many mask typed flushes stream
 GUEST_RUNTIME := $(addprefix guests/,start.S guest.c virtio.c virtio_mmio.c virtio_pci.c ring_split.c ring_packed.c)
 COMMON_HEADERS := $(wildcard kernel_devices/*.h)
-BUILT := build/dsdt.aml build/exit_path.bpf.o build/exit_path.so build/real_mode.bin build/long_mode.elf build/broken.elf build/string_out.elf build/echo.elf \
+BUILT := build/dsdt.aml build/exit_path.bpf.o build/bpf_run.bpf.o build/exit_path.so build/real_mode.bin build/long_mode.elf build/broken.elf build/string_out.elf build/echo.elf \
 	$(HANDLERS:%=build/%.bpf.o) $(HANDLERS:%=build/%.so) $(GUESTS:%=build/%.elf)
 MODULES := vmm/kvm/_kvm.so vmm/kvm/_bpf.so vmm/virtqueue/_uring.so vmm/bench/_load.so vmm/sync/_shared.so
 
@@ -58,6 +58,8 @@ vmm/sync/_shared.so: vmm/native/shared.c $(NATIVE_DEPS)
 	@$(PY) vmm/native/build.py shared
 
 build/exit_path.bpf.o: kernel_devices/exit_path.bpf.c $(COMMON_HEADERS) | build/.packages
+	$(CLANG) $(BPF_FLAGS) -c $< -o $@
+build/bpf_run.bpf.o: tools/bpf_run.bpf.c | build/.packages
 	$(CLANG) $(BPF_FLAGS) -c $< -o $@
 build/exit_path.so: kernel_devices/exit_path.c $(COMMON_HEADERS) | build/.packages
 	$(CC) $(NATIVE_FLAGS) -o $@ $<

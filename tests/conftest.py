@@ -3,14 +3,16 @@ there and does not work.  SPLITVMM_REQUIRE=kvm,bpf turns those skips into failur
 
 import os
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from tools.bpf_run import machine_without_vcpus
 from tools.driver import BlkDriver
 from vmm.kvm.bpf import why_not
+from vmm.kvm.interrupts import Interrupts
 from vmm.machine.config import DiskConfig, MachineConfig
-from vmm.machine.machine import Machine
 from vmm.virtqueue import uring
 
 SECTORS = 4096
@@ -30,9 +32,15 @@ def kvm():
 
 
 @pytest.fixture(scope="session")
-def bpf(kvm):
+def bpf_run():
+    """BPF programs may be loaded and run; KVM has no part in that."""
     if reason := why_not():
         _missing("bpf", reason)
+
+
+@pytest.fixture(scope="session")
+def bpf(kvm, bpf_run):
+    """BPF programs on KVM's tracepoints."""
 
 
 @pytest.fixture(scope="session")
@@ -67,23 +75,64 @@ def image(tmp_path) -> Path:
     return path
 
 
+MODES = ["off", "host", "on"]
+OFFLOADED = ["host", "on"]
+
+
 @pytest.fixture
-def machine_of():
-    """Makes machines without vCPUs; closes them."""
+def machine_with(request):
+    """Makes machines without vCPUs from their configurations; closes them."""
     made = []
 
-    def make(image, mode="off", memory=4 << 20, **disk):
-        machine = Machine(MachineConfig(memory=memory, serial="null", kvm=False,
-                                        disks=[DiskConfig(image, offload=mode, **disk)]))
-        made.append(machine)
-        return machine
+    def make(**config):
+        config = MachineConfig(serial="null", kvm=False, **config)
+        if any(device.offload == "on" for device in config.virtio):
+            request.getfixturevalue("bpf_run")
+        made.append(machine_without_vcpus(config))
+        return made[-1]
     yield make
     for machine in made:
         machine.close()
 
 
-@pytest.fixture(params=["off", "host"])
+@pytest.fixture
+def machine_of(machine_with):
+    """The same, with one disk."""
+    def make(image, mode="off", memory=4 << 20, **disk):
+        return machine_with(memory=memory, disks=[DiskConfig(image, offload=mode, **disk)])
+    return make
+
+
+@pytest.fixture(params=MODES)
 def driver(request, image, machine_of) -> BlkDriver:
-    """A driver of a disk served by the Python half, or by the native handler."""
-    machine = machine_of(image, request.param)
+    """A driver of a disk served by the Python half, by the native handler, or by the BPF one, which does
+    not leave to userspace what this host's file system is slow at."""
+    if request.param == "on":
+        request.getfixturevalue("ring")
+    machine = machine_of(image, request.param, asynchronous="on" if request.param == "on" else "auto")
     return BlkDriver(machine, machine.devices[0])
+
+
+@pytest.fixture(params=MODES)
+def mode_of_device(request) -> str:
+    """Who serves, in a machine without vCPUs."""
+    return request.param
+
+
+@pytest.fixture(params=OFFLOADED)
+def offload(request) -> str:
+    """The same, where that is a handler."""
+    return request.param
+
+
+@pytest.fixture
+def interrupts(monkeypatch):
+    """interrupts(machine): how many a guest would have had of it."""
+    pulses = Counter()
+    pulse = Interrupts.pulse
+
+    def count(self, pin):
+        pulses[self] += 1
+        pulse(self, pin)
+    monkeypatch.setattr(Interrupts, "pulse", count)
+    return lambda machine: machine.vm.interrupts.total() if machine.vm else pulses[machine.interrupts]

@@ -152,9 +152,9 @@ class Object:
             raise BpfUnavailable(f"{self.path}: no program {name}")
         return fd
 
-    def run(self, name: str, argument: int) -> int:
-        """Run a program once, on this thread (BPF_PROG_RUN)."""
-        result = self.lib.run_program(self.program(name), argument)
+    def run(self, name: str, *arguments: int) -> int:
+        """Run a tracepoint's program once, on this thread, with its arguments (BPF_PROG_RUN)."""
+        result = self.lib.run_program(self.program(name), arguments, len(arguments))
         if result < 0:
             raise BpfUnavailable(f"{self.path}: running {name}: {os.strerror(-result)}")
         return result

@@ -10,6 +10,7 @@ from ..devmodel.exit_path import SIGNAL, Bus
 from ..errors import UserError
 from . import cpuid
 from .addresses import KVM_TSS
+from .bpf import Attachment, Object
 
 CREATE_TRIES = 100
 MISC_ENABLE, FAST_STRINGS = 0x1a0, 1                        # SDM volume 4
@@ -149,6 +150,10 @@ class Vm:
         masks = self.ffi.new("uint8_t[2]")
         self._check(self.lib.pic_masks(self.fd, masks), "reading the 8259s")
         return masks[0], masks[1]
+
+    def attach(self, loaded: Object, *names: str) -> Attachment:
+        """Programs on the tracepoints of the kernel's KVM, until what is returned is closed."""
+        return Attachment(loaded, *names)
 
     def pulse(self, gsi: int) -> None:
         """One edge on an interrupt line."""

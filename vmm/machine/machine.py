@@ -67,18 +67,22 @@ class Machine:
         config = self.config
         if config.kvm:
             self._join_process()
-        self.vm = self.closes(Vm()) if config.kvm else None
+        self.vm = self._make_vm()
         building.build_memory(self, {device.offload for device in config.virtio} | {mode for _, mode in extra})
         self.interrupts = self.closes(Interrupts(self.vm))
         self.buses = {bus: AddressSpace(bus) for bus in Bus}
         building.add_ports(self)
         self.pci = PciBus(self.buses)
-        if self.vm:
+        if config.kvm:
             self.vcpus = [self.closes(Vcpu(self.vm, i, config.cpus)) for i in range(config.cpus)]
             lapic.leave_as_firmware(self.vcpus)
         building.add_devices(self, extra)
         if config.guest:
             building.load_guest(self)
+
+    def _make_vm(self) -> Vm | None:
+        """What the kernel has of this machine."""
+        return self.closes(Vm()) if self.config.kvm else None
 
     def _join_process(self) -> None:
         if any(other.bpf and other.bpf.attached for other in _live):

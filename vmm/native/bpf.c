@@ -81,12 +81,18 @@ static int program_fd(struct bpf_object *object, const char *name)
 	return program ? bpf_program__fd(program) : -ENOENT;
 }
 
-/* Run a raw tracepoint's program once, on this thread: what it returned, or -errno. */
-static int run_program(int fd, uint64_t argument)
+/* Run a raw tracepoint's program once, on this thread, with the tracepoint's arguments, of which the
+ * kernel takes 12 at most: what it returned, or -errno. */
+static int run_program(int fd, const uint64_t *given, uint32_t count)
 {
-	uint64_t arguments[12] = { argument };
+	uint64_t arguments[12] = { 0 };
 	LIBBPF_OPTS(bpf_test_run_opts, options, .ctx_in = arguments, .ctx_size_in = sizeof(arguments));
-	int result = bpf_prog_test_run_opts(fd, &options);
+	int result;
+
+	if (count > 12)
+		return -E2BIG;
+	memcpy(arguments, given, count * sizeof(*given));
+	result = bpf_prog_test_run_opts(fd, &options);
 
 	return result < 0 ? -errno : (int)options.retval;
 }

@@ -191,7 +191,7 @@ int bpf_link__destroy(struct bpf_link *link);
 int map_new(int kind, const char *name, int key, int value, int entries, int flags);
 struct bpf_link *attach(struct bpf_object *object, const char *name);
 int program_fd(struct bpf_object *object, const char *name);
-int run_program(int fd, uint64_t argument);
+int run_program(int fd, const uint64_t *given, uint32_t count);
 struct ring_buffer; struct bpf_upcalls;
 struct bpf_upcalls *upcalls_open(int map_fd, uint32_t size);
 int upcalls_fd(struct bpf_upcalls *calls);

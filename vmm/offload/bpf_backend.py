@@ -104,7 +104,7 @@ class BpfBackend:
         self.connect(device)
         if self._attached is None:
             self._watch_chips()
-            self._attached = Attachment(self.dispatcher, "on_mmio", "on_pio")
+            self._attached = self.vm.attach(self.dispatcher, "on_mmio", "on_pio")
 
     def connect(self, device: RegisterDevice) -> None:
         """Take the device's writes, where its registers are now: routes, then claims, so that none
@@ -134,7 +134,7 @@ class BpfBackend:
         attach = next((ring for other in self._enabled.values() if (ring := other.ring()) >= 0), -1)
         device.start_urings(lambda queue: self._eventfds(device, queue), True, not device.doorbell_interrupts, attach)
         if device.ring() >= 0:
-            self._collectors[slot] = Attachment(self._objects[slot], "device_collect")
+            self._collectors[slot] = self.vm.attach(self._objects[slot], "device_collect")
             self._enabled[slot] = device
 
     def _eventfds(self, device: RegisterDevice, queue: int) -> tuple[int, int]:

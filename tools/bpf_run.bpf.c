@@ -1,0 +1,30 @@
+/* The kernel's addresses of values that tracepoints' programs are given a pointer to: bpf_run.py. */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+char LICENSE[] SEC("license") = "GPL";
+
+struct written {
+	__u64 value;
+	__u64 address;	/* of `value` */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);		/* userspace makes the map */
+	__type(key, __u32);
+	__type(value, struct written);
+} written SEC(".maps");
+
+SEC("raw_tp")
+int locate(struct bpf_raw_tracepoint_args *context)
+{
+	__u32 index = context->args[0];
+	struct written *written_ = bpf_map_lookup_elem(&written, &index);
+
+	if (!written_)
+		return 1;
+	written_->address = (__u64)&written_->value;
+	return 0;
+}

@@ -1,0 +1,284 @@
+"""`on` without a guest and without /dev/kvm: the dispatcher, the handlers and the collectors are
+loaded as for a guest, and run by BPF_PROG_RUN where KVM would come by its tracepoints.
+
+A thread that writes to a BpfRunMachine is a vCPU of it, and each write goes the way that a guest's
+goes in KVM (arch/x86/kvm/x86.c: emulator_write_emulated, virt/kvm/eventfd.c):
+
+  1. the tracepoint, kvm_mmio or kvm_pio: the dispatcher runs, on this thread, and tail-calls handlers
+  2. the I/O bus: an ioeventfd that claims the write is signalled; its irqfd injects an interrupt, here
+  3. the tracepoint kvm_msi_set_irq: each device's collector runs before that
+  4. KVM_RUN returns: for a write that nobody claimed, and for the signal that a decline has sent
+
+Other eventfds (of rings, above all) are waited for by a thread of ours, which does steps 2 and 3 for
+them.  In KVM that is whoever signals, io_uring's threads mostly, with interrupts off perhaps: whether
+a handler is short enough for that only a guest can show.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import select
+import signal
+import threading
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from vmm.devmodel.exit_path import SIGNAL, UPCALL, Bus
+from vmm.devmodel.layout import PAGE
+from vmm.devmodel.virtqueue import RING_ASLEEP
+from vmm.kvm import vm as kvm
+from vmm.kvm.addresses import FIRST_PIN
+from vmm.kvm.bpf import Maps, Object
+from vmm.kvm.interrupts import NOWHERE
+from vmm.machine.config import MachineConfig
+from vmm.machine.machine import Machine
+from vmm.offload.bpf_backend import WATCHED
+from vmm.paths import BUILD
+from vmm.sync.region import Piece, Region
+
+TRACE_WRITE, PIO_OUT = 2, 1     # as exit_path.bpf.c has them
+THREADS = 1024                  # that write, in the life of this process
+VCPUS = 4                       # threads that write to one machine
+VECTOR = 0x30                   # of pin 0; of others what follows
+
+
+class Values:
+    """Where the kernel finds what this process's threads write: a place for each of them."""
+
+    def __init__(self):
+        self._maps = Maps()
+        fd = self._maps.array("written", 16, THREADS)
+        self._object = Object(BUILD / "bpf_run.bpf.o", self._maps, {}, {})
+        self._region = Region("written", [Piece(fd, 0, -(-16 * THREADS // PAGE) * PAGE)])
+        self._words = self._region.view.cast("Q")
+        self._next, self._mine = itertools.count(), threading.local()
+
+    def put(self, value: int) -> int:
+        """The kernel's address of `value`, until this thread's next one."""
+        if not hasattr(self._mine, "at"):
+            index = next(self._next)
+            if self._object.run("locate", index):
+                raise RuntimeError(f"thread {index + 1} that writes; wanted at most {THREADS}")
+            self._mine.at = 2 * index
+        self._words[self._mine.at] = value
+        return self._words[self._mine.at + 1]
+
+
+values = lru_cache(maxsize=1)(Values)
+
+
+class Attached:
+    """A program that is run where it would have been attached."""
+
+    def __init__(self, played: PlayedVm, loaded: Object, names: tuple[str, ...]):
+        self._played, self.loaded, self.names = played, loaded, names
+        self._programs = {name: loaded.program(name) for name in names}
+        self._inside, self._idle = 0, threading.Condition()
+        played.attached.append(self)
+
+    def run(self, name: str, *arguments: int) -> None:
+        """Run it, if it is one of ours, and still attached."""
+        if name not in self._programs:
+            return
+        with self._idle:
+            if self not in self._played.attached:
+                return
+            self._inside += 1
+        try:
+            result = self.loaded.lib.run_program(self._programs[name], arguments, len(arguments))
+            if result:
+                raise OSError(abs(result), f"{self.loaded.path}: {name}: {result}; wanted 0")
+        finally:
+            with self._idle:
+                self._inside -= 1
+                self._idle.notify_all()
+
+    def close(self) -> None:
+        """Run it no more: none is inside when this returns."""
+        with self._idle:
+            self._played.attached.remove(self)
+            self._idle.wait_for(lambda: not self._inside)
+
+
+class PlayedVm:
+    """What the rest of a machine asks of vmm.kvm.vm.Vm, done by this process."""
+
+    fd = -1     # of no VM
+
+    def __init__(self):
+        self.lib = kvm._binding()[1]
+        self.attached: list[Attached] = []
+        self.pins = [VECTOR + pin for pin in range(self.lib.KVM_IOAPIC_NUM_PINS)]  # edges, to CPU 0, not masked
+        self.interrupts: Counter[int] = Counter()       # GSI -> how many have reached a CPU
+        self._claims: dict[tuple, int] = {}
+        self._irqfds: dict[int, int] = {}
+        self._routes: dict[int, dict] = {}
+        self._lock = threading.RLock()
+        self._poll, self._stop = select.epoll(), os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._poll.register(self._stop, select.EPOLLIN)
+        self.failed = lambda error: None
+        self._thread = threading.Thread(target=self._watch, daemon=True, name="irqfds")
+        self._thread.start()
+
+    # as the machine knows a Vm
+
+    def attach(self, loaded: Object, *names: str) -> Attached:
+        return Attached(self, loaded, names)
+
+    def add_memory(self, _gpa: int, _size: int, _address: int, read_only: bool = False) -> int:
+        return 0
+
+    def remove_memory(self, slot: int) -> None:
+        """There are no slots: the driver finds everything by itself."""
+
+    def ioeventfd(self, bus: Bus, address: int, width: int, fd: int, on: bool) -> None:
+        if not on:
+            del self._claims[bus, address, width]
+        elif self._claims.setdefault((bus, address, width), fd) != fd:
+            raise RuntimeError(f"{bus.name} {address:#x}, {width} bytes: claimed twice")
+
+    def irqfd(self, fd: int, gsi: int, on: bool) -> None:
+        with self._lock:
+            if on:
+                self._irqfds[fd] = gsi
+                self._poll.register(fd, select.EPOLLIN)
+            else:
+                del self._irqfds[fd]
+                self._poll.unregister(fd)
+
+    def set_routing(self, entries: list[dict]) -> None:
+        self._routes = {entry["gsi"]: entry for entry in entries}
+
+    def ioapic_pins(self) -> list[int]:
+        return self.pins
+
+    def pulse(self, gsi: int) -> None:
+        """An edge, on this thread."""
+        route = self._routes[gsi]
+        if route["type"] == self.lib.KVM_IRQ_ROUTING_MSI:
+            address = route["address_hi"] << 32 | route["address_lo"]
+            for program in list(self.attached):
+                program.run("device_collect", address, route["data"])
+            if (route["address_lo"], route["address_hi"]) == NOWHERE[:2]:
+                return
+        with self._lock:
+            self.interrupts[gsi] += 1
+
+    # what KVM does with a write
+
+    def trace(self, bus: Bus, address: int, width: int, value: int) -> None:
+        """Step 1."""
+        at = values().put(value)
+        for program in list(self.attached):
+            if bus is Bus.MMIO:
+                program.run("on_mmio", TRACE_WRITE, width, address, at)
+            else:
+                program.run("on_pio", PIO_OUT, address, width, 1, at)
+
+    def claim(self, bus: Bus, address: int, width: int) -> bool:
+        """Steps 2 and 3; whether there was a claim."""
+        fd = self._claims.get((bus, address, width))
+        if fd is None:
+            return False
+        with self._lock:
+            gsi = self._irqfds.get(fd)
+        if gsi is None:
+            os.eventfd_write(fd, 1)
+        else:
+            self.pulse(gsi)     # at once, as irqfd_wakeup() does
+        return True
+
+    def _signalled(self, fd: int) -> None:
+        """Inject what an eventfd is to inject: once, however often it was written."""
+        with self._lock:
+            gsi = self._irqfds.get(fd)
+            try:
+                if gsi is None or not os.eventfd_read(fd):
+                    return
+            except BlockingIOError:
+                return
+        self.pulse(gsi)
+
+    def _watch(self) -> None:
+        try:
+            while True:
+                for fd, _ in self._poll.poll():
+                    if fd == self._stop:
+                        return
+                    self._signalled(fd)
+        except BaseException as error:      # else completions would wait for ever
+            self.failed(error)
+
+    def close(self) -> None:
+        os.eventfd_write(self._stop, 1)
+        self._thread.join()
+        self._poll.close()
+        os.close(self._stop)
+
+
+@dataclass
+class Writer:
+    """A thread as a vCPU of one machine."""
+
+    index: int
+    backend: object = None      # which knows of it
+    handed_over: bool = False   # a write of its own went to the Python half
+
+
+class BpfRunMachine(Machine):
+    """A machine without vCPUs whose devices may be `on` nevertheless."""
+
+    vm: PlayedVm
+
+    def __init__(self, config: MachineConfig, devices=()):
+        self._writers, self._indices = threading.local(), itertools.count()
+        super().__init__(replace(config, kvm=False, cpus=VCPUS), devices)
+
+    def _make_vm(self) -> PlayedVm:
+        played = self.closes(PlayedVm())
+        played.failed = self.running.failed
+        return played
+
+    def _writer(self) -> Writer:
+        """This thread's, made known to the kernel half as a vCPU's thread makes itself known."""
+        if not hasattr(self._writers, "me"):
+            signal.pthread_sigmask(signal.SIG_BLOCK, [SIGNAL])
+            self._writers.me = Writer(next(self._indices))
+        writer = self._writers.me
+        if self.bpf and writer.backend is not self.bpf:
+            self.bpf.on_thread(writer.index)
+            writer.backend = self.bpf
+        return writer
+
+    def guest_write(self, bus: Bus, address: int, width: int, value: int) -> int:
+        """1 if the kernel half did all of it (whether it has interrupted is in `vm.interrupts`)."""
+        writer = self._writer()
+        writer.handed_over = False
+        self.vm.trace(bus, address, width, value)
+        claimed = self.vm.claim(bus, address, width)
+        while signal.sigtimedwait([SIGNAL], 0):
+            self.declined(writer)
+        if self.running.error:
+            raise self.running.error
+        if not claimed:
+            return super().guest_write(bus, address, width, value)
+        return 0 if writer.handed_over else 1
+
+    def hand_over(self, access) -> None:
+        if access.device != WATCHED and access.offset != UPCALL and access.reason != RING_ASLEEP and \
+                hasattr(self._writers, "me"):
+            self._writers.me.handed_over = True
+        super().hand_over(access)
+
+
+def interrupts(machine: BpfRunMachine) -> int:
+    """How many have reached a CPU."""
+    return machine.vm.interrupts.total()
+
+
+def machine_without_vcpus(config: MachineConfig) -> Machine:
+    """A machine for a driver in Python; one that runs BPF if a device of it asks for that."""
+    config = replace(config, kvm=False)
+    return BpfRunMachine(config) if any(device.offload == "on" for device in config.virtio) else Machine(config)
