@@ -14,8 +14,8 @@ GUARD = 0x200000        # guest-physical; no descriptor ever points here
 
 
 @pytest.mark.parametrize("field", ["length", "address", "next", "flags", "head", "avail index"])
-def test_rewritten_between_check_and_use(image, machine_of, field):
-    machine = machine_of(image, "host", read_only=True)
+def test_rewritten_between_check_and_use(image, machine_of, offload, field):
+    machine = machine_of(image, offload, read_only=True)
     driver = BlkDriver(machine, machine.devices[0])
     memory, ring, stop = driver.memory, driver.rings[0], threading.Event()
     memory.write(GUARD, b"\x5a" * 65536)

@@ -8,8 +8,7 @@ from tools.driver import BlkDriver
 from vmm.devmodel.devices.pci import VirtioCapabilityKind
 from vmm.devmodel.exit_path import Bus
 from vmm.kvm.addresses import ECAM, PCI_ADDRESS, PCI_DATA, PCI_HIGH, PCI_LOW
-from vmm.machine.config import DiskConfig, MachineConfig
-from vmm.machine.machine import Machine
+from vmm.machine.config import DiskConfig
 from vmm.virtio.virtio_pci import DOORBELLS, ISR, NO_VECTOR, PENDING, TABLE
 
 COMMAND, BAR, CAPABILITIES, INTERRUPT_PIN = 0x04, 0x10, 0x34, 0x3d
@@ -17,11 +16,9 @@ MEMORY = 2
 DEVICE = 1      # on the bus
 
 
-@pytest.fixture(params=["off", "host"])
-def machine(request, image):
-    disk = DiskConfig(image, offload=request.param, transport="pci", queues=2, packed=True)
-    with Machine(MachineConfig(memory=4 << 20, serial="null", kvm=False, disks=[disk])) as made:
-        yield made
+@pytest.fixture
+def machine(mode_of_device, image, machine_of):
+    return machine_of(image, mode_of_device, transport="pci", queues=2, packed=True)
 
 
 class Config:
@@ -131,7 +128,7 @@ def test_moved(machine, config, base):
     assert driver.read(9, 1)[:8] == (9).to_bytes(8, "little") and driver.read(10, 1, queue=1)[:1] == b"\x0a"
     assert machine.guest_read(Bus.MMIO, old, 4) == 0xffffffff
     handled = [machine.devices[0].state.queue[q].entry.handled for q in range(2)]
-    assert handled == ([1, 1] if machine.devices[0].mode == "host" else [0, 0])
+    assert handled == ([0, 0] if machine.devices[0].mode == "off" else [1, 1])
 
 
 @pytest.mark.parametrize("base", [0x100000, 0xfec00000, ECAM, 1 << 45, PCI_HIGH - 0x4000, 0xd0000000, 0])
@@ -145,18 +142,18 @@ def test_moved_where_it_must_not_be(machine, config, base):
     assert BlkDriver(machine, machine.devices[0]).read(3, 1)[:1] == b"\x03"
 
 
-def test_two_at_one_place(image, tmp_path):
+def test_two_at_one_place(image, tmp_path, machine_with, offload):
     second = tmp_path / "second"
     second.write_bytes(bytes(1 << 20))
-    disks = [DiskConfig(path, offload="host", transport="pci") for path in (image, second)]
-    with Machine(MachineConfig(memory=4 << 20, serial="null", kvm=False, disks=disks)) as machine:
-        first, other = Config(machine, 1), Config(machine, 2)
-        apart = other.bar()
-        other.move(first.bar())
-        assert machine.devices[0].place.base == first.bar() and machine.devices[1].place.base is None
-        assert BlkDriver(machine, machine.devices[0]).read(3, 1)[:1] == b"\x03"
-        other.move(apart)
-        assert BlkDriver(machine, machine.devices[1]).read(3, 1) == bytes(512)
+    disks = [DiskConfig(path, offload=offload, transport="pci") for path in (image, second)]
+    machine = machine_with(memory=4 << 20, disks=disks)
+    first, other = Config(machine, 1), Config(machine, 2)
+    apart = other.bar()
+    other.move(first.bar())
+    assert machine.devices[0].place.base == first.bar() and machine.devices[1].place.base is None
+    assert BlkDriver(machine, machine.devices[0]).read(3, 1)[:1] == b"\x03"
+    other.move(apart)
+    assert BlkDriver(machine, machine.devices[1]).read(3, 1) == bytes(512)
 
 
 def test_switched_off_while_offloaded(machine, config):

@@ -140,8 +140,8 @@ class InFlight:
         if not uring:
             return
         while uring.outstanding:
-            uring.cancel()
-            uring.wait()
+            uring.cancel()          # which misses what the ring's own thread has yet to take
+            uring.wait(CANCEL_S)
             for _, index, _ in uring.completions():
                 uring.release(index)
         for _, index in list(uring.failed()):
