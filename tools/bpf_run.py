@@ -22,14 +22,18 @@ import select
 import signal
 import threading
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 
+from elftools.elf.elffile import ELFFile
+
+from vmm.device.register_device import RegisterDevice
 from vmm.devmodel.exit_path import SIGNAL, UPCALL, Bus
 from vmm.devmodel.layout import PAGE
 from vmm.devmodel.virtqueue import RING_ASLEEP
 from vmm.kvm import vm as kvm
-from vmm.kvm.addresses import FIRST_PIN
 from vmm.kvm.bpf import Maps, Object
 from vmm.kvm.interrupts import NOWHERE
 from vmm.machine.config import MachineConfig
@@ -42,6 +46,7 @@ TRACE_WRITE, PIO_OUT = 2, 1     # as exit_path.bpf.c has them
 THREADS = 1024                  # that write, in the life of this process
 VCPUS = 4                       # threads that write to one machine
 VECTOR = 0x30                   # of pin 0; of others what follows
+SCRATCH = 1 << 16               # bytes, enough for any device's
 
 
 class Values:
@@ -154,6 +159,9 @@ class PlayedVm:
     def ioapic_pins(self) -> list[int]:
         return self.pins
 
+    def pic_masks(self) -> tuple[int, int]:
+        return 0xff, 0xff       # as firmware leaves them
+
     def pulse(self, gsi: int) -> None:
         """An edge, on this thread."""
         route = self._routes[gsi]
@@ -200,6 +208,12 @@ class PlayedVm:
             except BlockingIOError:
                 return
         self.pulse(gsi)
+
+    @contextmanager
+    def held_back(self):
+        """No eventfd injects anything, and so no collector runs for one, for the block."""
+        with self._injecting:
+            yield
 
     def inject_waiting(self) -> None:
         """Inject what has been signalled: in KVM that is done by now, however busy the host is."""
@@ -288,10 +302,39 @@ class BpfRunMachine(Machine):
             self._writers.me.handed_over = True
         super().hand_over(access)
 
+    def last_visit(self, device: RegisterDevice, field: str, queue: int = 0) -> int:
+        """A field of `struct tally`, which tells of a queue's last visit; the handler's private memory."""
+        loaded = self.bpf._objects[device.place.slot]
+        fd = loaded.lib.bpf_map__fd(loaded.lib.bpf_object__find_map_by_name(loaded.handle, b"scratch"))
+        element = loaded.ffi.new("char[]", SCRATCH)
+        if loaded.lib.bpf_map_lookup_elem(fd, loaded.ffi.new("uint32_t *", queue), element):
+            raise OSError(loaded.ffi.errno, f"{loaded.path}: scratch memory of queue {queue}")
+        at, size = member(loaded.path, "tally", field)
+        return int.from_bytes(loaded.ffi.buffer(element)[at:at + size], "little")
 
-def interrupts(machine: BpfRunMachine) -> int:
-    """How many have reached a CPU."""
-    return machine.vm.interrupts.total()
+
+@lru_cache
+def member(path: Path, struct: str, name: str) -> tuple[int, int]:
+    """Offset and size of a struct's member, from an object's debug information."""
+    with path.open("rb") as file:
+        for unit in ELFFile(file).get_dwarf_info().iter_CUs():
+            for entry in unit.iter_DIEs():
+                if entry.tag == "DW_TAG_structure_type" and _name(entry) == struct:
+                    return _place(next(m for m in entry.iter_children()
+                                       if _name(m) == name))
+    raise LookupError(f"{path}: no struct {struct}; wanted debug information with it")
+
+
+def _name(entry) -> str:
+    found = entry.attributes.get("DW_AT_name")
+    return found.value.decode() if found else ""
+
+
+def _place(entry) -> tuple[int, int]:
+    kind = entry
+    while "DW_AT_byte_size" not in kind.attributes:
+        kind = kind.get_DIE_from_attribute("DW_AT_type")
+    return entry.attributes["DW_AT_data_member_location"].value, kind.attributes["DW_AT_byte_size"].value
 
 
 def machine_without_vcpus(config: MachineConfig) -> Machine:

@@ -1,6 +1,7 @@
 """The benchmarks run, and their rows are as documented.  No figure is judged here."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from vmm.bench import run
 from vmm.bench.rows import EXIT_CASES, BlkCase, blk_cases, net_cases
 from vmm.bench.visits import VISIT_CASES
 from vmm.cli import main as cli
+from vmm.devices.disk_image import DiskImage
+from vmm.devmodel.devices.blk import SECTOR
 
 SPLITVMM = Path(sys.executable).parent / "splitvmm"
 
@@ -56,6 +59,16 @@ def test_exits_of_some_modes(tmp_path, kvm, modes):
     assert {row["mode"] for row in saved["rows"]} == set(modes.split(","))
 
 
+def writes_are_declined(directory) -> bool:
+    """Whether `on` declines writes to files here, by the policy that BlkDevice documents (Writes)."""
+    path = directory / "try"
+    path.write_bytes(bytes(SECTOR))
+    image = DiskImage(path)
+    inline = image.writes_inline
+    image.close()
+    return not inline and len(os.sched_getaffinity(0)) <= 2
+
+
 def test_blk(tmp_path, kvm, bpf, monkeypatch, capsys):
     monkeypatch.setattr(run, "QUICK_BLK", (BlkCase(), BlkCase(op="write")))
     rows = {(row["op"], row["mode"]): row for row in rows_of(tmp_path, "blk")["rows"]}
@@ -63,8 +76,9 @@ def test_blk(tmp_path, kvm, bpf, monkeypatch, capsys):
     for mode in ("host", "on"):
         read, write = rows["read", mode], rows["write", mode]
         assert read["handled"] == read["requests"] and read["exits_to_user"] < 0.01 * read["requests"]
-        # on some file systems, writes in the kernel cost more than declining them: see Writes
-        assert write["handled"] == write["requests"] or (mode == "on" and write["declined"] == write["requests"])
+        # where a file system leaves them to a worker thread that has no CPU of its own, they are declined
+        declined = mode == "on" and writes_are_declined(tmp_path)
+        assert (write["handled"], write["declined"]) == ((0, write["requests"]) if declined else (write["requests"], 0))
     assert "read 4 KiB" in capsys.readouterr().out
 
 

@@ -185,6 +185,7 @@ const char *bpf_map__name(const struct bpf_map *map);
 int bpf_map__reuse_fd(struct bpf_map *map, int fd);
 int bpf_map__fd(const struct bpf_map *map);
 void *bpf_map__initial_value(struct bpf_map *map, size_t *size);
+int bpf_map_lookup_elem(int fd, const void *key, void *value);
 int bpf_map_update_elem(int fd, const void *key, const void *value, uint64_t flags);
 int bpf_map_delete_elem(int fd, const void *key);
 int bpf_link__destroy(struct bpf_link *link);
