@@ -123,6 +123,10 @@ wide: $(BUILT) $(WIDE)
 	@for place in wide widest; do for built in $(BUILT:build/%=%); do \
 		test -e build/$$place/$$built || ln -sf ../$$built build/$$place/; done; done
 
+# Faults that only the BPF handlers have, one at a time: which test finds each.
+faults: build
+	@$(PY) -m tools.faults
+
 bench: build
 	.venv/bin/splitvmm bench exits
 	.venv/bin/splitvmm bench blk --peer qemu
@@ -132,4 +136,4 @@ clean:
 distclean: clean
 	rm -rf .venv *.egg-info
 
-.PHONY: demo test test-nested build setup headers check sanitize wide bench clean distclean
+.PHONY: demo test test-nested build setup headers check sanitize wide faults bench clean distclean

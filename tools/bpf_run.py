@@ -166,13 +166,16 @@ class PlayedVm:
         """An edge, on this thread."""
         route = self._routes[gsi]
         if route["type"] == self.lib.KVM_IRQ_ROUTING_MSI:
-            address = route["address_hi"] << 32 | route["address_lo"]
-            for program in list(self.attached):
-                program.run("device_collect", address, route["data"])
+            self.message(route["address_hi"] << 32 | route["address_lo"], route["data"])
             if (route["address_lo"], route["address_hi"]) == NOWHERE[:2]:
                 return
         with self._lock:
             self.interrupts[gsi] += 1
+
+    def message(self, address: int, data: int) -> None:
+        """Step 3: whose it is is the collectors' to see."""
+        for program in list(self.attached):
+            program.run("device_collect", address, data)
 
     # what KVM does with a write
 

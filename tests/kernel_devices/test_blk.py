@@ -202,7 +202,10 @@ def self_loop(ring):
 
 
 def next_outside(ring):
+    """What is behind the table is not taken for a part of it."""
+    ring.chain([HEAD, DATA, END])
     ring.put(0, D.HEADER, 16, NEXT, 16)
+    ring.put(16, D.DATA, 512, NEXT | WRITE, 2)
 
 
 def next_far_outside(ring):
@@ -254,6 +257,12 @@ def short_header(ring):
 
 
 def indirect_in_indirect(ring):
+    ring.chain([HEAD, DATA, END], table=TABLE + 0x1000)
+    ring.put(0, TABLE + 0x1000, 48, INDIRECT, table=TABLE)
+    ring.put(0, TABLE, 16, INDIRECT)
+
+
+def indirect_in_itself(ring):
     ring.put(0, TABLE, 16, INDIRECT, table=TABLE)
     ring.put(0, TABLE, 16, INDIRECT)
 
@@ -261,6 +270,11 @@ def indirect_in_indirect(ring):
 def indirect_odd_length(ring):
     ring.chain([HEAD, DATA, END], table=TABLE)
     ring.put(0, TABLE, 47, INDIRECT)
+
+
+def indirect_and_a_byte(ring):
+    ring.chain([HEAD, DATA, END], table=TABLE)
+    ring.put(0, TABLE, 49, INDIRECT)
 
 
 def indirect_empty(ring):
@@ -288,8 +302,8 @@ def indirect_loop(ring):
 
 HOSTILE = [loop, self_loop, next_outside, next_far_outside, zero_length, readable_after_writable,
            outside_ram, across_the_end, wraps, in_the_hole, huge, header_outside, status_outside,
-           no_status, short_header, indirect_in_indirect, indirect_odd_length, indirect_empty,
-           indirect_with_next, indirect_outside, indirect_wraps, indirect_loop]
+           no_status, short_header, indirect_in_indirect, indirect_in_itself, indirect_odd_length, indirect_and_a_byte,
+           indirect_empty, indirect_with_next, indirect_outside, indirect_wraps, indirect_loop]
 
 
 @pytest.mark.parametrize("trap", HOSTILE, ids=lambda trap: trap.__name__)
@@ -349,6 +363,8 @@ def test_head_outside_the_table(driver):
 
 def test_more_available_than_the_queue_holds(driver):
     ring = driver.rings[0]
+    driver.header(IN, 1)
+    ring.chain([HEAD, DATA, END])       # each of them is sound: all entries are 0
     driver.memory.write_u16(ring.avail + 2, driver.size + 1)
     assert ring.ring() == 0 and driver.needs_reset and ring.take() == []
 

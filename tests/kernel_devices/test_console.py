@@ -10,6 +10,7 @@ import pytest
 
 from tools.driver import EVENT_IDX, INDIRECT, INDIRECT_DESC, RING_PACKED, WRITE, Driver
 from vmm.devmodel.devices.console import RECEIVE, TRANSMIT
+from vmm.devmodel.exit_path import MESSAGE_OWNER_SHIFT
 from vmm.errors import UserError
 from vmm.machine.config import ConsoleConfig
 from vmm.virtqueue.uring import Uring
@@ -215,6 +216,22 @@ def test_reset_of_what_the_ring_has_not_taken(port_of, offload, monkeypatch):
     monkeypatch.setattr(Uring, "cancel", lambda uring: calls.append(uring) or len(calls) == 1 or cancel(uring))
     port.driver.registers.write("status", 0)
     assert len(calls) >= 2 and not port.device.queues[RECEIVE].uring.flying
+
+
+def test_only_its_own_message_calls_a_collector(port_of):
+    """Another device's would show completions for which nobody interrupts the driver."""
+    port = port_of("on")
+    vm, uring = port.machine.vm, port.device.queues[TRANSMIT].uring
+    port.memory.write(OUT, b"x")
+    port.driver.rings[TRANSMIT].request([(OUT, 1, 0)])
+    with vm.held_back():
+        port.driver.registers.write("queue_notify", TRANSMIT)
+        uring.enter()
+        wait_for(lambda: uring.pending)
+        slot = port.device.place.slot
+        for owner in (0, slot + 2, slot + 1):       # of nobody, of another, of itself
+            vm.message(0xfee00000, 0x40 | owner << MESSAGE_OWNER_SHIFT)
+            assert port.driver.rings[TRANSMIT].used_index() == (owner == slot + 1), owner
 
 
 def test_emergency_write(port):

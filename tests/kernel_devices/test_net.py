@@ -536,6 +536,19 @@ def test_interrupt_that_the_ring_has_yet_to_raise(net_of, monkeypatch):
     assert len(pulses) == 1
 
 
+@pytest.mark.parametrize("packed", [0, RING_PACKED], ids=["split", "packed"])
+def test_no_interrupt_flag(net_of, mode_of_device, interrupts, packed):
+    """Without event indexes, whoever served: the handler asks the flag."""
+    net = net_of(mode_of_device, features=FEATURES | packed)
+    for unwanted, expected in ((True, 0), (False, 1), (True, 1)):
+        net.driver.rings[1].set_no_interrupt(unwanted)
+        net.driver.send(frame())
+        net.sent()
+        wait_for(lambda: interrupts(net.machine) >= expected)
+        time.sleep(0.02)
+        assert interrupts(net.machine) == expected
+
+
 def test_gone_backend(net_of, mode_of_device):
     """The other end is closed: sending fails, nothing is stuck, the card can be reset."""
     net = net_of(mode_of_device)

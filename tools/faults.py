@@ -1,0 +1,163 @@
+"""Do the tests find faults that only the BPF build has?  Each fault is a small edit of a copy of
+kernel_devices, behind `#ifdef __bpf__`, one at a time; the tests named beside it run on what is built of that.
+
+    python -m tools.faults [WORD ...]       those whose description has one of the words, or all
+
+Prints a table of which test found which fault; fails if one was found by none.  A fault that the kernel's
+verifier refuses to load says nothing of the tests, and counts as not found.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+WORK = ROOT / "build" / "faults"
+TESTS = "tests/kernel_devices/test_"
+
+
+@dataclass(frozen=True)
+class Fault:
+    what: str
+    file: str       # in kernel_devices
+    old: str        # which is there once
+    new: str
+    tests: str      # stems in tests/kernel_devices
+
+
+FAULTS = [
+    # rings
+    Fault("packed: the wrap counter turns a place late", "packed_ring.h",
+          "if (place < queue->setup.size)", "if (place <= queue->setup.size)", "packed"),
+    Fault("packed: an event index that never interrupts", "packed_ring.h", "return since < used;", "return 0;", "net"),
+    Fault("packed: a doorbell is asked for a place late", "packed_ring.h",
+          "queue->position.next_avail | (__u32)EVENT_AT", "(queue->position.next_avail + 1) | (__u32)EVENT_AT", "packed"),
+    Fault("packed: flags of a used descriptor say available", "packed_ring.h",
+          "PACKED_AVAIL | PACKED_USED : 0)", "PACKED_AVAIL : PACKED_USED)", "packed"),
+    Fault("split: an event index that never interrupts", "split_ring.h",
+          "return (__u16)(queue->position.next_used - event - 1) < used;", "return 0;", "net console"),
+    Fault("split: interrupts though the driver wants none", "split_ring.h",
+          "return !(flags & AVAIL_NO_INTERRUPT);", "return 1;", "net"),
+    Fault("split: a doorbell is asked for an entry late", "split_ring.h",
+          "queue->position.next_avail, &reason);", "queue->position.next_avail + 1, &reason);", "blk net"),
+    Fault("split: more available than the queue holds", "split_ring.h",
+          "if (waiting > queue->setup.size) {", "if (0) {", "blk"),
+    Fault("split: used lengths are 0", "split_ring.h", "elem[1] = written;", "elem[1] = 0;", "blk"),
+    # chains
+    Fault("indirect tables that were not negotiated", "virtqueue.h",
+          "chain->indirect || !queue->setup.indirect ||", "chain->indirect ||", "blk packed"),
+    Fault("an indirect table in an indirect table", "virtqueue.h",
+          "chain->indirect || !queue->setup.indirect ||", "!queue->setup.indirect ||", "blk packed"),
+    Fault("half an entry at the end of an indirect table", "virtqueue.h",
+          "desc->len == 0 || desc->len % sizeof(*desc))", "desc->len == 0)", "blk packed"),
+    Fault("a descriptor behind the table", "virtqueue.h",
+          "chain->left == 0 || chain->next >= chain->entries)", "chain->left == 0)", "blk"),
+    Fault("a buffer of length 0", "virtqueue.h", "desc.len == 0 || (chain", "(chain", "blk packed"),
+    Fault("a buffer to read after one to write", "virtqueue.h",
+          "(chain->writable && !segment->writable)", "0", "blk packed"),
+    Fault("the interrupt's cause is not said", "virtqueue.h",
+          "if (page && offset)", "if (0)", "blk"),
+    # visits
+    Fault("a queue that userspace holds is served", "ownership.h",
+          "READ_ONCE(ownership->holder) == SIDE_KERNEL && ", "", "blk"),
+    Fault("no limit of bytes to a visit", "serving.h",
+          "return copied <= BUDGET_BYTES && bytes <= BUDGET_BYTES - copied;", "return copied != ~0ull;", "budget blk"),
+    Fault("bytes copied in vain are not charged", "blk/blk_copy.h",
+          "charge_bytes(serving, length);", "if (work->copied + length == ~0u) charge_bytes(serving, length);", "budget"),
+    Fault("another device's message calls the collector", "platform_bpf.h",
+          "if ((__u32)context->args[1] >> MESSAGE_OWNER_SHIFT != slot + 1)", "if (0)", "console"),
+    Fault("an acknowledged interrupt stays", "exit_path.h",
+          "fetch_and((__u32 *)(page + (target & ~3u)), ~(__u32)value);", ";", "blk"),
+    # devices
+    Fault("blk: a sector beyond the end", "blk/blk.c",
+          "sectors > capacity - sector ?", "sectors > capacity - sector + 1 ?", "blk"),
+    Fault("blk: writes of a read-only disk", "blk/blk.c",
+          "\tif (disk->read_only)\n\t\treturn BLK_DECLINE_READ_ONLY;\n\tif (bytes == 0 || bytes % BLK_SECTOR)",
+          "\tif (bytes == 0 || bytes % BLK_SECTOR)", "blk"),
+    Fault("net: no anti-spoofing", "net/net_transmit.h",
+          "return source[0] == mac[0] && source[1] == mac[1] && source[2] == mac[2] ? 0 : SERVE_LATER;",
+          "return source && mac ? 0 : SERVE_LATER;", "net"),
+    Fault("net: anti-spoofing sends what the driver may change", "net/net_transmit.h",
+          "buffers = replace_headers(serving);", ";", "net"),
+    Fault("net: no rate limits", "net/net_transmit.h",
+          "if (before <= now || before + cost - now <= burst)", "if (1)", "net"),
+    Fault("net: bytes of receive buffers never lowered", "net/net_receive.h",
+          "uring->receive.bytes -= length;", ";", "net"),
+    Fault("net: the header tells of one buffer", "net/net_receive.h", "*buffers = count;", "*buffers = 1;", "net"),
+    Fault("rng: repeats its bytes", "rng/rng.c",
+          "state->pool.taken = taken + length;", "state->pool.taken = taken;", "rng"),
+    Fault("rng: more than is told", "rng/rng.c",
+          "walk->chain.slots, length);", "walk->chain.slots, length / 2);", "rng"),
+    Fault("console: output out of order", "console/console.c",
+          "if (uring_in_flight(uring) || (receive && (", "if ((receive && (uring_in_flight(uring) || ", "console"),
+    Fault("console: the end of input is not noticed", "console/console.c",
+          "state_of(serving)->stream.ended = 1;", ";", "console"),
+]
+
+
+def edited(text: str, fault: Fault) -> str:
+    """`text` with the fault in its BPF build.  Raises LookupError if it has not the fault's place."""
+    if text.count(fault.old) != 1:
+        raise LookupError(f"{fault.file}: {text.count(fault.old)} times {fault.old!r}; wanted it once")
+    if "bpf" in fault.file:
+        return text.replace(fault.old, fault.new)
+    at = text.index(fault.old)
+    start, end = text.rindex("\n", 0, at) + 1, text.index("\n", at + len(fault.old)) + 1
+    good = text[start:end]
+    return f"{text[:start]}#ifdef __bpf__\n{good.replace(fault.old, fault.new)}#else\n{good}#endif\n{text[end:]}"
+
+
+def build(fault: Fault) -> None:
+    """All BPF objects anew, in the copy."""
+    shutil.rmtree(WORK, ignore_errors=True)
+    shutil.copytree(ROOT / "kernel_devices", WORK / "kernel_devices")
+    shutil.copytree(ROOT / "build", WORK / "build", ignore=shutil.ignore_patterns("faults", "sanitized"))
+    path = WORK / "kernel_devices" / fault.file
+    path.write_text(edited(path.read_text(), fault))
+    objects = sorted(f"build/{p.name}" for p in (ROOT / "build").glob("*.bpf.o") if p.name != "bpf_run.bpf.o")
+    commands = subprocess.run(["make", "-n", "-B", *objects], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    compilers = [line for line in commands.splitlines() if " -target bpf " in line and " -c kernel_devices/" in line]
+    for command in compilers:
+        subprocess.run(command, shell=True, cwd=WORK, check=True)
+    if len(compilers) != len(objects):
+        raise RuntimeError(f"{len(compilers)} of {len(objects)} objects built; wanted a command of make for each")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-m", "tools.abi", WORK / "build"], cwd=ROOT, env=environment, check=True)
+
+
+def verdict(fault: Fault) -> tuple[bool, str]:
+    """Whether a test found it, and which."""
+    build(fault)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "--timeout", "60", "-p", "no:cacheprovider",
+         *(f"{TESTS}{stem}.py" for stem in fault.tests.split())],
+        cwd=ROOT, env={**os.environ, "SPLITVMM_BUILD": str(WORK / "build"), "SPLITVMM_REQUIRE": "bpf,ring"},
+        capture_output=True, text=True)
+    found = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+    if "BpfUnavailable" in done.stdout:
+        return False, "the verifier refuses it"
+    if found:
+        return True, found[1].removeprefix("tests/kernel_devices/")
+    return "Timeout" in done.stdout, "a test that hung" if "Timeout" in done.stdout else "no test"
+
+
+def main(words: list[str]) -> int:
+    chosen = [fault for fault in FAULTS if not words or any(word in fault.what for word in words)]
+    missed = 0
+    for fault in chosen:
+        found, by = verdict(fault)
+        missed += not found
+        print(f"{'found' if found else 'MISSED':7} {fault.what:55} {by}", flush=True)
+    print(f"{len(chosen) - missed} of {len(chosen)} faults found")
+    shutil.rmtree(WORK, ignore_errors=True)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
