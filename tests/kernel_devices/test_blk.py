@@ -369,6 +369,22 @@ def test_more_available_than_the_queue_holds(driver):
     assert ring.ring() == 0 and driver.needs_reset and ring.take() == []
 
 
+def test_malformed_behind_one_in_flight(image, machine_of, mode_of_device, ring):
+    """What was asked for before it is done and used, whoever serves."""
+    driver = _driver(machine_of, image, mode_of_device, disk={"asynchronous": "on"})
+    for i in range(20):
+        driver.header(OUT, i)
+        driver.memory.write(D.DATA, bytes([i + 1]) * 512)
+        driver.rings[0].chain([HEAD, (D.DATA, 512, 0), END])
+        for head in (0, 5):
+            driver.rings[0].put(5, 0, 0)
+            driver.rings[0].offer(head)
+        assert driver.rings[0].ring() == 0 and driver.needs_reset
+        assert driver.rings[0].take() == [(0, 1)] and driver.status() == 0
+        assert image.read_bytes()[512 * i:512 * (i + 1)] == bytes([i + 1]) * 512
+        driver.start()
+
+
 def test_indirect_that_was_not_negotiated(image, machine_of, mode_of_device):
     driver = _driver(machine_of, image, mode_of_device, features=0)
     driver.header(IN, 1)

@@ -8,6 +8,7 @@ for input, are parts of their own: in_flight.py, receive_queues.py.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from time import monotonic_ns
 
 from ..device.guestlog import GuestLog
@@ -231,6 +232,7 @@ class VirtioDevice(InFlight, ReceiveQueues, RegisterDevice):
                     self._keep_if_declined_for_good(queue)
                 served = self.serve(queue)
             except BrokenQueue as error:
+                self._finish_before(queue)
                 if queue.wants_interrupt():     # for what was completed before it
                     self.transport.queue_used(queue.index)
                 self._needs_reset(error)
@@ -242,6 +244,13 @@ class VirtioDevice(InFlight, ReceiveQueues, RegisterDevice):
         counters.busy_ns += monotonic_ns() - started
         if wanted:
             self.transport.queue_used(queue.index)
+
+    def _finish_before(self, queue: UserQueue) -> None:
+        """What the driver asked for before it broke a rule is done, and used, as without a ring.  Reads
+        of what may never come are left to the reset."""
+        if not self.receives(queue.index):
+            with suppress(BrokenQueue):
+                self._settle(queue)
 
     def in_order(self, index: int) -> bool:
         """Whether a queue's requests are done one after the other, those in flight first."""
