@@ -8,11 +8,13 @@ import pytest
 from vmm.sync._shared import ffi, lib
 
 from tools.driver import EVENT_IDX, INDIRECT, INDIRECT_DESC, NEXT, WRITE, BlkDriver
+from vmm.devices.blk import FLUSH
 from vmm.devmodel.devices.blk import SECTOR, RequestType, Status, Writes
 from vmm.devmodel.virtqueue import Side
 
 IN, OUT, GET_ID = RequestType.IN, RequestType.OUT, RequestType.GET_ID
 D = BlkDriver
+IORING_OP_WRITE = 23    # linux/io_uring.h
 
 
 def sector(number: int) -> bytes:
@@ -176,6 +178,16 @@ def test_write_zeroes_and_discard(driver, image):
         assert driver.rings[0].take() == [(0, 1)] and driver.status() == Status.OK
         assert driver.read(at, 4) == bytes(4 * SECTOR)
         assert driver.read(at + 4, 1) == sector(at + 4)
+
+
+@pytest.mark.parametrize("features, lasts", [(0, True), (FLUSH, False)], ids=["no flush", "flush"])
+def test_writes_last_for_a_driver_that_cannot_flush(image, machine_of, offload, ring, features, lasts):
+    """5.2.6.2: what it has seen completed is on the disk; by the submission, as a power cut would tell."""
+    driver = _driver(machine_of, image, offload, features=features, disk={"asynchronous": "on"})
+    uring = driver.device.queues[0].uring
+    driver.write(3, b"w" * 512)
+    submitted = [entry for entry in uring.state.rings[int(uring.wiring.polled)].sqe if entry.opcode == IORING_OP_WRITE]
+    assert [entry.rw_flags for entry in submitted] == [os.RWF_DSYNC if lasts else 0]
 
 
 def test_read_only(image, machine_of, offload):

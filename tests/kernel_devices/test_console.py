@@ -127,6 +127,25 @@ def test_output_faster_than_it_is_taken(port):
     assert got == 4 * data
 
 
+def test_one_output_at_a_time(port_of, offload):
+    """io_uring keeps no order between writes that wait for room, here in a socket that is full."""
+    port, filler = port_of(offload), 0
+    with socket.socket(fileno=os.dup(port.device.uring_files()[TRANSMIT])) as full, pytest.raises(BlockingIOError):
+        while True:
+            filler += full.send(b"." * 4096, socket.MSG_DONTWAIT)
+    transmit, uring, flying = port.driver.rings[TRANSMIT], port.device.queues[TRANSMIT].uring, []
+    port.memory.write(OUT, bytes(range(8)))
+    for i in range(8):
+        transmit.request([(OUT + i, 1, 0)], i)
+        port.driver.registers.write("queue_notify", TRANSMIT)
+        flying.append(uring.outstanding)
+    got = bytearray()
+    while len(got) < filler + 8:
+        got.extend(port.peer.recv(10000))
+    transmit.settle()
+    assert flying == [1] * 8 and got[filler:] == bytes(range(8)) and transmit.take() == [(i, 0) for i in range(8)]
+
+
 def test_output_stays_in_order(port_of, offload):
     """Userspace takes the queue with a write in flight: what that has goes first."""
     port, got, filler = port_of(offload), bytearray(), 0
