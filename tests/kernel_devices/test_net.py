@@ -19,6 +19,7 @@ from vmm.devices.net_backend import Socket
 from vmm.devmodel.devices.net import HEADER_BYTES, ControlClass
 from vmm.devmodel.view import ffi
 from vmm.devmodel.virtqueue import Side
+from vmm.kvm.interrupts import Interrupts
 from vmm.machine.config import NicConfig
 from vmm.sync._shared import lib
 from vmm.virtqueue.uring import Uring
