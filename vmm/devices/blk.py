@@ -34,7 +34,8 @@ class BlkDevice(VirtioDevice):
                  queue_size: int = 256):
         features = SEG_MAX | BLK_SIZE | (MQ if queues > 1 else 0)
         features |= 0 if image.cache == "writethrough" else FLUSH
-        features |= RO if image.read_only else DISCARD | WRITE_ZEROES
+        features |= RO if image.read_only else WRITE_ZEROES
+        features |= DISCARD if image.discards else 0
         super().__init__(name, features, [queue_size] * queues)
         self.image = image
         self.uring_queues = queues
@@ -46,10 +47,11 @@ class BlkDevice(VirtioDevice):
         config.capacity = disk.capacity = self.image.size // SECTOR
         config.seg_max, config.blk_size = SEGMENTS, self.image.block
         config.num_queues = len(self.queue_sizes)
-        config.max_discard_sectors = config.max_write_zeroes_sectors = RANGE_SECTORS
-        config.max_discard_seg = config.max_write_zeroes_seg = RANGE_SEGMENTS
-        config.discard_sector_alignment = self.image.block // SECTOR
-        config.write_zeroes_may_unmap = 1
+        config.max_write_zeroes_sectors, config.max_write_zeroes_seg = RANGE_SECTORS, RANGE_SEGMENTS
+        config.write_zeroes_may_unmap = int(self.image.discards)
+        if self.image.discards:
+            config.max_discard_sectors, config.max_discard_seg = RANGE_SECTORS, RANGE_SEGMENTS
+            config.discard_sector_alignment = self.image.block // SECTOR
         disk.image, disk.image_fd = self.image.address, self.image.fd
         disk.align, disk.read_only = self.image.align, int(self.image.read_only)
         for i, byte in enumerate(self.serial):

@@ -15,6 +15,7 @@ from pathlib import Path
 from ..devmodel.devices.blk import PUNCH_HOLE, SECTOR, ZERO_RANGE
 from ..errors import UserError
 from ..sync._shared import ffi, lib
+from .disk_use import format_of, use_of, zeroes_by_itself
 
 BLKSSZGET = 0x1268          # linux/fs.h
 PAGE = mmap.PAGESIZE
@@ -46,29 +47,51 @@ class DiskImage:
     """`size` bytes.  Offsets and lengths are in bytes; reads past what is there are errors.
 
     `cache`: `writeback` (a write is in the host's page cache when it is completed), `writethrough`
-    (on the disk) or `none` (past the page cache: O_DIRECT).
+    (on the disk) or `none` (past the page cache: O_DIRECT).  `raw` takes what looks like another format.
     """
 
-    def __init__(self, path: Path, read_only: bool = False, cache: str = "writeback"):
+    def __init__(self, path: Path, read_only: bool = False, cache: str = "writeback", raw: bool = False):
         self.path, self.read_only, self.cache = path, read_only, cache
         self.direct = cache == "none"
-        flags = (os.O_RDONLY if read_only else os.O_RDWR) | (os.O_DIRECT if self.direct else 0)
+        self.fd = self._open()
         try:
-            self.fd = os.open(path, flags | os.O_CLOEXEC)
-        except OSError as error:
-            hint = "readonly=on" if error.errno in (errno.EACCES, errno.EROFS) else "an image or block device"
-            raise DiskError(f"{path}: {error.strerror}; wanted {hint}") from None
-        try:
-            self._check()
+            self._check(raw)
         except BaseException:
             os.close(self.fd)
             raise
         self.address = self._map()
 
-    def _check(self) -> None:
+    def _open(self) -> int:
+        """O_EXCL is for block devices: nothing in the kernel may have one that the guest writes to."""
+        flags = (os.O_RDONLY if self.read_only else os.O_RDWR | os.O_EXCL) | (os.O_DIRECT if self.direct else 0)
+        try:
+            return os.open(self.path, flags | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno == errno.EBUSY:
+                raise self._in_use(self._seen_use() or "a file system, a RAID or a mapping") from None
+            hint = "readonly=on" if error.errno in (errno.EACCES, errno.EROFS) else "an image or block device"
+            raise DiskError(f"{self.path}: {error.strerror}; wanted {hint}") from None
+
+    def _seen_use(self) -> str:
+        """Of a device that is not open for writing."""
+        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return use_of(fd)
+        finally:
+            os.close(fd)
+
+    def _in_use(self, use: str) -> DiskError:
+        return DiskError(f"{self.path}: in use by this host ({use}); wanted it out of use, or readonly=on")
+
+    def _check(self, raw: bool) -> None:
         mode = os.fstat(self.fd).st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
             raise DiskError(f"{self.path}: neither a file nor a block device")
+        if not self.read_only and (use := use_of(self.fd)):
+            raise self._in_use(use)
+        if not raw and (name := format_of(self.fd)):
+            raise DiskError(f"{self.path}: a {name} image; wanted a raw one (qemu-img convert -f {name} -O raw), or "
+                            "format=raw if it is one and only looks like that")
         self.size = os.lseek(self.fd, 0, os.SEEK_END)
         if self.size == 0 or self.size % SECTOR:
             raise DiskError(f"{self.path}: {self.size} bytes; wanted a multiple of {SECTOR}, and some")
@@ -81,6 +104,19 @@ class DiskImage:
         if stat.S_ISBLK(mode):
             self.block = int.from_bytes(fcntl.ioctl(self.fd, BLKSSZGET, bytes(4)), "little")
         self.align = max(self.block, 512) if self.direct else 1
+
+    @cached_property
+    def discards(self) -> bool:
+        """Whether holes can be punched into it.  Tried behind the end of a file, where there is nothing to lose."""
+        if self.read_only:
+            return False
+        if stat.S_ISBLK(os.fstat(self.fd).st_mode):
+            return zeroes_by_itself(self.fd)
+        try:
+            self._allocate(PUNCH_HOLE, self.size, PAGE)
+        except OSError:
+            return False
+        return True
 
     @cached_property
     def writes_inline(self) -> bool:
