@@ -26,6 +26,7 @@ from vmm.kvm.bpf import why_not
 from vmm.machine.config import DiskConfig, MachineConfig
 from vmm.machine.machine import Machine
 from vmm.paths import BUILD
+from vmm.sync.signals import ending_once
 
 IMAGE_BYTES = 48 << 20
 SCRATCH_BYTES = 4 << 20
@@ -180,4 +181,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with ending_once():
+        sys.exit(main())

@@ -112,5 +112,5 @@ def test_every_row_that_was_asked_for():
 def test_qemu_that_is_not_there(kvm, monkeypatch, capsys):
     from vmm.bench import measure
     monkeypatch.setattr(measure, "qemu_available", lambda: False)
-    assert cli.main(["bench", "blk", "--quick", "--peer", "qemu"]) == 2
+    assert cli.main(["bench", "blk", "--quick", "--peer", "qemu"]) == os.EX_USAGE
     assert "install qemu-system-x86" in capsys.readouterr().err

@@ -1,5 +1,7 @@
 """What fio and iperf3 print, as rows; and how the benchmarks are asked for."""
 
+import os
+
 import pytest
 
 from vmm.bench import linux, tables
@@ -82,11 +84,11 @@ def test_commands_have_the_same_devices(tmp_path):
     (["linux", "--peer", "xen"], "wanted qemu or vhost"), (["linux", "--modes", "fast"], "--modes 'fast'"),
     (["net", "--json", "/nowhere/at/all"], "no folder /nowhere/at")])
 def test_mistakes(words, says, capsys):
-    assert cli.main(["bench", *words]) == 2
+    assert cli.main(["bench", *words]) == os.EX_USAGE
     assert says in capsys.readouterr().err
 
 
 def test_a_kvm_that_runs_no_linux(kvm, monkeypatch, capsys):
     monkeypatch.setattr(linux, "hardware_kvm", lambda: False)
-    assert cli.main(["bench", "linux"]) == 2
+    assert cli.main(["bench", "linux"]) == os.EX_USAGE
     assert "wanted --in-nested" in capsys.readouterr().err

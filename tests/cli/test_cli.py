@@ -1,5 +1,6 @@
 """The command line: help in whole phrases, errors in one line, no traceback."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -30,7 +31,12 @@ def test_help(capsys, arguments):
 @pytest.mark.parametrize("arguments, says", [
     (["run", "guest", "--mem", "lots"], "--mem 'lots'; wanted a size"),
     (["run", "guest", "--cpus", "0"], "--cpus '0'; wanted a whole number from 1 to 64"),
-    (["run", "guest", "--disk", "none"], "wanted key=value"),
+    (["run", "guest", "--disk", "image,none"], "wanted key=value"),
+    (["run", "guest", "--disk", "image,serial=abcdefghijklmnopqrstu"], "21 bytes; wanted at most 20"),
+    (["run", "guest", "--disk", "image,format=qcow2"], "--disk format 'qcow2'; wanted raw"),
+    (["run", "guest", "--serial", "file=a,b"], "'b' behind a comma; wanted nothing, or the comma twice"),
+    (["run", "guest", "--console", "file=a,b"], "'b'; wanted key=value"),
+    (["compile", "vmm.devmodel.devices.blk:Blk", "-o", "/none/blk.h"], "--output /none/blk.h: No such file"),
     (["run", "guest", "--flat", "here"], "--flat 'here'"),
     (["bench", "blk", "--modes", "fast"], "--modes 'fast'; wanted off, host or on"),
     (["compile", "vmm.devmodel.devices.blk"], "wanted MODULE:CLASS"),
@@ -40,7 +46,18 @@ def test_help(capsys, arguments):
 ])
 def test_mistakes_are_one_line(capsys, arguments, says):
     status, _, err = say(capsys, *arguments)
-    assert status == 2 and says in err and err.startswith("splitvmm: ") and err.count("\n") == 1
+    assert status == os.EX_USAGE and says in err and err.startswith("splitvmm: ") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments, usage", [
+    ([], "usage: splitvmm [-h] COMMAND"), (["run", "guest", "--no-such"], "usage: splitvmm run "),
+    (["run", "--mem"], "usage: splitvmm run "), (["bench", "blk", "more"], "usage: splitvmm bench "),
+    (["doctor", "all"], "usage: splitvmm doctor "), (["compile"], "usage: splitvmm compile ")])
+def test_usage_is_that_of_the_command(capsys, arguments, usage):
+    """And the status is none that a guest ends with."""
+    status, _, err = say(capsys, *arguments)
+    assert status == os.EX_USAGE > cli.GUEST_STATUSES and err.startswith(usage)
+    assert err.splitlines()[-1].startswith("splitvmm")
 
 
 @pytest.mark.parametrize("content, says", [
@@ -51,12 +68,12 @@ def test_guests_that_are_none(capsys, kvm, tmp_path, content, says):
     if content is not None:
         path.write_bytes(content)
     status, _, err = say(capsys, "run", path, "--serial", "null")
-    assert status == 2 and says in err and err.count("\n") == 1
+    assert status == os.EX_USAGE and says in err and err.count("\n") == 1
 
 
 def test_guest_too_large_for_its_memory(capsys, kvm):
     status, _, err = say(capsys, "run", BUILD / "check.elf", "--mem", "1M", "--serial", "null")
-    assert status == 2 and "wanted a run inside 1 MiB of RAM" in err
+    assert status == os.EX_USAGE and "wanted a run inside 1 MiB of RAM" in err
 
 
 def test_no_kvm(capsys, monkeypatch):
@@ -64,7 +81,7 @@ def test_no_kvm(capsys, monkeypatch):
     real = vm.open_kvm
     monkeypatch.setattr(vm, "open_kvm", lambda: real("/dev/no-such-kvm"))
     status, _, err = say(capsys, "run", BUILD / "check.elf", "--serial", "null")
-    assert status == 2 and "load kvm_intel or kvm_amd" in err
+    assert status == os.EX_USAGE and "load kvm_intel or kvm_amd" in err
 
 
 def test_no_capability(capsys, kvm, monkeypatch):
@@ -73,7 +90,7 @@ def test_no_capability(capsys, kvm, monkeypatch):
     monkeypatch.setattr(Vm, "capability",
                         lambda self, name: 0 if name == "KVM_CAP_READONLY_MEM" else real(self, name))
     status, _, err = say(capsys, "run", BUILD / "check.elf", "--serial", "null")
-    assert status == 2 and "KVM_CAP_READONLY_MEM" in err and "newer kernel" in err
+    assert status == os.EX_USAGE and "KVM_CAP_READONLY_MEM" in err and "newer kernel" in err
 
 
 def test_compile_prints_the_committed_header(capsys):
@@ -102,7 +119,7 @@ def test_on_where_there_is_no_bpf(capsys, kvm, image, monkeypatch):
         raise BpfUnavailable("no BPF today")
     monkeypatch.setattr(offloading, "Maps", none)
     status, _, err = say(capsys, "run", BUILD / "check.elf", "--serial", "null", "--disk", f"path={image},offload=on")
-    assert status == 2 and "no BPF today" in err
+    assert status == os.EX_USAGE and "no BPF today" in err
 
 
 def test_importing_is_light():
@@ -115,13 +132,13 @@ def test_importing_is_light():
 
 
 SIGNALLED = """
-import signal, sys, threading, time
+import os, signal, sys, threading, time
 from vmm.cli.main import main
 from vmm.machine.running import Running
 
 def send():
     time.sleep(0.3)     # until the main thread waits
-    signal.pthread_kill(threading.get_ident(), getattr(signal, sys.argv[1]))
+    os.kill(os.getpid(), getattr(signal, sys.argv[1]))
 wait = Running.wait
 def signal_and_wait(self, *arguments):
     threading.Thread(target=send).start()

@@ -1,5 +1,7 @@
 """How a run ends whose guest panics, restarts, or does nothing else."""
 
+import os
+
 import pytest
 
 from tests.cli.test_cli import say
@@ -66,5 +68,5 @@ def test_a_number_counts_slow_restarts_too():
 
 def test_mistakes(capsys):
     assert say(capsys, "run", "guest", "--reboots", "often")[::2] == (
-        2, "splitvmm: --reboots 'often'; wanted a whole number from 0 to 4294967296\n")
-    assert say(capsys, "run", "guest", "--reboots", "1", "--no-reboot")[0] == 2
+        os.EX_USAGE, "splitvmm: --reboots 'often'; wanted a whole number from 0 to 4294967296\n")
+    assert say(capsys, "run", "guest", "--reboots", "1", "--no-reboot")[0] == os.EX_USAGE

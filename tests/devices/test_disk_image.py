@@ -8,7 +8,11 @@ from unittest import mock
 
 import pytest
 
+from vmm.devices import disk_use
 from vmm.devices.disk_image import BOUNCE, DiskError, DiskImage
+from vmm.errors import UserError
+from vmm.machine.config import DiskConfig, MachineConfig, NicConfig
+from vmm.machine.machine import Machine
 
 
 def test_image_is_locked(image):
@@ -133,3 +137,80 @@ def test_io_errors_become_statuses(image, machine_of):
     with pytest.raises(OSError) as error:
         driver.write(0, b"x" * 512)
     assert error.value.errno == 1       # VIRTIO_BLK_S_IOERR
+
+
+@pytest.mark.parametrize("at, magic, name", [
+    (0, b"QFI\xfb\0\0\0\3", "qcow2"), (0, b"QED\0", "qed"), (0, b"KDMV", "vmdk"), (0, b"# Disk DescriptorFile", "vmdk"),
+    (0, b"vhdxfile", "vhdx"), (0x40, b"\x7f\x10\xda\xbe", "vdi"), (0, b"conectix", "vpc")])
+def test_other_formats_are_refused(tmp_path, at, magic, name):
+    path = tmp_path / "image"
+    path.write_bytes(bytes(at) + magic + bytes(8192 - at - len(magic)))
+    with pytest.raises(DiskError, match=f"a {name} image; wanted a raw one .qemu-img convert -f {name}"):
+        DiskImage(path, read_only=True)
+    DiskImage(path, raw=True).close()
+
+
+def test_image_behind_a_loop_device(loop_device, image):
+    """The host has it in use; reading it is harmless."""
+    with pytest.raises(DiskError, match=f"in use by this host .{loop_device}.; wanted it out of use"):
+        DiskImage(image)
+    DiskImage(image, read_only=True).close()
+
+
+def test_mounted_device(loop_device, image, tmp_path):
+    os.truncate(image, 4 << 20)
+    subprocess.run(["losetup", "--set-capacity", loop_device], check=True)
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    path = f"{os.environ['PATH']}:/sbin:/usr/sbin"
+    subprocess.run(["mkfs.ext4", "-q", loop_device], check=True, env={**os.environ, "PATH": path})
+    done = subprocess.run(["mount", loop_device, folder], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"nothing may be mounted here: {done.stderr.strip()}")
+    try:
+        with pytest.raises(DiskError, match=f"mounted at {folder}"):
+            DiskImage(loop_device)
+        DiskImage(loop_device, read_only=True).close()
+    finally:
+        subprocess.run(["umount", folder], check=True)
+    DiskImage(loop_device).close()
+
+
+def test_swap(image, tmp_path, monkeypatch):
+    swaps = tmp_path / "swaps"
+    swaps.write_text(f"Filename\tType\tSize\tUsed\tPriority\n{image}\tfile\t2044\t0\t-2\n")
+    monkeypatch.setattr(disk_use, "SWAPS", str(swaps))
+    with pytest.raises(DiskError, match="in use by this host .swap"):
+        DiskImage(image)
+
+
+def test_given_twice(image, machine_of, tmp_path):
+    (tmp_path / "link").symlink_to(image)
+    twice = [DiskConfig(image, read_only=True, offload="off"), DiskConfig(tmp_path / "link", offload="off")]
+    with pytest.raises(UserError, match="--disk .*link: given twice"):
+        Machine(MachineConfig(memory=4 << 20, serial="null", kvm=False, disks=twice))
+    twice[1].read_only = True
+    Machine(MachineConfig(memory=4 << 20, serial="null", kvm=False, disks=twice)).close()
+    cards = [NicConfig("tap0"), NicConfig("tap0")]
+    with pytest.raises(UserError, match="--net tap=tap0: given twice"):
+        Machine(MachineConfig(memory=4 << 20, serial="null", kvm=False, nets=cards))
+
+
+def test_discards_are_offered_where_there_are_some(image, machine_of, monkeypatch):
+    reader = DiskImage(image, read_only=True)
+    assert reader.discards is False
+    reader.close()
+    before = image.read_bytes()
+    device = machine_of(image).devices[0]
+    offered = bool(device.offered & 1 << 13)
+    assert offered == device.image.discards and bool(device.config.max_discard_sectors) == offered
+    assert image.read_bytes() == before and image.stat().st_size == len(before)
+
+
+def test_discards_are_not_offered_elsewhere(image, machine_of, monkeypatch):
+    def refused(*_):
+        raise OSError(95, "Operation not supported")
+    monkeypatch.setattr(DiskImage, "_allocate", refused)
+    device = machine_of(image).devices[0]
+    assert not device.offered & 1 << 13 and device.offered & 1 << 14
+    assert device.config.max_discard_sectors == 0 and device.config.write_zeroes_may_unmap == 0

@@ -255,7 +255,7 @@ def cli(*arguments, **options):
 
 def test_triple_fault_prints_the_vcpu(kvm):
     done = cli("run", BUILD / "broken.elf", "--mem", "2M")
-    assert done.returncode == 2 and "triple fault" in done.stderr and "rip 0x" in done.stderr
+    assert done.returncode == os.EX_SOFTWARE and "triple fault" in done.stderr and "rip 0x" in done.stderr
     assert "Traceback" not in done.stderr
 
 

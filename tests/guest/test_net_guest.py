@@ -2,6 +2,7 @@
 the test."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -98,4 +99,4 @@ def test_interface_is_set_up(network):
 def test_mistakes(kvm, network, net, said):
     done = subprocess.run(["unshare", "--net", Path(sys.executable).parent / "splitvmm", "run", ROOT / "build/net.elf",
                            "--net", net], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
-    assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == os.EX_USAGE and said in done.stderr and "Traceback" not in done.stderr

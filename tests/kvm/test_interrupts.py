@@ -5,6 +5,7 @@ import os
 import pytest
 
 from vmm.devmodel.exit_path import MESSAGE_OWNER_SHIFT
+from vmm.errors import UserError
 from vmm.kvm.addresses import PIT_PIN
 from vmm.kvm.interrupts import LEVEL, MASKED, NOWHERE, Interrupts, msi_of
 
@@ -178,7 +179,7 @@ def test_other_pins_stay_with_the_chip(vm, interrupts, pin5):
 def test_lines_are_given_out_once(interrupts):
     pins = [interrupts.pin_line().gsi for _ in range(19)]
     assert pins == list(range(5, 24))
-    with pytest.raises(RuntimeError, match="at most 23"):
+    with pytest.raises(UserError, match="at most 19, and transport=pci for more"):
         interrupts.pin_line()
 
 

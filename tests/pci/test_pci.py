@@ -5,6 +5,7 @@ import struct
 import pytest
 
 from tools.driver import BlkDriver
+from vmm.device.guestlog import MOST
 from vmm.devmodel.devices.pci import VirtioCapabilityKind
 from vmm.devmodel.exit_path import Bus
 from vmm.kvm.addresses import ECAM, PCI_ADDRESS, PCI_DATA, PCI_HIGH, PCI_LOW
@@ -154,6 +155,19 @@ def test_two_at_one_place(image, tmp_path, machine_with, offload):
     assert BlkDriver(machine, machine.devices[0]).read(3, 1)[:1] == b"\x03"
     other.move(apart)
     assert BlkDriver(machine, machine.devices[1]).read(3, 1) == bytes(512)
+
+
+def test_bars_put_onto_each_other_do_not_fill_the_log(image, tmp_path, caplog):
+    second = tmp_path / "second"
+    second.write_bytes(bytes(1 << 20))
+    disks = [DiskConfig(path, offload="off", transport="pci") for path in (image, second)]
+    with Machine(MachineConfig(memory=4 << 20, serial="null", kvm=False, disks=disks)) as machine:
+        first, other = Config(machine, 1), Config(machine, 2)
+        apart = other.bar()
+        for _ in range(200):
+            other.move(first.bar())
+            other.move(apart)
+    assert "stays switched off" in caplog.text and len(caplog.records) <= MOST + 1
 
 
 def test_switched_off_while_offloaded(machine, config):

@@ -168,7 +168,7 @@ def _load_modules(memory: GuestMemory, modules: list[Path], bottom: int, top: in
 def _put_command_line(memory: GuestMemory, command_line: str, most: int) -> None:
     text = command_line.encode()
     if len(text) > most:
-        raise BootError(f"command line of {len(text)} bytes; wanted at most {most}")
+        raise BootError(f"--append: a command line of {len(text)} bytes; wanted at most {most}")
     memory.write(COMMAND_LINE, text + b"\0")
 
 

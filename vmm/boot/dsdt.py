@@ -10,7 +10,8 @@ the machine leaves among its ACPI tables.
 from __future__ import annotations
 
 from ..kvm.addresses import (ACPI_TABLES, COM1, ECAM, ECAM_BYTES, FIRST_PIN, LAST_PIN, PCI_ADDRESS, PCI_HIGH,
-                             PCI_HIGH_BYTES, PCI_LOW, PCI_LOW_BYTES, PVPANIC, SERIAL_PIN, VIRTIO_MMIO)
+                             PCI_HIGH_BYTES, PCI_LOW, PCI_LOW_BYTES, POWER_PIN, PVPANIC, SERIAL_PIN,
+                             VIRTIO_MMIO)
 
 PRESENT = ACPI_TABLES + 64         # guest-physical
 # _OSC of a host bridge (ACPI 6.4, 6.2.11; PCI Firmware Specification 3.3, 4.5.1).  No function of ours has
@@ -19,7 +20,7 @@ PRESENT = ACPI_TABLES + 64         # guest-physical
 PCI_HOST_BRIDGE = "33db4d5b-1ff7-401c-9657-7441c03dd766"
 UNKNOWN_UUID, UNKNOWN_REVISION, MASKED = 1 << 2, 1 << 3, 1 << 4     # status
 GRANTED = 1 << 4                # control: PCI Express capability structure
-
+BUTTON_PRESSED = 0x80           # what a control-method power button notifies of (ACPI 6.0, 9.5)
 SLEEP_TYPE_OFF = 5              # what is written to SLEEP_CONTROL to power off
 PVPANIC_HID = "QEMU0001"        # QEMU's docs/specs/pvpanic.rst
 
@@ -41,6 +42,21 @@ DefinitionBlock ("", "DSDT", 2, "SPLTVM", "SPLITVMM", 1)
                 IO (Decode16, {COM1:#x}, {COM1:#x}, 0, 8)
                 Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive) {{ {SERIAL_PIN} }}
             }})
+        }}
+        Device (PWRB)
+        {{
+            Name (_HID, "PNP0C0C")
+            Name (_UID, 0)
+        }}
+        Device (GED0)
+        {{
+            Name (_HID, "ACPI0013")
+            Name (_UID, 0)
+            Name (_CRS, ResourceTemplate ()
+            {{
+                Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive) {{ {POWER_PIN} }}
+            }})
+            Method (_EVT, 1, Serialized) {{ If (Arg0 == {POWER_PIN}) {{ Notify (PWRB, {BUTTON_PRESSED:#x}) }} }}
         }}
         Device (PCI0)
         {{

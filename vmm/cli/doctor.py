@@ -135,17 +135,17 @@ def _cpus() -> Finding:
 def _page_cache() -> Finding:
     """offload=host asks the page cache with RWF_NOWAIT; a file system that does not know it makes
     the vCPU wait for reads from the disk, and is no obstacle."""
-    with tempfile.NamedTemporaryFile(dir=".") as file:
-        file.write(bytes(4096))
-        file.flush()
-        try:
+    use = "offload=host, which may wait for the disk without it"
+    try:
+        with tempfile.NamedTemporaryFile(dir=".") as file:
+            file.write(bytes(4096))
+            file.flush()
             os.preadv(file.fileno(), [bytearray(512)], 0, os.RWF_NOWAIT)
-        except BlockingIOError:
-            pass
-        except OSError as error:
-            return Finding("page cache", True, f"RWF_NOWAIT in this folder: {error.strerror}",
-                           "offload=host, which may wait for the disk without it")
-    return Finding("page cache", True, "RWF_NOWAIT in this folder", "offload=host")
+    except BlockingIOError:
+        pass
+    except OSError as error:
+        return Finding("page cache", True, f"RWF_NOWAIT in this folder: {error.strerror}", use)
+    return Finding("page cache", True, "RWF_NOWAIT in this folder", use)
 
 
 def _built() -> Finding:

@@ -3,28 +3,64 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 from ..errors import UserError
+from ..sync.signals import ending_once
+from . import standard
+
+GUEST_STATUSES = 63     # the highest status of a guest's; sysexits.h, whose names we use, starts behind it
+STATUSES = ("The exit status is the guest's, 0 to 63 (63 stands for anything above it, which is then said); 64 if "
+            "the command cannot be done as given; 70 if KVM could not go on with the guest; 74 if output cannot be "
+            "written; 100 if the guest's kernel panicked and said so (pvpanic); 101 if it wants to restart and may "
+            "not; 128 and the number of the signal that ended it: 130 for SIGINT, 143 for SIGTERM.")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit status."""
-    options = _parser().parse_args(arguments)
+    standard.open_missing()
     try:
-        return options.func(options)
+        with ending_once():
+            try:
+                options = _parse(arguments)
+                return options.func(options)
+            finally:
+                standard.flush()
     except UserError as error:
-        print(f"splitvmm: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+        standard.say(str(error))
+        return os.EX_USAGE
+    except GuestFailed as error:
+        standard.say(str(error))
+        return os.EX_SOFTWARE
+    except OSError as error:
+        return standard.failed(error)
+
+
+class GuestFailed(Exception):
+    """A guest came to an end that is not its own; says how."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Ends with EX_USAGE, after the usage of the command that was given."""
+
+    def error(self, message: str):
+        self.print_usage(sys.stderr)
+        self.exit(os.EX_USAGE, f"{self.prog}: {message}\n")
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    options, unknown = _parser().parse_known_args(arguments)
+    if unknown:
+        options.parser.error(f"unknown: {' '.join(unknown)}; wanted what --help lists")
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="splitvmm", description="Run virtual machines whose devices live on both sides of the "
-        "kernel boundary, and measure what that buys.")
+        "kernel boundary, and measure what that buys.", epilog=STATUSES)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_run(commands)
     _add_bench(commands)
@@ -37,10 +73,10 @@ def _add_run(commands) -> None:
     run = commands.add_parser(
         "run", help="boot a guest and end with its exit status",
         description="Boot a guest and end with its exit status.",
-        epilog="Exit status: 0 if the guest powered itself off, or what it wrote to the exit port (0x501); 100 if "
-        "its kernel panicked and said so (pvpanic); 101 if it wants to restart and may not; 2 if it could not be "
-        "started, or KVM could not go on with it; 130 and 143 if a signal ended it.")
-    run.set_defaults(func=run_guest)
+        epilog=f"{STATUSES}  SIGTERM presses the power button of a guest that listens to it; a second one, or ten "
+        "seconds, end it.  In any KEY=VALUE list, and in WHERE, a comma that belongs to a value or a path is written "
+        "twice.")
+    run.set_defaults(func=run_guest, parser=run)
     guest = run.add_argument_group("guest")
     guest.add_argument("guest", metavar="GUEST", type=Path, nargs="?",
                        help="ELF file with a PVH note, 64-bit ELF file, or a flat binary with --flat")
@@ -66,8 +102,9 @@ def _add_run(commands) -> None:
     virtio = ("offload=on|host|off|auto (who serves it: the kernel, this process in C, Python, or the best "
               "possible), transport=mmio|pci, packed=on|off (offer packed rings), async=on|off|auto (real I/O by "
               "the handler, through io_uring)")
-    devices.add_argument("--disk", metavar="path=FILE[,KEY=VALUE...]", action="append", default=[],
-                         help="add a disk; may be given more than once.  Keys: readonly=on|off, "
+    devices.add_argument("--disk", metavar="[path=]FILE[,KEY=VALUE...]", action="append", default=[],
+                         help="add a disk; may be given more than once.  Keys: readonly=on|off, format=raw (it is "
+                         "one, whatever it looks like), "
                          "cache=writeback|none|writethrough (none goes past the page cache), queues=N, "
                          f"queue_size=N, serial=TEXT, {virtio}")
     devices.add_argument("--net", metavar="tap=NAME[,KEY=VALUE...]", action="append", default=[],
@@ -91,46 +128,63 @@ def _add_run(commands) -> None:
 
 
 def run_guest(options) -> int:
-    from .ending import Ending
-    with Ending() as ending:
-        return _run_guest(options, ending)
-
-
-def _run_guest(options, ending) -> int:
     import logging
-    import signal
-    from time import monotonic
 
-    from ..machine.machine import Machine
-    from .reboots import REFUSED
+    from .ending import Ending
     logging.basicConfig(format="splitvmm: %(message)s", stream=sys.stderr)
     config, reboots = _machine_config(options), _reboots(options)
     if options.kernel:
         _warn_of_emulation()
+    with Ending() as ending:
+        return _run_on(config, ending, reboots, options.stats)
+
+
+def _run_on(config, ending, reboots, stats: bool) -> int:
+    """Machine after machine, while the guest may restart; our exit status."""
+    from time import monotonic
+
+    from ..boot.power import PANICKED
+    from .reboots import REFUSED
     while True:
-        with Machine(config) as machine:
-            signal.signal(signal.SIGWINCH, lambda *_: machine.terminal_resized())
-            for name, why in machine.choices.items():
-                if "asked" not in why:
-                    print(f"splitvmm: {name}: offload {why}", file=sys.stderr)
-            began = monotonic()
-            try:
-                with ending.stops(machine):
-                    status = machine.run()
-            except RuntimeError as error:
-                raise UserError(str(error)) from None
-            if options.stats:
-                from ..machine.stats import print_stats
-                print_stats(machine)
-            if machine.panicked:
-                print("splitvmm: the guest's kernel panicked", file=sys.stderr)
-            if ending.status is not None:
-                return ending.status
-            if machine.panicked or not machine.rebooted:
-                return status
+        began = monotonic()
+        machine, status = _run_once(config, ending, stats)
+        if ending.status is not None:
+            return ending.status
+        if machine.panicked:
+            standard.say("the guest's kernel panicked")
+            return PANICKED
+        if not machine.rebooted or ending.asked:
+            return _told(status)
         if refused := reboots.refused(monotonic() - began):
-            print(f"splitvmm: {refused}", file=sys.stderr)
+            standard.say(refused)
             return REFUSED
+        config.fresh = False        # the guest's output goes on where it was
+
+
+def _run_once(config, ending, stats: bool):
+    """One machine from its building to its end, and the guest's status."""
+    from ..machine.machine import Machine
+    with Machine(config) as machine:
+        ending.machine = machine
+        for name, why in machine.choices.items():
+            if "asked" not in why:
+                standard.say(f"{name}: offload {why}")
+        try:
+            status = machine.run()
+        except RuntimeError as error:
+            raise GuestFailed(str(error)) from None
+        if stats:
+            from ..machine.stats import print_stats
+            print_stats(machine)
+    ending.machine = None
+    return machine, status
+
+
+def _told(status: int) -> int:
+    """A guest's status as ours."""
+    if status > GUEST_STATUSES:
+        standard.say(f"the guest ended with status {status}; {GUEST_STATUSES} stands for it")
+    return min(status, GUEST_STATUSES)
 
 
 def _reboots(options):
@@ -149,7 +203,7 @@ def _warn_of_emulation() -> None:
     except KvmError:        # the machine will say so, if it matters
         found = ""
     if found:
-        print(f"splitvmm: {found}: Linux will not boot here; see tools/nested", file=sys.stderr)
+        standard.say(f"{found}: Linux will not boot here; see tools/nested")
 
 
 def _machine_config(options):
@@ -172,7 +226,8 @@ def _machine_config(options):
         rng=None if options.rng is None else parse.rng(options.rng),
         modules=options.module, initrd=options.initrd,
         flat=None if options.flat is None else parse.whole(options.flat, "--flat", 0, 0xfffff),
-        serial=options.serial or ("stdio" if linux and not options.console else "null" if linux else "stdout"),
+        serial=parse.where(options.serial, "--serial") if options.serial else
+        "stdio" if linux and not options.console else "null" if linux else "stdout",
         announce=not linux)
 
 
@@ -184,7 +239,7 @@ def _add_bench(commands) -> None:
         "bench", help="time exits, block requests, packets or a Linux guest, with offload off and on",
         description="Time the exit path, block requests, packets or a Linux guest's disk and network, in several "
         "modes, interleaved in one run.")
-    bench.set_defaults(func=run_bench)
+    bench.set_defaults(func=run_bench, parser=bench)
     bench.add_argument("what", choices=PEERS, help="what to time")
     bench.add_argument("--modes", metavar="LIST", default="off,host,on",
                        help="which modes to compare (default: off,host,on)")
@@ -223,7 +278,7 @@ def _add_compile(commands) -> None:
     compile_ = commands.add_parser(
         "compile", help="print the C header of a device's schema",
         description="Print the C header of a device's schema, or write it to a file.")
-    compile_.set_defaults(func=compile_schema)
+    compile_.set_defaults(func=compile_schema, parser=compile_)
     compile_.add_argument("schema", metavar="MODULE:CLASS", help="the device, such as "
                           "vmm.devmodel.devices.blk:Blk; the current directory is looked in first")
     compile_.add_argument("-o", "--output", metavar="FILE", type=Path, help="write it to FILE")
@@ -252,7 +307,10 @@ def compile_schema(options) -> int:
     except SchemaError as error:
         raise UserError(str(error)) from None
     if options.output:
-        options.output.write_text(text)
+        try:
+            options.output.write_text(text)
+        except OSError as error:
+            raise UserError(f"--output {options.output}: {error.strerror}; wanted a file to write") from None
     else:
         sys.stdout.write(text)
     return 0
@@ -263,7 +321,7 @@ def _add_doctor(commands) -> None:
         "doctor", help="check this host: what works, what will be used, how to get the rest",
         description="Check this host: what works, what each part is needed for, what will be used here, "
         "and how to get the rest.  Ends with 0 if guests can run here.")
-    doctor.set_defaults(func=run_doctor)
+    doctor.set_defaults(func=run_doctor, parser=doctor)
 
 
 def run_doctor(_options) -> int:

@@ -36,15 +36,27 @@ def switch(text: str, what: str) -> bool:
 
 def choice(text: str, what: str, of: tuple[str, ...]) -> str:
     if text not in of:
-        raise UserError(f"{what} {text!r}; wanted {', '.join(of[:-1])} or {of[-1]}")
+        raise UserError(f"{what} {text!r}; wanted {' or '.join(filter(None, (', '.join(of[:-1]), of[-1])))}")
     return text
 
 
-def pairs(text: str, option: str, known: tuple[str, ...]) -> dict[str, str]:
-    """`a=1,b=2` as a dict.  A comma in a value is written twice."""
+def parts(text: str) -> list[str]:
+    """What commas part.  One that is written twice is one that belongs to the text."""
+    return [part.replace("\0", ",") for part in text.replace(",,", "\0").split(",")]
+
+
+def pairs(text: str, option: str, known: tuple[str, ...], first: str = "") -> dict[str, str]:
+    """`a=1,b=2` as a dict; without a key, the first value is that of `first`."""
+    head, *rest = parts(text)
+    if first and head and "=" not in head:
+        head = f"{first}={head}"
+    return _keyed([head, *rest], text, option, known)
+
+
+def _keyed(given: list[str], text: str, option: str, known: tuple[str, ...]) -> dict[str, str]:
     found: dict[str, str] = {}
-    for part in text.replace(",,", "\0").split(","):
-        key, equals, value = part.replace("\0", ",").partition("=")
+    for part in given:
+        key, equals, value = part.partition("=")
         if not equals:
             raise UserError(f"{option} {text}: {part!r}; wanted key=value")
         if key not in known:
@@ -76,21 +88,40 @@ def _queue_size(given: dict[str, str], option: str) -> int:
 def disk(text: str):
     """One --disk, as a DiskConfig."""
     from ..machine.config import DiskConfig
-    given = pairs(text, "--disk", ("path", "readonly", "cache", "queues", "queue_size", "serial", *_VIRTIO))
+    given = pairs(text, "--disk", ("path", "readonly", "cache", "queues", "queue_size", "serial", "format", *_VIRTIO),
+                  first="path")
     if not given.get("path"):
         raise UserError(f"--disk {text}: no path; wanted path=FILE")
     return DiskConfig(
         Path(given["path"]), read_only=switch(given.get("readonly", "off"), "--disk readonly"),
         cache=choice(given.get("cache", "writeback"), "--disk cache", ("writeback", "none", "writethrough")),
-        queues=whole(given.get("queues", "1"), "--disk queues", 1, 16), serial=given.get("serial", ""),
+        queues=whole(given.get("queues", "1"), "--disk queues", 1, 16), serial=_serial(given.get("serial", "")),
+        raw=choice(given["format"], "--disk format", ("raw",)) == "raw" if "format" in given else False,
         queue_size=_queue_size(given, "--disk"), **_virtio(given, "--disk"))
+
+
+def _serial(text: str) -> str:
+    """A disk's, as the guest can read it."""
+    from ..devmodel.devices.blk import ID_BYTES
+    if len(text.encode()) > ID_BYTES:
+        raise UserError(f"--disk serial {text!r}: {len(text.encode())} bytes; wanted at most {ID_BYTES}")
+    return text
+
+
+def where(text: str, option: str) -> str:
+    """Where output leads, without keys behind it."""
+    found, *more = parts(text)
+    if more:
+        raise UserError(f"{option} {text}: {more[0]!r} behind a comma; wanted nothing, or the comma twice if it "
+                        "belongs to the path")
+    return found
 
 
 def console(text: str):
     """One --console, as a ConsoleConfig: where it leads, then keys."""
     from ..machine.config import ConsoleConfig
-    where, _, rest = text.partition(",")
-    return ConsoleConfig(where, **_virtio(pairs(rest, "--console", _VIRTIO) if rest else {}, "--console"))
+    found, *rest = parts(text)
+    return ConsoleConfig(found, **_virtio(_keyed(rest, text, "--console", _VIRTIO), "--console"))
 
 
 def rng(text: str):
@@ -118,14 +149,14 @@ def net(text: str):
                                   "queue_size", *_VIRTIO))
     if sum(key in given for key in ("tap", "fd", "socket")) != 1:
         raise UserError(f"--net {text}: wanted one of tap=NAME, fd=N and socket=PATH")
+    own = {"mac": mac(given["mac"], "--net mac")} if "mac" in given else {}
     return NicConfig(
         tap=given.get("tap", ""),
         fds=[whole(fd, "--net fd", 0, 1 << 20) for fd in given["fd"].split(":")] if "fd" in given else None,
         socket=Path(given["socket"]) if "socket" in given else None,
-        mac=mac(given["mac"], "--net mac") if "mac" in given else b"",
         queues=whole(given.get("queues", "1"), "--net queues", 1, PAIRS),
         mtu=whole(given["mtu"], "--net mtu", 68, 65521) if "mtu" in given else None,
         anti_spoof=choice(given.get("spoof", "allow"), "--net spoof", ("allow", "drop")) == "drop",
         packets_per_s=whole(given.get("tx_packets", "0"), "--net tx_packets", 0, 1 << 40),
         bytes_per_s=whole(given.get("tx_bytes", "0"), "--net tx_bytes", 0, 1 << 50),
-        queue_size=_queue_size(given, "--net"), **_virtio(given, "--net"))
+        queue_size=_queue_size(given, "--net"), **own, **_virtio(given, "--net"))

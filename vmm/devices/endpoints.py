@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 
 from ..errors import UserError
+
+STDOUT = 1
 
 
 class Descriptor:
@@ -19,30 +20,42 @@ class Descriptor:
         os.close(self._fd)
 
 
-def _file(where: str, what: str) -> int:
+def _file(where: str, what: str, fresh: bool) -> int:
+    """A file to append to, emptied first if it is to be `fresh`."""
     path = where.removeprefix("file=")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | (os.O_TRUNC if fresh else 0)
     try:
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        return os.open(path, flags, 0o644)
     except OSError as error:
         raise UserError(f"{what} {where}: {error.strerror}; wanted a file to write") from None
 
 
-def open_output(where: str, what: str) -> int | None:
+def _stdout(where: str, what: str) -> int:
+    try:
+        return os.dup(STDOUT)
+    except OSError as error:
+        raise UserError(f"{what} {where}: standard output: {error.strerror}; wanted it open") from None
+
+
+def open_output(where: str, what: str, fresh: bool = True) -> int | None:
     """For output alone: a descriptor, the caller's to close, or None for `null`.  Raises UserError."""
     if where in ("stdout", "stdio"):
-        return os.dup(sys.stdout.fileno())
+        return _stdout(where, what)
     if where.startswith("file="):
-        return _file(where, what)
+        return _file(where, what, fresh)
     if where == "null":
         return None
     raise UserError(f"{what} {where}: unknown; wanted stdout, stdio, null or file=PATH")
 
 
-def open_both(where: str, what: str) -> tuple[int, int, int | None]:
-    """(input or -1, output, where to put input for it or None); all the caller's.  Raises UserError."""
+def open_both(where: str, what: str, fresh: bool = True) -> tuple[int, int, int | None]:
+    """(input or -1, output, where to put input for it or None); all the caller's.  The last one never
+    makes a writer wait.  Raises UserError."""
     if where == "stdio":        # what is typed goes through the terminal's own keys first
+        output = _stdout(where, what)
         reader, writer = os.pipe2(os.O_CLOEXEC)
-        return reader, os.dup(sys.stdout.fileno()), writer
+        os.set_blocking(writer, False)
+        return reader, output, writer
     if where.startswith("socket="):
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -53,7 +66,7 @@ def open_both(where: str, what: str) -> tuple[int, int, int | None]:
         fd = made.detach()
         return fd, fd, None
     if where.startswith("file="):
-        return -1, _file(where, what), None
+        return -1, _file(where, what, fresh), None
     if where == "null":
         return -1, os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), None
     raise UserError(f"{what} {where}: unknown; wanted stdio, null, file=PATH or socket=PATH")

@@ -41,6 +41,7 @@ PCI_ADDRESS, PCI_DATA = 0xcf8, 0xcfc
 
 # I/O APIC pins
 PIT_PIN = 2                 # interrupt 0 of a PC
+POWER_PIN = 3               # the power button
 SERIAL_PIN = 4
 CASCADE = 2                 # of the first 8259: the second one
 PIC_PINS = 16               # interrupts that lead to an 8259 as well

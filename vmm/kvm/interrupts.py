@@ -27,6 +27,7 @@ import select
 import threading
 
 from ..devmodel.exit_path import MESSAGE_OWNER_SHIFT, VCPUS
+from ..errors import UserError
 from .addresses import FIRST_PIN, LAST_PIN
 from .chips import NO_CHIPS, Chips, chip_routes
 
@@ -188,7 +189,8 @@ class Interrupts:
         if pin is None:
             pin = FIRST_PIN + self._pins
             if pin > LAST_PIN:
-                raise RuntimeError(f"interrupt pin {pin}; wanted at most {LAST_PIN}")
+                raise UserError(f"{self._pins + 1} devices with interrupt pins; wanted at most {self._pins}, and "
+                                "transport=pci for more")
             self._pins += 1
         return self._added(PinLine(self, pin))
 

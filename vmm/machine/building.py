@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import select
+import stat
+from contextlib import suppress
 
 from ..boot import acpi, boot, mptable, power
 from ..devices.blk import BlkDevice
@@ -10,11 +13,13 @@ from ..devices.console import ConsoleDevice
 from ..devices.disk_image import DiskImage
 from ..devices.endpoints import Descriptor, open_both, open_output
 from ..devices.net import NetDevice
+from ..devices.output import Output
 from ..devices.rng import RngDevice
 from ..devices.serial import Serial
+from ..devices.terminal import Sink
 from ..devmodel.exit_path import Bus
 from ..errors import UserError
-from ..kvm.addresses import COM1, RESET_VECTOR, SERIAL_PIN
+from ..kvm.addresses import COM1, POWER_PIN, RESET_VECTOR, SERIAL_PIN
 from ..kvm.bpf import BpfUnavailable
 from ..kvm.memory import GuestMemory
 from ..offload.objects import unavailable
@@ -47,19 +52,22 @@ def build_memory(machine, asked: set[str]) -> None:
 
 def add_ports(machine) -> None:
     """The serial port, and those by which a guest ends."""
-    output = open_output(machine.config.serial, "--serial")
-    if output is not None:
-        machine.closes(Descriptor(output))
-    machine.serial = Serial(output, machine.interrupts.pin_line(SERIAL_PIN))
+    output, fd = None, open_output(machine.config.serial, "--serial", machine.config.fresh)
+    if fd is not None:
+        output = machine.closes(Output(fd, "serial port", lambda: machine.running.stopped))
+        machine.running.on_abort.append(output.hurry)
+    machine.serial = machine.closes(Serial(output, machine.interrupts.pin_line(SERIAL_PIN)))
     machine.buses[Bus.PORT].add(COM1, 8, machine.serial, "serial port")
+    machine.power_button = machine.interrupts.pin_line(POWER_PIN)
     power.add_ports(machine.buses[Bus.PORT], machine.stop, machine.reset, machine.panic)
     if machine.config.serial == "stdio":
-        machine.typed = machine.serial.receive
+        machine.typed = Sink(machine.serial.room, select.POLLIN, machine.serial.receive)
 
 
 def add_devices(machine, extra) -> None:
     """Those of the configuration, in its order, then further ones: (device, offload mode)."""
     config = machine.config
+    _refuse_twins(config)
     for disk in config.disks:
         _add_disk(machine, disk)
     for net in config.nets:
@@ -72,8 +80,26 @@ def add_devices(machine, extra) -> None:
         machine.add_device(machine.closes(device), mode)
 
 
+def _refuse_twins(config) -> None:
+    """What two devices of one machine cannot share.  Raises UserError."""
+    disks: dict = {}
+    for disk in config.disks:
+        with suppress(OSError):     # which is told when it is opened
+            status = os.stat(disk.path)
+            key = status.st_rdev if stat.S_ISBLK(status.st_mode) else (status.st_dev, status.st_ino)
+            first = disks.setdefault(key, disk)
+            if first is not disk and not (first.read_only and disk.read_only):
+                raise UserError(f"--disk {disk.path}: given twice; wanted it once, or with readonly=on each time")
+    taps: set[str] = set()
+    for net in config.nets:
+        for tap in [f"tap={net.tap}"] if net.tap else [f"fd={fd}" for fd in net.fds or ()]:
+            if tap in taps:
+                raise UserError(f"--net {tap}: given twice; wanted a TAP interface for each card and queue")
+            taps.add(tap)
+
+
 def _add_disk(machine, disk: DiskConfig) -> None:
-    image = DiskImage(disk.path, disk.read_only, disk.cache)
+    image = DiskImage(disk.path, disk.read_only, disk.cache, disk.raw)
     device = machine.closes(BlkDevice(f"disk{len(machine.devices)}", image, disk.queues, disk.serial,
                                       disk.queue_size))
     _add_virtio(machine, device, disk)
@@ -81,8 +107,7 @@ def _add_disk(machine, disk: DiskConfig) -> None:
 
 def _add_nic(machine, net: NicConfig) -> None:
     number = sum(isinstance(device, NetDevice) for device in machine.devices)
-    mac = net.mac or bytes([0x02, 0x73, 0x76, os.getpid() >> 8 & 0xff, os.getpid() & 0xff, number])
-    device = machine.closes(NetDevice(f"net{number}", net.plug(), mac, net.queues, net.anti_spoof,
+    device = machine.closes(NetDevice(f"net{number}", net.plug(), net.mac, net.queues, net.anti_spoof,
                                       net.packets_per_s, net.bytes_per_s, net.queue_size))
     _add_virtio(machine, device, net)
 
@@ -90,13 +115,21 @@ def _add_nic(machine, net: NicConfig) -> None:
 def _add_console(machine, console: ConsoleConfig) -> None:
     if console.where == "stdio" and machine.typed:
         raise UserError("two consoles on stdio; wanted one, and the others elsewhere (--serial, --console)")
-    reader, writer, typed = open_both(console.where, "--console")
+    reader, writer, typed = open_both(console.where, "--console", machine.config.fresh)
     if typed is not None:
         machine.closes(Descriptor(typed))
-        machine.typed = lambda data: os.write(typed, data)
+        machine.typed = Sink(typed, select.POLLOUT, lambda data: _fill(typed, data))
     size = os.get_terminal_size(writer) if os.isatty(writer) else None
     number = sum(isinstance(device, ConsoleDevice) for device in machine.devices)
     _add_virtio(machine, machine.closes(ConsoleDevice(f"console{number}", reader, writer, size)), console)
+
+
+def _fill(pipe: int, data: bytes) -> int:
+    """As many bytes as a pipe takes at once."""
+    try:
+        return os.write(pipe, data[:select.PIPE_BUF])
+    except BlockingIOError:
+        return 0
 
 
 def _add_virtio(machine, device: VirtioDevice, config: VirtioConfig) -> None:

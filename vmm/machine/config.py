@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +27,12 @@ class DiskConfig(VirtioConfig):
     queues: int = 1
     serial: str = ""
     queue_size: int = 256
+    raw: bool = False               # whatever format the image seems to have
+
+
+def random_mac() -> bytes:
+    """A unicast address that is locally administered (IEEE 802, 8.4): its first byte says both."""
+    return b"\x02" + os.urandom(5)
 
 
 @dataclass
@@ -37,7 +44,7 @@ class NicConfig(VirtioConfig):
     fds: list[int] | None = None
     socket: Path | None = None
     backend: object = None
-    mac: bytes = b""
+    mac: bytes = field(default_factory=random_mac)
     queues: int = 1             # pairs
     mtu: int | None = None
     anti_spoof: bool = False
@@ -81,6 +88,7 @@ class MachineConfig:
     initrd: Path | None = None      # in the modules' place
     flat: int | None = None         # guest-physical address of a flat binary
     serial: str = "stdout"          # stdout, stdio (input as well), null or file=PATH
+    fresh: bool = True              # output files are emptied first, not appended to
     announce: bool = True           # virtio-mmio devices on the command line, as well as by ACPI
     kvm: bool = True                # without it there are no vCPUs: a driver in Python is the guest
 

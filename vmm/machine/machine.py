@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from contextlib import suppress
 from time import CLOCK_BOOTTIME, clock_gettime
 
 from ..device.register_device import Place, RegisterDevice
 from ..devices.console import ConsoleDevice
-from ..devices.terminal import Terminal
+from ..devices.terminal import Sink, Terminal
 from ..devmodel.exit_path import PAGES, RAISE, UPCALL, Bus
 from ..devmodel.layout import PAGE
 from ..devmodel.virtqueue import RING_ASLEEP
@@ -17,11 +16,12 @@ from ..errors import UserError
 from ..kvm import lapic
 from ..kvm.addresses import FIRST_PIN, VIRTIO_MMIO
 from ..kvm.bus import AddressSpace, BusOverlap
-from ..kvm.interrupts import Interrupts
+from ..kvm.interrupts import MASKED, Interrupts
 from ..kvm.vm import Vcpu, Vm
 from ..offload.bpf_backend import WATCHED
 from ..pci.pci import PciBus
 from ..sync.handoff import Declined
+from ..sync.signals import uninterrupted
 from ..virtio.virtio_device import VirtioDevice
 from ..virtio.virtio_mmio import MmioTransport
 from ..virtio.virtio_pci import PciTransport
@@ -30,14 +30,12 @@ from .config import MachineConfig
 from .offloading import Offloading
 from .running import Running
 
-log = logging.getLogger("splitvmm.machine")
-
-
 _live: set[Machine] = set()     # with vCPUs, in this process
 
 
 class Machine:
-    """A VM; a context manager that takes everything down again.
+    """A VM; a context manager that takes everything down again.  Of its life, signals whose handlers raise
+    interrupt `wait` alone.
 
     One process is one VM as soon as offload is on: the exit path knows a VM by its process.
     """
@@ -52,13 +50,15 @@ class Machine:
         self._switching = threading.Lock()      # one device at a time: they share the backends
         self.rebooted = self.panicked = False
         self.first_run_s: float | None = None       # CLOCK_BOOTTIME
-        self.typed = None       # what takes what is typed at the terminal
+        self.typed: Sink | None = None              # of what is typed at the terminal
+        self.terminal: Terminal | None = None
         self.virtio_mmio: set[int] = set()          # numbers of the virtio-mmio devices
         self.vcpus: list[Vcpu] = []
         self._closing: list = []
         self._page_slots: dict[int, int] = {}       # device's slot -> KVM's number of its page
         try:
-            self._build(devices)
+            with uninterrupted():
+                self._build(devices)
         except BaseException:
             self.close()
             raise
@@ -162,7 +162,7 @@ class Machine:
             try:
                 self.buses[Bus.MMIO].add(base, device.transport.function.bar_bytes, device.transport, device.name)
             except BusOverlap as error:
-                log.warning("%s: %s; it stays switched off", device.name, error)
+                device.log.warning("%s: %s; it stays switched off", device.name, error)
                 return
             place.base = base
             self._map_page(device)
@@ -201,7 +201,7 @@ class Machine:
         Called by any thread but a vCPU's.  `on` works if the machine was built with a device
         that was on or auto, as guest memory must be BPF map memory.
         """
-        with self._switching, self.paused():
+        with uninterrupted(), self._switching, self.paused():
             self.offloading.set_mode(device, mode)
 
     # what a vCPU's thread asks of its host
@@ -259,19 +259,34 @@ class Machine:
         """End the guest with this exit status; the first one counts."""
         self.running.stop(status)
 
+    def abort(self, status: int) -> None:
+        """`stop`, without waiting for those who read what the guest says."""
+        self.running.abort(status)
+
+    def press_power_button(self) -> bool:
+        """Ask the guest to power off; whether it listens: it has that interrupt unmasked, as a driver of the
+        button in the ACPI tables does."""
+        if not self.vm or self.running.stopped or self.vm.ioapic_pins()[self.power_button.gsi] & MASKED:
+            return False
+        self.power_button.pulse()
+        return True
+
     def start(self) -> None:
         """Let the guest run, on threads of its own."""
-        if self.typed:
-            self.closes(Terminal(self.typed, lambda: self.stop(0))).start()
-        self.offloading.before_start()
-        self.running.start(self.vcpus, self)
+        with uninterrupted():
+            if self.typed:
+                self.terminal = self.closes(Terminal(self.typed, lambda: self.stop(0), self.running.failed))
+                self.terminal.start()
+            self.offloading.before_start()
+            self.running.start(self.vcpus, self)
 
     def wait(self, timeout_s: float | None = None) -> int:
         """Until the guest ends: its exit status.  Raises what ended a vCPU otherwise."""
         try:
             return self.running.wait(timeout_s)
         finally:
-            self.serial.flush()
+            if self.running.stopped:
+                self.serial.flush()
 
     def run(self, timeout_s: float | None = None) -> int:
         self.start()
@@ -295,15 +310,21 @@ class Machine:
         return self.buses[bus].read(address, width)
 
     def close(self) -> None:
-        self.running.end()
-        for device in self.devices:     # what is in flight still reaches guest memory
-            with suppress(Exception):   # the first error is the one that counts
-                self.offloading.set_mode(device, "off")
-        if hasattr(self, "serial"):
-            self.serial.flush()
-        while self._closing:
-            self._closing.pop().close()
-        _live.discard(self)
+        """Take everything down, whatever fails on the way; raises the first of what did, at the end."""
+        failures = []
+        with uninterrupted():
+            self.running.end()
+            for device in self.devices:     # what is in flight still reaches guest memory
+                with suppress(Exception):   # the first error is the one that counts
+                    self.offloading.set_mode(device, "off")
+            while self._closing:
+                try:
+                    self._closing.pop().close()
+                except Exception as error:
+                    failures.append(error)
+            _live.discard(self)
+        if failures:
+            raise failures[0]
 
     def __enter__(self) -> Machine:
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import contextmanager
 from time import monotonic
 
@@ -26,6 +27,7 @@ class Running:
         self.status: int | None = None
         self.error: BaseException | None = None
         self.stopped = False
+        self.on_abort: list[Callable[[], None]] = []
         self._changed = threading.Condition()
         self._pauses, self._parked, self._running = 0, 0, 0
 
@@ -76,6 +78,12 @@ class Running:
             self.stopped = True
             self._kick()
             self._changed.notify_all()
+
+    def abort(self, status: int) -> None:
+        """`stop`, and nobody is patient any more: `on_abort` is called."""
+        self.stop(status)
+        for call in self.on_abort:
+            call()
 
     def _kick(self) -> None:
         """Have every vCPU but this thread's own come out of KVM_RUN."""

@@ -50,12 +50,13 @@ def check_abi(path: Path, layout: DeviceLayout) -> None:
     if not path.exists():
         raise OffloadError(f"{path} is missing; wanted `make` to have built it")
     record = path.with_name(path.name + ".abi")
-    wanted = f"{hashlib.sha256(path.read_bytes()).hexdigest()} {layout.hash:016x}\n"
-    if record.exists() and record.read_text() == wanted:
-        return
+    wanted = f"{hashlib.sha256(path.read_bytes()).hexdigest()} {layout.hash:016x}\n".encode()
+    with contextlib.suppress(OSError):      # one that cannot be read is none
+        if record.read_bytes() == wanted:
+            return
     check_object(path, [*layout.structs(), *in_order([uring_layout()])], required=(layout.state.c_name,))
     with contextlib.suppress(OSError):      # a folder that may not be written: then each time
-        record.write_text(wanted)
+        record.write_bytes(wanted)
 
 
 def check_hash(path: Path, layout: DeviceLayout, found: int) -> None:

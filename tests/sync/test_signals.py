@@ -1,0 +1,57 @@
+"""Blocks that no signal's handler interrupts, and signals that end a program once."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+
+import pytest
+
+from vmm.sync.signals import uninterrupted
+
+
+def test_a_signal_waits_for_the_end_of_the_block():
+    """And threads that are joined there have ended: none is marked so while it runs."""
+    done, go = [], threading.Event()
+
+    def work():
+        go.wait()
+        done.append("worked")
+    with pytest.raises(KeyboardInterrupt):
+        with uninterrupted():
+            thread = threading.Thread(target=work)
+            thread.start()
+            threading.Timer(0.1, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+            threading.Timer(0.3, go.set).start()
+            thread.join()
+            done.append("joined")
+    assert done == ["worked", "joined"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_blocks_inside_each_other():
+    done = []
+    with pytest.raises(KeyboardInterrupt):
+        with uninterrupted():
+            with uninterrupted():
+                signal.raise_signal(signal.SIGINT)
+            done.append("outer")
+    assert done == ["outer"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_one_ends_it(number):
+    code = f"""
+        import signal
+        from vmm.sync.signals import ending_once
+        with ending_once():
+            try:
+                signal.raise_signal({int(number)})
+            finally:
+                for each in (signal.SIGTERM, signal.SIGINT):
+                    signal.raise_signal(each)
+                print("cleared up")
+        """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + number, "cleared up\n", "")

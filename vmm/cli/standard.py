@@ -1,0 +1,56 @@
+"""Standard input, output and error of the command: closed, full or gone, each is one line at most."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+import sys
+from contextlib import suppress
+
+INPUT, OUTPUT, ERROR = range(3)
+
+
+def open_missing() -> None:
+    """Have something at each standard descriptor that is closed, before anything else gets its number: input
+    that has ended, output that fails, errors that nobody reads."""
+    for fd, flags in ((INPUT, os.O_RDONLY), (OUTPUT, os.O_RDONLY), (ERROR, os.O_WRONLY)):
+        try:
+            os.fstat(fd)
+        except OSError:
+            opened = os.open(os.devnull, flags)     # the lowest number that is free
+            assert opened == fd
+    if sys.stdout is None:      # as Python found it closed
+        sys.stdout = open(OUTPUT, "w", closefd=False)
+
+
+def say(text: str) -> None:
+    """A line on standard error, if it takes one."""
+    with suppress(OSError, AttributeError):
+        print(f"splitvmm: {text}", file=sys.stderr, flush=True)
+
+
+def failed(error: OSError) -> int:
+    """Say what the system refused; the exit status for it.  A reader that went away needs no word."""
+    if isinstance(error, BrokenPipeError):
+        return 128 + signal.SIGPIPE
+    where = f"{error.filename}: " if error.filename else ""
+    hint = ""
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        hint = f"; wanted more than {resource.getrlimit(resource.RLIMIT_NOFILE)[0]} (ulimit -n)"
+    say(f"{where}{error.strerror or error}{hint}")
+    return os.EX_IOERR
+
+
+def flush() -> None:
+    """All of standard output is written.  Raises OSError, and then never again: what was left of it is
+    dropped, as Python would complain about it once more at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError):
+            null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+            os.dup2(null, OUTPUT)
+            os.close(null)
+        raise
