@@ -46,9 +46,23 @@ def gone(programs: set[str]) -> bool:
     return not programs
 
 
+_started: list[subprocess.Popen] = []
+
+
 def start(*arguments, **options) -> subprocess.Popen:
-    return subprocess.Popen([SPLITVMM, "run", *map(str, arguments)], stderr=subprocess.PIPE, start_new_session=True,
-                            **options)
+    _started.append(subprocess.Popen([SPLITVMM, "run", *map(str, arguments)], stderr=subprocess.PIPE,
+                                     start_new_session=True, **options))
+    return _started[-1]
+
+
+@pytest.fixture(autouse=True)
+def nothing_left():
+    """Whatever a test started ends with it, also where it fails."""
+    yield
+    while _started:
+        process = _started.pop()
+        process.kill()
+        process.wait()
 
 
 def wait_for(path: Path, text: str) -> None:
@@ -92,19 +106,24 @@ def test_signals_at_any_moment(tmp_path, mode, number):
     assert gone(programs) and (mode != "on" or programs)
 
 
+def waiting(fd: int) -> int:
+    """Bytes in a pipe."""
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), "little")
+
+
 def test_output_that_nobody_reads(kvm, tmp_path):
     """A guest that waits for a reader can be ended."""
     reader, writer = os.pipe()
-    room = fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
     flood = tmp_path / "flood"
     flood.write_bytes(bytes.fromhex("baf803" "b041" "ee" "ebfd"))      # mov $0x3f8, %dx; mov $'A', %al; out; jmp
     process = start(flood, "--flat", "0x7c00", "--mem", "1M", stdout=writer)
     os.close(writer)
-    deadline = time.monotonic() + TIMEOUT_S
-    while int.from_bytes(fcntl.ioctl(reader, termios.FIONREAD, bytes(4)), "little") < room:
+    deadline, before = time.monotonic() + TIMEOUT_S, 0
+    while before == 0 or before != waiting(reader):     # full: a write that does not fit whole waits (pipe(7))
         assert time.monotonic() < deadline
-        time.sleep(0.01)
-    time.sleep(0.1)
+        before = waiting(reader)
+        time.sleep(0.5)
     process.send_signal(signal.SIGTERM)
     said = process.communicate(timeout=TIMEOUT_S)[1].decode()
     os.close(reader)
@@ -113,18 +132,13 @@ def test_output_that_nobody_reads(kvm, tmp_path):
 
 @pytest.fixture
 def listener(tmp_path, kvm):
-    """A guest that listens to its power button, and what it says."""
-    made = []
-
+    """Boots a guest that listens to its power button; the process, and what the guest says."""
     def boot(cmdline=""):
         serial = tmp_path / "serial"
-        made.append(start(BUILD / "button.elf", "--mem", "32M", "--serial", f"file={serial}", "--cmdline", cmdline))
+        process = start(BUILD / "button.elf", "--mem", "32M", "--serial", f"file={serial}", "--cmdline", cmdline)
         wait_for(serial, "listening\n")
-        return made[0], serial
-    yield boot
-    for process in made:
-        process.kill()
-        process.communicate()
+        return process, serial
+    return boot
 
 
 def test_sigterm_is_the_power_button(listener):

@@ -19,6 +19,24 @@ SPLITVMM = Path(sys.executable).parent / "splitvmm"
 TIMEOUT_S = 60
 
 
+_started: list[subprocess.Popen] = []
+
+
+def start(*arguments, **options) -> subprocess.Popen:
+    _started.append(subprocess.Popen([SPLITVMM, *map(str, arguments)], **options))
+    return _started[-1]
+
+
+@pytest.fixture(autouse=True)
+def nothing_left():
+    """Whatever a test started ends with it, also where it fails."""
+    yield
+    while _started:
+        process = _started.pop()
+        process.kill()
+        process.wait()
+
+
 def shell(line: str, **options):
     return subprocess.run(["bash", "-c", line.replace("SPLITVMM", str(SPLITVMM))], capture_output=True, text=True,
                           timeout=TIMEOUT_S, cwd=BUILD, **options)
@@ -94,8 +112,8 @@ def test_output_goes_on_over_reboots(kvm, tmp_path):
     # mov $0x3f8, %dx; mov $'A', %al; out; mov $0x682, %dx; out; hlt: the reset register
     guest.write_bytes(bytes.fromhex("baf803" "b041" "ee" "ba8206" "ee" "f4"))
     serial.write_text("of another run")
-    process = subprocess.Popen([SPLITVMM, "run", guest, "--flat", "0x7c00", "--mem", "1M", "--reboots", "1000000",
-                                "--serial", f"file={serial}"])
+    process = start("run", guest, "--flat", "0x7c00", "--mem", "1M", "--reboots", "1000000", "--serial",
+                    f"file={serial}")
     deadline = time.monotonic() + TIMEOUT_S
     while serial.read_text() != "AAAAA"[:len(serial.read_text())] or len(serial.read_text()) < 5:
         assert time.monotonic() < deadline and process.poll() is None
@@ -107,8 +125,8 @@ def test_output_goes_on_over_reboots(kvm, tmp_path):
 def test_no_newline_is_waited_for(kvm, tmp_path):
     """What a full-screen program draws is in the file while the guest runs."""
     serial = tmp_path / "serial"
-    process = subprocess.Popen([SPLITVMM, "run", BUILD / "echo.elf", "--mem", "2M", "--serial", "stdio"],
-                               stdin=subprocess.PIPE, stdout=serial.open("wb"))
+    process = start("run", BUILD / "echo.elf", "--mem", "2M", "--serial", "stdio", stdin=subprocess.PIPE,
+                    stdout=serial.open("wb"))
     process.stdin.write(b"a prompt: ")
     process.stdin.flush()
     deadline = time.monotonic() + TIMEOUT_S
@@ -126,14 +144,13 @@ def test_what_a_guest_does_not_read_is_not_read(kvm, tmp_path, where):
     guest.write_bytes(bytes.fromhex("f4" "ebfd"))       # hlt; jmp
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
-    process = subprocess.Popen([SPLITVMM, "run", guest, "--flat", "0x7c00", "--mem", "1M", "--serial", "null",
-                                where, "stdio"], stdin=reader, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    sent, idle_since = 0, time.monotonic()
-    started = False
-    while not started or time.monotonic() - idle_since < 1:
+    process = start("run", guest, "--flat", "0x7c00", "--mem", "1M", "--serial", "null", where, "stdio", stdin=reader,
+                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    sent, moved_at = 0, time.monotonic()
+    while sent <= 1 << 16 or time.monotonic() - moved_at < 1:       # more than the pipe holds: some was read
         try:
             sent += os.write(writer, bytes(1 << 16))
-            started, idle_since = started or sent > 1 << 16, time.monotonic()
+            moved_at = time.monotonic()
             assert sent < 1 << 20
         except BlockingIOError:
             time.sleep(0.02)
