@@ -6,10 +6,9 @@ enum { POWER_PIN = 3, SLEEP_CONTROL = 0x680, SLEEP_ENABLE = 1 << 5, TYPE_OFF = 5
 
 int run(void)
 {
-	struct device button = { .base = HEAP, .pin = POWER_PIN };
 	u32 seen = 0;
 
-	interrupts_start(&button);
+	interrupts_fast(HEAP, POWER_PIN);
 	print("listening\n");
 	for (;;) {
 		wait_for_interrupt();
