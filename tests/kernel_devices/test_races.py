@@ -1,7 +1,10 @@
 """Guest memory that changes while the handler reads it: descriptors rewritten between check and
 use, by another thread, as another vCPU would."""
 
+import struct
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -53,3 +56,53 @@ def test_rewritten_between_check_and_use(image, machine_of, offload, field):
     assert memory.read(GUARD, 65536) == b"\x5a" * 65536
     driver.start()
     assert driver.read(3, 1)[:8] == (3).to_bytes(8, "little")
+
+
+def on_threads(*runs):
+    """Each on a thread of its own, at once; raises what one of them raised."""
+    with ThreadPoolExecutor(len(runs)) as pool:
+        for done in [pool.submit(run) for run in runs]:
+            done.result()
+
+
+def test_two_vcpus_decline_at_once(image, machine_of):
+    """In `on` each has an outbox of its own, and a signal of its own."""
+    machine = machine_of(image, "on", queues=2, asynchronous="off")
+    driver, count = BlkDriver(machine, machine.devices[0]), 300
+
+    def vcpu(queue):
+        ring, at = driver.rings[queue], 0x100000 * (queue + 1)
+        for i in range(count):
+            for kind, flags in ((RequestType.OUT, 0), (RequestType.IN, WRITE)):
+                driver.memory.write(at, struct.pack("<IIQ", kind, 0, 100 * queue + i % 50))
+                if kind == RequestType.OUT:
+                    driver.memory.write(at + 512, bytes([i % 251]) * 512)
+                ring.request([(at, 16, 0), (at + 512, 512, flags), (at + 64, 1, WRITE)])
+                assert bool(ring.ring()) == (kind == RequestType.IN)
+                assert len(ring.take()) == 1 and driver.memory.read(at + 512, 1)[0] == i % 251
+    on_threads(lambda: vcpu(0), lambda: vcpu(1))
+    for queue in machine.devices[0].queues:
+        assert (queue.state.entry.handled, queue.state.user.handled) == (count, count)
+    assert sorted(exits.outbox.head for exits in machine.bpf.exits)[-2:] == [count, count]
+
+
+def test_two_vcpus_ring_one_queue(image, machine_of, offload):
+    """No doorbell is lost: what is offered before the last one has been served when it returns."""
+    machine = machine_of(image, offload, read_only=True)
+    driver, offering = BlkDriver(machine, machine.devices[0], size=256), threading.Lock()
+    ring, count = driver.rings[0], 2000
+    driver.header(RequestType.IN, 1)
+    ring.chain([(D.HEADER, 16, 0), (D.DATA, 512, WRITE), (D.STATUS, 1, WRITE)])
+
+    def vcpu():
+        for _ in range(count):
+            with offering:      # no more than the ring holds: the other may be inside for both
+                while ring.offered - ring.used_index() >= driver.size:
+                    time.sleep(0)
+                ring.offer(0)
+            ring.registers.write("queue_notify", 0)
+    on_threads(vcpu, vcpu)
+    ring.settle()
+    assert ring.used_index() == 2 * count and not driver.needs_reset
+    entry, user = ring.queue.state.entry, ring.queue.state.user
+    assert entry.handled + user.handled == 2 * count and entry.doorbells == 2 * count

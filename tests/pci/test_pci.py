@@ -158,16 +158,16 @@ def test_two_at_one_place(image, tmp_path, machine_with, offload):
     assert BlkDriver(machine, machine.devices[1]).read(3, 1) == bytes(512)
 
 
-def test_bars_put_onto_each_other_do_not_fill_the_log(image, tmp_path, caplog):
+def test_bars_put_onto_each_other_do_not_fill_the_log(image, tmp_path, machine_with, caplog):
     second = tmp_path / "second"
     second.write_bytes(bytes(1 << 20))
     disks = [DiskConfig(path, offload="off", transport="pci") for path in (image, second)]
-    with Machine(MachineConfig(memory=4 << 20, serial="null", kvm=False, disks=disks)) as machine:
-        first, other = Config(machine, 1), Config(machine, 2)
-        apart = other.bar()
-        for _ in range(200):
-            other.move(first.bar())
-            other.move(apart)
+    machine = machine_with(memory=4 << 20, disks=disks)
+    first, other = Config(machine, 1), Config(machine, 2)
+    apart = other.bar()
+    for _ in range(200):
+        other.move(first.bar())
+        other.move(apart)
     assert "stays switched off" in caplog.text and len(caplog.records) <= MOST + 1
 
 
