@@ -37,7 +37,8 @@ FAULTS = [
           "if (place < queue->setup.size)", "if (place <= queue->setup.size)", "packed"),
     Fault("packed: an event index that never interrupts", "packed_ring.h", "return since < used;", "return 0;", "net"),
     Fault("packed: a doorbell is asked for a place late", "packed_ring.h",
-          "queue->position.next_avail | (__u32)EVENT_AT", "(queue->position.next_avail + 1) | (__u32)EVENT_AT", "packed"),
+          "queue->position.next_avail | (__u32)EVENT_AT", "(queue->position.next_avail + 1) | (__u32)EVENT_AT",
+          "packed"),
     Fault("packed: flags of a used descriptor say available", "packed_ring.h",
           "PACKED_AVAIL | PACKED_USED : 0)", "PACKED_AVAIL : PACKED_USED)", "packed"),
     Fault("split: an event index that never interrupts", "split_ring.h",
@@ -69,7 +70,8 @@ FAULTS = [
     Fault("no limit of bytes to a visit", "serving.h",
           "return copied <= BUDGET_BYTES && bytes <= BUDGET_BYTES - copied;", "return copied != ~0ull;", "budget blk"),
     Fault("bytes copied in vain are not charged", "blk/blk_copy.h",
-          "charge_bytes(serving, length);", "if (work->copied + length == ~0u) charge_bytes(serving, length);", "budget"),
+          "charge_bytes(serving, length);", "if (work->copied + length == ~0u) charge_bytes(serving, length);",
+          "budget"),
     Fault("another device's message calls the collector", "platform_bpf.h",
           "if ((__u32)context->args[1] >> MESSAGE_OWNER_SHIFT != slot + 1)", "if (0)", "console"),
     Fault("an acknowledged interrupt stays", "exit_path.h",
@@ -128,12 +130,12 @@ def build(fault: Fault) -> None:
     """All BPF objects anew, in the copy."""
     shutil.rmtree(WORK, ignore_errors=True)
     shutil.copytree(ROOT / "kernel_devices", WORK / "kernel_devices")
-    shutil.copytree(ROOT / "build", WORK / "build", ignore=shutil.ignore_patterns("faults", "sanitized"))
+    shutil.copytree(ROOT / "build", WORK / "build", ignore=shutil.ignore_patterns("faults", "sanitized", "wide"))
     path = WORK / "kernel_devices" / fault.file
     path.write_text(edited(path.read_text(), fault))
     objects = sorted(f"build/{p.name}" for p in (ROOT / "build").glob("*.bpf.o") if p.name != "bpf_run.bpf.o")
-    commands = subprocess.run(["make", "-n", "-B", *objects], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    compilers = [line for line in commands.splitlines() if " -target bpf " in line and " -c kernel_devices/" in line]
+    commands = subprocess.run(["make", "-n", "-B", *objects], cwd=ROOT, capture_output=True, text=True, check=True)
+    compilers = [line for line in commands.stdout.splitlines() if " -target bpf " in line and " -c kernel_dev" in line]
     for command in compilers:
         subprocess.run(command, shell=True, cwd=WORK, check=True)
     if len(compilers) != len(objects):
@@ -150,7 +152,7 @@ def verdict(fault: Fault) -> tuple[bool, str]:
          *(f"{TESTS}{stem}.py" for stem in fault.tests.split())],
         cwd=ROOT, env={**os.environ, "SPLITVMM_BUILD": str(WORK / "build"), "SPLITVMM_REQUIRE": "bpf,ring"},
         capture_output=True, text=True)
-    found = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+    found = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", done.stdout, re.MULTILINE)
     if "BpfUnavailable" in done.stdout:
         return False, "the verifier refuses it"
     if found:

@@ -228,6 +228,10 @@ def zero_length(ring):
     ring.chain([HEAD, (D.DATA, 0, WRITE), END])
 
 
+def zero_length_beside_others(ring):
+    ring.chain([HEAD, DATA, (D.DATA, 0, WRITE), END])
+
+
 def readable_after_writable(ring):
     ring.chain([HEAD, DATA, (D.DATA, 512, 0), END])
 
@@ -312,10 +316,10 @@ def indirect_loop(ring):
     ring.put(0, TABLE, 32, INDIRECT)
 
 
-HOSTILE = [loop, self_loop, next_outside, next_far_outside, zero_length, readable_after_writable,
-           outside_ram, across_the_end, wraps, in_the_hole, huge, header_outside, status_outside,
-           no_status, short_header, indirect_in_indirect, indirect_in_itself, indirect_odd_length, indirect_and_a_byte,
-           indirect_empty, indirect_with_next, indirect_outside, indirect_wraps, indirect_loop]
+HOSTILE = [loop, self_loop, next_outside, next_far_outside, zero_length, zero_length_beside_others,
+           readable_after_writable, outside_ram, across_the_end, wraps, in_the_hole, huge, header_outside,
+           status_outside, no_status, short_header, indirect_in_indirect, indirect_in_itself, indirect_odd_length,
+           indirect_and_a_byte, indirect_empty, indirect_with_next, indirect_outside, indirect_wraps, indirect_loop]
 
 
 @pytest.mark.parametrize("trap", HOSTILE, ids=lambda trap: trap.__name__)
