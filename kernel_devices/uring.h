@@ -146,17 +146,19 @@ static __always_inline void uring_release(struct uring *uring, struct tag *tag, 
 	uring->flight.free = free + 1;
 }
 
-/* Raise the device's interrupt when the ring comes to it: a write to the irqfd's eventfd. */
-static __always_inline void uring_raise(struct uring *uring)
+/* Raise the device's interrupt when the ring comes to it: a write to the irqfd's eventfd.  False if there
+ * is no space to submit that. */
+static __always_inline int uring_raise(struct uring *uring)
 {
 	struct sqe *sqe = uring_aside(uring);
 
 	if (!sqe)
-		return;		/* so full that completions will raise it */
+		return 0;
 	sqe->opcode = IO_WRITE;
 	sqe->fd = FILE_INTERRUPT;
 	sqe->addr = uring->wiring.address + __builtin_offsetof(struct uring, wiring.one);
 	sqe->len = sizeof(uring->wiring.one);
+	return 1;
 }
 
 /* An entry that does nothing, for its completion's sake: one at a time.  False if there is no space. */

@@ -143,17 +143,20 @@ static __always_inline void keep_outcome(struct visit *visit)
 	visit->kick_collector = READ_ONCE(tally->kick_collector);
 }
 
-/* The driver wants an interrupt: said to whoever runs us, or through the ring. */
-static __always_inline void interrupt_wanted(struct serving *serving)
+/* The driver wants an interrupt: said to whoever runs us, or through the ring.  False if that has no
+ * space for it. */
+static __always_inline int interrupt_wanted(struct serving *serving)
 {
 	struct uring *uring = serving->uring;
 
 	serving->work->tally.interrupt = 1;
 	if (!uring || !uring->wiring.raises)
-		return;
-	uring_raise(uring);
+		return 1;
+	if (!uring_raise(uring))
+		return 0;
 	if (uring_submit(uring))
 		serving->work->tally.asleep = 1;
+	return 1;
 }
 
 /* Whoever collects what is in flight will visit the queue, soon enough to do without a doorbell until
@@ -172,6 +175,7 @@ static __noinline long serve_round(__u32 i, void *context)
 	struct serving *serving = &visit->serving;
 	struct virtqueue *queue = serving->queue;
 	__u32 seen = READ_ONCE(queue->entry.rings), reason;
+	__u16 unsignalled;
 
 	serving->work->tally.reason = serve_waiting(serving);
 	if (serving->work->tally.reason)
@@ -194,8 +198,12 @@ static __noinline long serve_round(__u32 i, void *context)
 	}
 	if (serving->work->tally.requests != serving->work->tally.counted_requests)
 		interrupt_cause(serving->device, serving->queue);
-	if (used_wants_interrupt(serving->device, queue))
-		interrupt_wanted(serving);
+	unsignalled = queue->position.unsignalled;
+	if (used_wants_interrupt(serving->device, queue) && !interrupt_wanted(serving)) {
+		queue->position.unsignalled = unsignalled;	/* userspace decides, and raises it */
+		serving->work->tally.reason = DECLINE_BUSY;
+		return 1;
+	}
 	count_served(serving);
 	keep_outcome(visit);
 	WINDOW();

@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 import tracemalloc
@@ -271,6 +273,18 @@ def test_wrong_direction(port, queue, flags):
     while not port.driver.needs_reset and time.monotonic() < deadline:
         time.sleep(0.001)
     assert port.driver.needs_reset
+
+
+def test_a_file_on_standard_output_is_appended_to(tmp_path):
+    """Its position does not move with writes that io_uring completes later (on 9p, say)."""
+    path = tmp_path / "out"
+    code = "import os; from vmm.devices.endpoints import open_both; os.lseek(1, 0, 0); os.write(open_both('stdio', '')[1], b'two')"
+    with open(path, "w") as out:
+        out.write("one")
+        out.flush()
+        subprocess.run([sys.executable, "-c", code], stdout=out, check=True)
+        out.write("three")
+    assert path.read_text() == "onetwothree"
 
 
 def test_file(tmp_path, machine_with, offload):

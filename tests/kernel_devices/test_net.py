@@ -17,6 +17,8 @@ from vmm.devices.net import (CTRL_ANNOUNCE, CTRL_MAC_ADDR, CTRL_RX, CTRL_VLAN, C
                              MQ, MRG_RXBUF, STATUS)
 from vmm.devices.net_backend import Socket
 from vmm.devmodel.devices.net import HEADER_BYTES, ControlClass
+from vmm.devmodel.layout import PAGE
+from vmm.devmodel.uring import ENTRIES
 from vmm.devmodel.view import ffi
 from vmm.devmodel.virtqueue import Side
 from vmm.kvm.interrupts import Interrupts
@@ -548,6 +550,27 @@ def test_no_interrupt_flag(net_of, mode_of_device, interrupts, packed):
         wait_for(lambda: interrupts(net.machine) >= expected)
         time.sleep(0.02)
         assert interrupts(net.machine) == expected
+
+
+def test_interrupt_that_the_ring_has_no_space_for(net_of, interrupts):
+    """Userspace is told, and raises it."""
+    net, before = net_of("host"), 0
+    queue, uring = net.device.queues[1], net.device.queues[1].uring
+    with pytest.raises(BlockingIOError):
+        while True:
+            net.device.backend.sockets[0].send(b"full", socket.MSG_DONTWAIT)
+            before += 1
+    net.driver.memory.write(net.driver.SEND, HEAD + frame())
+    net.driver.rings[1].request([(net.driver.SEND, len(HEAD + frame()), 0)])
+    net.driver.registers.write("queue_notify", 1)
+    assert uring.outstanding == 1
+    spare = PAGE - 4            # a word of the ring's page that says: of these entries none was taken
+    ffi.cast("uint32_t *", uring.address + spare)[0] = uring.flight.tail - ENTRIES & 0xffffffff
+    uring.wiring.sq_head, uring.wiring.raises = spare, 1
+    net.sent(before + 1)
+    wait_for(lambda: net.driver.rings[1].used_index() == 1 and not uring.flying)
+    wait_for(lambda: interrupts(net.machine) == 1)
+    assert queue.state.entry.declined[net.device.layout.reasons.BUSY] == 1
 
 
 def test_gone_backend(net_of, mode_of_device):

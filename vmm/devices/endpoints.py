@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
+import stat
 
 from ..errors import UserError
 
@@ -31,8 +33,13 @@ def _file(where: str, what: str, fresh: bool) -> int:
 
 
 def _stdout(where: str, what: str) -> int:
+    """A file there is appended to: its position moves only with a write that io_uring completes where it
+    is submitted (io_kiocb_update_pos, io_uring/rw.c), and others would be written over each other."""
     try:
-        return os.dup(STDOUT)
+        fd = os.dup(STDOUT)
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_APPEND)
+        return fd
     except OSError as error:
         raise UserError(f"{what} {where}: standard output: {error.strerror}; wanted it open") from None
 
