@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from vmm.cli import main as cli
+from vmm.cli.run import GUEST_STATUSES
 from vmm.paths import BUILD, ROOT
 
 
@@ -56,7 +57,7 @@ def test_mistakes_are_one_line(capsys, arguments, says):
 def test_usage_is_that_of_the_command(capsys, arguments, usage):
     """And the status is none that a guest ends with."""
     status, _, err = say(capsys, *arguments)
-    assert status == os.EX_USAGE > cli.GUEST_STATUSES and err.startswith(usage)
+    assert status == os.EX_USAGE > GUEST_STATUSES and err.startswith(usage)
     assert err.splitlines()[-1].startswith("splitvmm")
 
 

@@ -9,8 +9,7 @@ from vmm.device.guestlog import MOST
 from vmm.devmodel.devices.pci import VirtioCapabilityKind
 from vmm.devmodel.exit_path import Bus
 from vmm.kvm.addresses import ECAM, PCI_ADDRESS, PCI_DATA, PCI_HIGH, PCI_LOW
-from vmm.machine.config import MachineConfig, DiskConfig
-from vmm.machine.machine import Machine
+from vmm.machine.config import DiskConfig
 from vmm.virtio.virtio_pci import DOORBELLS, ISR, NO_VECTOR, PENDING, TABLE
 
 COMMAND, BAR, CAPABILITIES, INTERRUPT_PIN = 0x04, 0x10, 0x34, 0x3d

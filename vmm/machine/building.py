@@ -145,7 +145,7 @@ def load_guest(machine) -> None:
     """The guest's file, firmware's tables, and the first vCPU's registers."""
     config, memory = machine.config, machine.memory
     memory.write(RESET_VECTOR, power.BIOS)
-    acpi.write(memory, config.cpus, machine.virtio_mmio, config.serial != "null")
+    acpi.write(memory, config.cpus, machine.placing.virtio_mmio, config.serial != "null")
     mptable.write(memory, config.cpus)
     modules, what = ([config.initrd], "initrd") if config.initrd else (config.modules, "module")
     entry = boot.load(memory, config.guest, machine.command_line, modules, config.flat, what)

@@ -6,16 +6,14 @@ import threading
 from contextlib import suppress
 from time import CLOCK_BOOTTIME, clock_gettime
 
-from ..device.register_device import Place, RegisterDevice
+from ..device.register_device import RegisterDevice
 from ..devices.console import ConsoleDevice
 from ..devices.terminal import Sink, Terminal
-from ..devmodel.exit_path import PAGES, RAISE, UPCALL, Bus
-from ..devmodel.layout import PAGE
+from ..devmodel.exit_path import RAISE, UPCALL, Bus
 from ..devmodel.virtqueue import RING_ASLEEP
 from ..errors import UserError
 from ..kvm import lapic
-from ..kvm.addresses import FIRST_PIN, VIRTIO_MMIO
-from ..kvm.bus import AddressSpace, BusOverlap
+from ..kvm.bus import AddressSpace
 from ..kvm.interrupts import MASKED, Interrupts
 from ..kvm.vm import Vcpu, Vm
 from ..offload.bpf_backend import WATCHED
@@ -24,10 +22,10 @@ from ..sync.handoff import Declined
 from ..sync.signals import uninterrupted
 from ..virtio.virtio_device import VirtioDevice
 from ..virtio.virtio_mmio import MmioTransport
-from ..virtio.virtio_pci import PciTransport
 from . import building
 from .config import MachineConfig
 from .offloading import Offloading
+from .placing import Placing
 from .running import Running
 
 _live: set[Machine] = set()     # with vCPUs, in this process
@@ -52,10 +50,9 @@ class Machine:
         self.first_run_s: float | None = None       # CLOCK_BOOTTIME
         self.typed: Sink | None = None              # of what is typed at the terminal
         self.terminal: Terminal | None = None
-        self.virtio_mmio: set[int] = set()          # numbers of the virtio-mmio devices
+        self.placing = Placing(self)
         self.vcpus: list[Vcpu] = []
         self._closing: list = []
-        self._page_slots: dict[int, int] = {}       # device's slot -> KVM's number of its page
         try:
             with uninterrupted():
                 self._build(devices)
@@ -105,69 +102,9 @@ class Machine:
                    bus: Bus = Bus.MMIO) -> None:
         """Give a device its place, and its offload mode (off, host, on or auto).  Without `base` that is
         the next one for its transport."""
-        slot = len(self.devices)
-        if slot >= PAGES:
-            raise UserError(f"{slot + 1} devices; wanted at most {PAGES}")
-        if device in self.devices:
-            raise UserError(f"{device.name}: added twice; wanted an object for each device")
-        if device.name in (other.name for other in self.devices):
-            raise UserError(f"{device.name}: a second device of this name; wanted a name for each")
-        if isinstance(device, VirtioDevice) and device.transport is None:
-            device.transport = MmioTransport()
-        pci = isinstance(device, VirtioDevice) and isinstance(device.transport, PciTransport)
-        if not pci:
-            lines = [self.interrupts.pin_line()]
-            number = lines[0].gsi - FIRST_PIN
-            if base is None:
-                base = VIRTIO_MMIO + number * PAGE
-                if isinstance(device, VirtioDevice):
-                    self.virtio_mmio.add(number)
-        device.failed = self.running.failed
-        region, fd = self.places.state(device.name, device.layout.state.size)
-        urings, urings_fd = self.places.urings(device.name, device.uring_queues)
-        device.attach(Place(slot, bus, None if pci else base, self.places.page(slot), self.places.pages_fd,
-                            region.address, fd, device.transport.lines if pci else lines, self.memory,
-                            urings, urings_fd, (self.places, region)))
-        if pci:
-            function = device.transport.function
-            function.moved = lambda base: self._moved(device, base)
-            self.pci.add(function)
-        else:
-            self.buses[bus].add(base, device.size, device, device.name)
-            self._map_page(device)
+        self.placing.place(device, base, bus)
         self.devices.append(device)
         self.offloading.choose(device, mode)
-
-    def _map_page(self, device: RegisterDevice) -> None:
-        """Show the register page to the guest as memory."""
-        place = device.place
-        if self.vm and place.bus is Bus.MMIO and device.registers.page_is_memory:
-            self._page_slots[place.slot] = self.vm.add_memory(place.base, PAGE, place.page, read_only=True)
-
-    def _moved(self, device: VirtioDevice, base: int | None) -> None:
-        """The guest has moved a device's BAR, or switched it off (None).  On a vCPU's thread; others
-        may be ringing its doorbells, and lose them at worst."""
-        place = device.place
-        with device.lock:
-            backend = self.offloading.backend(device.mode)
-            if place.base is not None:
-                if backend:
-                    backend.disconnect(device)
-                if place.slot in self._page_slots:
-                    self.vm.remove_memory(self._page_slots.pop(place.slot))
-                self.buses[Bus.MMIO].remove(place.base)
-                place.base = None
-            if base is None:
-                return
-            try:
-                self.buses[Bus.MMIO].add(base, device.transport.function.bar_bytes, device.transport, device.name)
-            except BusOverlap as error:
-                device.log.warning("%s: %s; it stays switched off", device.name, error)
-                return
-            place.base = base
-            self._map_page(device)
-            if backend:
-                backend.connect(device)
 
     @property
     def command_line(self) -> str:

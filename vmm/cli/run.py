@@ -1,0 +1,181 @@
+"""`splitvmm run`: a guest from its options to its exit status."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from ..errors import UserError
+from . import standard
+
+GUEST_STATUSES = 63     # the highest status of a guest's; sysexits.h, whose names we use, starts behind it
+STATUSES = ("The exit status is the guest's, 0 to 63 (63 stands for anything above it, which is then said); 64 if "
+            "the command cannot be done as given; 70 if KVM could not go on with the guest; 74 if output cannot be "
+            "written; 100 if the guest's kernel panicked and said so (pvpanic); 101 if it wants to restart and may "
+            "not; 128 and the number of the signal that ended it: 130 for SIGINT, 143 for SIGTERM.")
+
+
+class GuestFailed(Exception):
+    """A guest came to an end that is not its own; says how."""
+
+
+def add(commands) -> None:
+    run = commands.add_parser(
+        "run", help="boot a guest and end with its exit status",
+        description="Boot a guest and end with its exit status.",
+        epilog=f"{STATUSES}  SIGTERM presses the power button of a guest that listens to it; a second one, or ten "
+        "seconds, end it.  In any KEY=VALUE list, and in WHERE, a comma that belongs to a value or a path is written "
+        "twice.")
+    run.set_defaults(func=run_guest, parser=run)
+    guest = run.add_argument_group("guest")
+    guest.add_argument("guest", metavar="GUEST", type=Path, nargs="?",
+                       help="ELF file with a PVH note, 64-bit ELF file, or a flat binary with --flat")
+    guest.add_argument("--kernel", metavar="FILE", type=Path, help="in GUEST's place: a Linux kernel, vmlinuz "
+                       "(bzImage) or vmlinux (ELF with a PVH note), which may be compressed as a whole (gzip, xz, "
+                       "bzip2).  It finds its devices by ACPI, its console is this terminal, and reboots start it "
+                       "again")
+    guest.add_argument("--initrd", metavar="FILE", type=Path, help="initial RAM disk of the kernel")
+    guest.add_argument("--append", "--cmdline", dest="cmdline", metavar="TEXT", default="", help="command line "
+                       "for the guest; for GUEST, the addresses of its devices are added to it")
+    guest.add_argument("--module", metavar="FILE", type=Path, action="append", default=[],
+                       help="load FILE as a boot module; may be given more than once")
+    guest.add_argument("--flat", metavar="ADDRESS",
+                       help="load GUEST as it is at ADDRESS and start it there in real mode")
+    reboots = guest.add_mutually_exclusive_group()
+    reboots.add_argument("--no-reboot", action="store_true", help="end where the guest wants to restart")
+    reboots.add_argument("--reboots", metavar="N", help="let it restart N times (default: any number of times, but "
+                         "no more than 5 in a row within a minute of its start)")
+    machine = run.add_argument_group("machine")
+    machine.add_argument("--mem", metavar="SIZE", default="256M", help="guest memory (default: 256M)")
+    machine.add_argument("--cpus", metavar="N", default="1", help="number of vCPUs (default: 1)")
+    devices = run.add_argument_group("devices")
+    virtio = ("offload=on|host|off|auto (who serves it: the kernel, this process in C, Python, or the best "
+              "possible), transport=mmio|pci, packed=on|off (offer packed rings), async=on|off|auto (real I/O by "
+              "the handler, through io_uring)")
+    devices.add_argument("--disk", metavar="[path=]FILE[,KEY=VALUE...]", action="append", default=[],
+                         help="add a disk; may be given more than once.  Keys: readonly=on|off, format=raw (it is "
+                         "one, whatever it looks like), "
+                         "cache=writeback|none|writethrough (none goes past the page cache), queues=N, "
+                         f"queue_size=N, serial=TEXT, {virtio}")
+    devices.add_argument("--net", metavar="tap=NAME[,KEY=VALUE...]", action="append", default=[],
+                         help="add a network card, plugged into a TAP interface (tap=NAME, made if it is not "
+                         "there, or fd=N[:N...]) or a UNIX datagram socket (socket=PATH); may be given more "
+                         "than once.  Keys: mac=ADDRESS, queues=PAIRS, mtu=BYTES, spoof=allow|drop (drop what "
+                         "is sent from another address), tx_packets=N and tx_bytes=N (most per second), "
+                         "queue_size=N, and those of --disk from offload on")
+    devices.add_argument("--console", metavar="WHERE[,KEY=VALUE...]", action="append", default=[],
+                         help="add a virtio console that leads to stdio, null, file=PATH (output alone) or "
+                         "socket=PATH (a UNIX stream socket that listens).  Keys: those of --disk from offload on")
+    devices.add_argument("--rng", metavar="KEY=VALUE...", nargs="?", const="",
+                         help="add an entropy device.  Keys: those of --disk from offload on")
+    devices.add_argument("--serial", metavar="WHERE",
+                         help="where the serial port leads: stdout, stdio (input as well; a terminal is put in "
+                         "raw mode, Ctrl-A x ends the guest), null, or file=PATH (default: stdio with --kernel, "
+                         "or null if there is a --console, else stdout)")
+    report = run.add_argument_group("reporting")
+    report.add_argument("--stats", action="store_true",
+                        help="print what each half of each device did, when the guest has ended")
+
+
+def run_guest(options) -> int:
+    import logging
+
+    from .ending import Ending
+    logging.basicConfig(format="splitvmm: %(message)s", stream=sys.stderr)
+    config, reboots = _machine_config(options), _reboots(options)
+    if options.kernel:
+        _warn_of_emulation()
+    with Ending() as ending:
+        return _run_on(config, ending, reboots, options.stats)
+
+
+def _run_on(config, ending, reboots, stats: bool) -> int:
+    """Machine after machine, while the guest may restart; our exit status."""
+    from time import monotonic
+
+    from ..boot.power import PANICKED
+    from .reboots import REFUSED
+    while True:
+        began = monotonic()
+        machine, status = _run_once(config, ending, stats)
+        if ending.status is not None:
+            return ending.status
+        if machine.panicked:
+            standard.say("the guest's kernel panicked")
+            return PANICKED
+        if not machine.rebooted or ending.asked:
+            return _told(status)
+        if refused := reboots.refused(monotonic() - began):
+            standard.say(refused)
+            return REFUSED
+        config.fresh = False        # the guest's output goes on where it was
+
+
+def _run_once(config, ending, stats: bool):
+    """One machine from its building to its end, and the guest's status."""
+    from ..machine.machine import Machine
+    with Machine(config) as machine:
+        ending.machine = machine
+        for name, why in machine.choices.items():
+            if "asked" not in why:
+                standard.say(f"{name}: offload {why}")
+        try:
+            status = machine.run()
+        except RuntimeError as error:
+            raise GuestFailed(str(error)) from None
+        if stats:
+            from ..machine.stats import print_stats
+            print_stats(machine)
+    ending.machine = None
+    return machine, status
+
+
+def _told(status: int) -> int:
+    """A guest's status as ours."""
+    if status > GUEST_STATUSES:
+        standard.say(f"the guest ended with status {status}; {GUEST_STATUSES} stands for it")
+    return min(status, GUEST_STATUSES)
+
+
+def _reboots(options):
+    from . import options as parse
+    from .reboots import Reboots
+    if options.no_reboot:
+        return Reboots(0)
+    return Reboots(None if options.reboots is None else parse.whole(options.reboots, "--reboots", 0, 1 << 32))
+
+
+def _warn_of_emulation() -> None:
+    from ..kvm.ring0 import emulated
+    from ..kvm.vm import KvmError
+    try:
+        found = emulated()
+    except KvmError:        # the machine will say so, if it matters
+        found = ""
+    if found:
+        standard.say(f"{found}: Linux will not boot here; see tools/nested")
+
+
+def _machine_config(options):
+    from ..machine.config import MachineConfig
+    from . import options as parse
+    linux = options.kernel is not None
+    if linux == (options.guest is not None):
+        raise UserError("GUEST and --kernel given; wanted one of them" if linux else
+                        "neither GUEST nor --kernel given; wanted one of them")
+    if options.initrd and not linux:
+        raise UserError("--initrd without --kernel; wanted --module for GUEST")
+    if options.initrd and options.module:
+        raise UserError("--initrd and --module given; wanted one of them")
+    return MachineConfig(
+        guest=options.kernel or options.guest, memory=parse.size(options.mem, "--mem"),
+        cpus=parse.whole(options.cpus, "--cpus", 1, 64), cmdline=options.cmdline,
+        disks=[parse.disk(text) for text in options.disk],
+        nets=[parse.net(text) for text in options.net],
+        consoles=[parse.console(text) for text in options.console],
+        rng=None if options.rng is None else parse.rng(options.rng),
+        modules=options.module, initrd=options.initrd,
+        flat=None if options.flat is None else parse.whole(options.flat, "--flat", 0, 0xfffff),
+        serial=parse.where(options.serial, "--serial") if options.serial else
+        "stdio" if linux and not options.console else "null" if linux else "stdout",
+        announce=not linux)

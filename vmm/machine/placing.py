@@ -1,0 +1,86 @@
+"""Where a machine's devices are: register pages, buses, interrupt lines, and BARs that the guest moves."""
+
+from __future__ import annotations
+
+from ..device.register_device import Place, RegisterDevice
+from ..devmodel.exit_path import PAGES, Bus
+from ..devmodel.layout import PAGE
+from ..errors import UserError
+from ..kvm.addresses import FIRST_PIN, VIRTIO_MMIO
+from ..kvm.bus import BusOverlap
+from ..virtio.virtio_device import VirtioDevice
+from ..virtio.virtio_mmio import MmioTransport
+from ..virtio.virtio_pci import PciTransport
+
+
+class Placing:
+    """The places of one machine's devices."""
+
+    def __init__(self, machine):
+        self._machine = machine
+        self.virtio_mmio: set[int] = set()          # numbers of the virtio-mmio devices
+        self._page_slots: dict[int, int] = {}       # device's slot -> KVM's number of its page
+
+    def place(self, device: RegisterDevice, base: int | None, bus: Bus) -> None:
+        """Give a device its place: at `base`, or where the next one of its transport goes.  Raises UserError."""
+        machine, slot = self._machine, len(self._machine.devices)
+        if slot >= PAGES:
+            raise UserError(f"{slot + 1} devices; wanted at most {PAGES}")
+        if device in machine.devices:
+            raise UserError(f"{device.name}: added twice; wanted an object for each device")
+        if device.name in (other.name for other in machine.devices):
+            raise UserError(f"{device.name}: a second device of this name; wanted a name for each")
+        if isinstance(device, VirtioDevice) and device.transport is None:
+            device.transport = MmioTransport()
+        pci = isinstance(device, VirtioDevice) and isinstance(device.transport, PciTransport)
+        if not pci:
+            lines = [machine.interrupts.pin_line()]
+            number = lines[0].gsi - FIRST_PIN
+            if base is None:
+                base = VIRTIO_MMIO + number * PAGE
+                if isinstance(device, VirtioDevice):
+                    self.virtio_mmio.add(number)
+        device.failed = machine.running.failed
+        region, fd = machine.places.state(device.name, device.layout.state.size)
+        urings, urings_fd = machine.places.urings(device.name, device.uring_queues)
+        device.attach(Place(slot, bus, None if pci else base, machine.places.page(slot), machine.places.pages_fd,
+                            region.address, fd, device.transport.lines if pci else lines, machine.memory,
+                            urings, urings_fd, (machine.places, region)))
+        if pci:
+            function = device.transport.function
+            function.moved = lambda base: self._moved(device, base)
+            machine.pci.add(function)
+        else:
+            machine.buses[bus].add(base, device.size, device, device.name)
+            self._map_page(device)
+
+    def _map_page(self, device: RegisterDevice) -> None:
+        """Show the register page to the guest as memory."""
+        place = device.place
+        if self._machine.vm and place.bus is Bus.MMIO and device.registers.page_is_memory:
+            self._page_slots[place.slot] = self._machine.vm.add_memory(place.base, PAGE, place.page, read_only=True)
+
+    def _moved(self, device: VirtioDevice, base: int | None) -> None:
+        """The guest has moved a device's BAR, or switched it off (None).  On a vCPU's thread; others
+        may be ringing its doorbells, and lose them at worst."""
+        place = device.place
+        with device.lock:
+            backend = self._machine.offloading.backend(device.mode)
+            if place.base is not None:
+                if backend:
+                    backend.disconnect(device)
+                if place.slot in self._page_slots:
+                    self._machine.vm.remove_memory(self._page_slots.pop(place.slot))
+                self._machine.buses[Bus.MMIO].remove(place.base)
+                place.base = None
+            if base is None:
+                return
+            try:
+                self._machine.buses[Bus.MMIO].add(base, device.transport.function.bar_bytes, device.transport, device.name)
+            except BusOverlap as error:
+                device.log.warning("%s: %s; it stays switched off", device.name, error)
+                return
+            place.base = base
+            self._map_page(device)
+            if backend:
+                backend.connect(device)
