@@ -127,8 +127,9 @@ def network(modes: list[str]) -> None:
         say("no TAP or no network namespace to be had here, so no guest on the network")
         return
     for each in (*modes, ",".join(reversed(modes))):
-        done = subprocess.run([sys.executable, "-m", "tools.netguest", each, "--seconds", "1"],
-                              capture_output=True, text=True)
+        with tempfile.TemporaryDirectory(prefix="splitvmm-demo-") as folder:    # for it may be killed
+            done = subprocess.run([sys.executable, "-m", "tools.netguest", each, "--seconds", "1"],
+                                  capture_output=True, text=True, env={**os.environ, "TMPDIR": folder})
         if done.returncode:
             sys.exit(f"demo: the network guest failed with offload {each}: {done.stdout}{done.stderr}")
         got = json.loads(done.stdout)
