@@ -221,7 +221,7 @@ def run_qemu(aio: str, image: Path, cmdline: str) -> Sample:
         done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S)
         cpu = children_ns() - before
         check_qemu(done.returncode, done.stderr)
-        return Sample(*_ticks(Path(output.name).read_text(), 0), cpu)
+        return Sample(*_ticks(Path(output.name).read_text(), 0), cpu_ns=cpu)
 
 
 def tsc_khz() -> int:

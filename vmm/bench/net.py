@@ -232,7 +232,7 @@ def _run_qemu(_mode: str, cmdline: str, during) -> tuple[Sample, str]:
                 if isinstance(during, Flood):
                     during.end()
             measure.check_qemu(status, process.stderr.read())
-        return Sample(0, measure.children_ns() - before), Path(output.name).read_text()
+        return Sample(0, cpu_ns=measure.children_ns() - before), Path(output.name).read_text()
 
 
 def _alive(process) -> str:
