@@ -179,7 +179,7 @@ static __always_inline __u64 now_ns(void)
 	return now.tv_sec * 1000000000ull + now.tv_nsec;
 }
 
-/* What offload.py calls; the same names in every device's shared object. */
+/* What vmm/offload/native.py calls; the same names in every device's shared object. */
 #define DEVICE_HANDLER(notify, hash)							\
 	RUN_HANDLER(notify)								\
 	const __u64 layout_hash = hash;							\

@@ -168,7 +168,7 @@ static __always_inline int visited_soon(struct serving *serving)
 	return uring && uring->wiring.lazy_notify && uring_in_flight(uring) > uring->flight.failed;
 }
 
-/* One look at the queue; 1 ends the rounds.  Nothing behind the lock is touched once it is let go. */
+/* One round of a visit; 1 ends them.  Nothing behind the lock is touched once it is let go. */
 static __noinline long serve_round(__u32 i, void *context)
 {
 	struct visit *visit = context;

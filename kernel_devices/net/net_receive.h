@@ -22,7 +22,7 @@ static __always_inline __u32 post_receive(struct serving *serving, struct tag *t
 	return 0;
 }
 
-/* The next chain, which is one buffer, becomes room for packets, if the largest does not fit yet. */
+/* The next chain, which is one buffer, joins the receive buffers, if the largest does not fit yet. */
 static __always_inline __u32 add_receive_buffer(struct serving *serving, __u32 index)
 {
 	struct net_work *work = work_of(serving);
@@ -52,7 +52,7 @@ static __always_inline __u32 add_receive_buffer(struct serving *serving, __u32 i
 	return 0;
 }
 
-/* One read into all the room that there is, as soon as the largest packet fits. */
+/* One read into all receive buffers, as soon as the largest packet fits. */
 static __noinline void after_serving(struct serving *serving)
 {
 	struct uring *uring = serving->uring;
@@ -155,7 +155,7 @@ static long use_buffer(__u32 i, void *context)
 	return 0;
 }
 
-/* A packet has arrived in the room for it: 0, or a reason. */
+/* A packet has arrived in the receive buffers: 0, or a reason. */
 static __always_inline __u32 received_merged(struct serving *serving, __s32 result)
 {
 	struct net_work *work = work_of(serving);

@@ -12,7 +12,7 @@ enum {
 	LINK_HEADER_BYTES = NET_HEADER_BYTES + NET_ETHER_BYTES,
 	SOURCE_AT = NET_HEADER_BYTES + 6,
 	MOST_READS = 8,	/* in flight on one receive queue */
-	MERGED = 0xff,	/* kind of a tag whose read fills the queue's room */
+	MERGED = 0xff,	/* kind of a tag whose read fills the queue's receive buffers */
 	NS_PER_S = 1000000000,
 };
 

@@ -157,7 +157,7 @@ def _built() -> Finding:
 
 
 def _clang() -> Finding:
-    path = next(filter(None, map(shutil.which, ("clang", "clang-19", "clang-14"))), None)
+    path = next(filter(None, map(shutil.which, ("clang", "clang-19"))), None)
     return Finding("clang", bool(path), path or "not found", "building handlers for offload=on",
                    "" if path else "apt-get install clang, or your system's equivalent")
 

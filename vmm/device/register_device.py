@@ -200,7 +200,7 @@ class RegisterDevice:
         """Collect completions that nobody else did."""
 
     def stop_urings(self) -> None:
-        """Close the rings; userspace has taken over all that was in flight."""
+        """Use the rings no more; userspace has taken over all that was in flight."""
 
     def upcalled(self, queue: int, reason: int) -> None:
         """The kernel half asks userspace to look at a queue; `reason` as in a decline."""

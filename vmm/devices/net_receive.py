@@ -118,7 +118,7 @@ class NetReceive:
                 del self._short[queue.index]
 
     def _merged(self, queue: UserQueue, length: int) -> tuple[int, int]:
-        """A packet is in the room that was read into (5.1.6.4)."""
+        """A packet is in the receive buffers (5.1.6.4)."""
         chains, left = [], length
         for chain in queue.uring.receive_chains():
             written = min(left, chain.writable[0][1])

@@ -25,7 +25,7 @@ def _binding():
     try:
         from . import _kvm
     except ImportError as error:
-        raise KvmError(f"vmm/_kvm: {error}; wanted `make setup` to have built it") from None
+        raise KvmError(f"vmm/kvm/_kvm: {error}; wanted `make setup` to have built it") from None
     return _kvm.ffi, _kvm.lib
 
 

@@ -9,7 +9,7 @@ from time import CLOCK_BOOTTIME, clock_gettime
 from ..device.register_device import RegisterDevice
 from ..devices.console import ConsoleDevice
 from ..devices.terminal import Sink, Terminal
-from ..devmodel.exit_path import RAISE, UPCALL, Bus
+from ..devmodel.exit_path import RAISE, UPCALL, Bus, Verdict
 from ..devmodel.virtqueue import RING_ASLEEP
 from ..errors import UserError
 from ..kvm import lapic
@@ -236,7 +236,7 @@ class Machine:
         host = self.offloading.host
         if host:
             verdict, line = host.write(bus, address, width, value)
-            if verdict == 2:
+            if verdict == Verdict.HANDLED_INTERRUPT:
                 self.interrupts.raise_(line)
             if verdict:
                 return verdict

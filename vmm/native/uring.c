@@ -9,7 +9,6 @@
 
 #define SETUP_NO_MMAP (1u << 14)
 #define REGISTER_SYNC_CANCEL 24
-#define REGISTER_IOWQ_MAX_WORKERS 19
 
 struct ring_places {
 	uint32_t sq_head, sq_tail, sq_flags, cq_head, cq_tail, cqes, sq_entries, cq_entries;

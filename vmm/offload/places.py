@@ -35,13 +35,13 @@ class SharedPlaces:
         return region, fd
 
     def urings(self, name: str, count: int) -> tuple[int, int]:
-        """Memory for the urings of `count` queues, and the map that it lies in (or -1)."""
+        """Memory for the io_urings of `count` queues, and the map that it lies in (or -1)."""
         if not count:
             return 0, -1
         fd = -1
         if self.maps:
             fd = self.maps.array("urings", STRIDE, count, shared=False)
-            region = Region(f"urings of {name}", [Piece(fd, 0, STRIDE * count)], (fd,))
+            region = Region(f"io_urings of {name}", [Piece(fd, 0, STRIDE * count)], (fd,))
         else:
             region = Region.anonymous("urings", STRIDE * count)
         self._states.append(region)

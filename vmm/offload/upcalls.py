@@ -17,7 +17,7 @@ from ..sync.handoff import Declined
 
 
 class Upcalls:
-    """Upcalls from the exit path where no vCPU is at hand, answered on a thread of ours.
+    """Takes upcalls out of BPF's ring buffer and answers them, on a thread of its own.
 
     By the clock, it also looks after completions that nobody collected: an interrupt injected where
     our programs could not see it, or a pin without an MSI.

@@ -16,7 +16,7 @@ from ._shared import lib
 USER, KERNEL = int(Side.USER), int(Side.KERNEL)
 BRIEF_S = 0.001     # what a handler takes that does not wait for a disk, and more
 
-# arc -> who takes it, from which side to which
+# arc -> from which side to which
 ARCS = {
     "take": (Side.KERNEL, Side.USER),
     "give": (Side.USER, Side.KERNEL),
@@ -104,7 +104,7 @@ class Ownership:
         return self
 
     def __exit__(self, *_) -> None:
-        """Back to where it lives.  Raises IllegalArc if it changed hands behind our back."""
+        """Back to the side that it is assigned to.  Raises IllegalArc if it changed hands behind our back."""
         self._depth -= 1
         try:
             if not self._depth:
@@ -120,7 +120,7 @@ class Ownership:
             self.give()
 
     def assign(self, side: Side) -> None:
-        """Change where it lives, and take it there."""
+        """Assign it to a side, and take it there."""
         if self.holder != side:
             self.take() if side == Side.USER else self.give()
         self.assigned = side

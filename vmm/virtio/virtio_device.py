@@ -2,8 +2,8 @@
 
 Derive from VirtioDevice: give `features`, `config` (a view of the configuration that follows
 the transport's registers) and `serve(queue)`.  A Transport (virtio_mmio.py, virtio_pci.py) is
-what the driver reaches it by; a device does not know which.  What it has in flight, and queues
-for input, are parts of their own: in_flight.py, receive_queues.py.
+what the driver reaches it by; a device does not know which.  What a driver sets up, what is in flight,
+and queues for input are parts of their own: negotiation.py, in_flight.py, receive_queues.py.
 """
 
 from __future__ import annotations
@@ -23,13 +23,12 @@ from ..virtqueue.ring import BrokenQueue
 from ..virtqueue.uring import Uring
 from ..virtqueue.virtqueue import UserQueue
 from .in_flight import InFlight
+from .negotiation import EVENT_IDX, INDIRECT_DESC, RING_PACKED, VERSION_1, Negotiation
 from .receive_queues import ReceiveQueues
-from .transport import DRIVER_OK, FEATURES_OK, NEEDS_RESET, Transport
-
-INDIRECT_DESC, EVENT_IDX, VERSION_1, RING_PACKED = 1 << 28, 1 << 29, 1 << 32, 1 << 34     # VIRTIO 1.2, 6
+from .transport import DRIVER_OK, NEEDS_RESET, Transport
 
 
-class VirtioDevice(InFlight, ReceiveQueues, RegisterDevice):
+class VirtioDevice(Negotiation, InFlight, ReceiveQueues, RegisterDevice):
     """A virtio device.  `queue_sizes` holds the most entries of each queue."""
 
     config_type: type       # the Block that lies at the transport's `config`
@@ -45,7 +44,7 @@ class VirtioDevice(InFlight, ReceiveQueues, RegisterDevice):
         self.assigned = Side.USER
         self.insists = False        # on rings: without them it is not offloaded
         self._declines_before: dict[int, int] = {}   # declines of a receive queue when the driver started it
-        self._unseen: dict = {}     # urings whose completions waited at the last look
+        self._unseen: dict = {}     # queue -> its io_uring, if completions waited at the last look
         self.no_ring = ""           # why there is none, if there is none
         self.log = GuestLog("splitvmm.virtio")
         self.transport: Transport | None = None     # given by the machine, before `attach`
@@ -114,101 +113,7 @@ class VirtioDevice(InFlight, ReceiveQueues, RegisterDevice):
         """Let the driver choose packed rings; before it is attached."""
         self.offered |= RING_PACKED
 
-    # what a driver does, by way of the transport
-
-    def accept(self, window: int, bits: int) -> None:
-        """The driver accepts these 32 feature bits."""
-        if self.page.status & FEATURES_OK or window > 1:
-            return          # too late (2.2.1), or no such bits
-        shift = 32 * window
-        self.accepted = self.accepted & ~(0xffffffff << shift) | bits << shift
-
-    def set_status(self, value: int) -> None:
-        """The driver writes the device status (2.1); 0 resets."""
-        if value == 0:
-            self.reset()
-            return
-        if value & FEATURES_OK and not self.page.status & FEATURES_OK and not self._features_fit():
-            value &= ~FEATURES_OK       # the driver reads it back and gives up (2.2.2)
-        was_live = self._live
-        self.page.status = value & 0xff | self.page.status & NEEDS_RESET
-        if self._live and not was_live:
-            self.driver_ready()
-            for queue in self.queues:
-                if queue.ready:
-                    queue.ownership.assign(self.assigned)
-                    self._serve(queue)      # a doorbell may have been too early
-                    self._kick(queue)
-        elif was_live and not self._live:   # which no driver may do (2.1.1)
-            self._take_queues()
-
-    def _take_queues(self) -> None:
-        """No queue is served any more: all are userspace's."""
-        for queue in self.queues:
-            if queue.ready:
-                queue.ownership.assign(Side.USER)
-                self._settle(queue)
-
-    def driver_ready(self) -> None:
-        """The driver has negotiated, and queues are about to be served."""
-
-    def notified(self, index: int) -> None:
-        """A doorbell."""
-        if index < len(self.queues):
-            self.queues[index].state.user.doorbells += 1
-            self._serve(self.queues[index])
-
-    def _features_fit(self) -> bool:
-        return bool(self.accepted & VERSION_1) and not self.accepted & ~self.offered
-
-    def reset(self) -> None:
-        """Back to the beginning (2.4); requests in flight are over, none is served after it."""
-        for queue in self.queues:
-            if queue.ready:
-                self.stop_queue(queue)
-        self.accepted = 0
-        self.transport.reset()
-
-    def write_undeclared(self, offset: int, width: int, value: int) -> None:
-        if offset < self.transport.config:
-            super().write_undeclared(offset, width, value)
-            return
-        with self.lock:
-            self.config_write(offset - self.transport.config, width, value)
-
-    def config_write(self, offset: int, width: int, value: int) -> None:
-        """A write of device configuration; by default it has no effect."""
-
     # queues
-
-    def start_queue(self, queue: UserQueue, size: int, desc: int, driver: int, device: int) -> None:
-        """The driver makes a queue ready; what is unsound leaves it as it is, and the device in need
-        of a reset."""
-        packed = bool(self.accepted & RING_PACKED)
-        try:
-            if not self.page.status & FEATURES_OK:
-                raise BrokenQueue(f"{queue.name}: started before FEATURES_OK; wanted negotiation first (3.1.1)")
-            queue.check(packed, size, self.queue_sizes[queue.index], desc, driver, device)
-        except BrokenQueue as error:
-            self._needs_reset(error)
-            return
-        setup = queue.state.setup
-        setup.desc, setup.avail, setup.used, setup.size = desc, driver, device, size
-        setup.event_index = int(bool(self.accepted & EVENT_IDX))
-        setup.indirect = int(bool(self.accepted & INDIRECT_DESC))
-        setup.packed, setup.cause = int(packed), self.transport.cause_offset
-        setup.ready = 1
-        queue.latch()
-        queue.ring.start()
-        self._declines_before[queue.index] = self._permanent_declines(queue)
-        if self._live:
-            queue.ownership.assign(self.assigned)
-
-    def stop_queue(self, queue: UserQueue) -> None:
-        queue.ownership.assign(Side.USER)
-        self._drop(queue)
-        queue.state.setup.ready = 0
-        queue.latch()
 
     def _serve(self, queue: UserQueue) -> None:
         """Take the queue, serve it empty, give it back."""

@@ -35,7 +35,7 @@ def _binding():
     try:
         from . import _uring
     except ImportError as error:
-        raise UringUnavailable(f"vmm/_uring: {error}; wanted `make setup` to have built it") from None
+        raise UringUnavailable(f"vmm/virtqueue/_uring: {error}; wanted `make setup` to have built it") from None
     return _uring.ffi, _uring.lib
 
 
