@@ -40,13 +40,14 @@ static long collect_queue(__u32 index, void *context)
 	    READ_ONCE(serving->queue->ownership.holder) != SIDE_KERNEL)
 		return 0;
 	if (collecting->deadline_ns && now_ns() >= collecting->deadline_ns) {
-		upcall(collecting, index, DECLINE_BUDGET);	/* a collection of its own */
+		upcall(collecting, index, DECLINE_BUSY);	/* userspace's: the next collection may be no better */
 		return 0;
 	}
 	visit.deadline_ns = collection_deadline(collecting);
 	if (visit_queue(&visit, &reason) == VERDICT_TO_USER && reason != DECLINE_HELD_BY_USER)
 		upcall(collecting, index, reason);
-	else if (visit.interrupt)
+	/* with any other reason userspace decides on that again */
+	if (visit.interrupt && (!reason || reason == DECLINE_RING_ASLEEP))
 		collecting->interrupts |= 1u << (index & 31);
 	return 0;
 }

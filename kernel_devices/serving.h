@@ -201,12 +201,15 @@ static __always_inline int over_budget(struct serving *serving)
 	return tally->late;
 }
 
-/* Have the ring call us again, which it does when it comes to an entry that does nothing. */
+/* Have the ring call us again, which it does when it comes to an entry that does nothing.  Not so if that
+ * may have been already: whoever was called found the queue's lock taken, by us. */
 static __always_inline int come_back(struct serving *serving)
 {
 	struct uring *uring = serving->uring;
 
-	return uring && uring->wiring.ready && uring_nop(uring);
+	if (!uring || !uring->wiring.ready || (uring->flight.nop && uring_completions(uring)))
+		return 0;
+	return uring_nop(uring);
 }
 
 /* No tag or no entry is free.  Whoever collects what is in flight serves on; but the ring posts

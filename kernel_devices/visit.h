@@ -102,7 +102,7 @@ static __always_inline __u32 serve_waiting(struct serving *serving)
 	after_serving(serving);
 	if (serving->uring && serving->uring->wiring.ready && uring_submit(serving->uring))
 		tally->asleep = 1;
-	if (!tally->reason)
+	if (tally->failed)	/* whatever else: userspace has a request to do */
 		tally->reason = tally->failed;
 	if (!tally->unpublished)
 		return tally->reason;
@@ -239,6 +239,9 @@ static __always_inline __u32 serve_locked(struct visit *visit)
 	}
 	if (tally->requests != tally->counted_requests)
 		interrupt_cause(serving->device, serving->queue);
+	/* decided on in an earlier round, and nobody raises it for a visit that ends in a decline */
+	if (tally->interrupt && !(serving->uring && serving->uring->wiring.raises))
+		serving->queue->position.unsignalled = MANY_USED;
 	count_served(serving);
 	keep_outcome(visit);
 	exchange(&serving->queue->entry.rings, 0);

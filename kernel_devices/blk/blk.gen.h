@@ -114,7 +114,7 @@ _Static_assert(sizeof(struct blk_range) == 0x10, "blk_range");
 
 #define BLK_ID 2
 #define BLK_VERSION 1
-#define BLK_LAYOUT_HASH 0x666c08d00b13e8a8ull
+#define BLK_LAYOUT_HASH 0xb1379e1df4577943ull
 #define BLK_QUEUES 16
 
 #define HANDLER_LOCKED 0	/* it has the device to itself */
@@ -138,6 +138,7 @@ enum blk_decline {
 	BLK_DECLINE_READ_ONLY = 15,	/* a change of a disk that is read-only */
 	BLK_DECLINE_PUNTED = 16,	/* a write that this file system would leave to a worker thread */
 	BLK_DECLINE_UNALIGNED = 17,	/* past the page cache, and not aligned for that */
+	BLK_DECLINE_TOO_LARGE = 18,	/* a transfer of more than a handler takes on */
 };
 
 /* What the handler needs to know of the image. */

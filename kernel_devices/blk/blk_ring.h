@@ -112,7 +112,7 @@ static __always_inline __u32 submit(struct serving *serving)
 static __always_inline __u32 plan_transfer(struct serving *serving, __u64 place, __u64 bytes, int write)
 {
 	if (bytes > TRANSFER_BYTES)
-		return DECLINE_BUDGET;
+		return BLK_DECLINE_TOO_LARGE;
 	if ((place | bytes) & (state_of(serving)->disk.align - 1))
 		return BLK_DECLINE_UNALIGNED;
 	plan(work_of(serving), write ? IO_WRITEV : IO_READV, place, bytes, write ? 0 : bytes);

@@ -451,7 +451,7 @@ def decline_of(driver, trap_or_request):
     before = list(counters(driver).entry.declined)
     assert trap_or_request() == 0
     after = list(counters(driver).entry.declined)
-    return [driver.device.layout.reasons(i).name for i in range(1, 17) if after[i] != before[i]]
+    return [reason.name for reason in driver.device.layout.reasons if after[reason] != before[reason]]
 
 
 def test_reasons(image, machine_of, offload):
@@ -484,6 +484,17 @@ def test_held_by_user(image, machine_of, offload):
     driver = _driver(machine_of, image, offload)
     driver.device.queues[0].ownership.take()
     assert decline_of(driver, lambda: driver.request(IN, 0, [DATA])) == ["HELD_BY_USER"]
+
+
+def test_more_than_a_handler_takes_on(tmp_path, machine_of, offload):
+    """It is no matter of this visit's budget: the next one would say the same."""
+    path = tmp_path / "large"
+    path.touch()
+    os.truncate(path, 256 << 20)
+    machine = machine_of(path, offload, memory=8 << 20)
+    driver = BlkDriver(machine, machine.devices[0])
+    parts = [(0x100000, 6 << 20, WRITE)] * 12
+    assert decline_of(driver, lambda: driver.request(IN, 0, parts)) == ["TOO_LARGE"]
 
 
 def test_budget(tmp_path, machine_of, offload):

@@ -11,6 +11,7 @@ import tracemalloc
 import pytest
 
 from tools.driver import EVENT_IDX, INDIRECT, INDIRECT_DESC, RING_PACKED, WRITE, Driver
+from vmm.devmodel.exit_path import Bus
 from vmm.devmodel.devices.console import RECEIVE, TRANSMIT
 from vmm.devmodel.exit_path import MESSAGE_OWNER_SHIFT
 from vmm.errors import UserError
@@ -171,6 +172,31 @@ def test_output_stays_in_order(port_of, offload):
     assert got[filler:] == b"firstsecond"
 
 
+def test_emergency_write_behind_output_in_flight(machine_with, tmp_path, ring):
+    """It takes its turn, and what waits behind it is served and shown, though nobody rings again."""
+    port, got, filler = Port(machine_with, tmp_path, "host"), bytearray(), 0
+    with socket.socket(fileno=os.dup(port.device.uring_files()[TRANSMIT])) as full, pytest.raises(BlockingIOError):
+        while True:
+            filler += full.send(b"." * 4096, socket.MSG_DONTWAIT)
+    transmit = port.driver.rings[TRANSMIT]
+    port.memory.write(OUT, b"firstsecond")
+    transmit.request([(OUT, 5, 0)])
+    port.driver.registers.write("queue_notify", TRANSMIT)
+    transmit.request([(OUT + 5, 6, 0)], 1)
+
+    def take():
+        while len(got) < filler + 12:
+            got.extend(port.peer.recv(10000))
+    thread = threading.Timer(0.2, take)
+    thread.start()
+    at = port.device.place.base + port.device.transport.config + 8
+    port.machine.guest_write(Bus.MMIO, at, 4, ord("!"))
+    assert transmit.used_index() == 2
+    thread.join()
+    assert got[filler:] == b"first!second"
+    port.close()
+
+
 def test_gigabytes_of_output_take_no_memory(machine_with, mode_of_device, ring):
     """A few descriptors that name the same memory again and again."""
     parts = [(0x200000, 2 << 20, 0)] * 700
@@ -257,7 +283,6 @@ def test_only_its_own_message_calls_a_collector(port_of):
 
 def test_emergency_write(port):
     """Before there is any queue (5.3.4)."""
-    from vmm.devmodel.exit_path import Bus
     at = port.device.place.base + port.device.transport.config + 8
     for byte in b"!?":
         port.machine.guest_write(Bus.MMIO, at, 4, byte)

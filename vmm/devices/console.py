@@ -59,6 +59,7 @@ class ConsoleDevice(VirtioDevice):
             with queue.ownership:       # in its place behind what is on its way
                 self._settle(queue)
                 self._write(memoryview(bytes([value & 0xff])))
+            self._serve(queue)          # what waited for that, and whoever was told of it saw it held
 
     # transmit
 

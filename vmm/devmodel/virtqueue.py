@@ -28,7 +28,7 @@ COMMON_REASONS = {
 
 CAUSE_USED_BUFFER = 1       # VIRTIO 1.2, 4.2.2, InterruptStatus
 
-RING_ASLEEP = 1 + list(COMMON_REASONS).index("RING_ASLEEP")
+RING_ASLEEP, BUDGET = (1 + list(COMMON_REASONS).index(name) for name in ("RING_ASLEEP", "BUDGET"))
 
 
 class Side(enum.IntEnum):

@@ -259,10 +259,9 @@ class Interrupts:
         completions = {line.completion for line in self._lines}
         for fd, gsi in wanted.items():
             if fd not in self._wired:
-                uncollected = fd in completions and _signalled(fd)
                 self.vm.irqfd(fd, gsi, True)
                 self._wired[fd] = gsi
-                if uncollected:     # KVM injects that on a worker of the kernel's, where no collector runs
+                if fd in completions and _signalled(fd):    # before it had the irqfd: KVM injects that on a worker of the kernel's, where no collector runs
                     os.eventfd_write(fd, 1)
 
     def _unwire(self, fd: int) -> None:

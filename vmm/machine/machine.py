@@ -10,7 +10,7 @@ from ..device.register_device import RegisterDevice
 from ..devices.console import ConsoleDevice
 from ..devices.terminal import Sink, Terminal
 from ..devmodel.exit_path import RAISE, UPCALL, Bus, Verdict
-from ..devmodel.virtqueue import RING_ASLEEP
+from ..devmodel.virtqueue import BUDGET, RING_ASLEEP
 from ..errors import UserError
 from ..kvm import lapic
 from ..kvm.bus import AddressSpace
@@ -162,7 +162,7 @@ class Machine:
             self.interrupts.update()
         elif access.offset == RAISE:
             self.devices[access.device].handled_interrupt(access.value)
-        elif access.offset == UPCALL or access.reason == RING_ASLEEP:
+        elif access.offset == UPCALL or access.reason in (RING_ASLEEP, BUDGET):
             self.devices[access.device].upcalled(access.value, access.reason)
         else:
             self.devices[access.device].write(access.offset, access.width, access.value)

@@ -69,6 +69,8 @@ class InFlight:
 
     def poll_completions(self) -> None:
         for queue in self.queues:
+            if queue.uring:
+                queue.uring.enter()     # if nobody has been told that its thread sleeps
             if queue.uring and queue.uring.pending and queue.uring is self._unseen.get(queue.index):
                 self.upcalled(queue.index, 0)
         self._unseen = {q.index: q.uring for q in self.queues if q.uring and q.uring.pending}
@@ -79,8 +81,8 @@ class InFlight:
                 reasons, uring = self.layout.reasons, self.queues[queue].uring
                 if uring:
                     uring.enter()
-                if uring and reason == reasons.BUDGET:
-                    uring.kick()        # another collection, which has a budget of its own
+                if uring and uring.ready and reason == reasons.BUDGET:
+                    uring.kick()        # another visit, which has a budget of its own
                 elif reason != reasons.RING_ASLEEP:
                     self._serve(self.queues[queue])
 

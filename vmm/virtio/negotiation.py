@@ -45,6 +45,7 @@ class Negotiation:
             if queue.ready:
                 queue.ownership.assign(Side.USER)
                 self._settle(queue)
+                self.show_used(queue)
 
     def driver_ready(self) -> None:
         """The driver has negotiated, and queues are about to be served."""

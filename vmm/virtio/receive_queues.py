@@ -46,7 +46,7 @@ class ReceiveQueues:
 
     def _before_giving(self, queue: UserQueue) -> None:
         """The kernel half is about to have this queue."""
-        if self.receives(queue.index) and queue.uring and queue.uring.ready:
+        if self.receives(queue.index) and queue.uring and queue.uring.ready and queue.ownership.held_by_user():
             queue.uring.resubmit(READV)
 
     def _kick(self, queue: UserQueue) -> None:
@@ -64,4 +64,5 @@ class ReceiveQueues:
             self._kick(queue)
         else:
             self._settle(queue)
+            self.show_used(queue)
         self.nudge()

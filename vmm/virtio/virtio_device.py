@@ -157,6 +157,11 @@ class VirtioDevice(Negotiation, InFlight, ReceiveQueues, RegisterDevice):
             with suppress(BrokenQueue):
                 self._settle(queue)
 
+    def show_used(self, queue: UserQueue) -> None:
+        """Show the driver what was used, and interrupt it if it wants that; userspace holds the queue."""
+        if queue.ready and queue.wants_interrupt():
+            self.transport.queue_used(queue.index)
+
     def in_order(self, index: int) -> bool:
         """Whether a queue's requests are done one after the other, those in flight first."""
         return False

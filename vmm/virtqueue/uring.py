@@ -88,7 +88,8 @@ class Uring:
         wiring.completion_fd = completion_fd
         wiring.lazy_notify = int(lazy_notify and polled)
         wiring.polled, wiring.raises, wiring.ready = int(polled), int(raises), 1
-        self.fd, self._completion_fd = fd, completion_fd
+        # ours: the caller closes its own before we have stopped
+        self.fd, self._completion_fd = fd, os.dup(completion_fd)
 
     def _base(self, polled: bool) -> int:
         return self.address + 2 * PAGE * polled
@@ -216,7 +217,10 @@ class Uring:
 
     def resubmit(self, opcode: int) -> None:
         """Give the kernel again what was kept: requests with a list of buffers each."""
-        for tag, index in list(self.failed()):
+        kept = list(self.failed())
+        if not kept:
+            return          # nor may the tail be written to: the kernel half may be at it
+        for tag, index in kept:
             tail = self.flight.tail
             if tail - self._words[0][0] & 0xffffffff >= ENTRIES - 2:
                 break           # what is kept now stays kept
@@ -265,6 +269,7 @@ class Uring:
         """Use the ring no more; nothing is in flight."""
         if self.fd >= 0:
             self.wiring.ready = 0
+            os.close(self._completion_fd)
             _binding()[1].ring_unregister(self.fd)
             self.fd = -1
 

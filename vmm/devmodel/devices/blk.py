@@ -96,7 +96,8 @@ class Blk(Device, id=2, version=1):
         OUT_OF_RANGE="sectors beyond the end of the disk",
         READ_ONLY="a change of a disk that is read-only",
         PUNTED="a write that this file system would leave to a worker thread",
-        UNALIGNED="past the page cache, and not aligned for that")
+        UNALIGNED="past the page cache, and not aligned for that",
+        TOO_LARGE="a transfer of more than a handler takes on")
 
     class Disk(Block, writer=USER):
         """What the handler needs to know of the image."""
