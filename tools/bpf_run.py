@@ -35,7 +35,7 @@ from vmm.devmodel.layout import PAGE
 from vmm.devmodel.virtqueue import RING_ASLEEP
 from vmm.kvm import vm as kvm
 from vmm.kvm.bpf import Maps, Object
-from vmm.kvm.interrupts import NOWHERE
+from vmm.kvm.messages import NOWHERE
 from vmm.machine.config import MachineConfig
 from vmm.machine.machine import Machine
 from vmm.offload.bpf_backend import WATCHED

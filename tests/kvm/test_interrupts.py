@@ -7,7 +7,8 @@ import pytest
 from vmm.devmodel.exit_path import MESSAGE_OWNER_SHIFT
 from vmm.errors import UserError
 from vmm.kvm.addresses import PIT_PIN
-from vmm.kvm.interrupts import LEVEL, MASKED, NOWHERE, Interrupts, msi_of
+from vmm.kvm.interrupts import Interrupts
+from vmm.kvm.messages import LEVEL, MASKED, NOWHERE, msi_of
 
 MSI, CHIP = "msi", "chip"
 MASTER, SLAVE, IOAPIC = 0, 1, 2

@@ -14,7 +14,7 @@ from vmm.offload.upcalls import Upcalls
 class Device:
     """Notes what it is asked to do."""
 
-    name, uring_queues = "disk0", 3
+    name, uring_queues, place = "disk0", 3, SimpleNamespace(lines=[])
 
     def __init__(self, upcalled=lambda queue, reason: None):
         self.failures, self.failed_once = [], threading.Event()

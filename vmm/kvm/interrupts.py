@@ -17,7 +17,7 @@ collects them as KVM injects a message, and the guest may be polling.  While the
 they are routed to a CPU that does not exist.  A message tells the exit path whose it is, in the
 upper half of its data, which no CPU looks at (SDM volume 3, 11.11.2): only that device's
 completions are collected before it is injected.  Where a chip has to raise them (an 8259, or a
-level-triggered pin), nothing collects them but the timer of the upcalls: right, but slow.
+level-triggered pin), nothing collects them but the timer of the upcalls, which is faster then.
 """
 
 from __future__ import annotations
@@ -26,39 +26,10 @@ import os
 import select
 import threading
 
-from ..devmodel.exit_path import MESSAGE_OWNER_SHIFT, VCPUS
 from ..errors import UserError
 from .addresses import FIRST_PIN, LAST_PIN
 from .chips import NO_CHIPS, Chips, chip_routes
-
-MASKED, LEVEL = 1 << 16, 1 << 15
-LOGICAL = 1 << 11
-FIXED, LOWEST_PRIORITY = 0, 1
-NOWHERE = (0xfee00000 | 0xfe << 12, 0, 0x20)    # an MSI to local APIC 0xfe, which no vCPU has
-assert VCPUS < 0xfe
-
-Message = tuple[int, int, int]      # address, its upper half, data
-
-
-def msi_of(entry: int) -> Message | None:
-    """The MSI that an edge on a redirection entry amounts to (82093AA, 3.2.4; SDM volume 3,
-    11.11), or None if the entry is masked, level or of a special kind."""
-    delivery = entry >> 8 & 7
-    if entry & (MASKED | LEVEL) or delivery not in (FIXED, LOWEST_PRIORITY):
-        return None
-    address = 0xfee00000 | (entry >> 56) << 12
-    if entry & LOGICAL:
-        address |= 1 << 2
-    if delivery == LOWEST_PRIORITY:
-        address |= 1 << 3
-    return address, 0, entry & 0xff | delivery << 8
-
-
-def _owned(message: Message, slot: int) -> Message:
-    """The message, as one of the device in `slot`; of none if that is -1."""
-    low, high, data = message
-    return low, high, data & (1 << MESSAGE_OWNER_SHIFT) - 1 | slot + 1 << MESSAGE_OWNER_SHIFT
-
+from .messages import MASKED, NOWHERE, Message, msi_of, owned
 
 def _signalled(fd: int) -> bool:
     """Whether an eventfd has been written to since it was read."""
@@ -93,6 +64,11 @@ class Line:
     def release(self) -> None:
         """Undo `claim` and `completions`; nobody in the kernel signals the eventfds any more."""
         self._interrupts.drop(self, "completion")
+
+    @property
+    def uncollected(self) -> bool:
+        """Whether rings signal it and it is no message, before which their completions would be collected."""
+        return self.completion >= 0 and not self._interrupts.is_message(self.gsi)
 
     @property
     def used(self) -> bool:
@@ -209,6 +185,9 @@ class Interrupts:
         if self.vm:
             self.vm.pulse(pin)
 
+    def is_message(self, gsi: int) -> bool:
+        return gsi in self._messages
+
     def raise_(self, number: int) -> None:
         """Raise the line with this number, as the native exit path would."""
         if number < 0:
@@ -221,7 +200,7 @@ class Interrupts:
         fd = _eventfd()
         with self._lock:
             gsi = self._new_gsi()
-            self._collectors[gsi] = _owned(NOWHERE, slot)
+            self._collectors[gsi] = owned(NOWHERE, slot)
             self.vm.set_routing(self._routes(self._messages))
             self.vm.irqfd(fd, gsi, True)
         return fd
@@ -240,9 +219,9 @@ class Interrupts:
             for line in lines:
                 message, is_open = line.message(chips), line.open(chips)
                 if message:
-                    messages[line.gsi] = _owned(message, line.slot)
+                    messages[line.gsi] = owned(message, line.slot)
                 elif line.completion >= 0 and not is_open:
-                    messages[line.gsi] = _owned(NOWHERE, line.slot)
+                    messages[line.gsi] = owned(NOWHERE, line.slot)
                 if line.completion >= 0:
                     wanted[line.completion] = line.gsi
                 if line.doorbell >= 0 and is_open:

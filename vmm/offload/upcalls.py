@@ -24,6 +24,7 @@ class Upcalls:
     """
 
     POLL_S = 0.1        # between two looks
+    UNCOLLECTED_S = 0.005   # the same, while a device is not on a message: of an 8259, say
 
     def __init__(self, maps: Maps, hand_over, watched: dict[int, RegisterDevice], failed):
         """`watched` has, and goes on to have, the devices whose completions are looked after;
@@ -47,7 +48,7 @@ class Upcalls:
             self._failed(error)
 
     def _loop(self) -> None:
-        poller, look = select.poll(), monotonic() + self.POLL_S
+        poller, look = select.poll(), monotonic() + self._pause_s()
         for fd in (self._maps.lib.upcalls_fd(self._handle), self._stop):
             poller.register(fd, select.POLLIN)
         while True:
@@ -57,9 +58,13 @@ class Upcalls:
             if ready:
                 self._answer()
             if monotonic() >= look:         # however many calls come
-                look = monotonic() + self.POLL_S
+                look = monotonic() + self._pause_s()
                 for device in list(self._watched.values()):
                     device.poll_completions()
+
+    def _pause_s(self) -> float:
+        lines = (line for device in list(self._watched.values()) for line in device.place.lines)
+        return self.UNCOLLECTED_S if any(line.uncollected for line in lines) else self.POLL_S
 
     def _answer(self) -> None:
         count = self._maps.lib.upcalls_take(self._handle, self._entries, 64)
