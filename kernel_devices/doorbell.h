@@ -48,7 +48,7 @@ static long collect_queue(__u32 index, void *context)
 		upcall(collecting, index, reason);
 	/* with any other reason userspace decides on that again */
 	if (visit.interrupt && (!reason || reason == DECLINE_RING_ASLEEP))
-		collecting->interrupts |= 1u << (index & 31);
+		interrupt_later(collecting, index);
 	return 0;
 }
 

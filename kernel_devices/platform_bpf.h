@@ -226,6 +226,11 @@ static __always_inline void raise_line(const struct access *access)
 		return 0;							\
 	}
 
+/* The message that this is a collection of is injected anyway. */
+static __always_inline void interrupt_later(struct collecting *collecting, __u32 index)
+{
+}
+
 /* Have userspace look at a queue: there is no guest's write to hand over. */
 static __always_inline void upcall(struct collecting *collecting, __u32 index, __u32 reason)
 {

@@ -149,6 +149,11 @@ static __always_inline __u32 uring_enter(struct uring *uring, __u32 submitted, c
 	return got < 0 ? DECLINE_RING_ASLEEP : 0;
 }
 
+static __always_inline void interrupt_later(struct collecting *collecting, __u32 index)
+{
+	collecting->interrupts |= 1u << (index & 31);
+}
+
 static __always_inline void upcall(struct collecting *collecting, __u32 index, __u32 reason)
 {
 	(void)reason;
