@@ -108,3 +108,21 @@ void queue_quiet(struct queue *queue)
 {
 	queue->ring->quiet(queue);
 }
+
+u64 features_read(u64 select, u64 window)
+{
+	u64 low;
+
+	write32(select, 0);
+	low = read32(window);
+	write32(select, 1);
+	return low | (u64)read32(window) << 32;
+}
+
+void features_write(u64 select, u64 window, u64 features)
+{
+	for (u32 i = 0; i < 2; i++) {
+		write32(select, i);
+		write32(window, features >> 32 * i);
+	}
+}

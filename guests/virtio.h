@@ -53,6 +53,12 @@ struct transport {
 };
 extern const struct transport virtio_mmio, virtio_pci;
 
+/* Registers that either transport has, at these places: features through a window of 32 bits, addresses in
+ * halves. */
+u64 features_read(u64 select, u64 window);
+void features_write(u64 select, u64 window, u64 features);
+static inline void write_address(u64 at, u64 value) { write32(at, value), write32(at + 4, value >> 32); }
+
 struct queue {
 	struct device *device;
 	u64 bell;

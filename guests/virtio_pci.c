@@ -86,32 +86,18 @@ static void set_status(struct device *device, u8 status)
 
 static u64 offered(struct device *device)
 {
-	u64 low;
-
-	write32(device->base + FEATURES_SEL, 0);
-	low = read32(device->base + FEATURES);
-	write32(device->base + FEATURES_SEL, 1);
-	return low | (u64)read32(device->base + FEATURES) << 32;
+	return features_read(device->base + FEATURES_SEL, device->base + FEATURES);
 }
 
 static void accept(struct device *device, u64 features)
 {
-	for (u32 i = 0; i < 2; i++) {
-		write32(device->base + DRIVER_FEATURES_SEL, i);
-		write32(device->base + DRIVER_FEATURES, features >> 32 * i);
-	}
+	features_write(device->base + DRIVER_FEATURES_SEL, device->base + DRIVER_FEATURES, features);
 }
 
 static u16 largest(struct device *device, u16 queue)
 {
 	write16(device->base + QUEUE_SEL, queue);
 	return read16(device->base + QUEUE_SIZE_AT);
-}
-
-static void write_address(u64 at, u64 value)
-{
-	write32(at, value);
-	write32(at + 4, value >> 32);
 }
 
 static u64 start(struct device *device, u16 queue, u16 size, u64 desc, u64 driver, u64 used)

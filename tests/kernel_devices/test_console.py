@@ -149,18 +149,24 @@ def test_one_output_at_a_time(port_of, offload):
     assert flying == [1] * 8 and got[filler:] == bytes(range(8)) and transmit.take() == [(i, 0) for i in range(8)]
 
 
-def test_output_stays_in_order(port_of, offload):
-    """Userspace takes the queue with a write in flight: what that has goes first."""
-    port, got, filler = port_of(offload), bytearray(), 0
+def one_in_flight_one_waiting(port) -> int:
+    """Two outputs, `first` and `second`, at a line that is full; how many bytes of it come before them."""
+    filler = 0
     with socket.socket(fileno=os.dup(port.device.uring_files()[TRANSMIT])) as full, pytest.raises(BlockingIOError):
         while True:
             filler += full.send(b"." * 4096, socket.MSG_DONTWAIT)
-    transmit = port.driver.rings[TRANSMIT]
     port.memory.write(OUT, b"firstsecond")
-    transmit.request([(OUT, 5, 0)])
+    port.driver.rings[TRANSMIT].request([(OUT, 5, 0)])
     port.driver.registers.write("queue_notify", TRANSMIT)
     assert port.device.queues[TRANSMIT].uring.outstanding == 1
-    transmit.request([(OUT + 5, 6, 0)], 1)
+    port.driver.rings[TRANSMIT].request([(OUT + 5, 6, 0)], 1)
+    return filler
+
+
+def test_output_stays_in_order(port_of, offload):
+    """Userspace takes the queue with a write in flight: what that has goes first."""
+    port, got = port_of(offload), bytearray()
+    filler = one_in_flight_one_waiting(port)
 
     def take():
         while len(got) < filler + 11:
@@ -174,15 +180,8 @@ def test_output_stays_in_order(port_of, offload):
 
 def test_emergency_write_behind_output_in_flight(machine_with, tmp_path, ring):
     """It takes its turn, and what waits behind it is served and shown, though nobody rings again."""
-    port, got, filler = Port(machine_with, tmp_path, "host"), bytearray(), 0
-    with socket.socket(fileno=os.dup(port.device.uring_files()[TRANSMIT])) as full, pytest.raises(BlockingIOError):
-        while True:
-            filler += full.send(b"." * 4096, socket.MSG_DONTWAIT)
-    transmit = port.driver.rings[TRANSMIT]
-    port.memory.write(OUT, b"firstsecond")
-    transmit.request([(OUT, 5, 0)])
-    port.driver.registers.write("queue_notify", TRANSMIT)
-    transmit.request([(OUT + 5, 6, 0)], 1)
+    port, got = Port(machine_with, tmp_path, "host"), bytearray()
+    filler = one_in_flight_one_waiting(port)
 
     def take():
         while len(got) < filler + 12:
@@ -191,7 +190,7 @@ def test_emergency_write_behind_output_in_flight(machine_with, tmp_path, ring):
     thread.start()
     at = port.device.place.base + port.device.transport.config + 8
     port.machine.guest_write(Bus.MMIO, at, 4, ord("!"))
-    assert transmit.used_index() == 2
+    assert port.driver.rings[TRANSMIT].used_index() == 2
     thread.join()
     assert got[filler:] == b"first!second"
     port.close()
