@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli import started
 from tests.scale import scaled
 from vmm.paths import BUILD, ROOT
 
-SPLITVMM = Path(sys.executable).parent / "splitvmm"
 ROUNDS = scaled(10)
 TIMEOUT_S = 60
 PATH = f"{os.environ['PATH']}:/usr/sbin"
@@ -46,23 +46,8 @@ def gone(programs: set[str]) -> bool:
     return not programs
 
 
-_started: list[subprocess.Popen] = []
-
-
 def start(*arguments, **options) -> subprocess.Popen:
-    _started.append(subprocess.Popen([SPLITVMM, "run", *map(str, arguments)], stderr=subprocess.PIPE,
-                                     start_new_session=True, **options))
-    return _started[-1]
-
-
-@pytest.fixture(autouse=True)
-def nothing_left():
-    """Whatever a test started ends with it, also where it fails."""
-    yield
-    while _started:
-        process = _started.pop()
-        process.kill()
-        process.wait()
+    return started.start("run", *arguments, stderr=subprocess.PIPE, start_new_session=True, **options)
 
 
 def wait_for(path: Path, text: str) -> None:

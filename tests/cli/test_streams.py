@@ -4,37 +4,17 @@ import os
 import resource
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
+from tests.cli.started import SPLITVMM, start
 from vmm.devmodel.device_layout import layout_device
 from vmm.devmodel.devices.rng import Rng
 from vmm.offload import objects
 from vmm.paths import BUILD
 
-SPLITVMM = Path(sys.executable).parent / "splitvmm"
 TIMEOUT_S = 60
-
-
-_started: list[subprocess.Popen] = []
-
-
-def start(*arguments, **options) -> subprocess.Popen:
-    _started.append(subprocess.Popen([SPLITVMM, *map(str, arguments)], **options))
-    return _started[-1]
-
-
-@pytest.fixture(autouse=True)
-def nothing_left():
-    """Whatever a test started ends with it, also where it fails."""
-    yield
-    while _started:
-        process = _started.pop()
-        process.kill()
-        process.wait()
 
 
 def shell(line: str, **options):

@@ -20,7 +20,8 @@ class ReceiveQueues:
 
     def user_receives(self, queue: UserQueue) -> bool:
         """Whether input for it is userspace's to take now, and there is a buffer."""
-        if not (queue.ready and self._live and queue.ownership.assigned == Side.USER and queue.ownership.held_by_user()):
+        ownership = queue.ownership
+        if not (queue.ready and self._live and ownership.assigned == Side.USER and ownership.held_by_user()):
             return False
         try:
             return queue.has_buffers()
@@ -28,7 +29,7 @@ class ReceiveQueues:
             self._needs_reset(error)
             return False
 
-    permanent_reasons = ("FRAMING", "NO_RING", "IO_FAILED")   # for which a receive queue's buffers are declined for good
+    permanent_reasons = ("FRAMING", "NO_RING", "IO_FAILED")     # for which its buffers are declined for good
 
     def _permanent_declines(self, queue: UserQueue) -> int:
         reasons, declined = self.layout.reasons, queue.state.entry.declined
@@ -37,7 +38,8 @@ class ReceiveQueues:
     def _keep_if_declined_for_good(self, queue: UserQueue) -> None:
         """A receive queue whose next buffer the handler does not take is userspace's, until the driver
         resets the device."""
-        if queue.ownership.assigned == Side.KERNEL and self._permanent_declines(queue) > self._declines_before.get(queue.index, 0):
+        before = self._declines_before.get(queue.index, 0)
+        if queue.ownership.assigned == Side.KERNEL and self._permanent_declines(queue) > before:
             queue.ownership.assigned = Side.USER
             self._settle(queue)
 
