@@ -2,8 +2,8 @@
  * own I/O bus does.  Writes of other VMs cost one comparison. */
 #include "exit_path.h"
 
-MAP(routes, BPF_MAP_TYPE_HASH, 1024, sizeof(struct route_key), sizeof(struct route));
-MAP(programs, BPF_MAP_TYPE_PROG_ARRAY, PAGES, 4, 4);
+MAP(routes, BPF_MAP_TYPE_HASH, ROUTES, sizeof(struct route_key), sizeof(struct route));
+MAP(programs, BPF_MAP_TYPE_PROG_ARRAY, DEVICES, 4, 4);
 
 enum { TRACE_WRITE = 2, PIO_OUT = 1 };	/* KVM_TRACE_MMIO_WRITE, KVM_PIO_OUT: arch/x86/kvm/trace.h */
 
@@ -73,6 +73,7 @@ static __always_inline int dispatch(struct bpf_raw_tracepoint_args *context, str
 	} else if (action == ACTION_NOTIFY || action == ACTION_WATCH || declines_before(exits)) {
 		decline(&access, 0);
 	} else {
+		index = route->page;
 		page = bpf_map_lookup_elem(&pages, &index);
 		if (page)
 			posted_write(page, route, width, access.value);

@@ -2,7 +2,7 @@
 #include "exit_path.h"
 #include <pthread.h>
 
-enum { SLOTS = 2048 };	/* a power of two, well above PAGES times a device's routed registers */
+enum { SLOTS = 2 * ROUTES };	/* a power of two, and never nearly full */
 
 typedef int (*notify_fn)(struct device *, const struct access *, __u32 *reason);
 

@@ -8,7 +8,9 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "virtio is little-endi
 
 enum {
 	DECLINES = 0x400,
-	PAGES = 0x40,
+	DEVICES = 0x40,
+	PAGES = 0x100,
+	ROUTES = 0x1000,
 	VCPUS = 0x40,
 	REGION_SHIFT = 0x1d,
 	CHUNK = 0x40000,
@@ -51,18 +53,20 @@ _Static_assert(sizeof(struct route_key) == 0x10, "route_key");
 
 /* What becomes of it. */
 struct route {
-	__u32 device;	/* 0x000 slot of the device: its page, and its program */
+	__u32 device;	/* 0x000 slot of the device, and of its program */
 	__u16 action;	/* 0x004 what to do */
-	__u16 offset;	/* 0x006 register written, from the start of the page [bytes] */
-	__u16 target;	/* 0x008 register that a CLEAR acts on [bytes] */
+	__u16 offset;	/* 0x006 register written, from the device's base [bytes] */
+	__u16 target;	/* 0x008 register that a CLEAR acts on, on the same page [bytes] */
 	__u16 interrupts;	/* 0x00a 1: the device interrupts whenever this is handled */
+	__u32 page;	/* 0x00c element of `pages` that the register lies in */
 };
 _Static_assert(__builtin_offsetof(struct route, device) == 0x0, "route.device");
 _Static_assert(__builtin_offsetof(struct route, action) == 0x4, "route.action");
 _Static_assert(__builtin_offsetof(struct route, offset) == 0x6, "route.offset");
 _Static_assert(__builtin_offsetof(struct route, target) == 0x8, "route.target");
 _Static_assert(__builtin_offsetof(struct route, interrupts) == 0xa, "route.interrupts");
-_Static_assert(sizeof(struct route) == 0xc, "route");
+_Static_assert(__builtin_offsetof(struct route, page) == 0xc, "route.page");
+_Static_assert(sizeof(struct route) == 0x10, "route");
 
 /* Guest RAM as the exit path finds it: one run of bytes with a hole below 4 GiB. */
 struct memory_layout {
@@ -81,7 +85,7 @@ _Static_assert(sizeof(struct memory_layout) == 0x20, "memory_layout");
 struct access {
 	__u64 value;	/* 0x000 what was written, zero-extended */
 	__u32 device;	/* 0x008 slot of the device */
-	__u16 offset;	/* 0x00c register written, from the start of the page [bytes] */
+	__u16 offset;	/* 0x00c register written, from the device's base [bytes] */
 	__u16 width;	/* 0x00e size of the access [bytes] */
 };
 _Static_assert(__builtin_offsetof(struct access, value) == 0x0, "access.value");

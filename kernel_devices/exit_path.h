@@ -15,10 +15,10 @@ static __always_inline void posted_store(void *page, __u32 offset, __u32 width, 
 	}
 }
 
-/* POSTED and CLEAR; true if the route asked for one of them. */
+/* POSTED and CLEAR, in the page that the register lies in; true if the route asked for one of them. */
 static __always_inline int posted_write(void *page, const struct route *route, __u32 width, __u64 value)
 {
-	__u32 offset = route->offset, target = route->target;
+	__u32 offset = route->offset & (PAGE_BYTES - 1), target = route->target & (PAGE_BYTES - 1);
 
 	if (offset > PAGE_BYTES - 8 || target > PAGE_BYTES - 8)
 		return 0;

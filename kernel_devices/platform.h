@@ -1,7 +1,7 @@
 /* What a handler may use, the same for both builds of it.
  *
  *   struct device          where the handler runs; opaque
- *   device_state(), device_page(), device_scratch()
+ *   device_state(), device_page(), device_scratch(), device_memory()
  *   DEVICE_HANDLER()       which function serves NOTIFY registers; it has the device to itself, unless
  *                          the schema says lock=False or the device has queues
  *   ram_at()               guest memory, bounds-checked
@@ -36,6 +36,9 @@
 #define fetch_and(word, n)	__sync_fetch_and_and(word, n)
 #define exchange(word, n)	__sync_lock_test_and_set(word, n)
 #define compare_exchange(word, from, to)	__sync_val_compare_and_swap(word, from, to)
+
+/* What named bits of a value say: bits_of(control, BLITTER_CONTROL_MODE). */
+#define bits_of(value, mask)	(((value) & (mask)) / ((mask) & -(mask)))
 
 /* A function that the verifier walks once, apart from its callers, and knows no more of what it is
  * given than the types: without that, the walk of each loop inside each loop multiplies.  It takes
@@ -121,6 +124,26 @@ struct collecting {
 #else
 #include "platform_native.h"
 #endif
+
+/* The first page of the device's registers, which is all of them mostly. */
+static __always_inline void *device_page(struct device *device)
+{
+	return device_page_at(device, 0);
+}
+
+/* What lies at `offset` from the device's base, with pages of any number: a register file, say,
+ * registers_at(device, DMA_CHANNEL + i * DMA_CHANNEL_STRIDE, struct dma_channel).  NULL if that is no
+ * whole one on one page. */
+#define registers_at(device, offset, type)	((type *)registers_of((device), (offset), sizeof(type)))
+
+static __always_inline void *registers_of(struct device *device, __u32 offset, __u32 bytes)
+{
+	__u32 inside = offset % PAGE_BYTES;
+	__u8 *page = device_page_at(device, offset / PAGE_BYTES);
+
+	barrier_var(inside);	/* or the comparison goes, which the verifier looks for */
+	return page && bytes <= PAGE_BYTES && inside <= PAGE_BYTES - bytes ? page + inside : NULL;
+}
 
 #ifdef WIDEN
 static long idle_step(__u32 i, void *context)

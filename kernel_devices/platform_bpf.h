@@ -9,6 +9,7 @@ char LICENSE[] SEC("license") = "GPL";
 /* Set before loading, so that the verifier knows them as constants. */
 const volatile struct memory_layout memory;
 const volatile __u32 slot;
+const volatile __u32 first_page;	/* of the device, in `pages` */
 
 #define MAP(name, kind, entries, key_bytes, value_bytes)	\
 	struct {						\
@@ -66,12 +67,22 @@ struct device { __u32 unused; };
 		return bpf_map_lookup_elem(&urings, &index);			\
 	}
 
-static __always_inline void *device_page(struct device *device)
+/* A page of the device's registers, by its number. */
+static __always_inline void *device_page_at(struct device *device, __u32 number)
 {
-	__u32 key = slot;
+	__u32 key = first_page + number;
 
 	return bpf_map_lookup_elem(&pages, &key);
 }
+
+/* Memory of the device's own, all of it, with slack behind it that is nobody's. */
+#define DEVICE_MEMORY(bytes)							\
+	MAP(memory_of_device, BPF_MAP_TYPE_ARRAY, 1, 4, (bytes) + CHUNK);	\
+	static __always_inline void *device_memory(struct device *device)	\
+	{									\
+		__u32 key = 0;							\
+		return bpf_map_lookup_elem(&memory_of_device, &key);		\
+	}
 
 static __always_inline const volatile struct memory_layout *ram_layout(struct device *device)
 {

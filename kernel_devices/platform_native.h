@@ -31,7 +31,7 @@ enum {
 enum { LINES = 32 };
 
 struct device {
-	void *state, *page, *scratch, *urings;
+	void *state, *page, *scratch, *urings, *memory_of_device;
 	__u32 uring_count;
 	__s32 line[LINES];	/* interrupt of each queue: a GSI to pulse, or ~eventfd */
 	__u8 *ram;
@@ -61,10 +61,16 @@ struct device {
 
 #define DEVICE_NO_SCRATCH	enum { scratch_bytes = 1 };
 
-static __always_inline void *device_page(struct device *device)
+static __always_inline void *device_page_at(struct device *device, __u32 number)
 {
-	return device->page;
+	return (__u8 *)device->page + (size_t)number * PAGE_BYTES;
 }
+
+#define DEVICE_MEMORY(bytes)							\
+	static __always_inline void *device_memory(struct device *device)	\
+	{									\
+		return device->memory_of_device;				\
+	}
 
 static __always_inline const volatile struct memory_layout *ram_layout(struct device *device)
 {
@@ -188,7 +194,7 @@ static __always_inline __u64 now_ns(void)
 #define DEVICE_HANDLER(notify, hash)							\
 	RUN_HANDLER(notify)								\
 	const __u64 layout_hash = hash;							\
-	struct device *device_new(void *state, void *page, void *ram, void *urings,	\
+	struct device *device_new(void *state, void *page, void *memory_of_device, void *ram, void *urings, \
 				  __u32 uring_count, const struct memory_layout *memory, \
 				  const __s32 *lines, __u32 line_count)			\
 	{										\
@@ -198,6 +204,7 @@ static __always_inline __u64 now_ns(void)
 			return NULL;							\
 		device->state = state;							\
 		device->page = page;							\
+		device->memory_of_device = memory_of_device;				\
 		device->ram = ram;							\
 		device->urings = urings;						\
 		device->uring_count = uring_count;					\

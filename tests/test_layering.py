@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 # folder -> the others that it may import from; each adds one floor
-LEAVES = ("vmm/paths", "vmm/errors")
+LEAVES = ("vmm/paths", "vmm/errors", "vmm/values")
 DEVMODEL = ("vmm/devmodel",)
 SYNC = (*DEVMODEL, "vmm/sync")
 KVM = (*SYNC, "vmm/kvm", *LEAVES)
@@ -29,6 +29,7 @@ ALLOWED = {
     "vmm/devmodel": DEVMODEL, "vmm/sync": SYNC, "vmm/kvm": KVM, "vmm/device": DEVICE, "vmm/virtqueue": VIRTQUEUE,
     "vmm/pci": PCI, "vmm/virtio": VIRTIO, "vmm/devices": DEVICES, "vmm/offload": OFFLOAD, "vmm/boot": BOOT,
     "vmm/machine": MACHINE, "vmm/bench": BENCH, "vmm/cli": CLI, "vmm/native": (), "vmm/paths": (), "vmm/errors": (),
+    "vmm/values": ("vmm/errors",),
     "vmm/__init__": CLI, "vmm/__main__": CLI, "tools": TOOLS, "tests": (*TOOLS, "tests"), "examples": ("vmm",),
 }
 OURS = ("vmm", "tools", "tests", "examples")

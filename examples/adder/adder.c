@@ -1,28 +1,15 @@
-/* Adder on the exit path: adds what fits 32 bits, declines the rest.  See adder.py.
- * DEVICE_HANDLER has the device for us, alone: no other vCPU is in here, nor is the Python half. */
-#include "ownership.h"
+/* Adder on the exit path: adds what fits 32 bits, declines the rest.  See adder.py. */
 #include "adder.gen.h"
+#include "device.h"
 
-DEVICE_STATE(struct adder_state)
-DEVICE_NO_SCRATCH
-
-static __always_inline enum verdict adder_notify(struct device *device, const struct access *access,
-						 __u32 *reason)
+static __u32 add(struct adder *adder, __u32 summand)
 {
-	struct adder_state *state = device_state(device);
-	struct adder_page *page = device_page(device);
-	__u32 operand, summand = access->value;
+	__u32 sum = adder->latched.operand + summand;
 
-	if (!state || !page)
-		return VERDICT_TO_USER;
-	operand = READ_ONCE(page->operand);
-	if (operand + summand < operand) {
-		*reason = ADDER_DECLINE_OVERFLOW;
-		return VERDICT_TO_USER;
-	}
-	WRITE_ONCE(page->sum, operand + summand);
-	state->control.entry.handled++;
-	return VERDICT_HANDLED;
+	if (sum < summand)
+		return ADDER_DECLINE_OVERFLOW;
+	WRITE_ONCE(adder->page->sum, sum);
+	return DONE;
 }
 
-DEVICE_HANDLER(adder_notify, ADDER_LAYOUT_HASH)
+DEVICE(ON(ADDER_ADD, add))

@@ -16,7 +16,7 @@ class Adder(Device, id=0, version=1):
     """Adds two numbers; no specification but this file."""
 
     operand = reg(0x00, u32, "first summand", takes=POSTED)
-    add = reg(0x04, u32, "second summand; writing it adds", access=WO, takes=NOTIFY)
+    add = reg(0x04, u32, "second summand; writing it adds", access=WO, takes=NOTIFY, latches=("operand",))
     sum = reg(0x08, u32, "low 32 bits of the last sum", access=RO)
     carries = reg(0x0c, u32, "sums that did not fit 32 bits", access=RO)
 
@@ -28,13 +28,11 @@ class AdderDevice(RegisterDevice):
 
     schema = Adder
     handler = "adder"
-    handlers = HERE / "build"
 
     def on_write_add(self, value: int) -> None:
-        total = self.page.operand + value
+        total = self.latched.operand + value
         self.page.sum = total & 0xffffffff
         self.page.carries = (self.page.carries + (total >> 32)) & 0xffffffff
-        self.state.control.user.handled += 1
 
 
 def main(mode: str = "on") -> int:

@@ -9,15 +9,19 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "virtio is little-endi
 
 #define PROBE_ID 0
 #define PROBE_VERSION 1
-#define PROBE_LAYOUT_HASH 0x59780ecdb8fa7386ull
+#define PROBE_LAYOUT_HASH 0x0a63c6f4536f9ae3ull
 #define PROBE_QUEUES 0
 
 #define HANDLER_LOCKED 0	/* it has the device to itself */
 #define HANDLER_RAISES 1	/* HANDLED_INTERRUPT raises the device's line */
+#define HANDLER_MEMORY_BYTES 0x0
+#define HANDLER_HASH PROBE_LAYOUT_HASH
+#define HANDLER_STATE struct probe_state
+#define HANDLER_CONTEXT struct probe
+#define HANDLER_DOORBELLS enum probe_notify
+#define handler_prepare probe_prepare
 
 enum {
-	PROBE_HANDLED = 0x000,	/* wo, notify: doorbell that the handler takes */
-	PROBE_DECLINED = 0x004,	/* wo, notify: doorbell that the handler declines */
 	PROBE_USER = 0x008,	/* rw, user: write that userspace takes */
 	PROBE_CONSTANT = 0x00c,	/* ro, user: a value to read */
 	PROBE_POSTED0 = 0x010,	/* rw, posted: a posted value */
@@ -25,6 +29,11 @@ enum {
 	PROBE_POSTED2 = 0x018,	/* rw, posted: a posted value */
 	PROBE_POSTED3 = 0x01c,	/* rw, posted: a posted value */
 	PROBE_CLAIMED = 0x020,	/* wo, user: doorbell for an ioeventfd that nobody listens to */
+};
+
+enum probe_notify {
+	PROBE_HANDLED = 0x000,	/* wo, notify: doorbell that the handler takes */
+	PROBE_DECLINED = 0x004,	/* wo, notify: doorbell that the handler declines */
 };
 
 enum probe_decline {
@@ -72,5 +81,21 @@ struct probe_state {
 };
 _Static_assert(__builtin_offsetof(struct probe_state, control) == 0x0, "probe_state.control");
 _Static_assert(sizeof(struct probe_state) == 0x180, "probe_state");
+
+struct device;
+
+/* What the functions of its handler are given: see device.h. */
+struct probe {
+	struct device *device;
+	struct probe_page *page;	/* the registers, as the guest reads them */
+	struct probe_state *state;
+};
+
+/* Which register a write is of, as the first of its kind; what DEVICE does before it calls a function. */
+static inline __attribute__((unused)) __u32 probe_prepare(struct probe *probe, __u32 offset, __u64 *value)
+{
+	(void)value;
+	return offset;
+}
 
 #endif /* SPLITVMM_PROBE_GEN_H */

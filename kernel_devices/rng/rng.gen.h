@@ -21,7 +21,7 @@ _Static_assert(sizeof(struct no_config) == 0x4, "no_config");
 
 #define RNG_ID 4
 #define RNG_VERSION 1
-#define RNG_LAYOUT_HASH 0x98518064238a06bfull
+#define RNG_LAYOUT_HASH 0xef6c8cb03d37a3e3ull
 #define RNG_QUEUES 1
 
 #define HANDLER_LOCKED 0	/* it has the device to itself */

@@ -5,12 +5,23 @@ import enum
 import pytest
 
 from vmm.devmodel import SchemaError, layout_block, layout_device
-from vmm.devmodel.schema import (HOLDER, KERNEL, NOTIFY, POSTED, RO, USER, W1C, Block, Device, bits_of, enum_of, i8,
-                                 nested, queue, reasons, reg, u8, u16, u32, u64)
+from vmm.devmodel.headers import device_header
+from vmm.devmodel.schema import (HOLDER, KERNEL, NOTIFY, POSTED, RO, USER, W1C, WO, Block, Device, RegisterFile, bits_of,
+                                 enum_of, i8, memory, nested, queue, reasons, reg, regfile, u8, u16, u32, u64)
 
 
 class Big(enum.IntEnum):
     HUGE = 300
+
+
+class Channel(RegisterFile):
+    length = reg(0, u32, "x")
+    start = reg(8, u32, "y", access=WO, takes=NOTIFY)
+
+
+class Latching(RegisterFile):
+    length = reg(0, u32, "x")
+    go = reg(8, u32, "y", takes=NOTIFY, latches=("length",))
 
 
 def device(**body):
@@ -63,8 +74,8 @@ def test_block_mistakes(make, where, says):
 DEVICES = {
     "overlap": (dict(a=reg(0, u32, "x"), b=reg(2, u16, "y")), "Dev.b", "inside a"),
     "register misaligned": (dict(a=reg(2, u32, "x")), "Dev.a", "a multiple of its width"),
-    "register outside": (dict(a=reg(4096, u32, "x")), "Dev.a", "inside 0x1000"),
-    "register type": (dict(a=reg(0, u32[2], "x")), "Dev.a", "one scalar"),
+    "register outside": (dict(a=reg(0x10000, u32, "x")), "Dev.a", "inside 0x10000"),
+    "register type": (dict(a=reg(0, nested(block(writer=None, a=u32("x"))).block, "x")), "Dev.a", "one scalar"),
     "register meaning": (dict(a=reg(0, u32, " ")), "Dev.a", "one line"),
     "posted read-only": (dict(a=reg(0, u32, "x", access=RO, takes=POSTED)), "Dev.a", "read-only"),
     "notify read-only": (dict(a=reg(0, u32, "x", access=RO, takes=NOTIFY)), "Dev.a", "read-only"),
@@ -89,6 +100,29 @@ DEVICES = {
     "reason again": (dict(decline=reasons(BUSY="x")), "Dev.decline.BUSY", "a name of its own"),
     "reason lower case": (dict(decline=reasons(odd="x")), "Dev.decline.odd", "upper case"),
     "too many reasons": (dict(decline=reasons(**{f"R{i}": "x" for i in range(20)})), "Dev.decline", "at most 23"),
+    "array stride": (dict(a=reg(0, u32[2], "x", stride=6)), "Dev.a", "a multiple of its width"),
+    "stride of one": (dict(a=reg(0, u32, "x", stride=8)), "Dev.a", "an array"),
+    "array of none": (dict(a=reg(0, u32[0], "x")), "Dev.a", "1 or more"),
+    "register enum": (dict(a=reg(0, enum_of(u8, Big), "x")), "Dev.a", "Big.HUGE = 300"),
+    "bits enum": (dict(a=reg(0, u32, "x", bits={"b": (0, 4, Big)})), "Dev.a.b", "Big.HUGE = 300"),
+    "no register file": (dict(a=regfile(0, Block, "x", stride=16)), "Dev.a", "derived from RegisterFile"),
+    "file too long": (dict(a=regfile(0, Channel, "x", stride=8)), "Dev.a.start", "an end at 0x8, the stride, or before"),
+    "file inside": (dict(a=regfile(0, Channel, "x", count=2, stride=16), b=reg(0x18, u32, "y")), "Dev.b", "0x20 or more"),
+    "file misplaced": (dict(a=regfile(4, Channel, "x", stride=16)), "Dev.a", "multiples of 8"),
+    "file across pages": (dict(a=regfile(0, Channel, "x", count=200, stride=24)), "Dev.a", "whole elements"),
+    "clears across pages": (dict(a=reg(0, u32, "x", takes=POSTED, clears="b"), b=reg(4096, u32, "y")), "Dev.a", "both on one page"),
+    "too many routed": (dict(a=reg(0, u32[600], "x", takes=POSTED)), "Dev", "at most 512"),
+    "latches unknown": (dict(a=reg(0, u32, "x", takes=NOTIFY, latches=("b",))), "Dev.a", "names of registers"),
+    "latches without doorbell": (dict(a=reg(0, u32, "x", latches=("a",))), "Dev.a", "takes=NOTIFY"),
+    "latches in a file": (dict(a=regfile(0, Latching, "x", stride=16)), "Dev.a.go", "of the device itself"),
+    "halves of four bytes": (dict(a=reg(0, u32, "x", halves=True)), "Dev.a", "8 bytes that is written"),
+    "register widths": (dict(a=reg(0, u32, "x", widths=4)), "Dev.a", "SPLIT or EXACT"),
+    "memory over registers": (dict(a=reg(0, u32, "x"), m=memory(0, 4096, "y")), "Dev.m", "0x1000 or more"),
+    "memory cut": (dict(a=reg(0, u32, "x"), m=memory(4096, 100, "y")), "Dev.m", "whole pages"),
+    "memory too large": (dict(a=reg(0, u32, "x"), m=memory(4096, 1 << 29, "y")), "Dev.m", "at most"),
+    "memory and queues": (dict(q=queue("x"), m=memory(4096, 4096, "y")), "Dev", "virtio devices have none"),
+    "two of one name": (dict(a=regfile(0, Channel, "x", stride=16), a_start=reg(16, u32, "y")), "Dev.a.start", "a name of its own"),
+    "bits called as a register": (dict(a=reg(0, u32, "x", bits={"b": 0}), a_b=reg(4, u32, "y")), "Dev.a.b", "a name of its own"),
     "block without writer": (dict(State=block(writer=None, a=u32("x"))), "Dev.Blk", "writer=USER"),
 }
 
@@ -134,3 +168,46 @@ def test_hash_moves_with_the_layout():
     def make(kind):
         return layout_device(device(Config=block(a=kind("x")))).hash
     assert make(u32) == make(u32) != make(u64)
+
+
+CLASHES = {
+    "a register and the version": (dict(version=reg(0, u32, "x")), "DEV_VERSION in C twice"),
+    "a register and a reason": (dict(decline_odd=reg(0, u32, "x"), decline=reasons(ODD="y")), "DEV_DECLINE_ODD in C twice"),
+    "a block and the state": (dict(State=block(a=u32("x"))), None),
+    "bits and a register": (dict(a=reg(0, u32, "x", bits={"b": (0, 2)}), A_B=0, a_stride=reg(8, u32[2], "z"),
+                                 a_stride_count=reg(16, u32, "y")), "DEV_A_STRIDE_COUNT in C twice"),
+}
+
+
+@pytest.mark.parametrize("body, says", CLASHES.values(), ids=CLASHES)
+def test_names_that_c_would_see_twice(body, says):
+    made = device(**dict(body))
+    if says is None:
+        assert device_header(made, "here")
+        return
+    with pytest.raises(SchemaError, match=says):
+        device_header(made, "here")
+
+
+def test_registers_of_files_and_arrays_have_names_and_places():
+    class Inner(RegisterFile):
+        head = reg(0, u16, "x")
+        tail = reg(2, u16[3], "y", stride=4)
+
+    class Outer(RegisterFile):
+        ring = regfile(0x10, Inner, "rings", count=2, stride=0x10)
+        go = reg(0, u32, "z", takes=NOTIFY)
+
+    class Many(Device, id=0, version=1):
+        """A device."""
+        port = regfile(0x1000, Outer, "ports", count=4, stride=0x40)
+        table = reg(0x20, u64[4], "numbers", reset=7)
+
+    layout = layout_device(Many)
+    assert layout.register_bytes == 0x2000 and len(layout.registers) == 4 + 4 * (1 + 2 * 4)
+    assert {name: hex(layout.registers[name].offset) for name in ("table[3]", "port[3].go", "port[2].ring[1].tail[2]")} == {
+        "table[3]": "0x38", "port[3].go": "0x10c0", "port[2].ring[1].tail[2]": "0x10aa"}
+    found = layout.registers["port[2].ring[1].tail[2]"]
+    assert (found.declared, found.indices) == ("port_ring_tail", (2, 1, 2))
+    assert list(layout.notify) == ["port_go"]
+    assert [block.c_name for block in layout.c_pages] == ["many_page", "many_page1"]

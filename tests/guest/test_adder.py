@@ -55,14 +55,14 @@ def test_changed_schema_is_refused_by_name(adder, tmp_path):
 
 
 WRITES_WHAT_USERSPACE_WRITES = [
-    "state->control.user.handled = 1;",
-    "state->control.user.handled++;",
-    "WRITE_ONCE(state->control.ownership.holder, SIDE_KERNEL);",
-    "fetch_add(&state->control.user.handled, 1);",
-    "exchange(&state->control.ownership.holder, SIDE_KERNEL);",
-    "*(__u32 *)&state->control.ownership.generation = 1;",
-    "__u64 *handled = &state->control.user.handled; *handled = 1;",
-    "copy(&state->control.user, page, 8);",
+    "adder->state->control.user.handled = 1;",
+    "adder->state->control.user.handled++;",
+    "WRITE_ONCE(adder->state->control.ownership.holder, SIDE_KERNEL);",
+    "fetch_add(&adder->state->control.user.handled, 1);",
+    "exchange(&adder->state->control.ownership.holder, SIDE_KERNEL);",
+    "*(__u32 *)&adder->state->control.ownership.generation = 1;",
+    "__u64 *handled = &adder->state->control.user.handled; *handled = 1;",
+    "copy(&adder->state->control.user, adder->page, 8);",
 ]
 
 
@@ -71,7 +71,7 @@ WRITES_WHAT_USERSPACE_WRITES = [
 def test_c_that_writes_what_userspace_writes_does_not_compile(tmp_path, statement, target):
     folder = copy_example(tmp_path / "adder")
     code = (folder / "adder.c").read_text()
-    marked = "\tstate->control.entry.handled++;\n"
+    marked = "\tWRITE_ONCE(adder->page->sum, sum);\n"
     assert code.count(marked) == 1
     (folder / "adder.c").write_text(code.replace(marked, f"{marked}\t{{ {statement} }}\n"))
     done = make(folder, target)

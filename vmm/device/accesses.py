@@ -12,7 +12,11 @@ EXACT   such a write has no effect.  Such a read finds the bytes of the page whe
 
 from __future__ import annotations
 
-from ..devmodel.schema import Access, Register, Takes, Widths
+from collections import namedtuple
+from functools import partial
+
+from ..devmodel.register_layout import PlacedRegister
+from ..devmodel.schema import Access, Takes, Widths
 from ..devmodel.view import ffi
 from ..sync._shared import lib
 
@@ -31,39 +35,58 @@ class Accesses:
         self._exact, self._page_is_memory = layout.widths is Widths.EXACT, layout.page_is_memory
         self._in_order = sorted(layout.registers.items(), key=lambda item: item[1].offset)
         self._by_place = {(r.offset, r.type.size): (name, r) for name, r in self._in_order}
-        self._writers = {name: self._writer(name, r) for name, r in self._in_order}
-        self._readers = {name: reader for name, _ in self._in_order
-                         if (reader := getattr(device.taker, f"on_read_{name}", None))}
+        self._by_half = {(r.offset + half, 4): (name, r, half) for name, r in self._in_order if r.halves for half in (0, 4)}
+        self._pointers: dict = {}
+        self._writers = {name: self._writer(r) for name, r in self._in_order}
+        self._readers = {name: partial(reader, *r.indices) for name, r in self._in_order
+                         if (reader := getattr(device.taker, f"on_read_{r.declared}", None))}
         self._interrupting = {r.offset for _, r in self._in_order if r.interrupts}
+        self._latched = {name: (namedtuple("Latched", r.latches), [layout.registers[each] for each in r.latches])
+                         for name, r in self._in_order if r.latches}
+        self._counters = None if device.has_transport else device.state.control.user
 
-    def _writer(self, name: str, register: Register):
+    def _writer(self, register: PlacedRegister):
         """What takes the writes that userspace does, or None."""
-        device = self._device
-        if handler := getattr(device.taker, f"on_write_{name}", None):
-            return handler
+        if handler := getattr(self._device.taker, f"on_write_{register.declared}", None):
+            return partial(handler, *register.indices) if register.indices else handler
         if register.takes is not Takes.USER:
             return None
         if register.access is Access.W1C:
-            return lambda value: self._clear(name, register, value)
+            return lambda value: self._clear(register, value)
         if register.access is Access.RW:
-            return lambda value: setattr(device.page, name, value)
+            return lambda value: self.put(register, value)
         return None
 
-    def _clear(self, name: str, register: Register, value: int) -> None:
+    def _pointer(self, register: PlacedRegister):
+        """To the register in the page, of its own width."""
+        found = self._pointers.get(register.offset)
+        if found is None:
+            found = ffi.cast(f"uint{8 * register.type.size}_t *", self._device.place.page + register.offset)
+            self._pointers[register.offset] = found
+        return found
+
+    def put(self, register: PlacedRegister, value: int) -> None:
+        """Show a value in the page, by one store."""
+        self._pointer(register)[0] = value
+
+    def _clear(self, register: PlacedRegister, value: int) -> None:
         """Clear bits of a register; a handler that needs no lock may be setting others, with an atomic."""
-        page = self._device.page
         if register.type.size == 4:
             lib.fetch_and32(self._device.place.page + register.offset, ~value & 0xffffffff)
         else:
-            setattr(page, name, getattr(page, name) & ~value)
+            self.put(register, self._pointer(register)[0] & ~value)
 
     def interrupts(self, offset: int) -> bool:
         """Whether every write of the register there interrupts."""
         return offset in self._interrupting
 
-    def _touched(self, offset: int, width: int) -> list[tuple[str, Register]]:
+    def _touched(self, offset: int, width: int) -> list[tuple[str, PlacedRegister]]:
         return [(name, r) for name, r in self._in_order
                 if r.offset < offset + width and offset < r.offset + r.type.size]
+
+    def _whole_only(self, touched: list[tuple[str, PlacedRegister]]) -> bool:
+        """Whether one of them takes no access but of itself."""
+        return any(self._exact if r.widths is None else r.widths is Widths.EXACT for _, r in touched)
 
     # reads
 
@@ -74,7 +97,7 @@ class Accesses:
         value, touched = self._bytes_of_page(offset, width), self._touched(offset, width)
         if self._page_is_memory or not touched:
             return value
-        if self._exact:
+        if self._whole_only(touched):
             self._refuse("read", offset, width)
             return _ones(width)
         with self._alone:
@@ -82,7 +105,7 @@ class Accesses:
                 value = self._merged(value, offset, width, self._read_one(name, register), register)
         return value
 
-    def _read_one(self, name: str, register: Register) -> int:
+    def _read_one(self, name: str, register: PlacedRegister) -> int:
         reader = self._readers.get(name)
         if reader is None:
             return self._bytes_of_page(register.offset, register.type.size)
@@ -90,7 +113,7 @@ class Accesses:
             return reader() & _ones(register.type.size)
 
     @staticmethod
-    def _merged(value: int, offset: int, width: int, read: int, register: Register) -> int:
+    def _merged(value: int, offset: int, width: int, read: int, register: PlacedRegister) -> int:
         """`value`, read at `offset`, with the bytes that are the register's."""
         mask, shift = _ones(register.type.size), 8 * (register.offset - offset)
         if shift < 0:
@@ -110,17 +133,28 @@ class Accesses:
         if whole:
             self._write_one(*whole, value)
             return
+        if half := self._by_half.get((offset, width)):
+            self._write_half(*half, value)
+            return
         touched = self._touched(offset, width)
         if not touched:
             self._device.write_undeclared(offset, width, value)
-        elif self._exact:
+        elif self._whole_only(touched):
             self._refuse("write", offset, width)
         else:
             with self._alone:
                 for name, register in touched:
                     self._write_part(name, register, offset, width, value)
 
-    def _write_part(self, name: str, register: Register, offset: int, width: int, value: int) -> None:
+    def _write_half(self, name: str, register: PlacedRegister, half: int, value: int) -> None:
+        """4 of the 8 bytes of a register with halves=True; the upper half completes a write of it."""
+        with self._alone:
+            self._buffer(register.offset + half, 4)[:] = value.to_bytes(4, "little")
+            if half and register.takes is not Takes.POSTED:
+                low = int.from_bytes(bytes(self._buffer(register.offset, 4)), "little")
+                self._write_one(name, register, value << 32 | low)
+
+    def _write_part(self, name: str, register: PlacedRegister, offset: int, width: int, value: int) -> None:
         """What a write of other bytes than the register's is for the register."""
         first, end = max(offset, register.offset), min(offset + width, register.offset + register.type.size)
         given, shift = value >> 8 * (first - offset) & _ones(end - first), 8 * (first - register.offset)
@@ -132,24 +166,36 @@ class Accesses:
             shown = 0 if clears else self._bytes_of_page(register.offset, register.type.size)
             self._write_one(name, register, shown & ~(_ones(end - first) << shift) | given << shift)
 
-    def _write_one(self, name: str, register: Register, value: int) -> None:
+    def _write_one(self, name: str, register: PlacedRegister, value: int) -> None:
         writer = self._writers[name]
         if writer is not None:
             with self._alone:
+                if name in self._latched:
+                    self._device.latched = self._latch(*self._latched[name])
                 writer(value)
+                self._count(register)
         elif register.takes is Takes.POSTED:
             self._post(name, register, value)
         # else read-only, or nothing to do: the guest's write has no effect
         self._written(register)
 
-    def _post(self, name: str, register: Register, value: int) -> None:
-        cleared = self._device.cleared(register)
-        if cleared:
+    def _latch(self, kind, registers: list[PlacedRegister]):
+        """Each of them read once, as a handler does it."""
+        return kind(*(self._pointer(register)[0] for register in registers))
+
+    def _count(self, register: PlacedRegister) -> None:
+        """A doorbell answered; virtio devices count those of each queue."""
+        if self._counters and register.takes is Takes.NOTIFY:
+            self._counters.doorbells += 1
+            self._counters.handled += 1
+
+    def _post(self, name: str, register: PlacedRegister, value: int) -> None:
+        if cleared := self._device.cleared(name):
             lib.fetch_and32(self._device.place.page + cleared.offset, ~value & 0xffffffff)
         else:
-            setattr(self._device.page, name, value)
+            self.put(register, value)
 
-    def _written(self, register: Register) -> None:
+    def _written(self, register: PlacedRegister) -> None:
         if register.interrupts:
             self._device.interrupt()
 

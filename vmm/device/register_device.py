@@ -1,26 +1,32 @@
-"""A device as the machine sees it: a register page, shared state, an interrupt line, and
+"""A device as the machine sees it: register pages, memory, shared state, an interrupt line, and
 what the Python half does when the guest writes.
 
 Derive from RegisterDevice, name the schema and the built handler, and define
-`on_write_<register>(value)` for each register that userspace takes.  A write that the
+`on_write_<register>(value)` for each register that userspace takes; of one of several, say in a
+register file, `on_write_<file>_<register>(index, value)`.  A write that the
 kernel half declined arrives by the same way as one that never was offloaded.  These are called with
 `lock`, and unless the schema says lock=False with the device held: no handler of it is running.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
 
 from ..devmodel.device_layout import DeviceLayout, layout_device
 from ..devmodel.exit_path import Action, Bus
 from ..devmodel.layout import PAGE
-from ..devmodel.schema import Access, Register, Takes
-from ..devmodel.view import view_of
+from ..devmodel.register_layout import PlacedRegister, beside
+from ..devmodel.schema import Access, Takes
+from ..devmodel.view import ffi, view_of
 from ..devmodel.virtqueue import Side
 from ..paths import BUILD
 from ..sync.ownership import Ownership
+from . import options
 from .accesses import Accesses
 from .accessors import check_accessors
 from .guestlog import GuestLog
@@ -30,15 +36,17 @@ from .guestlog import GuestLog
 class Place:
     """Where a device is put, by the machine."""
 
-    slot: int                   # its page, and its program on the exit path
+    slot: int                   # of its program on the exit path
     bus: Bus
     base: int | None            # guest-physical address or port; None while the guest has it nowhere
-    page: int                   # address of the register page in this process
-    page_fd: int                # of the map that it lies in, or -1
+    page: int                   # address of the first register page in this process
+    first_page: int             # its number among all devices' pages
     state: int                  # address of the shared state
     state_fd: int
     lines: list                 # interrupts.Line: one, or one a queue and one for all else
     memory: object              # GuestMemory
+    own_memory: int = 0         # address of the device's memory, or 0
+    own_memory_fd: int = -1     # of the map that it lies in, or -1
     urings: int = 0            # address of its queues' io_urings, or 0
     urings_fd: int = -1        # of the map that they lie in, or -1
     keep: tuple = ()            # what must live as long as the device
@@ -56,6 +64,11 @@ class Routed:
     queue: int = 0              # whose doorbell it is, if that matters
     interrupts: bool = False    # the device interrupts once it is done
 
+    @property
+    def page(self) -> int:
+        """Which of the device's pages it is in."""
+        return self.offset // PAGE
+
 
 def _raise(error: BaseException) -> None:
     raise error
@@ -63,14 +76,18 @@ def _raise(error: BaseException) -> None:
 
 class RegisterDevice:
     """Base of every device.  `schema` declares it; `handler` is the stem of its built objects
-    in `handlers`, or "" if it has no kernel half."""
+    in `handlers`, or "" if it has no kernel half.  `handlers` is the folder `build` beside the file of
+    the class that names the handler, if that is not one of ours.
+
+    `latched` has the registers that the doorbell being answered latches.  Keywords that follow the name
+    are the device's own options, which its class declares (options.py)."""
 
     schema: type
     has_transport = False       # whose registers the page shows, in place of the schema's
     handler = ""
     handlers = BUILD
-    size = PAGE
     queue_count = 0
+    latched: tuple = ()
     uring_queues = 0           # of them, queues that may do asynchronous I/O
     asynchronous = True         # whether they shall, where they can
     no_ring = ""                # why they do not
@@ -79,11 +96,16 @@ class RegisterDevice:
     def __init_subclass__(cls, **options):
         """Raises SchemaError for accessors that no access of the guest would ever reach."""
         super().__init_subclass__(**options)
+        if "handler" in vars(cls) and "handlers" not in vars(cls) and not cls.__module__.startswith("vmm."):
+            if file := getattr(sys.modules.get(cls.__module__), "__file__", None):
+                cls.handlers = Path(file).resolve().parent / "build"
         if not cls.has_transport and hasattr(cls, "schema"):
             check_accessors(cls, cls.schema)
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, **given: object):
+        """Raises UserError for options that the device does not have."""
         self.name = name
+        options.take(self, given)
         self.access_log = GuestLog("splitvmm.device")   # of accesses alone, which a guest may make at leisure
         self.layout: DeviceLayout = layout_device(self.schema)
         self.mode = "off"           # off, host or on: where its doorbells go now
@@ -113,12 +135,26 @@ class RegisterDevice:
         for line in place.lines:
             line.slot = place.slot
         self.page = view_of(self.registers.page)(place.page, place.keep)
+        self.memory = self._memory_views()
         self.state = view_of(self.layout.state)(place.state, place.keep, self.holds_blocks)
         self.control = Ownership(self.name, self.state.control.ownership, self.state.control.entry, self.lock)
         check_accessors(self.taker, self.registers.device)      # again, as an object may have its own
         self._accesses = Accesses(self)
-        for name, register in self.registers.registers.items():
-            setattr(self.page, name, register.reset)
+        for register in self.registers.registers.values():
+            self._accesses.put(register, register.reset)
+
+    def _memory_views(self) -> SimpleNamespace:
+        """Device memory as writable bytes, each under its name."""
+        found = SimpleNamespace()
+        for name, at in self.layout.memory_places().items():
+            raw = ffi.cast("char *", self.place.own_memory + at)
+            setattr(found, name, memoryview(ffi.buffer(raw, self.layout.memories[name].size)).cast("B"))
+        return found
+
+    @property
+    def size(self) -> int:
+        """Bytes of guest-physical memory that it takes: registers, then memory of its own."""
+        return self.registers.window
 
     def holds_blocks(self) -> bool:
         """Whether userspace may write the HOLDER blocks of `state` now."""
@@ -131,23 +167,30 @@ class RegisterDevice:
     def page_routes(self) -> list[Routed]:
         """Of the registers in the page, those that the exit path takes."""
         found = []
-        for register in self.registers.registers.values():
+        for name, register in self.registers.registers.items():
             if register.takes is Takes.NOTIFY:
                 found.append(self._route(register, Action.NOTIFY))
             elif register.takes is Takes.POSTED:
-                cleared = self.cleared(register)
+                cleared = self.cleared(name)
                 found.append(self._route(register, Action.CLEAR, cleared.offset) if cleared else
                              self._route(register, Action.POSTED))
+            if register.halves and register.takes is not Takes.USER:    # the lower half waits for the upper one
+                found += [self._route_half(register, 0, Action.POSTED), self._route_half(register, 4, found[-1].action)]
         return found
 
-    def _route(self, register: Register, action: Action, target: int = 0) -> Routed:
+    def _route(self, register: PlacedRegister, action: Action, target: int = 0) -> Routed:
         return Routed(self.place.base + register.offset, register.type.size, action,
                       register.offset, target, interrupts=register.interrupts)
 
-    def cleared(self, register: Register) -> Register | None:
-        """The register whose bits a posted write clears, if that is what it does."""
+    def _route_half(self, register: PlacedRegister, half: int, action: Action) -> Routed:
+        return Routed(self.place.base + register.offset + half, 4, action, register.offset + half,
+                      interrupts=register.interrupts and half == 4)
+
+    def cleared(self, name: str) -> PlacedRegister | None:
+        """The register whose bits a posted write of `name` clears, if that is what it does."""
+        register = self.registers.registers[name]
         if register.clears:
-            return self.registers.registers[register.clears]
+            return self.registers.registers[beside(name, register.clears)]
         return register if register.access is Access.W1C else None
 
     def ownerships(self) -> list[Ownership]:
@@ -164,11 +207,25 @@ class RegisterDevice:
 
     def read(self, offset: int, width: int) -> int:
         """A read that left the guest: only of pages that are no guest memory."""
+        if offset >= self.registers.register_bytes:
+            return int.from_bytes(self._own_memory(offset, width), "little")
         return self._accesses.read(offset, width)
 
     def write(self, offset: int, width: int, value: int) -> None:
         """A write by the guest, whether the exit path declined it or never saw it."""
-        self._accesses.write(offset, width, value)
+        if offset < self.registers.register_bytes:
+            self._accesses.write(offset, width, value)
+        elif found := self._own_memory(offset, width):
+            found[:] = value.to_bytes(width, "little")
+        else:
+            self.write_undeclared(offset, width, value)
+
+    def _own_memory(self, offset: int, width: int):
+        """Bytes of device memory, which a guest with vCPUs reaches without us; nothing if there is none there."""
+        for name, item in self.layout.memories.items():
+            if item.offset <= offset and offset + width <= item.offset + item.size:
+                return getattr(self.memory, name)[offset - item.offset:offset - item.offset + width]
+        return b""
 
     def write_undeclared(self, offset: int, width: int, value: int) -> None:
         """A write of no register has no effect."""

@@ -1,17 +1,17 @@
-"""A whole device laid out: its register page, its shared state, its reasons to decline, and the hash
+"""A whole device laid out: its registers, memory and shared state, its reasons to decline, and the hash
 that says whether two builds of it agree."""
 
 from __future__ import annotations
 
 import enum
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
-from . import virtqueue
-from .layout import (MAX_REASONS, PAGE, SCALARS, BlockLayout, FieldLayout, check_bits, compose, in_order, layout_block,
-                     reserve)
-from .schema import SPLIT, Access, Block, Field, Queue, Register, SchemaError, Takes, Type, Widths
+from . import register_layout, virtqueue
+from .layout import MAX_REASONS, PAGE, BlockLayout, compose, in_order, layout_block
+from .register_layout import PlacedRegister
+from .schema import SPLIT, Block, Field, Memory, Queue, SchemaError, Takes, Widths
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,9 @@ class DeviceLayout:
     version: int
     page: BlockLayout | None
     state: BlockLayout | None
-    registers: dict[str, Register]
+    c_pages: tuple[BlockLayout, ...]    # as C has it, which reaches one page with each pointer
+    registers: dict[str, PlacedRegister]
+    memories: dict[str, Memory]
     queues: dict[str, Queue]
     reasons: type[enum.IntEnum]
     locked: bool        # handlers and the Python half have the device to themselves
@@ -40,67 +42,40 @@ class DeviceLayout:
         """Whether guest reads of the page may go straight to memory."""
         return not any(register.read_effect for register in self.registers.values())
 
+    @property
+    def notify(self) -> dict[str, PlacedRegister]:
+        """Declared name -> register, or the first of several, whose writes the handler takes."""
+        found: dict[str, PlacedRegister] = {}
+        for register in self.registers.values():
+            if register.takes is Takes.NOTIFY:
+                found.setdefault(register.declared, register)
+        return found
+
+    @property
+    def register_bytes(self) -> int:
+        """Whole pages."""
+        return self.page.size if self.page else 0
+
+    @property
+    def memory_bytes(self) -> int:
+        """Of all device memory."""
+        return sum(item.size for item in self.memories.values())
+
+    @property
+    def window(self) -> int:
+        """Bytes of guest-physical memory from the device's base on: registers, then memory."""
+        return max([self.register_bytes or PAGE, *(item.offset + item.size for item in self.memories.values())])
+
+    def memory_places(self) -> dict[str, int]:
+        """Where each memory lies in all of it, one after the other; bytes."""
+        places, at = {}, 0
+        for name, item in self.memories.items():
+            places[name], at = at, at + item.size
+        return places
+
     def structs(self) -> list[BlockLayout]:
         """Every struct this device needs, each after those that it contains."""
-        return in_order([block for block in (self.page, self.state) if block])
-
-
-# Registers
-
-def _check_register(where: str, register: Register, all_: dict) -> None:
-    plain = Type(register.type.c_name, register.type.size, register.type.align, register.type.signed) \
-        if isinstance(register.type, Type) else None
-    if plain not in SCALARS or register.type.count is not None:
-        raise SchemaError(where, f"type {register.type!r}", "one scalar of 1, 2, 4 or 8 bytes")
-    if not (isinstance(register.doc, str) and register.doc.strip()):
-        raise SchemaError(where, "no meaning", "one line that says what it is")
-    if not isinstance(register.access, Access):
-        raise SchemaError(where, f"access {register.access!r}", "RO, RW, WO or W1C")
-    if not isinstance(register.takes, Takes):
-        raise SchemaError(where, f"taker {register.takes!r}", "USER, POSTED or NOTIFY")
-    width = register.type.size
-    if register.offset < 0 or register.offset + width > PAGE:
-        raise SchemaError(where, f"offset {register.offset:#x}", f"a place inside {PAGE:#x} bytes")
-    if register.offset % width:
-        raise SchemaError(where, f"offset {register.offset:#x}", f"a multiple of its width, {width}")
-    if not 0 <= register.reset < 1 << 8 * width:
-        raise SchemaError(where, f"reset value {register.reset:#x}", f"one that fits {width} bytes")
-    if register.access is Access.RO and register.takes is not Takes.USER:
-        raise SchemaError(where, f"{register.takes.value} but read-only", "a register that is written")
-    if register.access is Access.RO and register.interrupts:
-        raise SchemaError(where, "interrupts=True but read-only", "a register that is written")
-    if register.clears:
-        if register.takes is not Takes.POSTED:
-            raise SchemaError(where, f"clears {register.clears} but takes={register.takes.value}",
-                              "takes=POSTED, which does the clearing")
-        if register.clears not in all_:
-            raise SchemaError(where, f"clears {register.clears!r}", f"one of {', '.join(all_)}")
-        if all_[register.clears].type.size != 4 or width != 4:
-            raise SchemaError(where, "a clear that is not 4 bytes wide",
-                              "u32 on both sides, as BPF has no narrower atomic")
-    if register.takes is Takes.POSTED and register.access is Access.W1C and width != 4:
-        raise SchemaError(where, f"posted w1c of {width} bytes", "u32, as BPF has no narrower atomic")
-    check_bits(where, register.bits, width)
-
-
-def _page(device: type, registers: dict[str, Register]) -> BlockLayout | None:
-    if not registers:
-        return None
-    where = device.__name__
-    for name, register in registers.items():
-        _check_register(f"{where}.{name}", register, registers)
-    fields, offset, before = [], 0, None
-    for name, register in sorted(registers.items(), key=lambda pair: pair[1].offset):
-        if register.offset < offset:
-            raise SchemaError(f"{where}.{name}", f"offset {register.offset:#x}, inside {before}",
-                              f"{offset:#x} or more")
-        reserve(fields, offset, register.offset - offset)
-        fields.append(FieldLayout(name, register.offset, register.type.size,
-                                  replace(register.type, bits=register.bits), register.doc))
-        offset, before = register.offset + register.type.size, name
-    reserve(fields, offset, PAGE - offset)
-    return BlockLayout(f"{device.c_name}_page", f"{where} registers", f"register page of {where}",
-                       PAGE, 8, tuple(fields))
+        return in_order([*self.c_pages, *([self.state] if self.state else [])])
 
 
 # Devices
@@ -131,18 +106,31 @@ def _check_queue(where: str, queue: Queue) -> None:
         raise SchemaError(where, f"{queue.size} entries", "a power of two, 1 to 32768 (VIRTIO 1.2, 2.7)")
 
 
-def _hash(blocks, registers, reasons, version, locked) -> int:
-    text = [f"version {version}{' locked' if locked else ''}"]
+def _hash(device: type, blocks, registers: dict, memories: dict, reasons, locked: bool) -> int:
+    text = [f"version {device.options['version']}{' locked' if locked else ''}"]
     for block in blocks:
         text.append(f"{block.c_name} {block.size} {block.align}")
-        text += [f" {f.name} {f.offset} {f.size} {f.type.c_name} {f.writer} {f.type.bits}"
-                 f" {[(v.name, int(v)) for v in f.type.enum] if f.type.enum else ''}"
-                 for f in block.fields]
-    text += [f"{name} {r.offset} {r.type.size} {r.access} {r.takes} {r.bits} {r.clears}"
-             f"{' interrupts' if r.interrupts else ''}"
-             for name, r in registers.items()]
+        text += [f" {f.name} {f.offset} {f.size} {f.step} {f.type.c_name} {f.writer} {_bits_text(f.type.bits)}"
+                 f" {_enum_text(f.type.enum)}" for f in block.fields]
+    text += [f"{name} {r.offset} {r.type.size} {r.access} {r.takes} {_bits_text(r.bits)} {r.clears} {r.latches}"
+             f" {r.halves}{' interrupts' if r.interrupts else ''}" for name, r in registers.items()]
+    text += [f"{name} {item.offset} {item.size}" for name, item in memories.items()]
     text += [f"{reason.name} {int(reason)}" for reason in reasons]
+    text += [f"{values.__name__} {_enum_text(values)}" for values in own_enums(device)]
     return int.from_bytes(hashlib.sha256("\n".join(text).encode()).digest()[:8], "little")
+
+
+def _bits_text(bits) -> str:
+    return " ".join(f"{b.name}:{b.low}+{b.width}{_enum_text(b.enum)}" for b in bits)
+
+
+def _enum_text(values) -> str:
+    return str([(value.name, int(value)) for value in values]) if values else ""
+
+
+def own_enums(device: type) -> list[type[enum.IntEnum]]:
+    """The IntEnums of a device's body, which C has under the device's name."""
+    return [values for values in device.of_kind(type).values() if issubclass(values, enum.IntEnum)]
 
 
 @lru_cache(maxsize=None)
@@ -162,17 +150,21 @@ def layout_device(device: type) -> DeviceLayout:
     if stray:
         raise SchemaError(f"{where}.{next(iter(stray))}", "a field outside a block",
                           "a register, or a field inside `class Name(Block, writer=...)`")
-    registers, queues = device.of_kind(Register), device.of_kind(Queue)
-    page = _page(device, registers)
+    queues, page = device.of_kind(Queue), register_layout.pages(device)
+    c_pages = register_layout.c_pages(page) if page else []
+    registers = register_layout.placed(device)
+    memories = register_layout.memories(device, page.size if page else PAGE)
+    if queues and memories:
+        raise SchemaError(where, "memory, and queues", "one or the other: virtio devices have none of their own")
     for name, queue in queues.items():
         _check_queue(f"{where}.{name}", queue)
     locked, widths = _access_options(where, options, bool(queues))
     reasons = _reasons(device, virtqueue.COMMON_REASONS)
     state = _state(device, queues)
-    blocks = in_order([block for block in (page, state) if block])
+    blocks = in_order([*c_pages, state])
     return DeviceLayout(device, device.c_name, options["id"], options["version"], page, state,
-                        registers, queues, reasons, locked, widths,
-                        _hash(blocks, registers, reasons, options["version"], locked))
+                        tuple(c_pages), registers, memories, queues, reasons, locked, widths,
+                        _hash(device, blocks, registers, memories, reasons, locked))
 
 
 def _access_options(where: str, options: dict, has_queues: bool) -> tuple[bool, Widths]:

@@ -13,7 +13,9 @@ from .layout import compose, layout_block
 from .schema import KERNEL, USER, Block, enum_of, nested, u16, u32, u64
 
 DECLINES = 1024     # a string instruction is emulated at most so often before KVM looks for signals
-PAGES = 64          # devices of one VM
+DEVICES = 64        # of one VM
+PAGES = 256         # register pages of all of them
+ROUTES = 4096       # writes that the exit path takes of all of them
 VCPUS = 64
 REGION_SHIFT = 29   # a pointer into one map element reaches 512 MiB (BPF_MAX_VAR_OFF)
 SIGNAL = 36         # real-time, so that it queues; blocked except inside KVM_RUN
@@ -54,11 +56,12 @@ class RouteKey(Block):
 class Route(Block):
     """What becomes of it."""
 
-    device = u32("slot of the device: its page, and its program")
+    device = u32("slot of the device, and of its program")
     action = enum_of(u16, Action)("what to do")
-    offset = u16("register written, from the start of the page", unit="bytes")
-    target = u16("register that a CLEAR acts on", unit="bytes")
+    offset = u16("register written, from the device's base", unit="bytes")
+    target = u16("register that a CLEAR acts on, on the same page", unit="bytes")
     interrupts = u16("1: the device interrupts whenever this is handled")
+    page = u32("element of `pages` that the register lies in")
 
 
 class Access(Block):
@@ -66,7 +69,7 @@ class Access(Block):
 
     value = u64("what was written, zero-extended")
     device = u32("slot of the device")
-    offset = u16("register written, from the start of the page", unit="bytes")
+    offset = u16("register written, from the device's base", unit="bytes")
     width = u16("size of the access", unit="bytes")
 
 
@@ -134,6 +137,6 @@ def machine_layout():
 
 STRUCTS = (RouteKey, Route, MemoryLayout)
 ENUMS = (Bus, Action, Verdict)
-CONSTANTS = {"DECLINES": DECLINES, "PAGES": PAGES, "VCPUS": VCPUS, "REGION_SHIFT": REGION_SHIFT,
+CONSTANTS = {"DECLINES": DECLINES, "DEVICES": DEVICES, "PAGES": PAGES, "ROUTES": ROUTES, "VCPUS": VCPUS, "REGION_SHIFT": REGION_SHIFT,
              "CHUNK": CHUNK, "DECLINE_SIGNAL": SIGNAL, "UPCALLS_BYTES": UPCALLS_BYTES,
              "UPCALL": UPCALL, "RAISE": RAISE, "MESSAGE_OWNER_SHIFT": MESSAGE_OWNER_SHIFT}

@@ -8,7 +8,9 @@ from types import ModuleType
 
 from . import devices as declared
 from . import emit_c, exit_path, uring, virtqueue
+from .c_names import check_names
 from .device_layout import DeviceLayout, layout_device
+from .emit_device import device_parts
 from .layout import in_order, layout_block
 from .schema import Device
 
@@ -58,7 +60,8 @@ def device_header(device: type, source: str, extra: tuple = (), prefix: str = ""
         parts.append(emit_c.constants(values, f"{upper}_"))
     parts += [emit_c.enumeration(e) for e in enums]
     parts += _structs(*(layout_block(b) for b in structs))
-    parts += emit_c.device_parts(layout, known)
+    parts += device_parts(layout, known, tuple(enums))
+    check_names(layout, parts)
     return emit_c.header(layout.c_name, source, parts, tuple(prefix + name for name in COMMON))
 
 

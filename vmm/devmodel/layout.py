@@ -37,6 +37,7 @@ class FieldLayout:
     writer: Writer | None = None
     block: BlockLayout | None = None    # of the nested block
     reserved: bool = False
+    step: int = 1                       # of an array of scalars: every how many of them is an element
 
 
 @dataclass(frozen=True)
@@ -75,22 +76,19 @@ def in_order(roots) -> list[BlockLayout]:
 
 # Fields and blocks
 
-def _check_enum(where: str, type_: Type) -> None:
-    values = type_.enum
+def _check_enum(where: str, values, low: int, high: int) -> None:
     if not (isinstance(values, type) and issubclass(values, enum.IntEnum) and len(values)):
         raise SchemaError(where, f"enum {values!r}", "an IntEnum with at least one value")
-    low = -(1 << (8 * type_.size - 1)) if type_.signed else 0
-    high = (1 << (8 * type_.size - type_.signed)) - 1
     for value in values:
         if not low <= value <= high:
             raise SchemaError(where, f"{values.__name__}.{value.name} = {int(value)}",
-                              f"a value that fits {type_.c_name} ({low} to {high})")
+                              f"a value that fits ({low} to {high})")
 
 
 def check_bits(where: str, bits: tuple, size: int) -> None:
     """Named bits of a field or register of `size` bytes.  Raises SchemaError."""
     taken: dict[int, str] = {}
-    for name, low, width in bits:
+    for name, low, width, values in bits:
         schema.check_name(f"{where}.{name}", name)
         if width < 1 or low < 0 or low + width > 8 * size:
             raise SchemaError(f"{where}.{name}", f"bits {low} to {low + width - 1}",
@@ -100,6 +98,15 @@ def check_bits(where: str, bits: tuple, size: int) -> None:
                 raise SchemaError(f"{where}.{name}", f"bit {bit}, which {taken[bit]} has",
                                   "bits of its own")
             taken[bit] = name
+        if values is not None:
+            _check_enum(f"{where}.{name}", values, 0, (1 << width) - 1)
+
+
+def check_type_enum(where: str, type_: Type) -> None:
+    """The values of a type's enum, if it has one.  Raises SchemaError."""
+    if type_.enum is not None:
+        low = -(1 << (8 * type_.size - 1)) if type_.signed else 0
+        _check_enum(where, type_.enum, low, (1 << (8 * type_.size - type_.signed)) - 1)
 
 
 def _check_type(where: str, type_) -> None:
@@ -107,8 +114,7 @@ def _check_type(where: str, type_) -> None:
         raise SchemaError(where, f"type {type_!r}", "u8 to u64, i8 to i64, le16 to le64 or a block")
     if type_.count is not None and not (isinstance(type_.count, int) and type_.count > 0):
         raise SchemaError(where, f"an array of {type_.count!r}", "a count of 1 or more")
-    if type_.enum is not None:
-        _check_enum(where, type_)
+    check_type_enum(where, type_)
     check_bits(where, type_.bits, type_.size)
 
 

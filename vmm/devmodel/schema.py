@@ -11,6 +11,9 @@ one, `emit_c.py` and `view.py` print the result for C and for Python.
 
         class Disk(Block, writer=USER):
             capacity = u64("disk size", unit="512-byte sectors")
+
+Registers that come several times are an array, `reg(0x40, u32[8], "...")`, or a register file,
+`regfile(0x100, Channel, "...", count=4, stride=0x20)`.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import enum
 import keyword
 import re
 from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 
 class SchemaError(ValueError):
@@ -72,6 +76,15 @@ C_KEYWORDS = frozenset(
     "union unsigned void volatile while".split())
 
 
+class Bits(NamedTuple):
+    """Some bits of a field or register, under a name of their own."""
+
+    name: str
+    low: int                        # the lowest of them
+    width: int
+    enum: type | None = None        # an IntEnum of what they may say
+
+
 @dataclass(frozen=True)
 class Type:
     """A field's type.  Calling it declares a field; indexing it makes a fixed array."""
@@ -82,7 +95,7 @@ class Type:
     signed: bool = False
     count: int | None = None        # elements, if an array
     enum: type | None = None
-    bits: tuple = ()                # (name, lowest bit, width), for named bit fields
+    bits: tuple[Bits, ...] = ()     # named bit fields
     block: type | None = None       # the nested Block
 
     def __getitem__(self, count: int) -> Type:
@@ -116,7 +129,8 @@ def enum_of(base: Type, values: type) -> Type:
 
 
 def bits_of(base: Type, **named) -> Type:
-    """`base` cut into named bit fields: `name=bit` or `name=(lowest bit, width)`."""
+    """`base` cut into named bit fields: `name=bit`, `name=(lowest bit, width)` or, with an IntEnum of
+    what they may say, `name=(lowest bit, width, values)`."""
     return replace(base, bits=_bits(named))
 
 
@@ -125,13 +139,14 @@ def nested(block: type) -> Type:
     return Type("", 0, 0, block=block)
 
 
-def _bits(named: dict) -> tuple:
-    return tuple((name, *(at if isinstance(at, tuple) else (at, 1))) for name, at in named.items())
+def _bits(named: dict) -> tuple[Bits, ...]:
+    return tuple(Bits(name, *(at if isinstance(at, tuple) else (at, 1))) for name, at in named.items())
 
 
 @dataclass(frozen=True)
 class Register:
-    """One register of a device's page.  `offset` and width are in bytes."""
+    """One register, or an array of them, of a device's pages.  `offset` and widths are in bytes; of a
+    register in a register file, `offset` is from the start of that."""
 
     offset: int
     type: Type
@@ -139,15 +154,55 @@ class Register:
     access: Access = RW
     takes: Takes = Takes.USER
     reset: int = 0
-    bits: tuple = ()
+    bits: tuple[Bits, ...] = ()
     clears: str = ""            # a posted write clears these bits of that register instead
     read_effect: bool = False   # a read changes state, so the page cannot be guest memory
     interrupts: bool = False    # whoever takes a write of it, the device interrupts once it is done
+    latches: tuple[str, ...] = ()   # of a doorbell: registers read together, once, before it is answered
+    widths: Widths | None = None    # of this register, where they are not the device's
+    halves: bool = False        # 8 bytes that are written as two times 4, the lower half first
+    stride: int = 0             # bytes from one element of an array to the next; 0 if they touch
 
 
-def reg(offset: int, type_: Type, doc: str, *, bits: dict | None = None, **options) -> Register:
-    """Declare a register; `bits` is `{name: bit}` or `{name: (lowest bit, width)}`."""
-    return Register(offset, type_, doc, bits=_bits(bits or {}), **options)
+def reg(offset: int, type_: Type, doc: str, *, bits: dict | None = None, latches: tuple[str, ...] = (),
+        **options: Any) -> Register:
+    """Declare a register, or an array of them: `reg(0x40, u32[8], "...", stride=16)`.
+
+    `bits` is `{name: bit}`, `{name: (lowest bit, width)}` or `{name: (lowest bit, width, IntEnum)}`.
+    """
+    return Register(offset, type_, doc, bits=_bits(bits or {}), latches=tuple(latches), **options)
+
+
+@dataclass(frozen=True)
+class RegisterFileAt:
+    """`count` register files of one kind, `stride` bytes apart, from `offset` on."""
+
+    offset: int
+    kind: type
+    doc: str
+    count: int | None = None    # None for a single one, which is no array
+    stride: int = 0
+
+
+def regfile(offset: int, kind: type, doc: str, *, count: int | None = None, stride: int) -> RegisterFileAt:
+    """Declare register files inside a device's pages, or inside another register file.  `stride` is how
+    many bytes each takes."""
+    return RegisterFileAt(offset, kind, doc, count, stride)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Memory of the device's own, which guest and both halves read and write; bytes."""
+
+    offset: int
+    size: int
+    doc: str
+
+
+def memory(offset: int, size: int, doc: str) -> Memory:
+    """Declare device memory: a framebuffer, say.  `offset` is from the device's base, behind its
+    registers; both it and `size` are whole pages of 4096 bytes."""
+    return Memory(offset, size, doc)
 
 
 @dataclass(frozen=True)
@@ -193,7 +248,7 @@ class _Declaration(type):
         cls.options = options
         cls.c_name = snake(name)
         for attribute in body:
-            if isinstance(body[attribute], (Field, Register, Queue)):
+            if isinstance(body[attribute], (Field, Register, RegisterFileAt, Memory, Queue)):
                 check_name(f"{name}.{attribute}", attribute)
         return cls
 
@@ -227,6 +282,11 @@ class Block(metaclass=_Declaration):
     without one it is a plain struct, to be nested or to describe guest memory."""
 
 
+class RegisterFile(metaclass=_Declaration):
+    """Registers that come together, and several times perhaps: of each channel, say.  A device, or another
+    register file, places them by `regfile(...)`."""
+
+
 class Device(metaclass=_Declaration):
     """A device: `class Blk(Device, id=2, version=1)`, with its spec section in the docstring.
 
@@ -236,6 +296,8 @@ class Device(metaclass=_Declaration):
     `lock=False`: its handlers run on several vCPUs at once, and beside the Python half; without it they
     have the device to themselves.  A device with queues has a lock for each of them instead.
     `widths=` says what becomes of a write that is not of one whole register: SPLIT (default) or EXACT.
+
+    An IntEnum in its body is its own: C has its values under the device's name, `BLITTER_COMMAND_FILL`.
     """
 
     decline: dict[str, str] = {}

@@ -15,20 +15,14 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from operator import attrgetter
 
-from _cffi_backend import FFI  # what an API-mode module uses; `import cffi` takes 30 ms more
-
+from .arrays import Array, OwnershipError, ffi
 from .layout import BlockLayout, FieldLayout
-from .schema import Writer
+from .schema import Bits, Writer
 
-ffi = FFI()
 _TYPES = {(size, signed): f"{'' if signed else 'u'}int{8 * size}_t"
           for size in (1, 2, 4, 8) for signed in (False, True)}
 _POINTERS = {size: ffi.typeof(f"uint{8 * size}_t *") for size in (1, 2, 4, 8)}
 _BY_SIZE = {1: "_u8", 2: "_u16", 4: "_u32", 8: "_u64"}      # slots: the block as an array of each
-
-
-class OwnershipError(AttributeError):
-    """A write of a field that another side owns at the moment."""
 
 
 class TornRead(RuntimeError):
@@ -92,39 +86,6 @@ def to_dict(view: View) -> dict:
     return {f.name: _plain(getattr(view, f.name)) for f in view._layout.fields if not f.reserved}
 
 
-class Array:
-    """A fixed array of scalars in shared memory."""
-
-    __slots__ = ("_pointer", "_count", "_check")
-
-    def __init__(self, pointer, count: int, check):
-        self._pointer, self._count, self._check = pointer, count, check
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: int) -> int:
-        if not 0 <= index < self._count:
-            raise IndexError(f"element {index} of {self._count}")
-        return self._pointer[index]
-
-    def __setitem__(self, index, value) -> None:
-        """One element, or with `array[:] = data` all of its bytes at once."""
-        if isinstance(index, slice):
-            if index != slice(None) or len(value) != len(bytes(self)):
-                raise IndexError(f"{index} of {len(bytes(self))} bytes set to {len(value)}; wanted all of them")
-            self._check()
-            ffi.memmove(self._pointer, value, len(value))
-            return
-        if not 0 <= index < self._count:
-            raise IndexError(f"element {index} of {self._count}")
-        self._check()
-        self._pointer[index] = value
-
-    def __bytes__(self) -> bytes:
-        return bytes(ffi.buffer(self._pointer, self._count * ffi.sizeof(ffi.typeof(self._pointer).item)))
-
-
 class Views(Sequence):
     """A fixed array of blocks in shared memory; each view is made when it is first asked for, as
     there may be thousands."""
@@ -168,7 +129,7 @@ def _part(item: FieldLayout, address: int, keep, held, writer: Writer | None):
     if item.block is None:
         c_type = _TYPES[item.type.size, item.type.signed]
         return Array(ffi.cast(f"{c_type} *", at), item.type.count,
-                     lambda: _check_owner(item.name, writer, held))
+                     lambda: _check_owner(item.name, writer, held), item.step)
     kind = view_of(item.block, writer)
     if item.type.count is None:
         return kind(at, keep, held)
@@ -217,8 +178,8 @@ def _enum_reader(read, values):
     return get
 
 
-def _bit(item: FieldLayout, low: int, width: int) -> property:
-    mask = (1 << width) - 1
+def _bit(item: FieldLayout, bits: Bits) -> property:
+    low, width, mask = bits.low, bits.width, (1 << bits.width) - 1
 
     def get(self):
         return getattr(self, item.name) >> low & mask
@@ -228,7 +189,7 @@ def _bit(item: FieldLayout, low: int, width: int) -> property:
             raise ValueError(f"{item.name}: {value} in {width} bits")
         setattr(self, item.name, getattr(self, item.name) & ~(mask << low) | value << low)
 
-    return property(get, put)
+    return property(_enum_reader(get, bits.enum) if bits.enum else get, put)
 
 
 @lru_cache(maxsize=None)
@@ -255,6 +216,6 @@ def view_of(layout: BlockLayout, writer: Writer | None = None) -> type[View]:
             members[item.name] = property(lambda self, name=item.name: self._parts[name], doc=item.doc)
             continue
         members[item.name] = _scalar(item, layout.where, writer)
-        for name, low, width in item.type.bits:
-            members[f"{item.name}_{name}"] = _bit(item, low, width)
+        for bits in item.type.bits:
+            members[f"{item.name}_{bits.name}"] = _bit(item, bits)
     return type(View)(f"{layout.c_name}_view", (View,), members)

@@ -2,7 +2,8 @@
 
     0 to low_end           RAM, but for firmware's tables below 1 MiB; low_end is 3 GiB at most
     PCI_LOW                memory window of the PCI bus, for devices that need 32-bit addresses
-    VIRTIO_MMIO            one page a virtio-mmio device
+    VIRTIO_MMIO            one page a virtio-mmio device, or another one that needs no more
+    DEVICE_WINDOWS         devices of several pages, or with memory of their own
     ECAM                   PCI configuration space
     0xfec00000 ...         I/O APIC, local APICs, KVM's own pages
     4 GiB and up           the rest of RAM
@@ -24,6 +25,7 @@ RESET_VECTOR = 0xffff0      # where a PC's CPU starts in its BIOS
 # Devices
 PCI_LOW, PCI_LOW_BYTES = 0xc0000000, 256 * MIB
 VIRTIO_MMIO = 0xd0000000
+DEVICE_WINDOWS, DEVICE_WINDOWS_END = 0xd1000000, 0xe0000000
 ECAM, ECAM_BYTES = 0xe0000000, MIB      # of bus 0, which is all there is
 IOAPIC = 0xfec00000
 LOCAL_APIC = 0xfee00000

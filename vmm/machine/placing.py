@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ..device.register_device import Place, RegisterDevice
-from ..devmodel.exit_path import PAGES, Bus
+from ..devmodel.exit_path import DEVICES, Bus
 from ..devmodel.layout import PAGE
 from ..errors import UserError
-from ..kvm.addresses import FIRST_PIN, VIRTIO_MMIO
+from ..kvm.addresses import DEVICE_WINDOWS, DEVICE_WINDOWS_END, FIRST_PIN, MIB, VIRTIO_MMIO
 from ..kvm.bus import BusOverlap
 from ..virtio.virtio_device import VirtioDevice
 from ..virtio.virtio_mmio import MmioTransport
@@ -20,12 +20,13 @@ class Placing:
         self._machine = machine
         self.virtio_mmio: set[int] = set()          # numbers of the virtio-mmio devices
         self._page_slots: dict[int, int] = {}       # device's slot -> KVM's number of its page
+        self._next_window = DEVICE_WINDOWS
 
     def place(self, device: RegisterDevice, base: int | None, bus: Bus) -> None:
         """Give a device its place: at `base`, or where the next one of its transport goes.  Raises UserError."""
         machine, slot = self._machine, len(self._machine.devices)
-        if slot >= PAGES:
-            raise UserError(f"{slot + 1} devices; wanted at most {PAGES}")
+        if slot >= DEVICES:
+            raise UserError(f"{slot + 1} devices; wanted at most {DEVICES}")
         if device in machine.devices:
             raise UserError(f"{device.name}: added twice; wanted an object for each device")
         if device.name in (other.name for other in machine.devices):
@@ -37,28 +38,59 @@ class Placing:
             lines = [machine.interrupts.pin_line()]
             number = lines[0].gsi - FIRST_PIN
             if base is None:
-                base = VIRTIO_MMIO + number * PAGE
+                base = VIRTIO_MMIO + number * PAGE if device.size == PAGE else self._window(device)
                 if isinstance(device, VirtioDevice):
                     self.virtio_mmio.add(number)
         device.failed = machine.running.failed
         region, fd = machine.places.state(device.name, device.layout.state.size)
         urings, urings_fd = machine.places.urings(device.name, device.uring_queues)
-        device.attach(Place(slot, bus, None if pci else base, machine.places.page(slot), machine.places.pages_fd,
-                            region.address, fd, device.transport.lines if pci else lines, machine.memory,
+        own, own_fd = machine.places.memory(device.name, device.layout.memory_bytes)
+        first_page, page = machine.places.take_pages(device.name, device.registers.register_bytes // PAGE)
+        device.attach(Place(slot, bus, None if pci else base, page, first_page, region.address, fd,
+                            device.transport.lines if pci else lines, machine.memory, own, own_fd,
                             urings, urings_fd, (machine.places, region)))
         if pci:
             function = device.transport.function
             function.moved = lambda base: self._moved(device, base)
             machine.pci.add(function)
         else:
+            self._check_window(device, base, bus)
             machine.buses[bus].add(base, device.size, device, device.name)
             self._map_page(device)
+            self._map_memory(device)
+
+    def _window(self, device: RegisterDevice) -> int:
+        """The next free place for a device of more than one page, at a whole MiB.  Raises UserError."""
+        base = self._next_window
+        self._next_window += -(-device.size // MIB) * MIB
+        if self._next_window > DEVICE_WINDOWS_END:
+            raise UserError(f"{device.name}: {device.size:#x} bytes of guest-physical memory, and {DEVICE_WINDOWS_END - base:#x} "
+                            "left for devices; wanted less, or a base")
+        return base
+
+    def _check_window(self, device: RegisterDevice, base: int, bus: Bus) -> None:
+        """A base that the user chose.  Raises UserError."""
+        end = base + device.size
+        if bus is Bus.PORT:
+            if end > 1 << 16 or device.layout.memories:
+                raise UserError(f"{device.name}: ports {base:#x} to {end - 1:#x}; wanted at most 0xffff, and no device memory")
+        elif base % PAGE or any(base < gpa + size and gpa < end for gpa, size, _ in self._machine.memory.slots()):
+            raise UserError(f"{device.name}: base {base:#x}, up to {end - 1:#x}; wanted a multiple of {PAGE:#x} where "
+                            "no guest memory is")
 
     def _map_page(self, device: RegisterDevice) -> None:
-        """Show the register page to the guest as memory."""
+        """Show the register pages to the guest as memory."""
         place = device.place
         if self._machine.vm and place.bus is Bus.MMIO and device.registers.page_is_memory:
-            self._page_slots[place.slot] = self._machine.vm.add_memory(place.base, PAGE, place.page, read_only=True)
+            self._page_slots[place.slot] = self._machine.vm.add_memory(place.base, device.registers.register_bytes,
+                                                                       place.page, read_only=True)
+
+    def _map_memory(self, device: RegisterDevice) -> None:
+        """Give the guest the device's own memory."""
+        for name, at in device.layout.memory_places().items():
+            if self._machine.vm:
+                item = device.layout.memories[name]
+                self._machine.vm.add_memory(device.place.base + item.offset, item.size, device.place.own_memory + at)
 
     def _moved(self, device: VirtioDevice, base: int | None) -> None:
         """The guest has moved a device's BAR, or switched it off (None).  On a vCPU's thread; others

@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 
 from ..device.register_device import Place, RegisterDevice, Routed
-from ..devmodel.exit_path import (PAGES, VCPUS, Access, Action, Bus, MemoryLayout, Route, RouteKey, machine_layout,
-                                  vcpu_layout)
+from ..devmodel.exit_path import (DEVICES, ROUTES, VCPUS, Access, Action, Bus, MemoryLayout, Route, RouteKey,
+                                  machine_layout, vcpu_layout)
 from ..devmodel.layout import PAGE, layout_block
 from ..devmodel.view import address_of, ffi, view_of
 from ..kvm.addresses import IOAPIC, PIC_MASKS
@@ -40,8 +40,8 @@ class BpfBackend:
         self._enabled: dict[int, RegisterDevice] = {}      # those with rings
         self._upcalls = Upcalls(maps, hand_over, self._enabled, failed)
         maps.hash("vcpu_of_thread", 4, 4, VCPUS)
-        self._routes = maps.hash("routes", layout_block(RouteKey).size, layout_block(Route).size, 1024)
-        self._programs = maps.programs("programs", PAGES)
+        self._routes = maps.hash("routes", layout_block(RouteKey).size, layout_block(Route).size, ROUTES)
+        self._programs = maps.programs("programs", DEVICES)
         self.dispatcher = Object(BUILD / "exit_path.bpf.o", maps, {}, self._constants())
         self._attached: Attachment | None = None
         self._objects: dict[int, Object] = {}
@@ -66,6 +66,7 @@ class BpfBackend:
                                            layout_block(MemoryLayout).size))}
         if place:
             constants["slot"] = place.slot.to_bytes(4, "little")
+            constants["first_page"] = place.first_page.to_bytes(4, "little")
         return constants
 
     def on_thread(self, index: int) -> None:
@@ -85,6 +86,8 @@ class BpfBackend:
         own = {"state": device.place.state_fd}
         if device.uring_queues:
             own["urings"] = device.place.urings_fd
+        if device.place.own_memory:
+            own["memory_of_device"] = device.place.own_memory_fd
         loaded = Object(path, self.maps, own, self._constants(device.place))
         self._objects[device.place.slot] = loaded
         check_hash(path, device.layout, int.from_bytes(loaded.constant("layout_hash"), "little"))

@@ -8,6 +8,7 @@ import threading
 
 from ..device.register_device import RegisterDevice
 from ..devmodel.exit_path import Bus
+from ..devmodel.layout import PAGE
 from ..devmodel.view import address_of, ffi
 from ..kvm.memory import GuestMemory
 from ..paths import BUILD
@@ -22,8 +23,8 @@ int exit_path_add(struct exit_path *path, const void *key, const void *route, vo
 void exit_path_remove(struct exit_path *path, const void *key);
 int exit_path_write(struct exit_path *path, uint32_t bus, uint64_t address, uint32_t width,
                     uint64_t value, int32_t *line);
-struct device *device_new(void *state, void *page, void *ram, void *urings, uint32_t uring_count,
-                          const void *memory, const int32_t *lines, uint32_t line_count);
+struct device *device_new(void *state, void *page, void *memory_of_device, void *ram, void *urings,
+                          uint32_t uring_count, const void *memory, const int32_t *lines, uint32_t line_count);
 int device_collect(struct device *device, int eventfd, int vm_fd, uint32_t *upcalls, uint32_t *interrupts);
 void device_free(struct device *device);
 int device_notify(struct device *device, const void *access, uint32_t *reason);
@@ -110,7 +111,7 @@ class HostBackend:
         layout, _raw = self.memory.layout()
         lines = [device.line(queue).number for queue in range(device.queue_count)]
         handle = library.device_new(self._pointer(device.place.state), self._pointer(device.place.page),
-                                    self._pointer(self.memory.address), self._pointer(device.place.urings),
+                                    self._pointer(device.place.own_memory), self._pointer(self.memory.address), self._pointer(device.place.urings),
                                     device.uring_queues, self._pointer(address_of(layout)), lines, len(lines))
         self._devices[device.place.slot] = (library, handle)
 
@@ -134,7 +135,7 @@ class HostBackend:
         notify = self.ffi.addressof(library, "device_notify") if library else self.ffi.NULL
         for route in device.routes():
             key, value = route_bytes(device, route)
-            if self.lib.exit_path_add(self.path, key, value, self._pointer(device.place.page), notify, handle,
+            if self.lib.exit_path_add(self.path, key, value, self._pointer(device.place.page + PAGE * route.page), notify, handle,
                                       device.line(route.queue).number):
                 raise OffloadError(f"{device.name}: no room for its routes")
             self._routed[device.place.slot].append(key)

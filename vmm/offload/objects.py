@@ -37,7 +37,8 @@ def route_bytes(device: RegisterDevice, route: Routed) -> tuple[bytes, bytes]:
     key = struct_bytes(layout_block(RouteKey), address=route.address, bus=device.place.bus,
                   width=route.width)
     value = struct_bytes(layout_block(Route), device=device.place.slot, action=route.action,
-                    offset=route.offset, target=route.target, interrupts=int(route.interrupts))
+                    offset=route.offset, target=route.target, interrupts=int(route.interrupts),
+                    page=device.place.first_page + route.page)
     return key, value
 
 
