@@ -4,9 +4,9 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 CLANG ?= $(shell command -v clang || command -v clang-19 || echo clang)
-BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Werror -Wcast-qual -Wno-unused-function \
+BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -fno-strict-aliasing -Wall -Werror -Wcast-qual -Wno-unused-function \
 	-I/usr/include/$(shell gcc -print-multiarch 2>/dev/null)
-NATIVE_FLAGS := -O2 -g -fPIC -shared -Wall -Werror -Wcast-qual -Wno-unused-function
+NATIVE_FLAGS := -O2 -g -fPIC -shared -fno-strict-aliasing -Wall -Werror -Wcast-qual -Wno-unused-function
 GUEST_FLAGS := -O2 -g -ffreestanding -fno-pic -no-pie -static -nostdlib -mno-red-zone -mgeneral-regs-only \
 	-fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none -mcmodel=small -Wall -Werror \
 	-Wl,-T,guests/guest.ld -Wl,--build-id=none -Wl,--no-warn-rwx-segments -Wl,-z,noexecstack
@@ -59,7 +59,7 @@ vmm/sync/_shared.so: vmm/native/shared.c $(NATIVE_DEPS)
 
 build/exit_path.bpf.o: kernel_devices/exit_path.bpf.c $(COMMON_HEADERS) | build/.packages
 	$(CLANG) $(BPF_FLAGS) -c $< -o $@
-build/bpf_run.bpf.o: tools/bpf_run.bpf.c | build/.packages
+build/bpf_run.bpf.o: vmm/testing/bpf_run.bpf.c | build/.packages
 	$(CLANG) $(BPF_FLAGS) -c $< -o $@
 build/exit_path.so: kernel_devices/exit_path.c $(COMMON_HEADERS) | build/.packages
 	$(CC) $(NATIVE_FLAGS) -o $@ $<

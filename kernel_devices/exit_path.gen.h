@@ -16,6 +16,8 @@ enum {
 	CHUNK = 0x40000,
 	DECLINE_SIGNAL = 0x24,
 	UPCALLS_BYTES = 0x10000,
+	TRACES_BYTES = 0x40000,
+	TRACE_TEXT = 0x78,
 	UPCALL = 0xffff,
 	RAISE = 0xfffe,
 	MESSAGE_OWNER_SHIFT = 0x10,
@@ -38,6 +40,11 @@ enum verdict {
 	VERDICT_TO_USER = 0,
 	VERDICT_HANDLED = 1,
 	VERDICT_HANDLED_INTERRUPT = 2,
+};
+
+enum half {
+	HALF_KERNEL = 0,
+	HALF_NATIVE = 1,
 };
 
 /* An access, exactly: another width at the same address is another key. */
@@ -80,6 +87,17 @@ _Static_assert(__builtin_offsetof(struct memory_layout, low) == 0x8, "memory_lay
 _Static_assert(__builtin_offsetof(struct memory_layout, high) == 0x10, "memory_layout.high");
 _Static_assert(__builtin_offsetof(struct memory_layout, element) == 0x18, "memory_layout.element");
 _Static_assert(sizeof(struct memory_layout) == 0x20, "memory_layout");
+
+/* A line of trace(). */
+struct traced {
+	__u32 device;	/* 0x000 slot of the device */
+	__u32 half;	/* 0x004 who says it */
+	__u8 text[120];	/* 0x008 what it says, ended by 0 */
+};
+_Static_assert(__builtin_offsetof(struct traced, device) == 0x0, "traced.device");
+_Static_assert(__builtin_offsetof(struct traced, half) == 0x4, "traced.half");
+_Static_assert(__builtin_offsetof(struct traced, text) == 0x8, "traced.text");
+_Static_assert(sizeof(struct traced) == 0x80, "traced");
 
 /* One write by the guest, as its handler sees it. */
 struct access {

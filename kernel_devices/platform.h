@@ -7,6 +7,7 @@
  *   ram_at()               guest memory, bounds-checked
  *   image_read()           page cache -> guest memory, never waiting
  *   uring_memory()        a queue's io_uring; uring_enter() has the kernel look at it
+ *   trace()                a line for `splitvmm run -v`: trace(device, "fill %u x %u", width, height)
  *   loop()                 a bounded loop that the verifier walks once
  *   fetch_add() and kin    full barriers: BPF orders an atomic only if its result is used
  *

@@ -10,6 +10,7 @@ char LICENSE[] SEC("license") = "GPL";
 const volatile struct memory_layout memory;
 const volatile __u32 slot;
 const volatile __u32 first_page;	/* of the device, in `pages` */
+const volatile __u32 tracing;	/* whether anybody listens to trace() */
 
 #define MAP(name, kind, entries, key_bytes, value_bytes)	\
 	struct {						\
@@ -31,6 +32,10 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, UPCALLS_BYTES);
 } upcalls SEC(".maps");
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, TRACES_BYTES);
+} traces SEC(".maps");
 
 /* What one exit or one collection may take: preemption is off, in a collection interrupts may be, too. */
 enum {
@@ -241,6 +246,24 @@ static __always_inline void raise_line(const struct access *access)
 static __always_inline void interrupt_later(struct collecting *collecting, __u32 index)
 {
 }
+
+/* Where nobody listens the verifier takes it out of the program.  At most 12 numbers or strings; what
+ * there is no room for is not said. */
+#define trace(of, format, ...)						\
+	do {									\
+		struct traced *traced;						\
+										\
+		if (!tracing)							\
+			break;							\
+		traced = bpf_ringbuf_reserve(&traces, sizeof(*traced), 0);	\
+		if (!traced)							\
+			break;							\
+		(void)(of);							\
+		traced->device = slot;						\
+		traced->half = HALF_KERNEL;					\
+		BPF_SNPRINTF((char *)traced->text, TRACE_TEXT, format, ##__VA_ARGS__);	\
+		bpf_ringbuf_submit(traced, 0);					\
+	} while (0)
 
 /* Have userspace look at a queue: there is no guest's write to hand over. */
 static __always_inline void upcall(struct collecting *collecting, __u32 index, __u32 reason)

@@ -8,7 +8,9 @@
 #include <errno.h>
 #include <sched.h>
 #include <linux/kvm.h>
+#include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -33,6 +35,8 @@ enum { LINES = 32 };
 struct device {
 	void *state, *page, *scratch, *urings, *memory_of_device;
 	__u32 uring_count;
+	__u32 slot;
+	__s32 tracing_fd;	/* where trace() writes its lines, as struct traced; -1 if nobody listens */
 	__s32 line[LINES];	/* interrupt of each queue: a GSI to pulse, or ~eventfd */
 	__u8 *ram;
 	struct memory_layout memory;
@@ -190,12 +194,26 @@ static __always_inline __u64 now_ns(void)
 	return now.tv_sec * 1000000000ull + now.tv_nsec;
 }
 
+static __attribute__((format(printf, 2, 3), unused)) void trace_line(struct device *device, const char *format, ...)
+{
+	struct traced traced = { .device = device->slot, .half = HALF_NATIVE };
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf((char *)traced.text, sizeof(traced.text), format, arguments);
+	va_end(arguments);
+	if (write(device->tracing_fd, &traced, sizeof(traced)) < 0)
+		return;		/* there is no room for it */
+}
+
+#define trace(of, format, ...)	do { if ((of)->tracing_fd >= 0) trace_line(of, format, ##__VA_ARGS__); } while (0)
+
 /* What vmm/offload/native.py calls; the same names in every device's shared object. */
 #define DEVICE_HANDLER(notify, hash)							\
 	RUN_HANDLER(notify)								\
 	const __u64 layout_hash = hash;							\
 	struct device *device_new(void *state, void *page, void *memory_of_device, void *ram, void *urings, \
-				  __u32 uring_count, const struct memory_layout *memory, \
+				  __u32 uring_count, __u32 slot, __s32 tracing_fd, const struct memory_layout *memory, \
 				  const __s32 *lines, __u32 line_count)			\
 	{										\
 		struct device *device = calloc(1, sizeof(*device));			\
@@ -208,6 +226,8 @@ static __always_inline __u64 now_ns(void)
 		device->ram = ram;							\
 		device->urings = urings;						\
 		device->uring_count = uring_count;					\
+		device->slot = slot;							\
+		device->tracing_fd = tracing_fd;					\
 		device->memory = *memory;						\
 		for (__u32 i = 0; i < line_count && i < LINES; i++)			\
 			device->line[i] = lines[i];					\

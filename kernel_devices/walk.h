@@ -67,6 +67,37 @@ static __always_inline __u32 walk_chain(struct serving *serving, __u32 writable,
 	return walk->chain.ended && walk->parts ? 0 : framing_reason;
 }
 
+/* The next buffer of the chain, past the step into an indirect table that may come before it. */
+static __always_inline __u32 walk_to(struct serving *serving, struct segment *segment)
+{
+	struct chain *chain = &serving->work->walk.chain;
+	__u32 reason = chain_next(serving->device, serving->queue, chain, segment);
+
+	if (!reason && segment->length == 0)
+		reason = chain_next(serving->device, serving->queue, chain, segment);
+	charge_step(serving);
+	return reason;
+}
+
+/* Walk a chain that is one buffer to be read and one to be written, as of a question and its answer: 0, or a
+ * reason; `framing_reason` is that for any other. */
+static __always_inline __u32 walk_pair(struct serving *serving, struct segment *from, struct segment *to,
+				       __u32 framing_reason)
+{
+	struct chain *chain = &serving->work->walk.chain;
+	__u32 reason = chain_start(serving->device, serving->queue, chain);
+
+	if (!reason)
+		reason = walk_to(serving, from);
+	if (!reason && (from->writable || chain->ended))
+		reason = framing_reason;
+	if (!reason)
+		reason = walk_to(serving, to);
+	if (!reason && (!to->writable || !chain->ended))
+		reason = framing_reason;
+	return reason;
+}
+
 /* Commit the chain that was walked as one READV or WRITEV of its list, at the file's own position. */
 static __always_inline void walk_submit(struct serving *serving, struct tag *tag, __u8 opcode, __u32 buffers)
 {

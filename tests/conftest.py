@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.bpf_run import machine_without_vcpus
+from vmm.testing.bpf_run import machine_without_vcpus
 from tools.driver import BlkDriver
 from vmm.kvm.bpf import why_not
 from vmm.kvm.interrupts import Interrupts

@@ -23,12 +23,14 @@ OFFLOAD = (*DEVICE, "vmm/offload")
 BOOT = (*KVM, "vmm/boot")
 MACHINE = (*DEVICES, "vmm/offload", "vmm/boot", "vmm/machine")
 BENCH = (*MACHINE, "vmm/bench")
-CLI = (*BENCH, "vmm/cli")
+TESTING = (*MACHINE, "vmm/testing")
+KIT = (*TESTING, "vmm/kit")
+CLI = (*BENCH, *KIT, "vmm/cli")
 TOOLS = ("vmm", "tools")
 ALLOWED = {
     "vmm/devmodel": DEVMODEL, "vmm/sync": SYNC, "vmm/kvm": KVM, "vmm/device": DEVICE, "vmm/virtqueue": VIRTQUEUE,
     "vmm/pci": PCI, "vmm/virtio": VIRTIO, "vmm/devices": DEVICES, "vmm/offload": OFFLOAD, "vmm/boot": BOOT,
-    "vmm/machine": MACHINE, "vmm/bench": BENCH, "vmm/cli": CLI, "vmm/native": (), "vmm/paths": (), "vmm/errors": (),
+    "vmm/machine": MACHINE, "vmm/bench": BENCH, "vmm/testing": TESTING, "vmm/kit": KIT, "vmm/cli": CLI, "vmm/native": (), "vmm/paths": (), "vmm/errors": (),
     "vmm/values": ("vmm/errors",),
     "vmm/__init__": CLI, "vmm/__main__": CLI, "tools": TOOLS, "tests": (*TOOLS, "tests"), "examples": ("vmm",),
 }

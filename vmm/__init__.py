@@ -7,7 +7,9 @@ from __future__ import annotations
 
 _MODULE_OF = {"Machine": "machine.machine", "MachineConfig": "machine.config", "DiskConfig": "machine.config",
          "NicConfig": "machine.config", "ConsoleConfig": "machine.config", "RngConfig": "machine.config",
-         "RegisterDevice": "device.register_device", "VirtioDevice": "virtio.virtio_device", "UserError": "errors"}
+         "DeviceConfig": "machine.config", "RegisterDevice": "device.register_device",
+         "VirtioDevice": "virtio.virtio_device", "UserQueue": "virtqueue.virtqueue", "BrokenQueue": "virtqueue.ring",
+         "UserError": "errors"}
 __all__ = list(_MODULE_OF)
 
 

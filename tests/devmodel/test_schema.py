@@ -122,7 +122,7 @@ DEVICES = {
     "memory too large": (dict(a=reg(0, u32, "x"), m=memory(4096, 1 << 29, "y")), "Dev.m", "at most"),
     "memory and queues": (dict(q=queue("x"), m=memory(4096, 4096, "y")), "Dev", "virtio devices have none"),
     "two of one name": (dict(a=regfile(0, Channel, "x", stride=16), a_start=reg(16, u32, "y")), "Dev.a.start", "a name of its own"),
-    "bits called as a register": (dict(a=reg(0, u32, "x", bits={"b": 0}), a_b=reg(4, u32, "y")), "Dev.a.b", "a name of its own"),
+    "bits called as a register": (dict(a=reg(0, u32, "x", bits={"b": 0}), a_b=reg(4, u32, "y")), "Dev.a.b", "a name of their own"),
     "block without writer": (dict(State=block(writer=None, a=u32("x"))), "Dev.Blk", "writer=USER"),
 }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..sync.signals import ending_once
-from . import run, standard
+from . import kit, run, standard
 from .run import GuestFailed
 
 
@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         "kernel boundary, and measure what that buys.", epilog=f"Of `run`: {run.STATUSES[0].lower()}{run.STATUSES[1:]}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     run.add(commands)
+    kit.add(commands)
     _add_bench(commands)
     _add_compile(commands)
     _add_doctor(commands)

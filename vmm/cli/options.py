@@ -24,15 +24,22 @@ def pairs(text: str, option: str, known: tuple[str, ...], first: str = "") -> di
 
 
 def _keyed(given: list[str], text: str, option: str, known: tuple[str, ...]) -> dict[str, str]:
+    found = keyed(given, f"{option} {text}")
+    for key in found:
+        if key not in known:
+            raise UserError(f"{option} {text}: unknown key {key!r}; wanted one of {', '.join(known)}")
+    return found
+
+
+def keyed(given: list[str], what: str) -> dict[str, str]:
+    """`["a=1", "b=2"]` as a dict.  Raises UserError, which begins with `what` was given."""
     found: dict[str, str] = {}
     for part in given:
         key, equals, value = part.partition("=")
         if not equals:
-            raise UserError(f"{option} {text}: {part!r}; wanted key=value")
-        if key not in known:
-            raise UserError(f"{option} {text}: unknown key {key!r}; wanted one of {', '.join(known)}")
+            raise UserError(f"{what}: {part!r}; wanted key=value")
         if key in found:
-            raise UserError(f"{option} {text}: {key} given twice; wanted it once")
+            raise UserError(f"{what}: {key} given twice; wanted it once")
         found[key] = value
     return found
 

@@ -68,6 +68,10 @@ def add(commands) -> None:
                          "socket=PATH (a UNIX stream socket that listens).  Keys: those of --disk from offload on")
     devices.add_argument("--rng", metavar="KEY=VALUE...", nargs="?", const="",
                          help="add an entropy device.  Keys: those of --disk from offload on")
+    devices.add_argument("--device", metavar="FILE.py[:CLASS][,KEY=VALUE...]", action="append", default=[],
+                         help="add a device of one's own (splitvmm new), whose handler is built if it is out of date; may be "
+                         "given more than once.  Keys: offload, base=ADDRESS, bus=mmio|port, name=TEXT, and the device's "
+                         "own (splitvmm doc)")
     devices.add_argument("--serial", metavar="WHERE",
                          help="where the serial port leads: stdout, stdio (input as well; a terminal is put in "
                          "raw mode, Ctrl-A x ends the guest), null, or file=PATH (default: stdio with --kernel, "
@@ -159,6 +163,7 @@ def _warn_of_emulation() -> None:
 def _machine_config(options):
     from ..machine.config import MachineConfig
     from . import options as parse
+    from .kit import device_config
     linux = options.kernel is not None
     if linux == (options.guest is not None):
         raise UserError("GUEST and --kernel given; wanted one of them" if linux else
@@ -174,6 +179,7 @@ def _machine_config(options):
         nets=[parse.net(text) for text in options.net],
         consoles=[parse.console(text) for text in options.console],
         rng=None if options.rng is None else parse.rng(options.rng),
+        devices=[device_config(text) for text in options.device],
         modules=options.module, initrd=options.initrd,
         flat=None if options.flat is None else parse.whole(options.flat, "--flat", 0, 0xfffff),
         serial=parse.where(options.serial, "--serial") if options.serial else

@@ -30,8 +30,7 @@ class Accesses:
 
     def __init__(self, device):
         self._device, layout = device, device.registers
-        # held, no handler runs beside the Python half; with lock=False, no other thread of ours
-        self._alone = device.control if device.layout.locked else device.lock
+        self._alone = device.alone()
         self._exact, self._page_is_memory = layout.widths is Widths.EXACT, layout.page_is_memory
         self._in_order = sorted(layout.registers.items(), key=lambda item: item[1].offset)
         self._by_place = {(r.offset, r.type.size): (name, r) for name, r in self._in_order}

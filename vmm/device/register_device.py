@@ -10,6 +10,8 @@ kernel half declined arrives by the same way as one that never was offloaded.  T
 
 from __future__ import annotations
 
+import logging
+import re
 import sys
 import threading
 from collections.abc import Callable
@@ -30,6 +32,9 @@ from . import options
 from .accesses import Accesses
 from .accessors import check_accessors
 from .guestlog import GuestLog
+from .timers import Timer, Timers
+
+log = logging.getLogger("splitvmm.trace")
 
 
 @dataclass
@@ -49,6 +54,7 @@ class Place:
     own_memory_fd: int = -1     # of the map that it lies in, or -1
     urings: int = 0            # address of its queues' io_urings, or 0
     urings_fd: int = -1        # of the map that they lie in, or -1
+    timers: Timers | None = None    # of the machine
     keep: tuple = ()            # what must live as long as the device
 
 
@@ -231,6 +237,20 @@ class RegisterDevice:
         """A write of no register has no effect."""
         self.access_log.once(("write", offset, width), "%s: a write of %d bytes at %#x, where there is no register",
                              self.name, width, offset)
+
+    def trace(self, format_: str, *values: object) -> None:
+        """Say what the device does, to whoever listens (`splitvmm run -v`), as trace() does in a handler: a format
+        of C, and its values."""
+        if log.isEnabledFor(logging.INFO):
+            log.info("%s (Python): %s", self.name, re.sub(r"(%[-+ #0-9.]*)(?:hh|h|ll|l)", r"\1", format_) % values)
+
+    def timer(self, callback: Callable[[], None]) -> Timer:
+        """A timer that calls `callback` with the device held, as an `on_write_` is."""
+        return Timer(self, callback)
+
+    def alone(self):
+        """What `with` holds the device: no handler is inside, nor any other thread's `on_write_`."""
+        return self.control if self.layout.locked else self.lock
 
     def interrupt(self) -> None:
         """Raise the device's line: an edge, which says no more than that the driver shall look."""

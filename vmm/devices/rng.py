@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ..device.register_device import Place
-from ..devmodel.devices.rng import MOST_BYTES, POOL_BYTES, NoConfig, Rng
+from ..devmodel.devices.rng import MOST_BYTES, POOL_BYTES, Rng
 from ..virtio.virtio_device import VirtioDevice
 from ..virtqueue.ring import BrokenQueue
 from ..virtqueue.virtqueue import UserQueue
@@ -16,10 +16,6 @@ class RngDevice(VirtioDevice):
 
     schema = Rng
     handler = "rng"
-    config_type = NoConfig
-
-    def __init__(self, name: str):
-        super().__init__(name, 0, [256])
 
     def attach(self, place: Place) -> None:
         super().attach(place)

@@ -142,7 +142,7 @@ def _prepare(layout: DeviceLayout) -> str:
 def _half(name: str, register: PlacedRegister) -> list[str]:
     if not register.halves:
         return []
-    low = f"((const volatile __u32 *)&{name}->page->{register.declared})[0]"
+    low = f"(__u32)*(const volatile __u64 *)&{name}->page->{register.declared}"
     return [f"\tif (offset == {register.offset + 4:#x}) {{\t/* the upper half; the lower one is posted */",
             f"\t\toffset = {register.offset:#x};", f"\t\t*value = *value << 32 | {low};", "\t}"]
 

@@ -10,7 +10,7 @@ import enum
 from functools import lru_cache
 
 from .layout import compose, layout_block
-from .schema import KERNEL, USER, Block, enum_of, nested, u16, u32, u64
+from .schema import KERNEL, USER, Block, enum_of, nested, u8, u16, u32, u64
 
 DECLINES = 1024     # a string instruction is emulated at most so often before KVM looks for signals
 DEVICES = 64        # of one VM
@@ -23,6 +23,8 @@ UPCALL = 0xffff         # offset in place of a register: no write, look at queue
 RAISE = 0xfffe          # the same: the write of register `value` is done, raise the device's line
 MESSAGE_OWNER_SHIFT = 16    # in the data of a message: above it, the slot of the device that it is of, plus 1
 UPCALLS_BYTES = 1 << 16     # of the ring buffer by which the exit path calls userspace
+TRACES_BYTES = 256 << 10    # of the one by which handlers say what they do, if anybody listens
+TRACE_TEXT = 120    # bytes of one line, the 0 at its end included
 CHUNK = 256 << 10   # bytes copied by one helper call; map elements of guest RAM end in as much slack
 
 
@@ -43,6 +45,21 @@ class Verdict(enum.IntEnum):
     TO_USER = 0             # not ours, or declined
     HANDLED = 1             # done
     HANDLED_INTERRUPT = 2   # done, and the device interrupts
+
+
+class Half(enum.IntEnum):
+    """Which build of a handler."""
+
+    KERNEL = 0
+    NATIVE = 1
+
+
+class Traced(Block):
+    """A line of trace()."""
+
+    device = u32("slot of the device")
+    half = enum_of(u32, Half)("who says it")
+    text = u8[TRACE_TEXT]("what it says, ended by 0")
 
 
 class RouteKey(Block):
@@ -135,8 +152,8 @@ def machine_layout():
     ])
 
 
-STRUCTS = (RouteKey, Route, MemoryLayout)
-ENUMS = (Bus, Action, Verdict)
+STRUCTS = (RouteKey, Route, MemoryLayout, Traced)
+ENUMS = (Bus, Action, Verdict, Half)
 CONSTANTS = {"DECLINES": DECLINES, "DEVICES": DEVICES, "PAGES": PAGES, "ROUTES": ROUTES, "VCPUS": VCPUS, "REGION_SHIFT": REGION_SHIFT,
              "CHUNK": CHUNK, "DECLINE_SIGNAL": SIGNAL, "UPCALLS_BYTES": UPCALLS_BYTES,
-             "UPCALL": UPCALL, "RAISE": RAISE, "MESSAGE_OWNER_SHIFT": MESSAGE_OWNER_SHIFT}
+             "TRACES_BYTES": TRACES_BYTES, "TRACE_TEXT": TRACE_TEXT, "UPCALL": UPCALL, "RAISE": RAISE, "MESSAGE_OWNER_SHIFT": MESSAGE_OWNER_SHIFT}

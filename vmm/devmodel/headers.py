@@ -78,12 +78,13 @@ def devices() -> dict[str, ModuleType]:
     found = {}
     for info in pkgutil.iter_modules(declared.__path__):
         module = import_module(f".{info.name}", declared.__name__)
-        if info.name not in TRANSPORTS and _device_of(module):
+        if info.name not in TRANSPORTS and device_of(module):
             found[info.name] = module
     return found
 
 
-def _device_of(module: ModuleType) -> type | None:
+def device_of(module: ModuleType) -> type | None:
+    """The device that a module of this package declares, under the module's name."""
     name = module.__name__.rpartition(".")[2]
     return next((d for d in vars(module).values() if isinstance(d, type) and issubclass(d, Device)
                  and d is not Device and d.c_name == name and d.__module__ == module.__name__), None)
@@ -98,10 +99,10 @@ def committed() -> dict[str, str]:
     }
     for name, module in devices().items():
         headers[f"{name}/{name}.gen.h"] = device_header(
-            _device_of(module), f"vmm/devmodel/devices/{name}.py", module_extra(module), "../")
+            device_of(module), f"vmm/devmodel/devices/{name}.py", module_extra(module), "../")
     return headers
 
 
 def state_layouts() -> dict[str, DeviceLayout]:
     """Built object's stem -> layout that it must agree with."""
-    return {name: layout_device(_device_of(module)) for name, module in devices().items()}
+    return {name: layout_device(device_of(module)) for name, module in devices().items()}

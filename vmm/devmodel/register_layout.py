@@ -97,7 +97,8 @@ def _check_file(where: str, at: RegisterFileAt) -> None:
 # Laying out
 
 def _block(c_name: str, where: str, doc: str, owner: type, size: int | None, prefix: str) -> BlockLayout:
-    """The struct that a device's pages, or a register file, are; `size` None: whole pages."""
+    """The struct that a device's pages, or register files at one place, are; `size` None: whole pages.  Files
+    are called after their place, as those of one kind may be further apart elsewhere."""
     parts = sorted({**owner.of_kind(Register), **owner.of_kind(RegisterFileAt)}.items(), key=lambda part: part[1].offset)
     found, offset, before = [], 0, None
     for name, part in parts:
@@ -140,7 +141,7 @@ def _register_field(where: str, name: str, register: Register) -> FieldLayout:
 
 def _file_field(where: str, name: str, at: RegisterFileAt, prefix: str) -> FieldLayout:
     _check_file(where, at)
-    inner = _block(f"{prefix}_{at.kind.c_name}", where, at.doc, at.kind, at.stride, prefix)
+    inner = _block(f"{prefix}_{name}", where, at.doc, at.kind, at.stride, f"{prefix}_{name}")
     return FieldLayout(name, at.offset, inner.size * (at.count or 1),
                        Type(f"struct {inner.c_name}", inner.size, inner.align, count=at.count), at.doc, block=inner)
 

@@ -54,6 +54,12 @@ class VringUsedElem(Block):
     len = le32("written to its device-writable part", unit="bytes")
 
 
+class NoConfig(Block):
+    """There is no device configuration; a driver may look."""
+
+    reserved = u32("nothing")
+
+
 class Ownership(Block, writer=USER):
     """Who may serve; see vmm/sync/PROTOCOL.md."""
 

@@ -25,6 +25,7 @@ from __future__ import annotations
 import os
 import select
 import threading
+from collections import Counter
 
 from ..errors import UserError
 from .addresses import FIRST_PIN, LAST_PIN
@@ -156,6 +157,7 @@ class Interrupts:
         self._wired: dict[int, int] = {}            # eventfds that are irqfds now -> their GSI
         self._messages: dict[int, Message] = {}     # GSI -> the message that it is routed as now
         self._collectors: dict[int, Message] = {}   # the same, of GSIs that only call a collector
+        self.counted: Counter[int] = Counter()      # pulses of each pin, where there is no KVM
         if vm:
             self._next_gsi = vm.lib.KVM_IOAPIC_NUM_PINS
             vm.set_routing(self._routes({}))
@@ -184,6 +186,8 @@ class Interrupts:
     def pulse(self, pin: int) -> None:
         if self.vm:
             self.vm.pulse(pin)
+        else:
+            self.counted[pin] += 1
 
     def is_message(self, gsi: int) -> bool:
         return gsi in self._messages

@@ -76,6 +76,10 @@ def add_devices(machine, extra) -> None:
         _add_console(machine, console)
     if config.rng:
         _add_virtio(machine, machine.closes(RngDevice("rng0")), config.rng)
+    for given in config.devices:
+        if given.bus not in ("mmio", "port"):
+            raise UserError(f"bus {given.bus!r}; wanted mmio or port")
+        machine.add_device(machine.closes(given.make()), given.offload, given.base, Bus[given.bus.upper()])
     for device, mode in extra:
         machine.add_device(machine.closes(device), mode)
 

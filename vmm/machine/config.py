@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..device.register_device import RegisterDevice
 
 
 @dataclass(kw_only=True)
@@ -73,6 +78,16 @@ class RngConfig(VirtioConfig):
 
 
 @dataclass
+class DeviceConfig:
+    """One `--device`: a device that is not one of ours."""
+
+    make: Callable[[], RegisterDevice]      # anew for each machine, as one that restarts is another machine
+    offload: str = "auto"
+    base: int | None = None                 # guest-physical address or port; None for the next free place
+    bus: str = "mmio"                       # mmio or port
+
+
+@dataclass
 class MachineConfig:
     """What `splitvmm run` was told."""
 
@@ -84,12 +99,14 @@ class MachineConfig:
     nets: list[NicConfig] = field(default_factory=list)
     consoles: list[ConsoleConfig] = field(default_factory=list)
     rng: RngConfig | None = None
+    devices: list[DeviceConfig] = field(default_factory=list)
     modules: list[Path] = field(default_factory=list)
     initrd: Path | None = None      # in the modules' place
     flat: int | None = None         # guest-physical address of a flat binary
     serial: str = "stdout"          # stdout, stdio (input as well), null or file=PATH
     fresh: bool = True              # output files are emptied first, not appended to
     announce: bool = True           # virtio-mmio devices on the command line, as well as by ACPI
+    trace: bool = False             # log what devices' kernel halves say of themselves, by trace()
     kvm: bool = True                # without it there are no vCPUs: a driver in Python is the guest
 
     @property

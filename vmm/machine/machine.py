@@ -7,6 +7,7 @@ from contextlib import suppress
 from time import CLOCK_BOOTTIME, clock_gettime
 
 from ..device.register_device import RegisterDevice
+from ..device.timers import Timers
 from ..devices.console import ConsoleDevice
 from ..devices.terminal import Sink, Terminal
 from ..devmodel.exit_path import RAISE, UPCALL, Bus, Verdict
@@ -65,9 +66,11 @@ class Machine:
         if config.kvm:
             self._join_process()
         self.vm = self._make_vm()
-        building.build_memory(self, {device.offload for device in config.virtio} | {mode for _, mode in extra})
+        building.build_memory(self, {device.offload for device in (*config.virtio, *config.devices)} |
+                              {mode for _, mode in extra})
         self.interrupts = self.closes(Interrupts(self.vm))
         self.buses = {bus: AddressSpace(bus) for bus in Bus}
+        self.timers = self.closes(Timers())
         building.add_ports(self)
         self.pci = PciBus(self.buses)
         if config.kvm:
@@ -108,11 +111,17 @@ class Machine:
 
     @property
     def command_line(self) -> str:
-        """The guest's, with every virtio-mmio device announced as Linux has it, unless ACPI alone shall."""
-        announced = [f"virtio_mmio.device=4K@{d.place.base:#x}:{d.place.lines[0].gsi}"
-                     for d in self.devices if self.config.announce and isinstance(d, VirtioDevice)
-                     and isinstance(d.transport, MmioTransport)]
+        """The guest's, with its devices announced unless ACPI alone shall: virtio-mmio ones as Linux has it,
+        `adder.base=0xd0000000 adder.pin=5` those that are not virtio."""
+        announced = [found for device in self.devices if self.config.announce for found in self._announced(device)]
         return " ".join(filter(None, [self.config.cmdline, *announced]))
+
+    @staticmethod
+    def _announced(device: RegisterDevice) -> list[str]:
+        base, pin = device.place.base, device.place.lines[0].gsi
+        if not isinstance(device, VirtioDevice):
+            return [f"{device.name}.base={base:#x}", f"{device.name}.pin={pin}"]
+        return [f"virtio_mmio.device=4K@{base:#x}:{pin}"] if isinstance(device.transport, MmioTransport) else []
 
     def terminal_resized(self) -> None:
         """Tell the consoles that lead to a terminal how large it is now."""
@@ -131,6 +140,10 @@ class Machine:
     def choices(self) -> dict[str, str]:
         """Device -> how its offload mode came about."""
         return self.offloading.choices
+
+    def name_of(self, slot: int) -> str:
+        """The device in a slot of the exit path's."""
+        return self.devices[slot].name if slot < len(self.devices) else f"device {slot}"
 
     def set_offload(self, device: RegisterDevice, mode: str) -> None:
         """Switch a device's offload while the guest runs; nothing is lost.
@@ -245,6 +258,10 @@ class Machine:
 
     def guest_read(self, bus: Bus, address: int, width: int) -> int:
         return self.buses[bus].read(address, width)
+
+    def interrupts_of(self, gsi: int) -> int:
+        """How many interrupts a machine without KVM has raised on a pin."""
+        return self.interrupts.counted[gsi]
 
     def close(self) -> None:
         """Take everything down, whatever fails on the way; raises the first of what did, at the end."""

@@ -13,6 +13,7 @@ from ..kvm.bpf import BpfUnavailable, Maps
 from ..offload.bpf_backend import BpfBackend
 from ..offload.native import HostBackend
 from ..offload.objects import LOADING_ERRORS, OffloadError, unavailable
+from ..offload.tracing import Tracing
 
 log = logging.getLogger("splitvmm.machine")
 
@@ -46,6 +47,7 @@ class Offloading:
         self.bpf: BpfBackend | None = None
         self.host: HostBackend | None = None
         self._loaded: set[tuple[int, str]] = set()      # (device's slot, mode)
+        self._tracing = machine.closes(Tracing(machine.name_of, machine.running.failed)) if machine.config.trace else None
 
     def choose(self, device: RegisterDevice, mode: str) -> None:
         """The mode that a device starts in: `mode`, or with `auto` the best possible."""
@@ -105,7 +107,7 @@ class Offloading:
 
     def _make_host(self) -> None:
         machine = self._machine
-        self.host = machine.closes(HostBackend(machine.memory, machine.vm))
+        self.host = machine.closes(HostBackend(machine.memory, machine.vm, self._tracing))
         for vcpu in machine.vcpus:
             vcpu.loop.hook = vcpu.ffi.cast("write_hook", self.host.hook)
             vcpu.loop.path = vcpu.ffi.cast("void *", self.host.context)
@@ -118,7 +120,8 @@ class Offloading:
             raise OffloadError(f"{machine.vms_in_process()} VMs in this process; wanted a process for each with "
                                "offload on")
         self.bpf = machine.closes(BpfBackend(self.maps, machine.memory, machine.vm, machine.interrupts,
-                                             machine.config.cpus, machine.hand_over, machine.running.failed))
+                                             machine.config.cpus, machine.hand_over, machine.running.failed,
+                                             self._tracing))
 
     def before_start(self) -> None:
         """Each vCPU's thread makes itself known to the kernel half as it starts, wanted or not."""

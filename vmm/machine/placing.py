@@ -48,7 +48,7 @@ class Placing:
         first_page, page = machine.places.take_pages(device.name, device.registers.register_bytes // PAGE)
         device.attach(Place(slot, bus, None if pci else base, page, first_page, region.address, fd,
                             device.transport.lines if pci else lines, machine.memory, own, own_fd,
-                            urings, urings_fd, (machine.places, region)))
+                            urings, urings_fd, machine.timers, (machine.places, region)))
         if pci:
             function = device.transport.function
             function.moved = lambda base: self._moved(device, base)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from ..device.register_device import Place, RegisterDevice, Routed
-from ..devmodel.exit_path import (DEVICES, ROUTES, VCPUS, Access, Action, Bus, MemoryLayout, Route, RouteKey,
+from ..devmodel.exit_path import (DEVICES, ROUTES, TRACES_BYTES, VCPUS, Access, Action, Bus, MemoryLayout, Route, RouteKey,
                                   machine_layout, vcpu_layout)
 from ..devmodel.layout import PAGE, layout_block
 from ..devmodel.view import address_of, ffi, view_of
@@ -21,6 +21,7 @@ from ..paths import BUILD
 from ..sync.handoff import Declines
 from ..sync.region import Piece, Region
 from .objects import check_abi, check_hash, route_bytes, struct_bytes
+from .tracing import Tracing
 from .upcalls import Upcalls
 
 WATCHED = 0xffffffff        # slot of writes that userspace is only told of
@@ -30,15 +31,19 @@ IOAPIC_WINDOW = 0x10        # offset of the I/O APIC's data register (82093AA, 3
 class BpfBackend:
     """`on`: the dispatcher and one object a device, attached while at least one is enabled."""
 
-    def __init__(self, maps: Maps, memory: GuestMemory, vm, interrupts, vcpus: int, hand_over, failed):
+    def __init__(self, maps: Maps, memory: GuestMemory, vm, interrupts, vcpus: int, hand_over, failed,
+                 tracing: Tracing | None = None):
         """`hand_over(Declined)` is told, on a thread of ours, what no vCPU can be told of; `failed(error)`
         that this thread has ended."""
-        self.maps, self.vm, self.interrupts = maps, vm, interrupts
+        self.maps, self.vm, self.interrupts, self._tracing = maps, vm, interrupts, tracing
         maps.per_cpu("current", layout_block(Access).size)
         self._memory_layout, self._memory_raw = memory.layout()
         self._map_exits(vcpus)
         self._enabled: dict[int, RegisterDevice] = {}      # those with rings
         self._upcalls = Upcalls(maps, hand_over, self._enabled, failed)
+        traces = maps.ring("traces", TRACES_BYTES if tracing else PAGE)
+        if tracing:
+            tracing.listen(maps, traces)
         maps.hash("vcpu_of_thread", 4, 4, VCPUS)
         self._routes = maps.hash("routes", layout_block(RouteKey).size, layout_block(Route).size, ROUTES)
         self._programs = maps.programs("programs", DEVICES)
@@ -64,6 +69,8 @@ class BpfBackend:
     def _constants(self, place: Place | None = None) -> dict[str, bytes]:
         constants = {"memory": bytes(ffi.buffer(ffi.cast("char *", address_of(self._memory_layout)),
                                            layout_block(MemoryLayout).size))}
+        if self._tracing:
+            constants["tracing"] = (1).to_bytes(4, "little")
         if place:
             constants["slot"] = place.slot.to_bytes(4, "little")
             constants["first_page"] = place.first_page.to_bytes(4, "little")

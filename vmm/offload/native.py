@@ -13,6 +13,7 @@ from ..devmodel.view import address_of, ffi
 from ..kvm.memory import GuestMemory
 from ..paths import BUILD
 from .objects import OffloadError, check_abi, check_hash, route_bytes
+from .tracing import Tracing
 
 _NATIVE = """
 struct exit_path; struct device;
@@ -24,7 +25,7 @@ void exit_path_remove(struct exit_path *path, const void *key);
 int exit_path_write(struct exit_path *path, uint32_t bus, uint64_t address, uint32_t width,
                     uint64_t value, int32_t *line);
 struct device *device_new(void *state, void *page, void *memory_of_device, void *ram, void *urings,
-                          uint32_t uring_count, const void *memory, const int32_t *lines, uint32_t line_count);
+                          uint32_t uring_count, uint32_t slot, int32_t tracing_fd, const void *memory, const int32_t *lines, uint32_t line_count);
 int device_collect(struct device *device, int eventfd, int vm_fd, uint32_t *upcalls, uint32_t *interrupts);
 void device_free(struct device *device);
 int device_notify(struct device *device, const void *access, uint32_t *reason);
@@ -84,8 +85,8 @@ class Collector:
 class HostBackend:
     """`host`: the native dispatcher, asked by the vCPU loop about every write that leaves KVM_RUN."""
 
-    def __init__(self, memory: GuestMemory, vm):
-        self.ffi, self.memory, self.vm = native_ffi(), memory, vm
+    def __init__(self, memory: GuestMemory, vm, tracing: Tracing | None = None):
+        self.ffi, self.memory, self.vm, self._tracing = native_ffi(), memory, vm, tracing
         path = BUILD / "exit_path.so"
         if not path.exists():
             raise OffloadError(f"{path} is missing; wanted `make` to have built it")
@@ -112,7 +113,8 @@ class HostBackend:
         lines = [device.line(queue).number for queue in range(device.queue_count)]
         handle = library.device_new(self._pointer(device.place.state), self._pointer(device.place.page),
                                     self._pointer(device.place.own_memory), self._pointer(self.memory.address), self._pointer(device.place.urings),
-                                    device.uring_queues, self._pointer(address_of(layout)), lines, len(lines))
+                                    device.uring_queues, device.place.slot,
+                                    self._tracing.native_fd if self._tracing else -1, self._pointer(address_of(layout)), lines, len(lines))
         self._devices[device.place.slot] = (library, handle)
 
     def _pointer(self, address: int):

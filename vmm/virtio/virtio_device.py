@@ -17,7 +17,7 @@ from ..devmodel.device_layout import DeviceLayout
 from ..devmodel.layout import layout_block
 from ..devmodel.uring import STRIDE
 from ..devmodel.view import view_of
-from ..devmodel.virtqueue import Side
+from ..devmodel.virtqueue import NoConfig, Side
 from ..sync.ownership import Ownership
 from ..virtqueue.ring import BrokenQueue
 from ..virtqueue.uring import Uring
@@ -29,16 +29,16 @@ from .transport import DRIVER_OK, NEEDS_RESET, Transport
 
 
 class VirtioDevice(Negotiation, InFlight, ReceiveQueues, RegisterDevice):
-    """A virtio device.  `queue_sizes` holds the most entries of each queue."""
+    """A virtio device.  `queue_sizes` holds the most entries of each queue; by default those of the schema."""
 
-    config_type: type       # the Block that lies at the transport's `config`
+    config_type: type = NoConfig    # the Block that lies at the transport's `config`
     has_transport = True
     doorbell_interrupts = True
 
-    def __init__(self, name: str, features: int, queue_sizes: list[int]):
-        super().__init__(name)
+    def __init__(self, name: str, features: int = 0, queue_sizes: list[int] | None = None, **given: object):
+        super().__init__(name, **given)
         self.offered = features | VERSION_1 | INDIRECT_DESC | EVENT_IDX
-        self.queue_sizes = queue_sizes
+        self.queue_sizes = queue_sizes or [queue.size for queue in self.layout.queues.values() for _ in range(queue.count)]
         self.accepted = 0
         self.queues: list[UserQueue] = []
         self.assigned = Side.USER

@@ -6,12 +6,6 @@ POOL_BYTES = 16384
 MOST_BYTES = 1024       # of one request that are answered
 
 
-class NoConfig(Block):
-    """There is no device configuration (VIRTIO 1.2, 5.4.4); a driver may look."""
-
-    reserved = u32("nothing")
-
-
 class Rng(Device, id=4, version=1):
     """virtio-rng, an entropy device (VIRTIO 1.2, section 5.4)."""
 
@@ -28,5 +22,4 @@ class Rng(Device, id=4, version=1):
         bytes = u8[POOL_BYTES]("the bytes")
 
 
-MEMORY_STRUCTS = (NoConfig,)
 CONSTANTS = {"POOL_BYTES": POOL_BYTES, "MOST_BYTES": MOST_BYTES}

@@ -29,18 +29,18 @@ from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
 
-from vmm.device.register_device import RegisterDevice
-from vmm.devmodel.exit_path import SIGNAL, UPCALL, Bus
-from vmm.devmodel.layout import PAGE
-from vmm.devmodel.virtqueue import RING_ASLEEP
-from vmm.kvm import vm as kvm
-from vmm.kvm.bpf import Maps, Object
-from vmm.kvm.messages import NOWHERE
-from vmm.machine.config import MachineConfig
-from vmm.machine.machine import Machine
-from vmm.offload.bpf_backend import WATCHED
-from vmm.paths import BUILD
-from vmm.sync.region import Piece, Region
+from ..device.register_device import RegisterDevice
+from ..devmodel.exit_path import RAISE, SIGNAL, UPCALL, Bus
+from ..devmodel.layout import PAGE
+from ..devmodel.virtqueue import RING_ASLEEP
+from ..kvm import vm as kvm
+from ..kvm.bpf import Maps, Object
+from ..kvm.messages import NOWHERE
+from ..machine.config import MachineConfig
+from ..machine.machine import Machine
+from ..offload.bpf_backend import WATCHED
+from ..paths import BUILD
+from ..sync.region import Piece, Region
 
 TRACE_WRITE, PIO_OUT = 2, 1     # as exit_path.bpf.c has them
 THREADS = 1024                  # that write, in the life of this process
@@ -300,10 +300,13 @@ class BpfRunMachine(Machine):
         return 0 if writer.handed_over else 1
 
     def hand_over(self, access) -> None:
-        if access.device != WATCHED and access.offset != UPCALL and access.reason != RING_ASLEEP and \
+        if access.device != WATCHED and access.offset not in (UPCALL, RAISE) and access.reason != RING_ASLEEP and \
                 hasattr(self._writers, "me"):
             self._writers.me.handed_over = True
         super().hand_over(access)
+
+    def interrupts_of(self, gsi: int) -> int:
+        return self.vm.interrupts[gsi]
 
     def last_visit(self, device: RegisterDevice, field: str, queue: int = 0) -> int:
         """A field of `struct tally`, which tells of a queue's last visit; the handler's private memory."""
@@ -340,7 +343,9 @@ def _place(entry) -> tuple[int, int]:
     return entry.attributes["DW_AT_data_member_location"].value, kind.attributes["DW_AT_byte_size"].value
 
 
-def machine_without_vcpus(config: MachineConfig) -> Machine:
-    """A machine for a driver in Python; one that runs BPF if a device of it asks for that."""
+def machine_without_vcpus(config: MachineConfig, devices: tuple[tuple[RegisterDevice, str], ...] = ()) -> Machine:
+    """A machine for a driver in Python; one that runs BPF if a device of it asks for that.  `devices` are
+    as a Machine takes them."""
     config = replace(config, kvm=False)
-    return BpfRunMachine(config) if any(device.offload == "on" for device in config.virtio) else Machine(config)
+    modes = {device.offload for device in config.virtio} | {mode for _, mode in devices}
+    return BpfRunMachine(config, devices) if "on" in modes else Machine(config, devices)

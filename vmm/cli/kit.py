@@ -1,0 +1,111 @@
+"""Commands for devices of one's own: new, build, test, doc."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from ..errors import UserError
+from . import standard
+
+DEVICE = "FILE.py, FILE.py:CLASS, package.module:CLASS, or one that comes with splitvmm, such as blk"
+
+
+def add(commands) -> None:
+    new = commands.add_parser(
+        "new", help="write the files of a new device, which works",
+        description="Write the files of a new device, which works: its schema and Python half, its handler, a guest, tests.")
+    new.set_defaults(func=make_new, parser=new)
+    new.add_argument("name", metavar="NAME", help="of the device: lower-case letters, digits and underscores")
+    new.add_argument("--virtio", action="store_true", help="a virtio device, instead of one with registers")
+    new.add_argument("--directory", metavar="DIR", type=Path, help="the folder to make (default: NAME, here)")
+    build = commands.add_parser(
+        "build", help="build what is out of date of a device",
+        description="Build what is out of date of a device, into the folder build beside it: its C header, its handler for "
+        "the kernel (which takes clang) and for this process, and guest.c, if that is there.")
+    build.set_defaults(func=build_device, parser=build)
+    build.add_argument("device", metavar="DEVICE", help="FILE.py or FILE.py:CLASS")
+    test = commands.add_parser(
+        "test", help="build a device and run its tests",
+        description="Build a device and run the tests beside it, test_*.py, by pytest.  What follows -- is for pytest.")
+    test.set_defaults(func=test_device, parser=test)
+    test.add_argument("device", metavar="DEVICE", help="FILE.py or FILE.py:CLASS")
+    test.add_argument("arguments", metavar="ARGUMENT", nargs="*", help="for pytest, behind --")
+    doc = commands.add_parser(
+        "doc", help="print a device's register map",
+        description="Print what a driver sees of a device: registers, fields, who takes a write, reset values, reasons to "
+        "decline, queues, memory.")
+    doc.set_defaults(func=print_doc, parser=doc)
+    doc.add_argument("device", metavar="DEVICE", help=DEVICE)
+    doc.add_argument("--html", action="store_true", help="as HTML (default: Markdown)")
+    doc.add_argument("-o", "--output", metavar="FILE", type=Path, help="write it to FILE")
+
+
+def make_new(options) -> int:
+    from ..kit.new import new
+    where = options.directory or Path(options.name)
+    for path in new(options.name, options.virtio, where):
+        print(f"wrote {path}")
+    file = where / f"{options.name}.py"
+    print(f"next:  splitvmm test {file}\n       splitvmm run --device {file} {where / 'build' / 'guest.elf'}")
+    return 0
+
+
+def build_device(options) -> int:
+    from ..kit.build import build
+    made = build(_named_file(options.device), print)
+    if not made:
+        print("nothing to build")
+    return 0
+
+
+def test_device(options) -> int:
+    from ..kit.build import build
+    from ..kit.run_tests import run_tests
+    found = _named_file(options.device)
+    build(found, standard.say)
+    return run_tests(found, options.arguments)
+
+
+def print_doc(options) -> int:
+    from ..kit.doc import html, markdown
+    from ..kit.load import named
+    found = named(options.device)
+    text = (html if options.html else markdown)(found.schema, found.half)
+    if not options.output:
+        sys.stdout.write(text)
+        return 0
+    try:
+        options.output.write_text(text)
+    except OSError as error:
+        raise UserError(f"--output {options.output}: {error.strerror}; wanted a file to write") from None
+    return 0
+
+
+def _named_file(spec: str):
+    from ..kit.load import named
+    if not spec.partition(":")[0].endswith(".py"):
+        raise UserError(f"{spec!r}; wanted a device's FILE.py, or FILE.py:CLASS")
+    return named(spec)
+
+
+def device_config(text: str):
+    """One --device, as a DeviceConfig, its handler built if it is out of date.  Raises UserError."""
+    from ..device import options as own
+    from ..kit.build import build
+    from ..kit.load import named
+    from ..machine.config import DeviceConfig
+    from . import options as parse
+    spec, *rest = parse.parts(text)
+    found, given = named(spec), parse.keyed(rest, f"--device {text}")
+    if (kind := found.half) is None:
+        raise UserError(f"--device {spec}: {found.kind.__name__} is a schema; wanted its Python half, a class derived from "
+                        "RegisterDevice")
+    offload = parse.choice(given.pop("offload", "auto"), "--device offload", ("on", "host", "off", "auto"))
+    bus = parse.choice(given.pop("bus", "mmio"), "--device bus", ("mmio", "port"))
+    base, name = given.pop("base", None), given.pop("name", found.schema.c_name)
+    values = own.parse(kind, given, f"--device {spec}")
+    if offload != "off" and kind.handler and spec.partition(":")[0].endswith(".py"):
+        build(found, standard.say)
+    return DeviceConfig(lambda: kind(name, **values), offload,
+                        None if base is None else parse.whole(base, "--device base", 0, (1 << 48) - 1), bus)

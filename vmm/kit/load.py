@@ -1,0 +1,119 @@
+"""A device named on the command line: `FILE.py`, `FILE.py:Class`, `package.module:Class` or one of ours, `blk`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from ..device.register_device import RegisterDevice
+from ..devmodel import SchemaError
+from ..devmodel.headers import device_of, devices
+from ..devmodel.schema import Device
+from ..errors import UserError
+
+
+@dataclass(frozen=True)
+class Named:
+    """What was named: the module, and the class in it: a schema, or a Python half."""
+
+    module: ModuleType
+    kind: type
+
+    @property
+    def schema(self) -> type:
+        return self.kind if issubclass(self.kind, Device) else self.kind.schema
+
+    @property
+    def half(self) -> type[RegisterDevice] | None:
+        """The Python half, if that was named."""
+        return self.kind if issubclass(self.kind, RegisterDevice) else None
+
+    @property
+    def path(self) -> Path:
+        return Path(self.module.__file__).resolve()
+
+
+def device_class(spec: str) -> type[RegisterDevice]:
+    """The Python half that is named.  Raises UserError."""
+    found = named(spec)
+    if not issubclass(found.kind, RegisterDevice):
+        raise UserError(f"{spec}: {found.kind.__name__} is a schema; wanted a class derived from RegisterDevice")
+    return found.kind
+
+
+def named(spec: str) -> Named:
+    """What `spec` names; without a class, the one Python half that the module has.  Raises UserError."""
+    place, _, class_name = spec.partition(":")
+    module = _ours(place) or (_from_file(Path(place)) if place.endswith(".py") else _from_name(place))
+    if class_name:
+        kind = getattr(module, class_name, None)
+        if not (isinstance(kind, type) and issubclass(kind, (RegisterDevice, Device))):
+            raise UserError(f"{spec}: {f'{kind!r} is no device' if kind is not None else f'there is no {class_name}'}; wanted "
+                            f"{_one_of(halves(module) + schemas(module))}")
+        return Named(module, kind)
+    kinds = [device_of(module)] if place in devices() else halves(module) or schemas(module)
+    if len(kinds) != 1:
+        raise UserError(f"{spec}: {len(kinds)} devices; wanted {place}:CLASS, with {_one_of(kinds)}" if kinds else
+                        f"{spec}: no device; wanted a class derived from RegisterDevice, VirtioDevice or Device")
+    return Named(module, kinds[0])
+
+
+def halves(module: ModuleType) -> list[type]:
+    """Python halves that the module itself has, those that are complete."""
+    return [kind for kind in _own(module, RegisterDevice) if hasattr(kind, "schema")]
+
+
+def schemas(module: ModuleType) -> list[type]:
+    return _own(module, Device)
+
+
+def _own(module: ModuleType, base: type) -> list[type]:
+    return [kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, base)
+            and kind.__module__ == module.__name__]
+
+
+def _one_of(kinds: list[type]) -> str:
+    return f"one of {', '.join(kind.__name__ for kind in kinds)}" if kinds else "a module with a device"
+
+
+def _ours(name: str) -> ModuleType | None:
+    return devices().get(name)
+
+
+def _from_file(path: Path) -> ModuleType:
+    """A file, imported under its own name; what lies beside it can be imported by it."""
+    path = path.resolve()
+    if not path.is_file():
+        raise UserError(f"{path}: {'is no file' if path.exists() else 'there is no such file'}; wanted a device's FILE.py")
+    loaded = sys.modules.get(path.stem)
+    if loaded is not None:
+        if getattr(loaded, "__file__", None) and Path(loaded.__file__).resolve() == path:
+            return loaded
+        raise UserError(f"{path}: another module is called {path.stem}; wanted a file with a name of its own")
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))
+    return _imported(path.stem, str(path))
+
+
+def _from_name(name: str) -> ModuleType:
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    return _imported(name, name)
+
+
+def _imported(name: str, where: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except SchemaError as error:
+        raise UserError(str(error)) from None
+    except ImportError as error:
+        raise UserError(f"{where}: {error}; wanted a module that can be imported") from None
+    except Exception as error:      # of the user's own code: where it was, without the way there
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{error.filename}:{error.lineno}" if isinstance(error, SyntaxError) else f"{last.filename}:{last.lineno}"
+        raise UserError(f"{place}: {type(error).__name__}: {getattr(error, 'msg', None) or error}") from None

@@ -1,0 +1,45 @@
+"""`splitvmm new`: the files of a new device, which works."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from ..devmodel import SchemaError
+from ..devmodel.c_names import HANDWRITTEN
+from ..devmodel.headers import devices
+from ..devmodel.schema import check_name
+from ..errors import UserError
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def new(name: str, virtio: bool, where: Path) -> list[Path]:
+    """Write the files of a device called `name` into the new folder `where`.  Raises UserError."""
+    _check(name)
+    made = []
+    try:
+        where.mkdir(parents=True)
+        for template in sorted((TEMPLATES / ("virtio" if virtio else "register")).iterdir()):
+            path = where / _filled(template.name.removesuffix(".in"), name)
+            path.write_text(_filled(template.read_text(), name))
+            made.append(path)
+    except FileExistsError:
+        raise UserError(f"{where}: is there already; wanted a folder to be made") from None
+    except OSError as error:
+        raise UserError(f"{where}: {error.strerror}; wanted a folder to be made") from None
+    return made
+
+
+def _check(name: str) -> None:
+    try:
+        check_name("splitvmm new", name)
+    except SchemaError as error:
+        raise UserError(str(error)) from None
+    if name in devices() or name in HANDWRITTEN or importlib.util.find_spec(name) is not None:
+        raise UserError(f"splitvmm new: {name!r}, which Python or splitvmm has a module or device of; wanted another name")
+
+
+def _filled(text: str, name: str) -> str:
+    camel = "".join(part.capitalize() for part in name.split("_"))
+    return text.replace("@name@", name).replace("@Name@", camel).replace("@NAME@", name.upper())

@@ -1,0 +1,52 @@
+"""Fixtures for devices' tests: `pytest -p vmm.testing.plugin`, as `splitvmm test` has it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from ..kvm.bpf import why_not
+from ..virtio.virtio_device import VirtioDevice
+from .drive import driven, driven_virtio
+
+MODES = ("off", "host", "on")
+HANG_S = 120
+
+
+@pytest.fixture(params=MODES)
+def mode(request) -> str:
+    """Who serves: Python alone, the native handler, or the BPF one, where this process may load it."""
+    if request.param == "on" and (reason := why_not()):
+        pytest.skip(reason)
+    return request.param
+
+
+@pytest.fixture
+def drive(mode):
+    """drive(device): puts a device into a machine without vCPUs, once for each mode, and returns what drives
+    it: Registers, or a Driver if it is a virtio device."""
+    with ExitStack() as stack:
+        def put(device, **options):
+            start = driven_virtio if isinstance(device, VirtioDevice) else driven
+            return stack.enter_context(start(device, mode, **options))
+        yield put
+
+
+@pytest.fixture
+def boot(mode):
+    """boot(Class, *options, guest=...): `splitvmm run` with a device of that class and its guest, once for each
+    mode; what became of it.  The guest is build/guest.elf beside the device's file."""
+    if not os.path.exists("/dev/kvm"):
+        pytest.skip("no /dev/kvm on this machine")
+
+    def run(kind, *options: str, keys: str = "", guest: Path | None = None) -> subprocess.CompletedProcess:
+        path = Path(sys.modules[kind.__module__].__file__)
+        device = f"{path}:{kind.__name__},offload={mode}{keys and ','}{keys}".replace(str(path), str(path).replace(",", ",,"))
+        return subprocess.run([sys.executable, "-m", "vmm", "run", str(guest or path.parent / "build" / "guest.elf"), "--mem",
+                               "32M", "--device", device, *options], capture_output=True, text=True, timeout=HANG_S)
+    return run
