@@ -17,6 +17,7 @@ from ..devmodel.view import address_of, ffi, view_of
 from ..kvm.addresses import IOAPIC, PIC_MASKS
 from ..kvm.bpf import Attachment, BpfUnavailable, Maps, Object
 from ..kvm.memory import GuestMemory
+from ..kvm.verifier import LogFile
 from ..paths import BUILD
 from ..sync.handoff import Declines
 from ..sync.region import Piece, Region
@@ -30,9 +31,11 @@ IOAPIC_WINDOW = 0x10        # offset of the I/O APIC's data register (82093AA, 3
 class BpfBackend:
     """`on`: the dispatcher and one object a device, attached while at least one is enabled."""
 
-    def __init__(self, maps: Maps, memory: GuestMemory, vm, interrupts, vcpus: int, hand_over, failed):
+    def __init__(self, maps: Maps, memory: GuestMemory, vm, interrupts, vcpus: int, hand_over, failed,
+                 log: LogFile | None = None):
         """`hand_over(Declined)` is told, on a thread of ours, what no vCPU can be told of; `failed(error)`
-        that this thread has ended."""
+        that this thread has ended.  `log` keeps what the verifier says of handlers that it refuses."""
+        self._log = log
         self.maps, self.vm, self.interrupts = maps, vm, interrupts
         maps.per_cpu("current", layout_block(Access).size)
         self._memory_layout, self._memory_raw = memory.layout()
@@ -42,7 +45,7 @@ class BpfBackend:
         maps.hash("vcpu_of_thread", 4, 4, VCPUS)
         self._routes = maps.hash("routes", layout_block(RouteKey).size, layout_block(Route).size, 1024)
         self._programs = maps.programs("programs", PAGES)
-        self.dispatcher = Object(BUILD / "exit_path.bpf.o", maps, {}, self._constants())
+        self.dispatcher = Object(BUILD / "exit_path.bpf.o", maps, {}, self._constants(), log)
         self._attached: Attachment | None = None
         self._objects: dict[int, Object] = {}
         self._claims: dict[int, list[tuple[Routed, int]]] = {}
@@ -85,7 +88,7 @@ class BpfBackend:
         own = {"state": device.place.state_fd}
         if device.uring_queues:
             own["urings"] = device.place.urings_fd
-        loaded = Object(path, self.maps, own, self._constants(device.place))
+        loaded = Object(path, self.maps, own, self._constants(device.place), self._log)
         self._objects[device.place.slot] = loaded
         check_hash(path, device.layout, int.from_bytes(loaded.constant("layout_hash"), "little"))
 
