@@ -6,7 +6,7 @@
 import sys
 from pathlib import Path
 
-from vmm import Machine, MachineConfig, RegisterDevice
+from vmm import Machine, MachineConfig, RegisterDevice, UserError
 from vmm.devmodel.schema import NOTIFY, POSTED, RO, WO, Device, reasons, reg, u32
 
 HERE = Path(__file__).parent
@@ -49,4 +49,7 @@ def main(mode: str = "on") -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    try:
+        sys.exit(main(*sys.argv[1:]))
+    except UserError as error:
+        sys.exit(f"adder: {error}")

@@ -12,13 +12,6 @@ enum {
 	RNG_MOST_BYTES = 0x400,
 };
 
-/* There is no device configuration (VIRTIO 1.2, 5.4.4); a driver may look. */
-struct no_config {
-	__u32 reserved;	/* 0x000 nothing */
-};
-_Static_assert(__builtin_offsetof(struct no_config, reserved) == 0x0, "no_config.reserved");
-_Static_assert(sizeof(struct no_config) == 0x4, "no_config");
-
 #define RNG_ID 4
 #define RNG_VERSION 1
 #define RNG_LAYOUT_HASH 0xef6c8cb03d37a3e3ull

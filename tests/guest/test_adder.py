@@ -33,6 +33,21 @@ def test_sums(adder, mode):
     assert numbers == ([0, 800, 0, 32] if mode == "off" else [768, 32, 32, 32])
 
 
+def test_what_the_verifier_refuses_is_told_in_a_few_lines(bpf, tmp_path):
+    folder = copy_example(tmp_path / "adder")
+    code = (folder / "adder.c").read_text()
+    statement = "WRITE_ONCE(adder->page->sum, sum);"
+    assert code.count(statement) == 1
+    wrong = "((__u32 *)adder->page)[summand] = sum;"
+    (folder / "adder.c").write_text(code.replace(statement, wrong))
+    assert make(folder).returncode == 0
+    done = run(folder, "on")
+    number = code[:code.index(statement)].count("\n") + 1
+    assert done.returncode == 1 and done.stderr.startswith(f"adder: adder.c:{number}: the verifier refuses it: ")
+    assert done.stderr.splitlines()[1:] == [f"    {wrong}", "(the whole log: --verifier-log FILE, or "
+                                            "MachineConfig.verifier_log)"]
+
+
 def test_builds_without_changing_ours(adder):
     assert not subprocess.run(["git", "status", "--porcelain", "examples", "vmm", "kernel_devices"], cwd=ROOT,
                               capture_output=True, text=True).stdout.count("adder/build")

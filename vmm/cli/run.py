@@ -79,6 +79,8 @@ def add(commands) -> None:
     report = run.add_argument_group("reporting")
     report.add_argument("--stats", action="store_true",
                         help="print what each half of each device did, when the guest has ended")
+    report.add_argument("--verifier-log", metavar="FILE", type=Path, help="write all that the kernel's verifier "
+                        "says of a handler that it refuses to FILE, which is emptied first")
 
 
 def run_guest(options) -> int:
@@ -184,4 +186,4 @@ def _machine_config(options):
         flat=None if options.flat is None else parse.whole(options.flat, "--flat", 0, 0xfffff),
         serial=parse.where(options.serial, "--serial") if options.serial else
         "stdio" if linux and not options.console else "null" if linux else "stdout",
-        announce=not linux)
+        announce=not linux, verifier_log=options.verifier_log)

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from ..errors import UserError
+from .verifier import LogFile, explain
 
 
 class BpfUnavailable(UserError):
@@ -85,18 +86,18 @@ def why_not() -> str:
 class Object:
     """A loaded BPF object; a context manager that unloads it."""
 
-    def __init__(self, path: Path, maps: Maps, own: dict[str, int], constants: dict[str, bytes]):
+    def __init__(self, path: Path, maps: Maps, own: dict[str, int], constants: dict[str, bytes],
+                 log: LogFile | None = None):
         """Load `path` with the VM's maps and the device's `own` ones (name -> descriptor).
 
         `constants` fill `const volatile` variables, by name, before the verifier sees them.
-        Raises BpfUnavailable with the verifier's last words.
+        Raises BpfUnavailable with the line of C that is refused, and why; `log` keeps all that is said then.
         """
         self.ffi, self.lib, self.path = maps.ffi, maps.lib, path
         self.lib.messages_clear()
         self.handle = self.lib.object_open(str(path).encode())
         if not self.handle:
-            raise BpfUnavailable(f"{path}: {os.strerror(self.ffi.errno)}; wanted a BPF object, "
-                                 "which `make` builds")
+            raise self._refused(path, log)
         try:
             self._fill(constants)
             for name, fd in {**maps.fds, **own}.items():
@@ -104,18 +105,20 @@ class Object:
                 if found and self.lib.bpf_map__reuse_fd(found, fd):
                     raise BpfUnavailable(f"{path}: map {name} does not take the VM's")
             if self.lib.bpf_object__load(self.handle):
-                raise BpfUnavailable(self._why())
+                raise self._refused(path, log)
         except BaseException:
             self.close()
             raise
 
-    def _why(self) -> str:
-        error = os.strerror(self.ffi.errno)
-        said = self.ffi.string(self.lib.messages_text()).decode(errors="replace").strip().splitlines()
-        if os.environ.get("SPLITVMM_BPF_LOG"):
-            Path(os.environ["SPLITVMM_BPF_LOG"]).write_text("\n".join(said))
-        telling = [line for line in said if not line.startswith(("processed", "--", "libbpf:"))]
-        return f"{self.path}: {error}; the kernel says: {telling[-1] if telling else 'nothing'}"
+    def _refused(self, path: Path, log: LogFile | None) -> BpfUnavailable:
+        """What libbpf and the kernel said of it."""
+        error, length = os.strerror(self.ffi.errno), self.ffi.new("size_t *")
+        text = self.lib.messages_text(length)
+        said = self.ffi.buffer(text, length[0])[:] if text else b""
+        self.lib.messages_clear()
+        if log:
+            log.add(said)
+        return BpfUnavailable(explain(path, error, said, log.path if log else None))
 
     def _fill(self, constants: dict[str, bytes]) -> None:
         for name, value in constants.items():

@@ -10,6 +10,7 @@ from ..device.register_device import RegisterDevice
 from ..devmodel.virtqueue import Side
 from ..errors import UserError
 from ..kvm.bpf import BpfUnavailable, Maps
+from ..kvm.verifier import LogFile
 from ..offload.bpf_backend import BpfBackend
 from ..offload.native import HostBackend
 from ..offload.objects import LOADING_ERRORS, OffloadError, unavailable
@@ -48,6 +49,8 @@ class Offloading:
         self.host: HostBackend | None = None
         self._loaded: set[tuple[int, str]] = set()      # (device's slot, mode)
         self._tracing = machine.closes(Tracing(machine.name_of, machine.running.failed)) if machine.config.trace else None
+        config = machine.config
+        self._log = machine.closes(LogFile(config.verifier_log, config.fresh)) if config.verifier_log else None
 
     def choose(self, device: RegisterDevice, mode: str) -> None:
         """The mode that a device starts in: `mode`, or with `auto` the best possible."""
@@ -121,7 +124,7 @@ class Offloading:
                                "offload on")
         self.bpf = machine.closes(BpfBackend(self.maps, machine.memory, machine.vm, machine.interrupts,
                                              machine.config.cpus, machine.hand_over, machine.running.failed,
-                                             self._tracing))
+                                             self._tracing, self._log))
 
     def before_start(self) -> None:
         """Each vCPU's thread makes itself known to the kernel half as it starts, wanted or not."""

@@ -8,28 +8,41 @@
 #include <stdlib.h>
 #include <string.h>
 
-static char messages[8 << 20];	/* a verifier log may be long, and its end is what tells */
-static size_t messages_at;
+/* A verifier log may be long: some hundred bytes for each of a million instructions. */
+static char *messages;
+static size_t messages_bytes;
 
 static int keep_message(enum libbpf_print_level level, const char *format, va_list arguments)
 {
-	if (level == LIBBPF_DEBUG || messages_at >= sizeof(messages) - 1)
+	va_list again;
+	char *longer;
+	int bytes;
+
+	if (level == LIBBPF_DEBUG)
 		return 0;
-	messages_at += vsnprintf(messages + messages_at, sizeof(messages) - messages_at, format, arguments);
-	if (messages_at > sizeof(messages) - 1)
-		messages_at = sizeof(messages) - 1;
+	va_copy(again, arguments);
+	bytes = vsnprintf(NULL, 0, format, again);
+	va_end(again);
+	longer = bytes < 0 ? NULL : realloc(messages, messages_bytes + bytes + 1);
+	if (!longer)
+		return 0;
+	messages = longer;
+	messages_bytes += vsnprintf(messages + messages_bytes, bytes + 1, format, arguments);
 	return 0;
 }
 
 static void messages_clear(void)
 {
 	libbpf_set_print(keep_message);
-	messages_at = 0;
-	messages[0] = 0;
+	free(messages);
+	messages = NULL;
+	messages_bytes = 0;
 }
 
-static const char *messages_text(void)
+/* What libbpf has said since then, `bytes` of it. */
+static const char *messages_text(size_t *bytes)
 {
+	*bytes = messages_bytes;
 	return messages;
 }
 

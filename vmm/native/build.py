@@ -174,7 +174,7 @@ enum bpf_map_type { BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PROG_ARR
                     BPF_MAP_TYPE_PERCPU_ARRAY, ... };
 struct bpf_object; struct bpf_map; struct bpf_link;
 void messages_clear(void);
-const char *messages_text(void);
+const char *messages_text(size_t *bytes);
 struct bpf_object *object_open(const char *path);
 int constant_place(struct bpf_object *object, const char *name, uint32_t *size);
 int bpf_object__load(struct bpf_object *object);

@@ -17,6 +17,7 @@ from ..devmodel.view import address_of, ffi, view_of
 from ..kvm.addresses import IOAPIC, PIC_MASKS
 from ..kvm.bpf import Attachment, BpfUnavailable, Maps, Object
 from ..kvm.memory import GuestMemory
+from ..kvm.verifier import LogFile
 from ..paths import BUILD
 from ..sync.handoff import Declines
 from ..sync.region import Piece, Region
@@ -32,10 +33,11 @@ class BpfBackend:
     """`on`: the dispatcher and one object a device, attached while at least one is enabled."""
 
     def __init__(self, maps: Maps, memory: GuestMemory, vm, interrupts, vcpus: int, hand_over, failed,
-                 tracing: Tracing | None = None):
+                 tracing: Tracing | None = None, log: LogFile | None = None):
         """`hand_over(Declined)` is told, on a thread of ours, what no vCPU can be told of; `failed(error)`
-        that this thread has ended."""
-        self.maps, self.vm, self.interrupts, self._tracing = maps, vm, interrupts, tracing
+        that this thread has ended.  `log` keeps what the verifier says of handlers that it refuses."""
+        self._log, self._tracing = log, tracing
+        self.maps, self.vm, self.interrupts = maps, vm, interrupts
         maps.per_cpu("current", layout_block(Access).size)
         self._memory_layout, self._memory_raw = memory.layout()
         self._map_exits(vcpus)
@@ -47,7 +49,7 @@ class BpfBackend:
         maps.hash("vcpu_of_thread", 4, 4, VCPUS)
         self._routes = maps.hash("routes", layout_block(RouteKey).size, layout_block(Route).size, ROUTES)
         self._programs = maps.programs("programs", DEVICES)
-        self.dispatcher = Object(BUILD / "exit_path.bpf.o", maps, {}, self._constants())
+        self.dispatcher = Object(BUILD / "exit_path.bpf.o", maps, {}, self._constants(), log)
         self._attached: Attachment | None = None
         self._objects: dict[int, Object] = {}
         self._claims: dict[int, list[tuple[Routed, int]]] = {}
@@ -95,7 +97,7 @@ class BpfBackend:
             own["urings"] = device.place.urings_fd
         if device.place.own_memory:
             own["memory_of_device"] = device.place.own_memory_fd
-        loaded = Object(path, self.maps, own, self._constants(device.place))
+        loaded = Object(path, self.maps, own, self._constants(device.place), self._log)
         self._objects[device.place.slot] = loaded
         check_hash(path, device.layout, int.from_bytes(loaded.constant("layout_hash"), "little"))
 
