@@ -19,7 +19,7 @@ GUEST = (BUILD / "real_mode.bin", "--flat", "0x7c00", "--mem", "1M", "--serial",
     ("run g", "warning"), ("-v run g", "info"), ("run g -v", "info"), ("-v run -v g", "debug"), ("run -vvv g", "debug"),
     ("-q run g", "error"), ("run g --quiet", "error"), ("run --log-level debug g", "debug"),
     ("-q --log-level info run g", "info"), ("--log-level debug run g --log-level error -vv", "error"),
-    ("doctor -v", "info"), ("-vv bench exits", "debug"), ("compile a:b -q", "error")])
+    ("doctor -v", "info"), ("-vv bench exits", "debug"), ("compile a:b -q", "error"), ("completion bash -v", "info")])
 def test_levels(line, level):
     options, unknown = make_parser().parse_known_args(line.split())
     assert messages.level(options) == level and not unknown

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..sync.signals import ending_once
-from . import header, messages, report, run, standard
+from . import completion, header, messages, report, run, standard
 from .parser import Parser, Version
 from .run import GuestFailed
 
@@ -52,6 +52,7 @@ def make_parser() -> Parser:
     _add_bench(commands)
     header.add(commands)
     report.add(commands)
+    completion.add(commands, parser)
     for command in commands.choices.values():
         messages.add_options(command, messages.BEHIND)
     return parser
