@@ -22,7 +22,7 @@ MODULES := vmm/kvm/_kvm.so vmm/kvm/_bpf.so vmm/virtqueue/_uring.so vmm/bench/_lo
 demo: build
 	@$(PY) -m tools.demo
 
-test: build check wide
+test: build check wide man
 	@$(PY) -m pytest
 
 # In machines with hardware-style KVM, emulated on this one: Linux guests, and older kernels.
@@ -95,6 +95,15 @@ headers: setup
 check: setup
 	@$(PY) -m tools.headers --check
 
+# Manual pages of the command and of each of its commands: man -l build/man/splitvmm.1
+man: setup .venv/.docs
+	@COLUMNS=80 $(PY) -m tools.manpages build/man
+
+.venv/.docs: pyproject.toml .venv/.installed
+	@echo "man: argparse-manpage"
+	@$(PY) -m pip -q --disable-pip-version-check install -e '.[docs]'
+	@touch $@
+
 # The native handlers with sanitizers, under the tests that drive them; -s, or what one says is lost.
 sanitize: build
 	@mkdir -p build/sanitized
@@ -136,4 +145,4 @@ clean:
 distclean: clean
 	rm -rf .venv *.egg-info
 
-.PHONY: demo test test-nested build setup headers check sanitize wide faults bench clean distclean
+.PHONY: demo test test-nested build setup headers check man sanitize wide faults bench clean distclean

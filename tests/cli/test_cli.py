@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -23,10 +25,22 @@ def say(capsys, *arguments):
     return status, out.out, out.err
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["bench", "--help"], ["compile", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["bench", "--help"], ["compile", "--help"],
+                                       ["doctor", "--help"], ["completion", "--help"]])
 def test_help(capsys, arguments):
     status, out, _ = say(capsys, *arguments)
     assert status == 0 and "splitvmm" in out
+
+
+def test_version(capsys, monkeypatch):
+    """That of pyproject.toml, installed or not."""
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert say(capsys, "--version") == (0, f"splitvmm {wanted}\n", "")
+
+    def nothing(name):
+        raise metadata.PackageNotFoundError(name)
+    monkeypatch.setattr(metadata, "version", nothing)
+    assert say(capsys, "--version") == (0, f"splitvmm {wanted}\n", "")
 
 
 @pytest.mark.parametrize("arguments, says", [
@@ -51,7 +65,7 @@ def test_mistakes_are_one_line(capsys, arguments, says):
 
 
 @pytest.mark.parametrize("arguments, usage", [
-    ([], "usage: splitvmm [-h] COMMAND"), (["run", "guest", "--no-such"], "usage: splitvmm run "),
+    ([], "usage: splitvmm [-h] [--version]"), (["completion", "fish"], "usage: splitvmm completion "), (["run", "guest", "--no-such"], "usage: splitvmm run "),
     (["run", "--mem"], "usage: splitvmm run "), (["bench", "blk", "more"], "usage: splitvmm bench "),
     (["doctor", "all"], "usage: splitvmm doctor "), (["compile"], "usage: splitvmm compile ")])
 def test_usage_is_that_of_the_command(capsys, arguments, usage):
@@ -125,8 +139,9 @@ def test_on_where_there_is_no_bpf(capsys, kvm, image, monkeypatch):
 
 def test_importing_is_light():
     """Nothing that is slow to import comes with `import vmm` or `--help`."""
-    code = ("import sys, vmm, vmm.cli.main\nvmm.cli.main._parser()\n"
-            "print([m for m in ('rich', 'elftools', 'cffi', 'msgpack', 'vmm.kvm._kvm') if m in sys.modules])")
+    code = ("import sys, vmm, vmm.cli.main\nvmm.cli.main.make_parser()\n"
+            "heavy = ('rich', 'shtab', 'importlib.metadata', 'json', 'elftools', 'cffi', 'msgpack', 'vmm.kvm._kvm')\n"
+            "print([m for m in heavy if m in sys.modules])")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                           cwd=Path(__file__).parent.parent.parent)
     assert done.stdout.strip() == "[]"

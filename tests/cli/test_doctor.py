@@ -1,5 +1,8 @@
 """`splitvmm doctor`: every finding says what it is for, and each thing amiss how to mend it."""
 
+import json
+from dataclasses import asdict
+
 import pytest
 
 from vmm.cli import doctor
@@ -26,6 +29,20 @@ def test_without_kvm(monkeypatch, capsys):
     assert cli.main(["doctor"]) == 1
     out = capsys.readouterr().out
     assert "no guest can run here" in out and "missing KVM" in out
+
+
+def test_json(monkeypatch, capsys):
+    """The same findings, and the same status."""
+    findings = [doctor.Finding("this", True, "there", "that"), doctor.Finding("more", False, "none", "less", "get it")]
+    monkeypatch.setattr(doctor, "CHECKS", [lambda finding=finding: finding for finding in findings])
+    for choice, status, auto, because in (((True, "host, the best possible; no BPF, alas"), 0, "host",
+                                           "the best possible; no BPF, alas"),
+                                          ((False, "no /dev/kvm, alas"), 1, None, "no /dev/kvm, alas")):
+        monkeypatch.setattr(doctor, "choice", lambda: choice)
+        assert cli.main(["doctor", "--json"]) == status
+        assert json.loads(capsys.readouterr().out) == {
+            "findings": [asdict(finding) for finding in findings], "runs": choice[0], "offload_auto": auto,
+            "because": because}
 
 
 def test_without_bpf(kvm, monkeypatch, capsys):

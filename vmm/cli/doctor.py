@@ -185,20 +185,3 @@ def choice() -> tuple[bool, str]:
                 return True, machine.choices["disk0"]
     except UserError as error:
         return False, str(error).splitlines()[0]
-
-
-def main() -> int:
-    from rich.console import Console
-    from rich.table import Table
-    console = Console(width=None if os.isatty(1) else 118, highlight=False)
-    table = Table()
-    for column in ("", "found", "needed for", "how to get it"):
-        table.add_column(column)
-    for check in CHECKS:
-        finding = check()
-        table.add_row(f"{'ok     ' if finding.good else 'missing'} {finding.what}", finding.found, finding.use,
-                      finding.remedy)
-    console.print(table)
-    runs, chosen = choice()
-    console.print(f"offload=auto takes here: {chosen}" if runs else f"no guest can run here: {chosen}")
-    return 0 if runs else 1

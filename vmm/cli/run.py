@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from pathlib import Path
 
 from ..errors import UserError
-from . import standard
+from . import counters, standard
+from .parser import Attached
 
 GUEST_STATUSES = 63     # the highest status of a guest's; sysexits.h, whose names we use, starts behind it
 STATUSES = ("The exit status is the guest's, 0 to 63 (63 stands for anything above it, which is then said); 64 if "
             "the command cannot be done as given; 70 if KVM could not go on with the guest; 74 if output cannot be "
             "written; 100 if the guest's kernel panicked and said so (pvpanic); 101 if it wants to restart and may "
             "not; 128 and the number of the signal that ended it: 130 for SIGINT, 143 for SIGTERM.")
+
+log = logging.getLogger("splitvmm")
 
 
 class GuestFailed(Exception):
@@ -77,25 +80,21 @@ def add(commands) -> None:
                          "raw mode, Ctrl-A x ends the guest), null, or file=PATH (default: stdio with --kernel, "
                          "or null if there is a --console, else stdout)")
     report = run.add_argument_group("reporting")
-    report.add_argument("--stats", action="store_true",
-                        help="print what each half of each device did, when the guest has ended")
+    report.add_argument("--stats", metavar="FORMAT[,file=FILE]", action=Attached, const="table", help=counters.HELP)
     report.add_argument("--verifier-log", metavar="FILE", type=Path, help="write all that the kernel's verifier "
                         "says of a handler that it refuses to FILE, which is emptied first")
 
 
 def run_guest(options) -> int:
-    import logging
-
     from .ending import Ending
-    logging.basicConfig(format="splitvmm: %(message)s", stream=sys.stderr)
     config, reboots = _machine_config(options), _reboots(options)
     if options.kernel:
         _warn_of_emulation()
-    with Ending() as ending:
-        return _run_on(config, ending, reboots, options.stats)
+    with Ending() as ending, counters.opened(options.stats, config) as tell_counters:
+        return _run_on(config, ending, reboots, tell_counters)
 
 
-def _run_on(config, ending, reboots, stats: bool) -> int:
+def _run_on(config, ending, reboots, tell_counters) -> int:
     """Machine after machine, while the guest may restart; our exit status."""
     from time import monotonic
 
@@ -103,7 +102,7 @@ def _run_on(config, ending, reboots, stats: bool) -> int:
     from .reboots import REFUSED
     while True:
         began = monotonic()
-        machine, status = _run_once(config, ending, stats)
+        machine, status = _run_once(config, ending, tell_counters)
         if ending.status is not None:
             return ending.status
         if machine.panicked:
@@ -117,21 +116,20 @@ def _run_on(config, ending, reboots, stats: bool) -> int:
         config.fresh = False        # the guest's output goes on where it was
 
 
-def _run_once(config, ending, stats: bool):
+def _run_once(config, ending, tell_counters):
     """One machine from its building to its end, and the guest's status."""
     from ..machine.machine import Machine
     with Machine(config) as machine:
         ending.machine = machine
         for name, why in machine.choices.items():
             if "asked" not in why:
-                standard.say(f"{name}: offload {why}")
+                log.warning("%s: offload %s", name, why)
         try:
             status = machine.run()
         except RuntimeError as error:
             raise GuestFailed(str(error)) from None
-        if stats:
-            from ..machine.stats import print_stats
-            print_stats(machine)
+        if tell_counters:
+            tell_counters(machine)
     ending.machine = None
     return machine, status
 
@@ -139,7 +137,7 @@ def _run_once(config, ending, stats: bool):
 def _told(status: int) -> int:
     """A guest's status as ours."""
     if status > GUEST_STATUSES:
-        standard.say(f"the guest ended with status {status}; {GUEST_STATUSES} stands for it")
+        log.warning("the guest ended with status %d; %d stands for it", status, GUEST_STATUSES)
     return min(status, GUEST_STATUSES)
 
 
@@ -159,7 +157,7 @@ def _warn_of_emulation() -> None:
     except KvmError:        # the machine will say so, if it matters
         found = ""
     if found:
-        standard.say(f"{found}: Linux will not boot here; see tools/nested")
+        log.warning("%s: Linux will not boot here; see tools/nested", found)
 
 
 def _machine_config(options):
@@ -186,4 +184,5 @@ def _machine_config(options):
         flat=None if options.flat is None else parse.whole(options.flat, "--flat", 0, 0xfffff),
         serial=parse.where(options.serial, "--serial") if options.serial else
         "stdio" if linux and not options.console else "null" if linux else "stdout",
-        announce=not linux, verifier_log=options.verifier_log)
+        announce=not linux, trace=logging.getLogger("splitvmm.trace").isEnabledFor(logging.INFO),
+        verifier_log=options.verifier_log)

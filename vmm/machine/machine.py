@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from contextlib import suppress
 from time import CLOCK_BOOTTIME, clock_gettime
@@ -23,11 +24,13 @@ from ..sync.handoff import Declined
 from ..sync.signals import uninterrupted
 from ..virtio.virtio_device import VirtioDevice
 from ..virtio.virtio_mmio import MmioTransport
-from . import building
+from . import building, inventory
 from .config import MachineConfig
 from .offloading import Offloading
 from .placing import Placing
 from .running import Running
+
+log = logging.getLogger("splitvmm.machine")
 
 _live: set[Machine] = set()     # with vCPUs, in this process
 
@@ -57,6 +60,7 @@ class Machine:
         try:
             with uninterrupted():
                 self._build(devices)
+            inventory.tell(self)
         except BaseException:
             self.close()
             raise
@@ -152,7 +156,10 @@ class Machine:
         that was on or auto, as guest memory must be BPF map memory.
         """
         with uninterrupted(), self._switching, self.paused():
+            before = device.mode
             self.offloading.set_mode(device, mode)
+        if device.mode != before:
+            log.info("%s: offload %s, was %s", device.name, device.mode, before)
 
     # what a vCPU's thread asks of its host
 
@@ -233,10 +240,12 @@ class Machine:
     def wait(self, timeout_s: float | None = None) -> int:
         """Until the guest ends: its exit status.  Raises what ended a vCPU otherwise."""
         try:
-            return self.running.wait(timeout_s)
+            status = self.running.wait(timeout_s)
         finally:
             if self.running.stopped:
                 self.serial.flush()
+        log.info("the guest %s", "wants to start again" if self.rebooted else f"ended with status {status}")
+        return status
 
     def run(self, timeout_s: float | None = None) -> int:
         self.start()

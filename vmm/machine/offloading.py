@@ -85,6 +85,7 @@ class Offloading:
         backend = self.backend(mode)
         if backend and (device.place.slot, mode) not in self._loaded:
             backend.load(device)
+            log.debug("%s: handler loaded, for offload %s", device.name, mode)
             self._loaded.add((device.place.slot, mode))
         if device.mode != "off":
             self.backend(device.mode).disable(device)

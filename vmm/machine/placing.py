@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from ..device.register_device import Place, RegisterDevice
 from ..devmodel.exit_path import DEVICES, Bus
 from ..devmodel.layout import PAGE
@@ -11,6 +13,8 @@ from ..kvm.bus import BusOverlap
 from ..virtio.virtio_device import VirtioDevice
 from ..virtio.virtio_mmio import MmioTransport
 from ..virtio.virtio_pci import PciTransport
+
+log = logging.getLogger("splitvmm.machine")
 
 
 class Placing:
@@ -96,6 +100,7 @@ class Placing:
         """The guest has moved a device's BAR, or switched it off (None).  On a vCPU's thread; others
         may be ringing its doorbells, and lose them at worst."""
         place = device.place
+        log.debug("%s: BAR %s", device.name, "nowhere" if base is None else f"at {base:#x}")
         with device.lock:
             backend = self._machine.offloading.backend(device.mode)
             if place.base is not None:

@@ -1,4 +1,4 @@
-"""The counters that both halves keep in shared state, as tables."""
+"""The counters that both halves keep in shared state, as tables and as plain data."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from ..device.register_device import RegisterDevice
 from ..devmodel.view import TornRead, read_together
 from ..virtio.virtio_device import VirtioDevice
 
@@ -19,23 +20,55 @@ def queue_counters(queue) -> dict:
         handled, moved, busy_ns = entry.handled, entry.bytes, entry.busy_ns
     user = queue.user
     return {"doorbells": entry.doorbells, "handled": handled, "bytes": moved, "busy_ns": busy_ns,
-            "declined": list(entry.declined), "user_doorbells": user.doorbells,
+            "longest_ns": entry.longest_ns, "declined": list(entry.declined), "user_doorbells": user.doorbells,
             "user_handled": user.handled, "user_bytes": user.bytes, "user_busy_ns": user.busy_ns}
 
 
 def device_totals(device: VirtioDevice) -> dict:
-    """The sum over a device's queues; `declined` by reason's name."""
+    """The sum over a device's queues; `declined` by reason's name, of those that there were."""
+    total = _totals(device)
+    return {**total, "declined": {name: count for name, count in total["declined"].items() if count}}
+
+
+def _totals(device: VirtioDevice) -> dict:
     total: dict = {}
     for state in device.state.queue[:len(device.queue_sizes)]:
         for name, value in queue_counters(state).items():
             if name == "declined":
                 before = total.setdefault(name, [0] * len(value))
                 total[name] = [a + b for a, b in zip(before, value)]
+            elif name == "longest_ns":
+                total[name] = max(total.get(name, 0), value)
             else:
                 total[name] = total.get(name, 0) + value
-    total["declined"] = {reason.name.lower(): total["declined"][reason]
-                         for reason in device.layout.reasons if total["declined"][reason]}
-    return total
+    return _named(total, device)
+
+
+def _named(counters: dict, device: RegisterDevice) -> dict:
+    """The same with `declined` by reason's name."""
+    return {**counters, "declined": {reason.name.lower(): counters["declined"][reason]
+                                     for reason in device.layout.reasons}}
+
+
+def all_counters(machine) -> dict:
+    """Every counter of a machine whose guest has ended, as JSON can have it.  A vCPU's `runs` are returns of KVM_RUN,
+    `taken` those with an access that the native exit path took, `exits` those with one that was left to Python."""
+    return {
+        "status": machine.status, "rebooted": machine.rebooted, "panicked": machine.panicked,
+        "startup_ms": round(startup_ms(machine), 3),
+        "devices": [_device_counters(machine, device) for device in machine.devices],
+        "vcpus": [{"vcpu": thread.vcpu.index, "exits": thread.exits, "taken": thread.vcpu.loop.hooked,
+                   "runs": thread.vcpu.loop.runs, "cpu_ns": thread.cpu_ns} for thread in machine.threads]}
+
+
+def _device_counters(machine, device: RegisterDevice) -> dict:
+    """A device without queues has the counters of the device as a whole."""
+    found = {"device": device.name, "offload": device.mode, "choice": machine.choices[device.name]}
+    if not isinstance(device, VirtioDevice):
+        return found | {"total": _named(queue_counters(device.state.control), device)}
+    queues = [{"queue": index, **_named(queue_counters(device.state.queue[index]), device), "upcalls": upcalls}
+              for index, upcalls in enumerate(device.upcalls)]
+    return found | {"total": _totals(device) | {"upcalls": sum(device.upcalls)}, "queues": queues}
 
 
 def startup_ms(machine) -> float:
@@ -45,20 +78,18 @@ def startup_ms(machine) -> float:
     return 1e3 * (machine.first_run_s - started_s)
 
 
-def print_stats(machine) -> None:
-    """Tables on standard error: the guest has standard output."""
+def print_stats(machine, file=None) -> None:
+    """Tables, in a file or on standard error: the guest has standard output."""
     from rich.console import Console
     from rich.table import Table
-    console = Console(stderr=True, width=None if sys.stderr.isatty() else 100, highlight=False)
+    console = Console(file=file or sys.stderr, width=None if (file or sys.stderr).isatty() else 100, highlight=False)
     table = Table(title="requests", title_justify="left")
     for column in ("queue", "offload", "half", "doorbells", "served", "bytes", "ns each"):
         table.add_column(column, justify="left" if column in ("queue", "offload", "half") else "right")
     for device in machine.devices:
-        if not isinstance(device, VirtioDevice):
-            continue
-        for index in range(len(device.queue_sizes)):
-            c = queue_counters(device.state.queue[index])
-            table.add_row(f"{device.name}.{index}", device.mode, "kernel", *_figures(c, ""))
+        for name, state in _counted(device):
+            c = queue_counters(state)
+            table.add_row(name, device.mode, "kernel", *_figures(c, ""))
             table.add_row("", "", "user", *_figures(c, "user_"))
             for reason in device.layout.reasons:
                 if c["declined"][reason]:
@@ -72,7 +103,13 @@ def print_stats(machine) -> None:
     console.print(f"first instruction {startup_ms(machine):.0f} ms after the process began")
 
 
+def _counted(device: RegisterDevice) -> list[tuple]:
+    """What has counters, by name: each queue, or a device without queues."""
+    if isinstance(device, VirtioDevice):
+        return [(f"{device.name}.{i}", state) for i, state in enumerate(device.state.queue[:len(device.queue_sizes)])]
+    return [(device.name, device.state.control)]
+
+
 def _figures(c: dict, half: str) -> list[str]:
-    handled = c[f"{half}handled"]
-    return [str(c[f"{half}doorbells"]), str(handled), str(c[f"{half}bytes"]),
-            str(c[f"{half}busy_ns"] // handled) if handled else "-"]
+    handled, busy_ns = c[f"{half}handled"], c[f"{half}busy_ns"]
+    return [str(c[f"{half}doorbells"]), str(handled), str(c[f"{half}bytes"]), str(busy_ns // handled) if handled and busy_ns else "-"]

@@ -42,6 +42,7 @@ class PciFunction:
     def __init__(self, name: str, vendor: int, device: int, base_class: int, subclass: int = 0,
                  bar_bytes: int = 0, revision: int = 0, subsystem: tuple[int, int] = (0, 0)):
         self.name, self.bar_bytes, self.base = name, bar_bytes, None
+        self.number = 0         # on the bus
         self.moved: Callable[[int | None], None] = lambda base: None
         self.space = bytearray(CONFIG_BYTES)
         self._writable = bytearray(CONFIG_BYTES)
@@ -120,7 +121,7 @@ class PciBus:
         number = len(self._functions)
         if number >= DEVICES:
             raise UserError(f"{function.name}: {number} PCI devices; wanted at most {DEVICES - 1}")
-        self._functions[number] = function
+        self._functions[number], function.number = function, number
         base = -(-self._free // function.bar_bytes) * function.bar_bytes
         self._free = base + function.bar_bytes
         function.assign(base)

@@ -78,6 +78,7 @@ class InFlight:
     def upcalled(self, queue: int, reason: int) -> None:
         if queue < len(self.queues):
             with self.lock:
+                self.upcalls[queue] += 1
                 reasons, uring = self.layout.reasons, self.queues[queue].uring
                 if uring:
                     uring.enter()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+
 from ..devmodel.virtqueue import Side
 from ..virtqueue.ring import BrokenQueue
 from ..virtqueue.virtqueue import UserQueue
 from .transport import FEATURES_OK, NEEDS_RESET
 
 INDIRECT_DESC, EVENT_IDX, VERSION_1, RING_PACKED = 1 << 28, 1 << 29, 1 << 32, 1 << 34     # VIRTIO 1.2, 6
+
+log = logging.getLogger("splitvmm.virtio")
 
 
 class Negotiation:
@@ -30,6 +34,7 @@ class Negotiation:
         was_live = self._live
         self.page.status = value & 0xff | self.page.status & NEEDS_RESET
         if self._live and not was_live:
+            log.debug("%s: the driver is ready, features %#x", self.name, self.accepted)
             self.driver_ready()
             for queue in self.queues:
                 if queue.ready:
@@ -65,6 +70,7 @@ class Negotiation:
             if queue.ready:
                 self.stop_queue(queue)
         self.accepted = 0
+        log.debug("%s: the driver resets it", self.name)
         self.transport.reset()
 
     def write_undeclared(self, offset: int, width: int, value: int) -> None:

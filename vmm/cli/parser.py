@@ -1,0 +1,62 @@
+"""What all commands' options have in common: how a mistake ends, and two kinds of option that argparse lacks."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+
+class Parser(argparse.ArgumentParser):
+    """Ends with EX_USAGE, after the usage of the command that was given."""
+
+    def error(self, message: str):
+        self.print_usage(sys.stderr)
+        self.exit(os.EX_USAGE, f"{self.prog}: {message}\n")
+
+    def parse_known_args(self, args=None, namespace=None):
+        args = list(sys.argv[1:] if args is None else args)
+        end = args.index("--") if "--" in args else len(args)
+        return super().parse_known_args([*map(self._attach, args[:end]), *args[end:]], namespace)
+
+    def _attach(self, word: str) -> str:
+        """A word as argparse shall see it: an Attached option without a value is given its default there."""
+        known = self._option_string_actions
+        named = [word] if word in known else [name for name in known if word[:2] == "--" and name.startswith(word)]
+        if len(named) == 1 and isinstance(known[named[0]], Attached):
+            return f"{word}={known[named[0]].const}"
+        return word
+
+
+class Attached(argparse.Action):
+    """An option whose value, if it has one, is attached by `=`: the word behind it is another's.  Without, it is
+    `const`."""
+
+    def __init__(self, option_strings, dest, **options):
+        super().__init__(option_strings, dest, nargs="?", **options)
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        setattr(namespace, self.dest, values)
+
+
+class Version(argparse.Action):
+    """Prints the version, and ends."""
+
+    def __init__(self, option_strings, dest, **options):
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, **options)
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        sys.stdout.write(f"{parser.prog} {version()}\n")
+        parser.exit()
+
+
+def version() -> str:
+    """That of pyproject.toml: as it was installed, or of the checkout itself where it never was."""
+    from importlib import metadata
+
+    from ..paths import ROOT
+    try:
+        return metadata.version("splitvmm")
+    except metadata.PackageNotFoundError:
+        import tomllib
+        return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
