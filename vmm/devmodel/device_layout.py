@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from . import virtqueue
+from .announced import announced
 from .layout import (MAX_REASONS, PAGE, SCALARS, BlockLayout, FieldLayout, check_bits, compose, in_order, layout_block,
                      reserve)
 from .schema import SPLIT, Access, Block, Field, Queue, Register, SchemaError, Takes, Type, Widths
@@ -30,6 +31,8 @@ class DeviceLayout:
     locked: bool        # handlers and the Python half have the device to themselves
     widths: Widths
     hash: int
+    acpi: str = ""           # its _HID, or what it is `compatible` with: how a guest's firmware
+    compatible: str = ""     # announces it, if at all
 
     @property
     def queue_count(self) -> int:
@@ -153,9 +156,10 @@ def layout_device(device: type) -> DeviceLayout:
         if not isinstance(options.get(name), int) or options[name] < (name == "version"):
             raise SchemaError(where, f"{name} {options.get(name)!r}",
                               "a whole number, as in `class Blk(Device, id=2, version=1)`")
-    unknown = set(options) - {"id", "version", "lock", "widths"}
+    unknown = set(options) - {"id", "version", "lock", "widths", "acpi", "compatible"}
     if unknown:
-        raise SchemaError(where, f"option {sorted(unknown)[0]!r}", "id=, version=, lock= and widths=")
+        raise SchemaError(where, f"option {sorted(unknown)[0]!r}",
+                          "id=, version=, lock=, widths=, acpi= and compatible=")
     if not (device.__doc__ or "").strip():
         raise SchemaError(where, "no docstring", "one line with the specification's section")
     stray = device.of_kind(Field)
@@ -172,7 +176,8 @@ def layout_device(device: type) -> DeviceLayout:
     blocks = in_order([block for block in (page, state) if block])
     return DeviceLayout(device, device.c_name, options["id"], options["version"], page, state,
                         registers, queues, reasons, locked, widths,
-                        _hash(blocks, registers, reasons, options["version"], locked))
+                        _hash(blocks, registers, reasons, options["version"], locked),
+                        *announced(where, options, bool(queues)))
 
 
 def _access_options(where: str, options: dict, has_queues: bool) -> tuple[bool, Widths]:
