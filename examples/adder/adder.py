@@ -12,7 +12,7 @@ from vmm.devmodel.schema import NOTIFY, POSTED, RO, WO, Device, reasons, reg, u3
 HERE = Path(__file__).parent
 
 
-class Adder(Device, id=0, version=1):
+class Adder(Device, id=0, version=1, acpi="SVMM0001"):
     """Adds two numbers; no specification but this file."""
 
     operand = reg(0x00, u32, "first summand", takes=POSTED)

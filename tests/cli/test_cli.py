@@ -54,10 +54,16 @@ def test_version(capsys, monkeypatch):
     (["compile", "vmm.devmodel.devices.blk:Blk", "-o", "/none/blk.h"], "--output /none/blk.h: No such file"),
     (["run", "guest", "--flat", "here"], "--flat 'here'"),
     (["bench", "blk", "--modes", "fast"], "--modes 'fast'; wanted off, host or on"),
-    (["compile", "vmm.devmodel.devices.blk"], "wanted MODULE:CLASS"),
+    (["compile", "vmm.devmodel.schema"], "no device; wanted a class derived from"),
     (["compile", "vmm.devmodel.none:Blk"], "wanted a module"),
-    (["compile", "vmm.devmodel.devices.blk:None"], "has no None"),
-    (["compile", "vmm.devmodel.devices.blk:Status"], "no device"),
+    (["compile", "vmm.devmodel.devices.blk:None"], "there is no None; wanted one of Blk"),
+    (["compile", "vmm.devmodel.devices.blk:Status"], "is no device; wanted one of Blk"),
+    (["compile", "none.py"], "there is no such file"),
+    (["doc", "vmm.paths"], "no device; wanted a class derived from"),
+    (["build", "blk"], "wanted a device's FILE.py"),
+    (["new", "Blinker"], "lower-case letters"),
+    (["new", "json"], "wanted another name"),
+    (["run", "guest", "--device", "blk,speed=3"], "is a schema; wanted its Python half"),
 ])
 def test_mistakes_are_one_line(capsys, arguments, says):
     status, _, err = say(capsys, *arguments)

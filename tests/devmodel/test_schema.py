@@ -96,7 +96,7 @@ DEVICES = {
     "stray field": (dict(a=u32("x")), "Dev.a", "inside `class"),
     "no docstring": (dict(doc=""), "Dev", "specification's section"),
     "no version": (dict(options={"id": 1}), "Dev", "a whole number"),
-    "unknown option": (dict(options={"id": 1, "version": 1, "size": 3}), "Dev", "id=, version=, lock= and widths="),
+    "unknown option": (dict(options={"id": 1, "version": 1, "size": 3}), "Dev", "widths=, acpi= and compatible="),
     "reason again": (dict(decline=reasons(BUSY="x")), "Dev.decline.BUSY", "a name of its own"),
     "reason lower case": (dict(decline=reasons(odd="x")), "Dev.decline.odd", "upper case"),
     "too many reasons": (dict(decline=reasons(**{f"R{i}": "x" for i in range(20)})), "Dev.decline", "at most 23"),

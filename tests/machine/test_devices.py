@@ -5,8 +5,14 @@ import subprocess
 
 import pytest
 
+from vmm.boot.ssdt import Announced
+from vmm.device.register_device import RegisterDevice
 from vmm.devices.probe import ProbeDevice
+from vmm.devmodel.exit_path import Bus
+from vmm.devmodel.schema import Device, reg, u32
 from vmm.errors import UserError
+from vmm.kvm.addresses import FIRST_PIN, VIRTIO_MMIO
+from vmm.machine.building import announced
 from vmm.machine.config import DiskConfig, MachineConfig
 from vmm.machine.machine import Machine
 from vmm.paths import ROOT
@@ -67,3 +73,28 @@ def test_auto_is_quiet_about_what_the_machine_cannot(caplog):
     with caplog.at_level(logging.WARNING), Machine(config(), ((device, "auto"),)):
         assert device.mode == "host"
     assert not caplog.records
+
+
+class Named(Device, id=0, version=1, acpi="SVMM0001"):
+    """A device."""
+    value = reg(0, u32, "x")
+
+
+class Compatible(Device, id=0, version=1, compatible="splitvmm,it"):
+    """A device."""
+    value = reg(0, u32, "x")
+
+
+def device_of(schema: type, name: str) -> RegisterDevice:
+    return type(schema.__name__ + "Device", (RegisterDevice,), {"schema": schema})(name)
+
+
+def test_announced_are_those_with_a_name_in_memory(image):
+    extra = (ProbeDevice("probe"), device_of(Named, "a"), device_of(Compatible, "b"))
+    with Machine(config(disks=[DiskConfig(image)]), tuple((device, "off") for device in extra)) as machine:
+        machine.add_device(device_of(Named, "port"), "off", 0x1000, Bus.PORT)
+        machine.add_device(device_of(Named, "elsewhere"), "off", 0xd8000000)
+        assert announced(machine.devices) == [
+            Announced("SVMM0001", "", [(VIRTIO_MMIO + 0x2000, 0x1000)], FIRST_PIN + 2),
+            Announced("", "splitvmm,it", [(VIRTIO_MMIO + 0x3000, 0x1000)], FIRST_PIN + 3),
+            Announced("SVMM0001", "", [(0xd8000000, 0x1000)], FIRST_PIN + 5)]

@@ -18,7 +18,7 @@ KERNELS = {     # name -> Debian release (None: the system's own), and the versi
 L1_MODULES = ("9pnet_virtio", "9p", "overlay", "virtio_pci", "virtio_blk", "virtio_console", "virtio_rng", "kvm_amd",
               "tun", "vhost_net", "ext4", "loop", "xfs")
 GUEST_MODULES = ("virtio_mmio", "virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng", "ext4",
-                 "crc32c_generic", "crc32c_intel", "pvpanic-mmio")
+                 "crc32c_generic", "crc32c_intel", "pvpanic-mmio", "altera_ps2")
 
 
 def boot(kernel: str) -> Path:

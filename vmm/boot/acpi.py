@@ -1,7 +1,8 @@
 """ACPI tables for a machine without legacy hardware (ACPI 6.4, chapter 5).
 
-The DSDT is compiled by iasl when splitvmm is built (dsdt.py); the tables here are fixed
-structs, whose fields are given as offset: (struct format, value).
+The DSDT is compiled by iasl when splitvmm is built (dsdt.py), what an SSDT adds to it is encoded
+here (ssdt.py); the other tables are fixed structs, whose fields are given as offset: (struct format,
+value).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from ..kvm.addresses import ACPI_END, ACPI_TABLES, ECAM, IOAPIC, LOCAL_APIC, PIT
 from ..kvm.memory import GuestMemory
 from ..paths import BUILD
 from .dsdt import PRESENT
+from .ssdt import Announced, terms
 
 RSDP = ACPI_TABLES              # guest-physical
 OEM = (b"SPLTVM", b"SPLITVMM", 1, b"SVMM", 1)       # ids and revisions, 5.2.6
@@ -91,9 +93,14 @@ def dsdt() -> bytes:
         raise UserError(f"{BUILD / 'dsdt.aml'}: {error.strerror}; wanted `make` to have built it") from None
 
 
-def write(memory: GuestMemory, cpus: int, virtio_mmio: set[int], serial: bool) -> None:
+def ssdt(devices: list[Announced]) -> bytes:
+    """The SSDT; of revision 2, as its integers have 64 bits."""
+    return _table(b"SSDT", 2, terms(devices))
+
+
+def write(memory: GuestMemory, cpus: int, virtio_mmio: set[int], serial: bool, devices: list[Announced]) -> None:
     """Put the tables where a guest looks for them.  `virtio_mmio` has the numbers of the
-    virtio-mmio devices that there are."""
+    virtio-mmio devices that there are, `devices` those that are announced by a name of their own."""
     at = PRESENT + 64
 
     def place(table: bytes) -> int:
@@ -102,6 +109,8 @@ def write(memory: GuestMemory, cpus: int, virtio_mmio: set[int], serial: bool) -
         memory.write(here, table)
         return here
     tables = [place(fadt(place(dsdt()))), place(madt(cpus)), place(mcfg())]
+    if devices:
+        tables.append(place(ssdt(devices)))
     xsdt = place(_table(b"XSDT", 1, struct.pack(f"<{len(tables)}Q", *tables)))
     assert at <= ACPI_END
     memory.write(RSDP, rsdp(xsdt))

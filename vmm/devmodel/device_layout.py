@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from . import register_layout, virtqueue
+from .announced import announced
 from .layout import MAX_REASONS, PAGE, BlockLayout, compose, in_order, layout_block
 from .register_layout import PlacedRegister
 from .schema import SPLIT, Block, Field, Memory, Queue, SchemaError, Takes, Widths
@@ -32,6 +33,8 @@ class DeviceLayout:
     locked: bool        # handlers and the Python half have the device to themselves
     widths: Widths
     hash: int
+    acpi: str = ""           # its _HID, or what it is `compatible` with: how a guest's firmware
+    compatible: str = ""     # announces it, if at all
 
     @property
     def queue_count(self) -> int:
@@ -141,9 +144,10 @@ def layout_device(device: type) -> DeviceLayout:
         if not isinstance(options.get(name), int) or options[name] < (name == "version"):
             raise SchemaError(where, f"{name} {options.get(name)!r}",
                               "a whole number, as in `class Blk(Device, id=2, version=1)`")
-    unknown = set(options) - {"id", "version", "lock", "widths"}
+    unknown = set(options) - {"id", "version", "lock", "widths", "acpi", "compatible"}
     if unknown:
-        raise SchemaError(where, f"option {sorted(unknown)[0]!r}", "id=, version=, lock= and widths=")
+        raise SchemaError(where, f"option {sorted(unknown)[0]!r}",
+                          "id=, version=, lock=, widths=, acpi= and compatible=")
     if not (device.__doc__ or "").strip():
         raise SchemaError(where, "no docstring", "one line with the specification's section")
     stray = device.of_kind(Field)
@@ -164,7 +168,8 @@ def layout_device(device: type) -> DeviceLayout:
     blocks = in_order([*c_pages, state])
     return DeviceLayout(device, device.c_name, options["id"], options["version"], page, state,
                         tuple(c_pages), registers, memories, queues, reasons, locked, widths,
-                        _hash(device, blocks, registers, memories, reasons, locked))
+                        _hash(device, blocks, registers, memories, reasons, locked),
+                        *announced(where, options, bool(queues)))
 
 
 def _access_options(where: str, options: dict, has_queues: bool) -> tuple[bool, Widths]:

@@ -296,6 +296,7 @@ class Device(metaclass=_Declaration):
     `lock=False`: its handlers run on several vCPUs at once, and beside the Python half; without it they
     have the device to themselves.  A device with queues has a lock for each of them instead.
     `widths=` says what becomes of a write that is not of one whole register: SPLIT (default) or EXACT.
+    `acpi="SVMM0001"` or `compatible="vendor,name"` is the name by which a guest finds it, and its driver.
 
     An IntEnum in its body is its own: C has its values under the device's name, `BLITTER_COMMAND_FILL`.
     """

@@ -73,7 +73,7 @@ def schemas(module: ModuleType) -> list[type]:
 
 
 def _own(module: ModuleType, base: type) -> list[type]:
-    return [kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, base)
+    return [kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, base) and kind is not base
             and kind.__module__ == module.__name__]
 
 

@@ -8,6 +8,8 @@ import stat
 from contextlib import suppress
 
 from ..boot import acpi, boot, mptable, power
+from ..boot.ssdt import Announced
+from ..device.register_device import RegisterDevice
 from ..devices.blk import BlkDevice
 from ..devices.console import ConsoleDevice
 from ..devices.disk_image import DiskImage
@@ -149,8 +151,21 @@ def load_guest(machine) -> None:
     """The guest's file, firmware's tables, and the first vCPU's registers."""
     config, memory = machine.config, machine.memory
     memory.write(RESET_VECTOR, power.BIOS)
-    acpi.write(memory, config.cpus, machine.placing.virtio_mmio, config.serial != "null")
+    acpi.write(memory, config.cpus, machine.placing.virtio_mmio, config.serial != "null", announced(machine.devices))
     mptable.write(memory, config.cpus)
     modules, what = ([config.initrd], "initrd") if config.initrd else (config.modules, "module")
     entry = boot.load(memory, config.guest, machine.command_line, modules, config.flat, what)
     boot.start(machine.vcpus[0], memory, entry)
+
+
+def announced(devices: list[RegisterDevice]) -> list[Announced]:
+    """Those whose schema has a name for them, where a guest reaches them as memory."""
+    return [Announced(device.layout.acpi, device.layout.compatible, _windows(device), device.line().gsi)
+            for device in devices if (device.layout.acpi or device.layout.compatible)
+            and device.place.bus is Bus.MMIO]
+
+
+def _windows(device: RegisterDevice) -> list[tuple[int, int]]:
+    """Guest-physical address and bytes of all that a device has there."""
+    return [(device.place.base, device.layout.register_bytes),
+            *((device.place.base + item.offset, item.size) for item in device.layout.memories.values())]

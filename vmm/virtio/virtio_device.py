@@ -42,7 +42,7 @@ class VirtioDevice(Negotiation, InFlight, ReceiveQueues, RegisterDevice):
         self.accepted = 0
         self.queues: list[UserQueue] = []
         self.assigned = Side.USER
-        self.upcalls = [0] * len(queue_sizes)       # of each queue, since it is there
+        self.upcalls = [0] * len(self.queue_sizes)       # of each queue, since it is there
         self.insists = False        # on rings: without them it is not offloaded
         self._declines_before: dict[int, int] = {}   # declines of a receive queue when the driver started it
         self._unseen: dict = {}     # queue -> its io_uring, if completions waited at the last look
