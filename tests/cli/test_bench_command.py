@@ -39,7 +39,9 @@ def test_files_to_write(wanted, tmp_path):
     (["exits", "--html", "/nowhere/page"], "--html /nowhere/page: no folder /nowhere"),
     (["exits", "--json", "/"], "--json /: a folder; wanted a file to write"),
     (["exits", "--json", "same", "--html", "./same"], "--html same: the same file as same; wanted another one"),
-    (["draw", "same", "./same"], "FILE same: the same file as same"), (["draw", "/none", "page"], "/none: No such file")])
+    (["draw", "same", "./same"], "FILE same: the same file as same"), (["draw", "/none", "page"], "/none: No such file"),
+    (["compare", "/none/a", "/none/b"], "/none/a: No such file"),
+    (["compare", "a", "b", "--html", "b"], "--html b: the same file as b")])
 def test_mistakes_are_said_before_anything_is_measured(wanted, words, says, capsys):
     assert cli.main(["bench", *words]) == os.EX_USAGE and not wanted
     err = capsys.readouterr().err
@@ -48,14 +50,15 @@ def test_mistakes_are_said_before_anything_is_measured(wanted, words, says, caps
 
 @pytest.mark.parametrize("words, usage", [
     ([], "usage: splitvmm bench [-h] WHAT"), (["disk"], "usage: splitvmm bench [-h] WHAT"),
-    (["exits", "--no-such"], "usage: splitvmm bench exits "), (["draw", "a"], "usage: splitvmm bench draw "), (["draw", "a", "b", "c"], "usage: splitvmm bench draw ")])
+    (["exits", "--no-such"], "usage: splitvmm bench exits "), (["compare", "a"], "usage: splitvmm bench compare "),
+    (["draw", "a"], "usage: splitvmm bench draw "), (["draw", "a", "b", "c"], "usage: splitvmm bench draw ")])
 def test_usage_is_that_of_what_was_asked(words, usage, capsys):
     with pytest.raises(SystemExit) as end:
         cli.main(["bench", *words])
     assert end.value.code == os.EX_USAGE and capsys.readouterr().err.startswith(usage)
 
 
-@pytest.mark.parametrize("what", ["exits", "blk", "net", "linux", "draw"])
+@pytest.mark.parametrize("what", ["exits", "blk", "net", "linux", "compare", "draw"])
 def test_help(what, capsys):
     with pytest.raises(SystemExit) as end:
         cli.main(["bench", what, "--help"])

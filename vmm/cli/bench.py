@@ -19,13 +19,14 @@ def add(commands) -> None:
     bench = commands.add_parser(
         "bench", help="time exits, block requests, packets or a Linux guest, with offload off and on",
         description="Time the exit path, block requests, packets or a Linux guest's disk and network, in several "
-        "modes, interleaved in one run; or draw such a run.")
+        "modes, interleaved in one run; compare two such runs, or draw one.")
     bench.set_defaults(parser=bench)
     parts = bench.add_subparsers(title="what to do", metavar="WHAT", required=True)
     for what, meaning in WHAT.items():
         measured = parts.add_parser(what, help=f"time {meaning}", description=f"Time {meaning}.")
         measured.set_defaults(func=measure, parser=measured, what=what)
         _add_measuring(measured, what)
+    _add_compare(parts)
     _add_draw(parts)
 
 
@@ -38,7 +39,8 @@ def _add_measuring(measured: ArgumentParser, what: str) -> None:
     measured.add_argument("--one-cpu", action="store_true", help="everything on one CPU")
     measured.add_argument("--directory", metavar="DIR", type=Path, help="where the disk image lies while it is "
                           "measured: its file system counts" if what in ("blk", "linux") else SUPPRESS)
-    measured.add_argument("--repeat", metavar="N", default="5", help="repetitions of each row (default: 5)")
+    measured.add_argument("--repeat", metavar="N", default="5", help="repetitions of each row (default: 5, from which "
+                          "on compare can tell a change from noise)")
     measured.add_argument("--quick", action="store_true", help="few rows and few requests, for a first look")
     measured.add_argument("--json", metavar="FILE", type=Path, help="write the rows to FILE as well")
     measured.add_argument("--html", metavar="FILE", type=Path, help="draw them to FILE, a page that needs nothing else")
@@ -84,6 +86,23 @@ def _writable(path: Path | None, option: str, *others: Path | None) -> None:
         raise UserError(f"{option} {path}: no folder {path.parent}; wanted it to be there")
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
         raise UserError(f"{option} {path}: {'a folder' if path.is_dir() else 'may not be written'}; wanted a file to write")
+
+
+def _add_compare(parts) -> None:
+    compared = parts.add_parser(
+        "compare", help="say what changed between two runs beyond noise",
+        description="Say which rows of B, a run's --json, are faster or slower than those of A, beyond noise.",
+        epilog="The exit status is 0 if no row of ours is slower beyond noise, 1 if one is, and 64 if a file cannot be used.")
+    compared.set_defaults(func=compare, parser=compared)
+    compared.add_argument("a", metavar="A.json", type=Path, help="what --json wrote before")
+    compared.add_argument("b", metavar="B.json", type=Path, help="and after")
+    compared.add_argument("--html", metavar="FILE", type=Path, help="draw it to FILE, a page that needs nothing else")
+
+
+def compare(options) -> int:
+    from ..bench import compare as compared
+    _writable(options.html, "--html", options.a, options.b)
+    return compared.main(options.a, options.b, options.html)
 
 
 def _add_draw(parts) -> None:
