@@ -175,7 +175,8 @@ def test_text_of_a_file_is_never_markup(drawn):
 @pytest.mark.parametrize("rows", [reads(5, 4, 3, 2, 1), [net_row("on"), net_row("qemu", 1000)], [linux_row("on")]])
 def test_it_needs_nothing_but_itself(drawn, rows):
     path = drawn(*rows)
-    tokens = Tokens(path.read_text())
+    tokens, head = Tokens(path.read_text()), parse(path).find("head")
+    assert head.find("title").text.startswith("splitvmm bench ") and head.find("style").text == style.CSS
     assert not {"script", "link", "img", "iframe", "object", "use", "image"} & {name for name, _ in tokens.elements}
     for _, attributes in tokens.elements:
         assert not {"src", "srcset", "style"} & set(attributes) and attributes.get("href", "#").startswith("#")

@@ -55,7 +55,7 @@ def test_files_that_are_none(tmp_path, text, says):
     (row(op="\x1b[31m"), "rows[1].op: '\\x1b[31m'; wanted printable text"), (row(op=None), "rows[1].op: None"),
     (row(ns_min=0), "rows[1].ns_min: 0; wanted a time in ns, above 0"), (row(depth=True), "rows[1].depth: True"),
     (row(floor_ns=float("nan")), "rows[1].floor_ns: nan; wanted a number"),
-    (row(ns_max=float("inf")), "rows[1].ns_max: inf"), (row(ns_max=10 ** 400), "rows[1].ns_max: 1000"),
+    (row(floor_ns=True), "rows[1].floor_ns: True"), (row(ns_max=float("inf")), "rows[1].ns_max: inf"), (row(ns_max=10 ** 400), "rows[1].ns_max: 1000"),
     (row(ns_min=9000), "rows[1].ns_per_request: 2000.0; wanted it from ns_min (9000) to ns_max (2040.0)"),
     (row(ns_each=[]), "rows[1].ns_each: []; wanted a list of times"), (row(ns_each=[1, "2"]), "rows[1].ns_each"),
     (row(handled=None), "rows[1].handled: None; wanted a whole number"), (row(cache=[]), "rows[1].cache: []"),
