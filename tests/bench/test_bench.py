@@ -4,12 +4,15 @@ import json
 import os
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from tests.bench.pages import parse
 from vmm.bench import run
 from vmm.bench.rows import EXIT_CASES, BlkCase, blk_cases, net_cases
+from vmm.bench.saved import read
 from vmm.bench.visits import VISIT_CASES
 from vmm.cli import main as cli
 from vmm.devices.disk_image import DiskImage
@@ -18,7 +21,7 @@ from vmm.devmodel.devices.blk import SECTOR
 SPLITVMM = Path(sys.executable).parent / "splitvmm"
 
 KEYS = ["bench", "mode", "op", "pattern", "bytes", "depth", "wait", "ring", "requests", "ns_per_request",
-        "ns_min", "ns_max", "floor_ns", "cpu_ns_per_request", "cpu_vcpu_ns", "cpu_ring_ns", "exits_to_user", "handled",
+        "ns_min", "ns_max", "ns_each", "floor_ns", "cpu_ns_per_request", "cpu_vcpu_ns", "cpu_ring_ns", "exits_to_user", "handled",
         "declined", "why"]
 
 
@@ -30,11 +33,15 @@ def rows_of(tmp_path, *arguments):
     for row in saved["rows"]:
         assert sorted(row) == sorted(KEYS)
         assert 0 < row["ns_min"] <= row["ns_per_request"] <= row["ns_max"]
+        assert row["ns_each"] == [row["ns_per_request"]]
+    assert read(path).rows == saved["rows"]
+    assert datetime.fromisoformat(saved["date"]).utcoffset() == timedelta(0)
     return saved
 
 
 def test_exits(tmp_path, kvm, bpf, capsys):
-    saved = rows_of(tmp_path, "exits")
+    page = tmp_path / "page.html"
+    saved = rows_of(tmp_path, "exits", "--html", str(page))
     by_op = {row["op"]: row for row in saved["rows"]}
     assert set(by_op) == {case.op for case in EXIT_CASES}
     count = by_op["handled"]["requests"]
@@ -51,6 +58,8 @@ def test_exits(tmp_path, kvm, bpf, capsys):
         rounds = (row["handled"] + row["user_handled"]) / case.requests
         assert rounds == (1 if case.hole else 3) and row["longest_ns"] >= row["longest_median_ns"] > 0
         assert row["handled"] if case.ring else row["user_handled"]
+    bars = [bar.get("data-ns") for bar in parse(page).iter("rect") if bar.get("data-ns")]
+    assert sorted(map(float, bars)) == sorted(row["ns_per_request"] for row in saved["rows"])
 
 
 @pytest.mark.parametrize("modes", ["off", "off,host"])

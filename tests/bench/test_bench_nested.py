@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench.made import exit_row, write
+from tests.bench.pages import parse, words
 from vmm.bench import nested
 from vmm.cli.main import main
 
@@ -20,7 +22,7 @@ def machine(monkeypatch):
             started.append(words)
             inside = shlex.split(words[-1])
             if "--json" in inside:
-                Path(inside[inside.index("--json") + 1]).write_text("rows")
+                write(Path(inside[inside.index("--json") + 1]), exit_row("claimed", "off", 1234))
         return subprocess.CompletedProcess(words, 0)
     monkeypatch.setattr(nested.subprocess, "run", run)
     return started
@@ -31,8 +33,23 @@ def test_rows_come_by_a_folder_of_their_own(tmp_path, machine):
     assert main(["bench", "exits", "--in-nested", "--json", str(tmp_path / "rows")]) == 0
     (words,) = machine
     shared = Path(words[words.index("--rw") + 1])
-    assert (tmp_path / "rows").read_text() == "rows"
+    assert "claimed" in (tmp_path / "rows").read_text()
     assert shared not in (tmp_path, *tmp_path.parents) and not shared.exists()
+
+
+def test_a_page_is_drawn_here(tmp_path, machine):
+    """Of the rows there, which nobody else asked for."""
+    assert main(["bench", "exits", "--in-nested", "--html", str(tmp_path / "page")]) == 0
+    assert "1.23 µs" in words(parse(tmp_path / "page")) and "--html" not in machine[0][-1]
+    assert list(tmp_path.iterdir()) == [tmp_path / "page"]
+
+
+def test_options_are_passed_on(machine):
+    assert main(["bench", "linux", "--in-nested", "--peer", "qemu,vhost", "--quick", "--repeat", "3", "--one-cpu",
+                 "--modes", "on,off", "--directory", "/dev/shm"]) == 0
+    inside = shlex.split(machine[0][-1])
+    assert inside[inside.index("bench"):] == ["bench", "linux", "--modes", "on,off", "--repeat", "3", "--directory",
+                                              "/dev/shm", "--peer", "qemu,vhost", "--quick", "--one-cpu"]
 
 
 def test_nothing_is_shared_without_json(machine):

@@ -35,7 +35,7 @@ def script(tmp_path_factory):
     (["ru"], ["run"]), (["-v", "ru"], ["run"]), (["--log-level", "info", "ru"], ["run"]),
     (["run", "--ker"], ["--kernel"]), (["run", "--kernel", "READ"], ["README.md"]), (["run", "READ"], ["README.md"]),
     (["run", "--stats", "READ"], ["README.md"]), (["run", "-v", "--disk", "READ"], ["README.md"]),
-    (["run", "--log-level", "w"], ["warning"]), (["bench", "exits", "--directory", "kernel_"], ["kernel_devices"]),
+    (["run", "--log-level", "w"], ["warning"]), (["bench", "blk", "--directory", "kernel_"], ["kernel_devices"]),
     (["bench", "li"], ["linux"]), (["compile", "-o", "READ"], ["README.md"]), (["completion", ""], [*SHELLS])])
 def test_bash_offers(script, words, offers):
     done = subprocess.run(["bash", "--norc", "-c", OFFERED, "bash", *words], capture_output=True, text=True, cwd=ROOT,

@@ -193,7 +193,7 @@ def _row(case: LinuxCase, mode: str, taken: list[Taken]) -> dict:
     return {"bench": "linux", "mode": mode, "op": case.op, "pattern": "random" if case.cache else None,
             "bytes": case.bytes, "depth": case.depth, "wait": "interrupt", "ring": 3, "cache": case.cache,
             "requests": requests, **spread([one.ns for one in taken]), "floor_ns": 0.0,
-            "p99_ns": median(tails) if tails else None, "ns_each": [round(one.ns, 1) for one in taken],
+            "p99_ns": median(tails) if tails else None,
             "cpu_ns_per_request": each("cpu"), "cpu_vcpu_ns": each("vcpu"), "cpu_ring_ns": each("ring"),
             "exits": round(each("exits") * requests), "exits_to_user": round(each("to_user") * requests),
             "handled": None, "declined": None}

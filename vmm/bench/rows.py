@@ -3,9 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from statistics import median
 
 UNROLLED = 32       # the measuring guest's batches come in multiples of this
+BENCHES = ("exits", "blk", "net", "linux")
+MODES = ("off", "host", "on")
+PEERS = ("qemu", "vhost")       # modes that are not ours begin so
+IDENTITY = ("bench", "mode", "op", "pattern", "bytes", "depth", "wait", "ring", "cache")
+DECLINED = 0.05     # of the requests, from which on a row says why
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One run of a benchmark, as it was asked for; `json` and `html` are the files to write."""
+
+    what: str
+    modes: list[str]
+    peers: list[str]
+    repeat: int = 5
+    quick: bool = False
+    one_cpu: bool = False
+    directory: Path | None = None
+    json: Path | None = None
+    html: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +122,51 @@ EXIT_CASES = (
 
 
 def spread(values: list[float]) -> dict:
-    """A row's median and range."""
+    """A row's median and range, and what they are of."""
     return {"ns_per_request": round(median(values), 1), "ns_min": round(min(values), 1),
-            "ns_max": round(max(values), 1)}
+            "ns_max": round(max(values), 1), "ns_each": [round(value, 1) for value in values]}
+
+
+def identity(row: dict) -> tuple:
+    """What makes two rows of two runs the same row."""
+    return tuple(row.get(key) for key in IDENTITY)
+
+
+def is_peer(row: dict) -> bool:
+    return row["mode"].startswith(PEERS)
+
+
+def declined_share(row: dict) -> float:
+    return (row["declined"] or 0) / max(1, row["requests"])
+
+
+def longer(ratio: float, than: str) -> str:
+    """In words, how much longer something takes."""
+    if ratio >= 2:
+        return f"{ratio:,.1f} times as long as {than}"
+    if ratio <= 1 / 2:
+        return f"{1 / ratio:,.1f} times as fast as {than}"
+    percent = abs(ratio - 1) * 100
+    return f"{percent:.{0 if percent >= 10 else 1}f} % {'longer' if ratio >= 1 else 'shorter'} than {than}"
+
+
+def label(row: dict) -> str:
+    """What a row asks for, its mode aside."""
+    return {"exits": lambda row: row["op"], "blk": _blk_label, "net": _net_label, "linux": _linux_label}[row["bench"]](row)
+
+
+def _blk_label(row: dict) -> str:
+    size = f"{row['bytes'] >> 10} KiB" if row["bytes"] >= 1024 else f"{row['bytes']} B"
+    extra = "" if row["wait"] == "poll" else f", {row['wait']}"
+    extra += "" if row["ring"] == 0 else f", ring {row['ring']}"
+    return f"{row['op']} {size} x{row['depth']} {row['pattern']}{extra}"
+
+
+def _net_label(row: dict) -> str:
+    return f"{row['op']} {row['bytes']} B" + (f" x{row['depth']}" if row["op"] == "transmit" else "")
+
+
+def _linux_label(row: dict) -> str:
+    if row["cache"]:
+        return f"{row['op']} 4 KiB x{row['depth']}, {'O_DIRECT' if row['cache'] == 'none' else 'cached'}"
+    return {"boot": "boot to userspace", "ping": "ping"}.get(row["op"]) or f"{row['op']} {row['bytes']} B"

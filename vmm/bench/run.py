@@ -5,46 +5,54 @@ Rows of the JSON file (schema 1) are documented in vmm/bench/README.md.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import tempfile
 from dataclasses import asdict
+from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
 
-from . import measure, tables
+from . import measure, saved, tables
 from .measure import Sample
-from .rows import EXIT_CASES, QUICK_BLK, UNROLLED, BlkCase, blk_cases, spread
+from .rows import EXIT_CASES, QUICK_BLK, UNROLLED, BlkCase, Wanted, blk_cases, spread
+from .saved import Saved
 from .visits import visits
 
 IMAGE_BYTES = 64 << 20
 BASE_BATCHES = UNROLLED        # of the run that everything but the loop is taken from
 
 
-def main(what: str, modes: list[str], peers: list[str], repeat: int, quick: bool,
-         json_path: Path | None, one_cpu: bool = False, directory: Path | None = None) -> int:
-    """Measure, print the table, write the JSON."""
+def main(wanted: Wanted) -> int:
+    """Measure, write the JSON, print the tables, draw the page."""
+    began = datetime.now(timezone.utc).isoformat(timespec="seconds")
     machine = describe_machine()
-    if one_cpu:
+    if wanted.one_cpu:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         machine["cpus"] = 1
-    more = {}
-    if what == "exits":
-        rows = exits(modes, repeat, quick, machine)
-        more = {"visits": visits(repeat, quick)} if "on" in modes else {}
-    elif what == "blk":
-        rows = blk(modes, peers, repeat, quick, machine, directory)
-    elif what == "net":
-        from . import net
-        rows = net.rows(modes, peers, repeat, quick, machine, _progress)
-    else:
-        from . import linux
-        rows = linux.rows(modes, peers, repeat, quick, directory)
-    tables.show(what, machine, rows, **more)
-    if json_path:
-        json_path.write_text(json.dumps({"schema": 1, "machine": machine, "rows": rows, **more}, indent=1) + "\n")
+    rows = _measure(wanted, machine)
+    longest = visits(wanted.repeat, wanted.quick) if wanted.what == "exits" and "on" in wanted.modes else []
+    found = Saved("", machine, rows, longest, began)
+    if wanted.json:
+        saved.write(found, wanted.json)
+    tables.show(wanted.what, machine, rows, longest)
+    if wanted.html:
+        from . import draw
+        draw.write(found, wanted.html)
     return 0
+
+
+def _measure(wanted: Wanted, machine: dict) -> list[dict]:
+    modes, peers, repeat, quick = wanted.modes, wanted.peers, wanted.repeat, wanted.quick
+    if wanted.what == "exits":
+        return exits(modes, repeat, quick, machine)
+    if wanted.what == "blk":
+        return blk(modes, peers, repeat, quick, machine, wanted.directory)
+    if wanted.what == "net":
+        from . import net
+        return net.rows(modes, peers, repeat, quick, machine, _progress)
+    from . import linux
+    return linux.rows(modes, peers, repeat, quick, wanted.directory)
 
 
 def describe_machine() -> dict:
