@@ -106,10 +106,9 @@ def test_guest(installed, mode, kvm, request):
     disk = installed.elsewhere / "disk"
     disk.write_bytes(bytes(4 << 20))
     before = written(installed.vmm)
-    done = installed.run("splitvmm", "run", "@check", "--mem", "64M", "--cmdline", "rounds=1", "--stats", "--disk",
+    done = installed.run("splitvmm", "run", "@check", "--mem", "64M", "--cmdline", "rounds=1", "--disk",
                          f"path={disk},offload={mode}")
     assert done.returncode == 0 and "check: passed" in done.stdout, done.stdout + done.stderr
-    assert f"offload {mode}, as asked" in done.stderr
     assert written(installed.vmm) == before
 
 
