@@ -2,12 +2,15 @@
 
 .DEFAULT_GOAL := build
 SHELL := /bin/bash
-PY := .venv/bin/python
+VENV := .venv/bin/python
+PY := $(VENV)
 CLANG ?= $(shell command -v clang || command -v clang-19 || echo clang)
-BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -fno-strict-aliasing -Wall -Werror -Wcast-qual -Wno-unused-function \
+# No paths of the machine that builds in what is built.
+NO_PATHS := -ffile-prefix-map=$(CURDIR)=.
+BPF_FLAGS := -O2 -g $(NO_PATHS) -target bpf -mcpu=v3 -fno-strict-aliasing -Wall -Werror -Wcast-qual -Wno-unused-function \
 	-I/usr/include/$(shell gcc -print-multiarch 2>/dev/null)
-NATIVE_FLAGS := -O2 -g -fPIC -shared -fno-strict-aliasing -Wall -Werror -Wcast-qual -Wno-unused-function
-GUEST_FLAGS := -O2 -g -ffreestanding -fno-pic -no-pie -static -nostdlib -mno-red-zone -mgeneral-regs-only \
+NATIVE_FLAGS := -O2 -g $(NO_PATHS) -fPIC -shared -fno-strict-aliasing -Wall -Werror -Wcast-qual -Wno-unused-function
+GUEST_FLAGS := -O2 -g $(NO_PATHS) -ffreestanding -fno-pic -no-pie -static -nostdlib -mno-red-zone -mgeneral-regs-only \
 	-fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none -mcmodel=small -Wall -Werror \
 	-Wl,-T,guests/guest.ld -Wl,--build-id=none -Wl,--no-warn-rwx-segments -Wl,-z,noexecstack
 
@@ -15,8 +18,10 @@ HANDLERS := $(notdir $(basename $(wildcard kernel_devices/*/*.c)))
 GUESTS := button check hostile measure exits heavy twocpus smp net log registers many mask typed flushes stream
 GUEST_RUNTIME := $(addprefix guests/,start.S guest.c virtio.c virtio_mmio.c virtio_pci.c ring_split.c ring_packed.c)
 COMMON_HEADERS := $(wildcard kernel_devices/*.h)
-BUILT := build/dsdt.aml build/exit_path.bpf.o build/bpf_run.bpf.o build/exit_path.so build/real_mode.bin build/long_mode.elf build/broken.elf build/string_out.elf build/echo.elf \
-	$(HANDLERS:%=build/%.bpf.o) $(HANDLERS:%=build/%.so) $(GUESTS:%=build/%.elf)
+PACKAGED := build/dsdt.aml build/exit_path.bpf.o build/bpf_run.bpf.o build/exit_path.so build/real_mode.bin build/long_mode.elf build/broken.elf \
+	build/string_out.elf build/echo.elf $(HANDLERS:%=build/%.bpf.o) $(HANDLERS:%=build/%.so) $(GUESTS:%=build/%.elf)
+RECORDS := $(HANDLERS:%=build/%.bpf.o.abi) $(HANDLERS:%=build/%.so.abi)
+BUILT := $(PACKAGED)
 MODULES := vmm/kvm/_kvm.so vmm/kvm/_bpf.so vmm/virtqueue/_uring.so vmm/bench/_load.so vmm/sync/_shared.so
 
 demo: build
@@ -31,21 +36,35 @@ test-nested: build
 
 build: setup $(BUILT) build/abi.stamp
 
-# What a fresh machine lacks: Debian packages, .venv, the C extension modules.
-setup: .venv/.installed $(MODULES)
+# What a fresh machine lacks: Debian packages, .venv, the C extension modules.  With another Python than that
+# of .venv (make parts PY=...) nothing is installed: what is missing is said.
+ifeq ($(PY),$(VENV))
+TOOLS := build/.packages
+PYTHON := .venv/.installed
+else
+TOOLS := needed
+PYTHON :=
+endif
+
+setup: $(PYTHON) $(MODULES)
 
 build/.packages: tools/packages.txt tools/setup_packages
 	@mkdir -p build
 	@tools/setup_packages tools/packages.txt
 	@touch $@
 
-.venv/.installed: pyproject.toml | build/.packages
-	@echo "setup: .venv"
-	@test -x $(PY) || python3 -m venv .venv
-	@$(PY) -m pip -q --disable-pip-version-check install -e '.[test]'
+.venv/.installed: pyproject.toml setup.py | build/.packages
+	@test -x $(VENV) && echo "setup: brings .venv up to date with pyproject.toml" \
+		|| echo "setup: makes .venv in this folder, with the Python packages that pyproject.toml names in it"
+	@test -x $(VENV) || python3 -m venv .venv
+	@$(VENV) -m pip -q --disable-pip-version-check install -e '.[test]'
 	@touch $@
 
-NATIVE_DEPS := vmm/native/build.py .venv/.installed
+needed:
+	@mkdir -p build
+	@CC=$(CC) CLANG=$(CLANG) tools/check_needed
+
+NATIVE_DEPS := vmm/native/build.py $(PYTHON) | $(TOOLS)
 vmm/kvm/_kvm.so: vmm/native/kvm_run.c vmm/native/kvm_run.h $(NATIVE_DEPS)
 	@$(PY) vmm/native/build.py kvm
 vmm/kvm/_bpf.so: vmm/native/bpf.c $(NATIVE_DEPS)
@@ -57,17 +76,17 @@ vmm/bench/_load.so: vmm/native/load.c $(NATIVE_DEPS)
 vmm/sync/_shared.so: vmm/native/shared.c $(NATIVE_DEPS)
 	@$(PY) vmm/native/build.py shared
 
-build/exit_path.bpf.o: kernel_devices/exit_path.bpf.c $(COMMON_HEADERS) | build/.packages
+build/exit_path.bpf.o: kernel_devices/exit_path.bpf.c $(COMMON_HEADERS) | $(TOOLS)
 	$(CLANG) $(BPF_FLAGS) -c $< -o $@
-build/bpf_run.bpf.o: vmm/testing/bpf_run.bpf.c | build/.packages
+build/bpf_run.bpf.o: vmm/testing/bpf_run.bpf.c | $(TOOLS)
 	$(CLANG) $(BPF_FLAGS) -c $< -o $@
-build/exit_path.so: kernel_devices/exit_path.c $(COMMON_HEADERS) | build/.packages
+build/exit_path.so: kernel_devices/exit_path.c $(COMMON_HEADERS) | $(TOOLS)
 	$(CC) $(NATIVE_FLAGS) -o $@ $<
 
 define handler
-build/$(1).bpf.o: $(wildcard kernel_devices/$(1)/*) $(COMMON_HEADERS) | build/.packages
+build/$(1).bpf.o: $(wildcard kernel_devices/$(1)/*) $(COMMON_HEADERS) | $(TOOLS)
 	$(CLANG) $(BPF_FLAGS) -c kernel_devices/$(1)/$(1).c -o $$@
-build/$(1).so: $(wildcard kernel_devices/$(1)/*) $(COMMON_HEADERS) | build/.packages
+build/$(1).so: $(wildcard kernel_devices/$(1)/*) $(COMMON_HEADERS) | $(TOOLS)
 	$(CC) $(NATIVE_FLAGS) -o $$@ kernel_devices/$(1)/$(1).c
 endef
 $(foreach name,$(HANDLERS),$(eval $(call handler,$(name))))
@@ -75,20 +94,33 @@ $(foreach name,$(HANDLERS),$(eval $(call handler,$(name))))
 build/net.elf: guests/net_echo.c guests/net_disk.c guests/net.h
 build/stream.elf: guests/net_disk.c guests/net.h
 build/many.elf: guests/many_disk.c guests/many_streams.c guests/many.h
-build/%.elf: guests/%.c $(GUEST_RUNTIME) guests/guest.h guests/virtio.h guests/guest.ld | build/.packages
+build/%.elf: guests/%.c $(GUEST_RUNTIME) guests/guest.h guests/virtio.h guests/guest.ld | $(TOOLS)
 	$(CC) $(GUEST_FLAGS) -o $@ $(filter %.c %.S,$^)
-build/long_mode.elf build/broken.elf build/string_out.elf build/echo.elf: build/%.elf: guests/%.S | build/.packages
+build/long_mode.elf build/broken.elf build/string_out.elf build/echo.elf: build/%.elf: guests/%.S | $(TOOLS)
 	$(CC) -nostdlib -static -no-pie -Wl,-Ttext=0x100000 -Wl,--build-id=none -Wl,-z,noexecstack -o $@ $<
-build/%.bin: guests/%.S | build/.packages
+build/%.bin: guests/%.S | $(TOOLS)
 	$(CC) -nostdlib -static -no-pie -Wl,--oformat=binary -Wl,-Ttext=0x7c00 -Wl,--build-id=none -o $@ $<
 
-build/dsdt.aml: vmm/boot/dsdt.py vmm/kvm/addresses.py .venv/.installed
+build/dsdt.aml: vmm/boot/dsdt.py vmm/kvm/addresses.py $(PYTHON) | $(TOOLS)
 	@$(PY) -m vmm.boot.dsdt > build/dsdt.asl
 	iasl -we -p $@ build/dsdt.asl > build/dsdt.log || { cat build/dsdt.log; exit 1; }
 
-# The schemas against the compiler's debug information, as at every load.
-build/abi.stamp: $(BUILT) $(wildcard vmm/devmodel/*.py vmm/devmodel/devices/*.py) tools/abi.py
+# The schemas against the compiler's debug information, as at every load; leaves RECORDS.
+build/abi.stamp: $(PACKAGED) $(MODULES) $(wildcard vmm/devmodel/*.py vmm/devmodel/devices/*.py) tools/abi.py
 	@$(PY) -m tools.abi build && touch $@
+
+# All that a wheel has beside Python, into the folder INTO: handlers, guests, extension modules, and what devices of
+# one's own are built with: C headers, and the sources of what guests have in common.
+parts: $(PACKAGED) $(MODULES) build/abi.stamp
+	@mkdir -p $(INTO)/vmm/built/include $(INTO)/vmm/built/guests
+	@cp $(PACKAGED) $(RECORDS) $(INTO)/vmm/built
+	@cp --parents $(MODULES) $(INTO) && strip -g $(MODULES:%=$(INTO)/%)
+	@cd kernel_devices && cp --parents *.h */*.h $(abspath $(INTO))/vmm/built/include
+	@cp $(GUEST_RUNTIME) guests/guest.h guests/virtio.h guests/guest.ld $(INTO)/vmm/built/guests
+
+# A wheel for any Linux, and the source distribution, into dist/.
+wheel: setup
+	@$(PY) -m tools.wheel dist
 
 headers: setup
 	@$(PY) -m tools.headers
@@ -143,6 +175,6 @@ bench: build
 clean:
 	rm -rf build vmm/*/*.so
 distclean: clean
-	rm -rf .venv *.egg-info
+	rm -rf .venv dist *.egg-info
 
-.PHONY: demo test test-nested build setup headers check man sanitize wide faults bench clean distclean
+.PHONY: demo test test-nested build setup needed parts wheel headers check man sanitize wide faults bench clean distclean

@@ -4,7 +4,12 @@
 #ifndef SPLITVMM_PLATFORM_BPF_H
 #define SPLITVMM_PLATFORM_BPF_H
 
-char LICENSE[] SEC("license") = "GPL";
+/* Some helpers, bpf_probe_read_kernel() for one, are for programs under a licence that is compatible with the
+ * GPL.  A handler under another than ours defines this before it includes anything. */
+#ifndef HANDLER_LICENSE
+#define HANDLER_LICENSE "Dual MIT/GPL"
+#endif
+char LICENSE[] SEC("license") = HANDLER_LICENSE;
 
 /* Set before loading, so that the verifier knows them as constants. */
 const volatile struct memory_layout memory;

@@ -1,4 +1,4 @@
-"""splitvmm: virtual devices that live on both sides of the kernel boundary.
+"""splitvmm, which is imported as `vmm`: virtual devices that live on both sides of the kernel boundary.
 
     from vmm import Machine, MachineConfig, DiskConfig
 """

@@ -1,4 +1,5 @@
-"""Where the checkout and what is built from it lie."""
+"""Where the headers of handlers, and what is built, lie: in a checkout, or in an installation.  Nothing else
+asks which of the two this is."""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ import os
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-BUILD = Path(os.environ.get("SPLITVMM_BUILD", ROOT / "build"))      # built handlers and guests
-HEADERS = ROOT / "kernel_devices"                                   # what handlers include
-GUESTS = ROOT / "guests"                                            # what guests are built with
+_INSTALLED = Path(__file__).parent / "built"
+_CHECKOUT = (ROOT / "kernel_devices").is_dir()
+BUILD = Path(os.environ.get("SPLITVMM_BUILD") or (ROOT / "build" if _CHECKOUT else _INSTALLED))   # handlers, guests
+HEADERS = ROOT / "kernel_devices" if _CHECKOUT else _INSTALLED / "include"      # what handlers are compiled with
+GUESTS = ROOT / "guests" if _CHECKOUT else _INSTALLED / "guests"                # sources that guests are built with

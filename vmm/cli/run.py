@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from ..errors import UserError
-from . import counters, standard
+from . import counters, guests, standard
 from .parser import Attached
 
 GUEST_STATUSES = 63     # the highest status of a guest's; sysexits.h, whose names we use, starts behind it
@@ -31,8 +31,8 @@ def add(commands) -> None:
         "twice.")
     run.set_defaults(func=run_guest, parser=run)
     guest = run.add_argument_group("guest")
-    guest.add_argument("guest", metavar="GUEST", type=Path, nargs="?",
-                       help="ELF file with a PVH note, 64-bit ELF file, or a flat binary with --flat")
+    guest.add_argument("guest", metavar="GUEST", type=guests.guest, nargs="?",
+                       help=f"ELF file with a PVH note, 64-bit ELF file, or a flat binary with --flat; {guests.HELP}")
     guest.add_argument("--kernel", metavar="FILE", type=Path, help="in GUEST's place: a Linux kernel, vmlinuz "
                        "(bzImage) or vmlinux (ELF with a PVH note), which may be compressed as a whole (gzip, xz, "
                        "bzip2).  It finds its devices by ACPI, its console is this terminal, and reboots start it "

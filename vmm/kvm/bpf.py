@@ -18,7 +18,7 @@ def _binding():
     try:
         from . import _bpf
     except ImportError as error:
-        raise BpfUnavailable(f"libbpf: {error}; wanted `make setup` to have built vmm/kvm/_bpf") from None
+        raise BpfUnavailable(f"libbpf: {error}; wanted libbpf 1, and in a checkout `make`") from None
     return _bpf.ffi, _bpf.lib
 
 

@@ -5,6 +5,7 @@
 API mode: constants and structs are those of the system's headers, checked by the compiler.
 """
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -244,6 +245,7 @@ MODULES = {
 
 
 def main(which: str) -> None:
+    os.environ.setdefault("LDSHARED", "cc -shared")     # Python's own may name a folder of this machine (RUNPATH)
     name, declarations, source, options = MODULES[which]
     builder = FFI()
     builder.cdef(declarations)
