@@ -1,6 +1,7 @@
 """What pyproject.toml has no words for: a wheel has what `make parts` builds, and serves every Python from 3.11 on."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -45,7 +46,13 @@ class Parts(Command):
 
 
 class Build(build):
+    """Anew each time: what a folder has left of another build would be in the wheel."""
+
     sub_commands = [*build.sub_commands, ("build_parts", None)]
+
+    def run(self):
+        shutil.rmtree(self.build_base, ignore_errors=True)
+        super().run()
 
 
 class Binary(Distribution):
@@ -54,4 +61,4 @@ class Binary(Distribution):
 
 
 setup(distclass=Binary, cmdclass={"build": Build, "build_parts": Parts},
-      options={"bdist_wheel": {"py_limited_api": "cp311"}})
+      options={"bdist_wheel": {"py_limited_api": "cp311"}, "build": {"build_base": "build/wheel"}})
