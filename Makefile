@@ -126,6 +126,8 @@ headers: setup
 	@$(PY) -m tools.headers
 check: setup
 	@$(PY) -m tools.headers --check
+lint: setup
+	@$(PY) -m ruff check -q
 
 # Manual pages of the command and of each of its commands: man -l build/man/splitvmm.1
 man: setup .venv/.docs

@@ -14,7 +14,8 @@ def make(folder: Path, *variables: str) -> subprocess.CompletedProcess:
     """The example's Makefile in `folder`; `variables` are for make."""
     if not shutil.which("clang"):
         pytest.skip("no clang on this machine")
-    return subprocess.run(["make", "-s", f"PY={sys.executable}", *variables], cwd=folder, capture_output=True, text=True)
+    return subprocess.run(["make", "-s", f"PY={sys.executable}", *variables], cwd=folder, capture_output=True,
+                          text=True)
 
 
 def copy_example(folder: Path) -> Path:

@@ -64,7 +64,7 @@ def test_imports(path):
     room = room_of(path.relative_to(ROOT).with_suffix("").as_posix())
     for name in imports(path):
         assert any(name == a or name.startswith(a + "/") for a in ALLOWED[room]) or \
-            name.count("/") == 1 and room in ("tools", "tests", "examples"), f"{path} imports {name}"
+            (name.count("/") == 1 and room in ("tools", "tests", "examples")), f"{path} imports {name}"
 
 
 def test_every_folder_has_its_floor_and_says_what_it_is():

@@ -69,7 +69,8 @@ def add_licences(information: Path) -> list[str]:
         shutil.copy(DOCUMENTS / package / "copyright", place / f"{package}.txt")
         for text in texts:
             shutil.copy(LICENSES / text, place / f"{text}.txt")
-        said.append(f"{package}: {expression}, unchanged but for its name; its source is Debian's source package {source} {version}\n")
+        said.append(f"{package}: {expression}, unchanged but for its name; its source is Debian's source package "
+                    f"{source} {version}\n")
         expressions.append(f" AND ({expression})")
         sources.append(source)
     (place / "README.txt").write_text("Libraries in splitvmm.libs/:\n\n" + "".join(said))

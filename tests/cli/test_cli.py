@@ -127,7 +127,7 @@ def test_auto_says_what_it_took_and_why(capsys, kvm, image, monkeypatch):
     def none():
         raise BpfUnavailable("no BPF today")
     monkeypatch.setattr(offloading, "Maps", none)
-    status, out, err = say(capsys, "run", BUILD / "check.elf", "--mem", "64M", "--cmdline", "rounds=1",
+    status, _, err = say(capsys, "run", BUILD / "check.elf", "--mem", "64M", "--cmdline", "rounds=1",
                            "--serial", "null", "--disk", f"path={image}")
     assert status == 0 and "disk0: offload host" in err and "no BPF today" in err
 
@@ -173,6 +173,6 @@ sys.exit(main(["run", *sys.argv[2:]]))
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_signal_that_does_not_interrupt_the_main_thread(kvm, name):
     """As when it comes right before that thread waits for the guest."""
-    done = subprocess.run([sys.executable, "-c", SIGNALLED, name, BUILD / "echo.elf", "--mem", "2M", "--serial", "null"],
-                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", SIGNALLED, name, BUILD / "echo.elf", "--mem", "2M", "--serial",
+                           "null"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
     assert done.returncode == 128 + getattr(signal, name) and done.stderr == ""

@@ -30,7 +30,8 @@ def held(process: subprocess.Popen) -> set[str]:
     found = set()
     for path in Path(f"/proc/{process.pid}/fdinfo").glob("*"):
         with suppress(OSError):
-            found |= {f"{kind} {n}" for kind, n in re.findall(r"^(prog|link)_id:\s*(\d+)$", path.read_text(), re.M)}
+            found |= {f"{kind} {n}"
+                      for kind, n in re.findall(r"^(prog|link)_id:\s*(\d+)$", path.read_text(), re.MULTILINE)}
     return found
 
 

@@ -16,7 +16,7 @@ def test_a_name_and_a_path():
 
 @pytest.mark.parametrize("text", ["@", "@nothing", "@./check", "@../build/check", "@check.elf"])
 def test_names_of_none(text):
-    with pytest.raises(UserError, match=f"^{text}: no guest of that name comes with splitvmm; wanted .*@check, .* or ./@"):
+    with pytest.raises(UserError, match=f"^{text}: no guest of that name .*; wanted .*@check, .* or ./@"):
         guests.guest(text)
 
 

@@ -64,8 +64,8 @@ def test_few_descriptors(kvm, image, limit):
                            "--disk", f"{image},queues=2"], capture_output=True, text=True, timeout=TIMEOUT_S,
                           preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)))
     assert "Traceback" not in done.stderr
-    assert done.returncode == 0 or done.returncode in (os.EX_USAGE, os.EX_IOERR) and "Too many open files" in \
-        done.stderr.splitlines()[-1]
+    assert done.returncode == 0 or (done.returncode in (os.EX_USAGE, os.EX_IOERR) and "Too many open files" in \
+        done.stderr.splitlines()[-1])
 
 
 def test_more_disks_than_pins(kvm, tmp_path):

@@ -4,6 +4,7 @@ import mmap
 import os
 import shutil
 import subprocess
+from itertools import pairwise
 from unittest import mock
 
 import pytest
@@ -75,9 +76,9 @@ def test_direct_in_pieces(tmp_path):
         pytest.skip(f"no O_DIRECT here: {error}")
     data = os.urandom(2 * BOUNCE + 1024)
     cuts = [0, 700, 1 << 16, BOUNCE - 1, BOUNCE + 513, 2 * BOUNCE + 1, len(data)]
-    disk.write([memoryview(data)[a:b] for a, b in zip(cuts, cuts[1:])], 512)
+    disk.write([memoryview(data)[a:b] for a, b in pairwise(cuts)], 512)
     assert path.read_bytes() == before[:512] + data + before[512 + len(data):]
-    parts = [memoryview(bytearray(b - a)) for a, b in zip(cuts, cuts[1:])]
+    parts = [memoryview(bytearray(b - a)) for a, b in pairwise(cuts)]
     disk.read(parts, 512)
     assert b"".join(parts) == data
     disk.close()

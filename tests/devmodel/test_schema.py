@@ -46,7 +46,7 @@ def block(writer=USER, **fields):
 BLOCKS = {
     "misaligned": (lambda: block(a=u8("x"), b=u32("y")), "Blk.b", "add 3 bytes"),
     "tail": (lambda: block(a=u32("x"), b=u8("y")), "Blk.b", "add 3 bytes"),
-    "empty": (lambda: block(), "Blk", "at least one"),
+    "empty": (block, "Blk", "at least one"),
     "no meaning": (lambda: block(a=u32("")), "Blk.a", "one line"),
     "enum too big": (lambda: block(a=enum_of(u8, Big)("x")), "Blk.a", "Big.HUGE = 300"),
     "enum negative range": (lambda: block(a=enum_of(i8, Big)("x")), "Blk.a", "-128 to 127"),
@@ -87,7 +87,8 @@ DEVICES = {
     "clears not posted": (dict(a=reg(0, u32, "x", clears="a")), "Dev.a", "takes=POSTED"),
     "clears narrow": (dict(a=reg(0, u16, "x", takes=POSTED, clears="a")), "Dev.a", "u32 on both"),
     "w1c narrow": (dict(a=reg(0, u16, "x", takes=POSTED, access=W1C)), "Dev.a", "u32"),
-    "interrupts read-only": (dict(a=reg(0, u32, "x", access=RO, interrupts=True)), "Dev.a", "a register that is written"),
+    "interrupts read-only": (dict(a=reg(0, u32, "x", access=RO, interrupts=True)), "Dev.a",
+                             "a register that is written"),
     "odd lock": (dict(options={"id": 1, "version": 1, "lock": "no"}), "Dev", "True or False"),
     "lock and queues": (dict(q=queue("x"), options={"id": 1, "version": 1, "lock": True}), "Dev", "each queue"),
     "odd widths": (dict(options={"id": 1, "version": 1, "widths": 4}), "Dev", "SPLIT or EXACT"),

@@ -8,8 +8,17 @@ import pytest
 from vmm.devmodel import layout_block, layout_device
 from vmm.devmodel.devices.virtio_mmio import VirtioMmio
 from vmm.devmodel.schema import HOLDER, KERNEL, USER, Block, bits_of, enum_of, i16, i64, nested, u8, u16, u32, u64
-from vmm.devmodel.view import (Array, OwnershipError, TornRead, address_of, ffi, read_together, struct_of, to_dict,
-                               view_of)
+from vmm.devmodel.view import (
+    Array,
+    OwnershipError,
+    TornRead,
+    address_of,
+    ffi,
+    read_together,
+    struct_of,
+    to_dict,
+    view_of,
+)
 
 
 class Color(enum.IntEnum):
@@ -146,7 +155,7 @@ def test_struct_of_agrees_with_the_view():
 
 
 def test_misplaced_view():
-    view, raw = at(Mine)
+    view, _raw = at(Mine)
     with pytest.raises(ValueError, match="multiple of 8"):
         view_of(layout_block(Mine))(address_of(view) + 1)
 

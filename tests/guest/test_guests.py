@@ -38,7 +38,7 @@ def run(tmp_path, guest, disks=(), cmdline="", memory=64 << 20, cpus=1, during=N
         machine.start()
         if during:
             during(machine)
-        status = ended(machine, TIMEOUT_S, lambda: output.read_text())
+        status = ended(machine, TIMEOUT_S, output.read_text)
         totals = [device_totals(device) for device in machine.devices]
     return status, output.read_text(), totals
 
@@ -292,7 +292,7 @@ def test_auto_without_the_right_to_bpf(kvm, bpf, image):
 def programs() -> set[str]:
     """Ids of loaded BPF programs named as the dispatcher's."""
     done = subprocess.run(["bpftool", "prog", "show"], capture_output=True, text=True)
-    return set(re.findall(r"^(\d+):.*name on_mmio", done.stdout, re.M))
+    return set(re.findall(r"^(\d+):.*name on_mmio", done.stdout, re.MULTILINE))
 
 
 def test_a_crash_leaves_nothing_attached(kvm, bpf, image):

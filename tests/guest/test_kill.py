@@ -42,7 +42,7 @@ def test_killed(tmp_path, mode, ring, cache):
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stderr.close()
-        written, flushed = (max([0, *map(int, re.findall(rf"^{kind} (\d+)\n", serial.read_text(), re.M))])
+        written, flushed = (max([0, *map(int, re.findall(rf"^{kind} (\d+)\n", serial.read_text(), re.MULTILINE))])
                             for kind in "wf")
         data = image.read_bytes()
         for n in range(max(written, flushed)):

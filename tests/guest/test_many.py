@@ -89,7 +89,7 @@ def test_edge_of_a_pin_that_is_high(tmp_path, mode, image):
 def counts(text: str) -> dict[str, list[dict[str, int]]]:
     """What each worker reported, by kind."""
     found: dict[str, list[dict[str, int]]] = {}
-    for kind, rest in re.findall(r"^many: (\w+) (sent=.*)$", text, re.M):
+    for kind, rest in re.findall(r"^many: (\w+) (sent=.*)$", text, re.MULTILINE):
         found.setdefault(kind, []).append({key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", rest)})
     return found
 

@@ -34,6 +34,7 @@ def test_with_open_windows(built, tests, kvm, bpf, ring):
         pytest.skip("these are the tests that run there")
     assert (built / "blk.bpf.o").exists(), f"{built} is missing; wanted `make wide`"
     path, *rest = tests.split()
-    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/guest/{path}", *rest],
-                          cwd=ROOT, env={**os.environ, "SPLITVMM_BUILD": str(built)}, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/guest/{path}",
+                           *rest], cwd=ROOT, env={**os.environ, "SPLITVMM_BUILD": str(built)}, capture_output=True,
+                          text=True)
     assert done.returncode == 0, done.stdout + done.stderr

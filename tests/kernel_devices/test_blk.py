@@ -5,12 +5,12 @@ import os
 import struct
 
 import pytest
-from vmm.sync._shared import ffi, lib
 
 from tools.driver import EVENT_IDX, INDIRECT, INDIRECT_DESC, NEXT, WRITE, BlkDriver
 from vmm.devices.blk import FLUSH
 from vmm.devmodel.devices.blk import SECTOR, RequestType, Status, Writes
 from vmm.devmodel.virtqueue import Side
+from vmm.sync._shared import ffi, lib
 
 IN, OUT, GET_ID = RequestType.IN, RequestType.OUT, RequestType.GET_ID
 D = BlkDriver

@@ -11,9 +11,8 @@ import tracemalloc
 import pytest
 
 from tools.driver import EVENT_IDX, INDIRECT, INDIRECT_DESC, RING_PACKED, WRITE, Driver
-from vmm.devmodel.exit_path import Bus
 from vmm.devmodel.devices.console import RECEIVE, TRANSMIT
-from vmm.devmodel.exit_path import MESSAGE_OWNER_SHIFT
+from vmm.devmodel.exit_path import MESSAGE_OWNER_SHIFT, Bus
 from vmm.errors import UserError
 from vmm.machine.config import ConsoleConfig
 from vmm.virtqueue.uring import Uring
@@ -218,7 +217,7 @@ def test_interrupts_are_suppressed(port_of, mode_of_device, interrupts):
     for expected in (0, 0, 0, 1, 1, 1):
         port.send(b"hello")
         assert port.peer.recv(100) == b"hello"
-        wait_for(lambda: interrupts(port.machine) >= expected)
+        wait_for(lambda expected=expected: interrupts(port.machine) >= expected)
     time.sleep(0.05)
     assert interrupts(port.machine) == 1
 
@@ -302,7 +301,8 @@ def test_wrong_direction(port, queue, flags):
 def test_a_file_on_standard_output_is_appended_to(tmp_path):
     """Its position does not move with writes that io_uring completes later (on 9p, say)."""
     path = tmp_path / "out"
-    code = "import os; from vmm.devices.endpoints import open_both; os.lseek(1, 0, 0); os.write(open_both('stdio', '')[1], b'two')"
+    code = ("import os; from vmm.devices.endpoints import open_both; os.lseek(1, 0, 0); "
+            "os.write(open_both('stdio', '')[1], b'two')")
     with open(path, "w") as out:
         out.write("one")
         out.flush()

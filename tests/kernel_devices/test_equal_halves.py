@@ -55,7 +55,8 @@ odd = st.fixed_dictionaries({
     "sector": st.sampled_from([0, 1, 2, 100, 100, SECTORS - 1, SECTORS, 2**55, 2**64 - 1]),
     "ring": st.one_of(plausible(), plausible(), st.lists(wild, min_size=1, max_size=8)),
     "table": st.one_of(plausible(), st.lists(wild, max_size=4)),
-    "heads": st.one_of(st.just([0]), st.just([0, 0, 0]), st.just([0, 0, 16]), st.just([0, 5, 0]), st.lists(st.integers(0, 17), min_size=1, max_size=6)),
+    "heads": st.one_of(st.just([0]), st.just([0, 0, 0]), st.just([0, 0, 16]), st.just([0, 5, 0]),
+                       st.lists(st.integers(0, 17), min_size=1, max_size=6)),
     "indirect": st.sampled_from([False, False, True]),
 })
 requests = st.one_of(sound(), odd, odd)
@@ -80,7 +81,8 @@ def play(driver, request):
     ring.ring()
     position = driver.device.state.queue[0].position
     return {"memory": zlib.crc32(memory.view), "needs reset": driver.needs_reset,
-            "interrupts": driver.registers.read("interrupt_status"), "position": (position.next_avail, position.next_used),
+            "interrupts": driver.registers.read("interrupt_status"),
+            "position": (position.next_avail, position.next_used),
             "disk": zlib.crc32(driver.device.image.path.read_bytes()), "used": ring.used_index()}
 
 

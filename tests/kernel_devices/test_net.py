@@ -11,10 +11,32 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tools.driver import (ACKNOWLEDGE, DRIVER, EVENT_IDX, FEATURES_OK, INDIRECT, INDIRECT_DESC, NEXT, RING_PACKED, WRITE,
-                          NetDriver, PackedRing)
-from vmm.devices.net import (CTRL_ANNOUNCE, CTRL_MAC_ADDR, CTRL_RX, CTRL_VLAN, CTRL_VQ, GUEST_CSUM, GUEST_TSO4, MAC,
-                             MQ, MRG_RXBUF, STATUS)
+from tools.driver import (
+    ACKNOWLEDGE,
+    DRIVER,
+    EVENT_IDX,
+    FEATURES_OK,
+    INDIRECT,
+    INDIRECT_DESC,
+    NEXT,
+    RING_PACKED,
+    WRITE,
+    NetDriver,
+    PackedRing,
+)
+from vmm.devices.net import (
+    CTRL_ANNOUNCE,
+    CTRL_MAC_ADDR,
+    CTRL_RX,
+    CTRL_VLAN,
+    CTRL_VQ,
+    GUEST_CSUM,
+    GUEST_TSO4,
+    MAC,
+    MQ,
+    MRG_RXBUF,
+    STATUS,
+)
 from vmm.devices.net_backend import Socket
 from vmm.devmodel.devices.net import HEADER_BYTES, ControlClass
 from vmm.devmodel.layout import PAGE
@@ -524,7 +546,7 @@ def test_interrupts_are_suppressed(net_of, mode_of_device, interrupts, packed):
         net.driver.send(frame())
         net.sent()
         ring.take()
-        wait_for(lambda: interrupts(net.machine) >= expected)
+        wait_for(lambda expected=expected: interrupts(net.machine) >= expected)
         assert interrupts(net.machine) == expected
     time.sleep(0.05)
     assert interrupts(net.machine) == 1
@@ -547,7 +569,7 @@ def test_no_interrupt_flag(net_of, mode_of_device, interrupts, packed):
         net.driver.rings[1].set_no_interrupt(unwanted)
         net.driver.send(frame())
         net.sent()
-        wait_for(lambda: interrupts(net.machine) >= expected)
+        wait_for(lambda expected=expected: interrupts(net.machine) >= expected)
         time.sleep(0.02)
         assert interrupts(net.machine) == expected
 

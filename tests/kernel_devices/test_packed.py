@@ -210,8 +210,8 @@ def test_unsound_setup(driver, change):
 
 # Both halves leave the same behind, whatever is in the ring
 
-addresses = st.sampled_from([D.HEADER, D.HEADER + 8, D.STATUS, D.DATA, D.DATA + 4096, TABLE, (2 << 20) - 512, 2 << 20, 0,
-                             0x10000, 0x11000, 0x12000, 2**32, 2**64 - 16])
+addresses = st.sampled_from([D.HEADER, D.HEADER + 8, D.STATUS, D.DATA, D.DATA + 4096, TABLE, (2 << 20) - 512, 2 << 20,
+                             0, 0x10000, 0x11000, 0x12000, 2**32, 2**64 - 16])
 lengths = st.sampled_from([0, 1, 15, 16, 17, 20, 48, 512, 513, 1024, 4096, 0xffffffff])
 flags = st.sampled_from([0, NEXT, WRITE, NEXT | WRITE, INDIRECT, INDIRECT | NEXT, 8])
 marks = st.sampled_from([0x80, 0x80, 0x80, 0x8000, 0, 0x8080])
@@ -254,7 +254,8 @@ def play(driver, request):
     ring.ring()
     position = driver.device.state.queue[0].position
     return {"memory": zlib.crc32(memory.view), "needs reset": driver.needs_reset,
-            "changed": driver.registers.read("interrupt_status") & 2, "position": (position.next_avail, position.next_used),
+            "changed": driver.registers.read("interrupt_status") & 2,
+            "position": (position.next_avail, position.next_used),
             "disk": zlib.crc32(driver.device.image.path.read_bytes())}
 
 

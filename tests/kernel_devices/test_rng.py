@@ -43,7 +43,7 @@ def test_bytes_are_new_each_time(driver):
 @pytest.mark.parametrize("length", [1, 63, MOST_BYTES, MOST_BYTES + 1, 9000])
 def test_lengths(driver, length):
     """5.4.6.2: some bytes, not more than there is room for."""
-    (head, written), = ask(driver, (DATA, length, WRITE))
+    (_head, written), = ask(driver, (DATA, length, WRITE))
     assert written == min(length, MOST_BYTES)
     data = driver.memory.read(DATA, 10000)
     assert not any(data[written:]) and (written < 60 or len(set(data[:written])) > 10)

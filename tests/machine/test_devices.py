@@ -54,7 +54,8 @@ def test_auto_says_that_a_handler_does_not_load(tmp_path, caplog, content):
 def test_object_without_a_handler(tmp_path, mode, caplog):
     """Built from the right header, and DEVICE_HANDLER forgotten."""
     source = tmp_path / "probe.c"
-    source.write_text(f'#include "{ROOT}/kernel_devices/ownership.h"\n#include "{ROOT}/kernel_devices/probe/probe.gen.h"\n'
+    source.write_text(f'#include "{ROOT}/kernel_devices/ownership.h"\n'
+                      f'#include "{ROOT}/kernel_devices/probe/probe.gen.h"\n'
                       "struct probe_state state;\n")
     subprocess.run(["cc", "-g", "-fPIC", "-shared", "-o", tmp_path / "probe.so", source], check=True)
     device = ProbeDevice("probe")

@@ -37,7 +37,8 @@ class Installed:
     def run(self, *command, **options) -> subprocess.CompletedProcess:
         """A program of the environment, on a machine that has no other."""
         return subprocess.run([self.venv / "bin" / command[0], *map(str, command[1:])], cwd=self.elsewhere,
-                              env={"PATH": str(self.venv / "bin")}, capture_output=True, text=True, timeout=120, **options)
+                              env={"PATH": str(self.venv / "bin")}, capture_output=True, text=True, timeout=120,
+                              **options)
 
 
 def only(folder: Path, pattern: str) -> Path:

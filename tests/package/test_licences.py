@@ -21,10 +21,12 @@ def test_what_the_kernel_is_told(stem):
 
 def licence(path: str) -> str:
     """As REUSE.toml has it: the last annotation that fits."""
-    annotations = tomllib.loads((ROOT / "REUSE.toml").read_text())["annotations"]
-    fitting = [each["SPDX-License-Identifier"] for each in annotations
-               if any(fnmatch(path, pattern) for pattern in ([each["path"]] if isinstance(each["path"], str) else each["path"]))]
-    return fitting[-1]
+    found = ""
+    for each in tomllib.loads((ROOT / "REUSE.toml").read_text())["annotations"]:
+        patterns = [each["path"]] if isinstance(each["path"], str) else each["path"]
+        if any(fnmatch(path, pattern) for pattern in patterns):
+            found = each["SPDX-License-Identifier"]
+    return found
 
 
 def test_what_is_built_as_bpf_has_both_licences():

@@ -37,7 +37,7 @@ def test_source_distribution_is_complete(built):
 
 
 def test_wheel_is_for_any_python_and_linux(built):
-    name, version, python, abi, platform = built.wheel.stem.split("-")
+    name, _version, python, abi, platform = built.wheel.stem.split("-")
     assert (name, python, abi) == ("splitvmm", "cp311", "abi3") and platform.startswith("manylinux_2_")
 
 
@@ -67,14 +67,16 @@ def test_wheel_names_no_place_of_the_machine_that_built_it(built):
 def test_licences(built):
     contents = files(built.wheel)
     metadata = message_from_string(information(contents, "METADATA"))
-    assert metadata["License-Expression"].startswith("MIT AND (GPL-2.0-only OR MIT) AND (LGPL-2.1-only OR BSD-2-Clause)")
+    assert metadata["License-Expression"].startswith(
+        "MIT AND (GPL-2.0-only OR MIT) AND (LGPL-2.1-only OR BSD-2-Clause)")
     named = metadata.get_all("License-File")
     assert {"LICENSE", "LICENSES/MIT.txt", "LICENSES/GPL-2.0-only.txt", "bundled/libbpf1.txt"} <= set(named)
     for name in named:
         assert information(contents, f"licenses/{name}")
     bundled = {name.partition("-")[0] for name in contents if name.startswith("splitvmm.libs/")}
     said = information(contents, "licenses/bundled/README.txt")
-    assert bundled and {f"splitvmm.libs/{library}" for library in re.findall(r"^(lib[a-z]+)", said, re.M)} == bundled
+    told = {f"splitvmm.libs/{library}" for library in re.findall(r"^(lib[a-z]+)", said, re.MULTILINE)}
+    assert bundled and told == bundled
 
 
 def test_help(installed):
@@ -132,8 +134,8 @@ def test_device_of_ones_own(installed, adder, mode):
 @pytest.mark.parametrize("given, says", [
     ({"CLANG": "no-clang"}, "not found: no-clang; wanted the Debian packages clang,"),
     ({"CC": "no-cc"}, "not found: no-cc; wanted the Debian packages gcc,"),
-    ({"CC": "false", "CLANG": "none"}, "not found: none <bpf/libbpf.h> <linux/kvm.h> <stdio.h>; wanted the Debian packages "
-     "clang libbpf-dev linux-libc-dev libc6-dev,"),
+    ({"CC": "false", "CLANG": "none"}, ("not found: none <bpf/libbpf.h> <linux/kvm.h> <stdio.h>; wanted the Debian "
+                                        "packages clang libbpf-dev linux-libc-dev libc6-dev,")),
 ])
 def test_what_building_lacks_is_said_at_once(given, says):
     done = subprocess.run([ROOT / "tools" / "check_needed"], env={**os.environ, "CC": "cc", "CLANG": "true", **given},

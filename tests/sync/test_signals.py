@@ -19,24 +19,22 @@ def test_a_signal_waits_for_the_end_of_the_block():
     def work():
         go.wait()
         done.append("worked")
-    with pytest.raises(KeyboardInterrupt):
-        with uninterrupted():
-            thread = threading.Thread(target=work)
-            thread.start()
-            threading.Timer(0.1, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
-            threading.Timer(0.3, go.set).start()
-            thread.join()
-            done.append("joined")
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
+        thread = threading.Thread(target=work)
+        thread.start()
+        threading.Timer(0.1, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        threading.Timer(0.3, go.set).start()
+        thread.join()
+        done.append("joined")
     assert done == ["worked", "joined"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_blocks_inside_each_other():
     done = []
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
         with uninterrupted():
-            with uninterrupted():
-                signal.raise_signal(signal.SIGINT)
-            done.append("outer")
+            signal.raise_signal(signal.SIGINT)
+        done.append("outer")
     assert done == ["outer"]
 
 

@@ -10,7 +10,8 @@ from vmm.virtio.receiver import Receiver
 def test_what_ends_it_is_told():
     reader, writer = os.pipe()
     failed, told = [], threading.Event()
-    device = SimpleNamespace(name="net0", lock=threading.RLock(), failed=lambda error: (failed.append(error), told.set()))
+    device = SimpleNamespace(name="net0", lock=threading.RLock(),
+                             failed=lambda error: (failed.append(error), told.set()))
 
     def broken():
         raise ZeroDivisionError("in the device's own code")

@@ -5,13 +5,13 @@ import struct
 import time
 
 import pytest
-from vmm.sync._shared import ffi
 
 from tools.driver import INDIRECT, INDIRECT_DESC, NEXT, WRITE, BlkDriver
 from vmm.devmodel.devices.blk import SECTOR, RequestType, Status
 from vmm.devmodel.uring import ENTRIES, TAGS, TagState
 from vmm.devmodel.virtqueue import Side
 from vmm.errors import UserError
+from vmm.sync._shared import ffi
 from vmm.virtqueue import uring
 
 D = BlkDriver

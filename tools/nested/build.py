@@ -51,7 +51,7 @@ def mirror() -> str:
     for path in (*sorted(Path("/etc/apt/sources.list.d").glob("*.sources")), Path("/etc/apt/sources.list"),
                  *sorted(Path("/etc/apt/sources.list.d").glob("*.list"))):
         text = path.read_text() if path.exists() else ""
-        for found in re.findall(r"^(?:URIs:|deb(?: \[[^]]*\])?)\s+(\S+)", text, re.M):
+        for found in re.findall(r"^(?:URIs:|deb(?: \[[^]]*\])?)\s+(\S+)", text, re.MULTILINE):
             if "security" not in found:
                 return found
     raise BuildError("no Debian mirror in /etc/apt; wanted one, to have kernels from")
@@ -95,9 +95,10 @@ def kernel_package(release: str | None, version: str) -> str:
     """The package that `linux-image-amd64` stands for."""
     options = apt_options(release) if release else []
     shown = run("apt-cache", *options, "show", "linux-image-amd64")
-    found = re.search(rf"^Depends: (linux-image-{re.escape(version)}\S*-amd64) ", shown, re.M)
+    found = re.search(rf"^Depends: (linux-image-{re.escape(version)}\S*-amd64) ", shown, re.MULTILINE)
     if not found:
-        raise BuildError(f"no kernel {version} in {release or 'the system release'}; wanted linux-image-amd64 to be one")
+        raise BuildError(f"no kernel {version} in {release or 'the system release'}; wanted linux-image-amd64 to be "
+                         "one")
     return found[1]
 
 
@@ -125,7 +126,7 @@ def add_modules(tree: Path, version: str, names: tuple[str, ...], into: Path) ->
     for name in names:
         done = subprocess.run(["modprobe", "-d", tree, "-S", version, "--show-depends", name], text=True,
                               capture_output=True)
-        wanted |= dict.fromkeys(Path(path) for path in re.findall(r"^insmod (\S+)", done.stdout, re.M))
+        wanted |= dict.fromkeys(Path(path) for path in re.findall(r"^insmod (\S+)", done.stdout, re.MULTILINE))
     order = []
     for path in wanted:
         if path.suffix == ".xz":
@@ -157,8 +158,8 @@ def archive(root: Path, into: Path) -> None:
     """A folder as an initial RAM disk."""
     names = "\n".join(sorted(str(path.relative_to(root)) for path in root.rglob("*")))
     with open(into, "wb") as file:
-        subprocess.run(["cpio", "-o", "-H", "newc", "--quiet", "-R", "0:0"], input=names.encode(), stdout=file, cwd=root,
-                       check=True)
+        subprocess.run(["cpio", "-o", "-H", "newc", "--quiet", "-R", "0:0"], input=names.encode(), stdout=file,
+                       cwd=root, check=True)
     shutil.rmtree(root)
 
 
@@ -260,7 +261,7 @@ exec {home}/usr/bin/qemu-system-x86_64 -L {home}/usr/share/qemu -L {home}/usr/sh
 
 
 def codename() -> str:
-    found = re.search(r"^VERSION_CODENAME=(\w+)", Path("/etc/os-release").read_text(), re.M)
+    found = re.search(r"^VERSION_CODENAME=(\w+)", Path("/etc/os-release").read_text(), re.MULTILINE)
     if not found:
         raise BuildError("/etc/os-release names no release; wanted Debian's")
     return found[1]
@@ -268,7 +269,8 @@ def codename() -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kernel", choices=KERNELS, action="append", help="this one alone; may be given more than once")
+    parser.add_argument("--kernel", choices=KERNELS, action="append", help="this one alone; may be given more than "
+                        "once")
     options = parser.parse_args()
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     if subprocess.run([HERE.parent / "setup_packages", HERE / "packages.txt"]).returncode:

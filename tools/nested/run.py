@@ -78,8 +78,8 @@ class Machine:
     def _machine(self) -> list[str]:
         """What a saved state depends on."""
         options = self.options
-        return ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-M", "q35", "-accel", options.accel,
-                "-cpu", options.cpu, "-smp", str(options.cpus), "-m", str(options.memory),
+        return ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-M", "q35", "-accel",
+                options.accel, "-cpu", options.cpu, "-smp", str(options.cpus), "-m", str(options.memory),
                 "-kernel", str(self.home / "vmlinux"), "-initrd", str(self.home / "l1.img"),
                 "-append", f"{COMMAND_LINE} {options.append}".strip(),
                 "-device", "isa-debug-exit,iobase=0x501,iosize=1", "-device", "virtio-rng-pci"]
@@ -118,7 +118,7 @@ class Machine:
             command += ["-incoming", f"exec:cat {shlex.quote(str(self.saved))}"]
         libc = ctypes.CDLL(None)
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL,
-                                        preexec_fn=lambda: libc.prctl(PDEATHSIG, signal.SIGKILL))
+                                        preexec_fn=lambda: libc.prctl(PDEATHSIG, signal.SIGKILL))  # noqa: PLW1509
 
     def connect(self, name: str) -> socket.socket:
         """One of QEMU's sockets.  Raises SetupError."""
@@ -179,7 +179,8 @@ class Machine:
             self.process.wait(max(0.1, self.deadline - time.monotonic()))
         status = self.text("status").strip()
         if not status.isdigit():
-            print(f"nested: the machine ended (QEMU's status {self.process.returncode}) without a status", file=sys.stderr)
+            print(f"nested: the machine ended (QEMU's status {self.process.returncode}) without a status",
+                  file=sys.stderr)
             return LOST
         return int(status)
 

@@ -115,7 +115,7 @@ def main() -> int:
         return 0
     unknown = set(options.names) - {job.name for job in JOBS}
     if unknown:
-        parser.error(f"no job {sorted(unknown)[0]}; wanted one of {', '.join(job.name for job in JOBS)}")
+        parser.error(f"no job {min(unknown)}; wanted one of {', '.join(job.name for job in JOBS)}")
     began = time.monotonic()
     failed = run_jobs([job for job in JOBS if job.name in options.names or not (options.names or job.extra)])
     print(f"nested: {'failed: ' + ', '.join(failed) if failed else 'all passed'}, {time.monotonic() - began:.0f} s")

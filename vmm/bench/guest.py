@@ -152,12 +152,13 @@ def qemu(at: Setting, mode: str) -> list[str]:
     """microvm; `mode` is `qemu`, or `vhost` for the kernel's network device."""
     words = ["-initrd", str(at.initrd), "-object", "iothread,id=io"]
     for name, image, direct in (("cached", at.cached, "off"), ("direct", at.direct, "on")):
-        words += ["-blockdev", f"driver=raw,node-name={name},cache.direct={direct},file.driver=file,"
-                  f"file.filename={image},file.aio=io_uring,file.cache.direct={direct}",
+        words += ["-blockdev", (f"driver=raw,node-name={name},cache.direct={direct},file.driver=file,"
+                                f"file.filename={image},file.aio=io_uring,file.cache.direct={direct}"),
                   "-device", f"virtio-blk-pci,drive={name},iothread=io,queue-size=256"]
     words += ["-netdev", f"tap,id=net,ifname={at.tap},script=no,downscript=no,vhost="
               + ("on" if mode == "vhost" else "off"), "-device", f"virtio-net-pci,netdev=net,mac={at.mac}"]
-    return qemu_microvm("acpi=on,rtc=off,pic=off,pit=off,pcie=on", "host", at.memory, at.kernel, at.append, "stdio", *words)
+    return qemu_microvm("acpi=on,rtc=off,pic=off,pit=off,pcie=on", "host", at.memory, at.kernel, at.append, "stdio",
+                        *words)
 
 
 def command(at: Setting, mode: str) -> list[str]:

@@ -187,8 +187,8 @@ def require_qemu() -> None:
 
 def qemu_command(guest: str, cmdline: str, serial: str, *devices: str) -> list[str]:
     """QEMU's microvm with one of our guests and some devices of its own; it ends with status 1."""
-    return qemu_microvm("acpi=off,ioapic2=off,rtc=off", "qemu64,-sse3", MEMORY, BUILD / guest, cmdline, f"file:{serial}",
-                        "-global", "virtio-mmio.force-legacy=false", *devices,
+    return qemu_microvm("acpi=off,ioapic2=off,rtc=off", "qemu64,-sse3", MEMORY, BUILD / guest, cmdline,
+                        f"file:{serial}", "-global", "virtio-mmio.force-legacy=false", *devices,
                         "-device", "isa-debug-exit,iobase=0x501,iosize=4")
 
 

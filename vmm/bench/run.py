@@ -146,9 +146,9 @@ def _blk_rows(cases, modes, repeat, quick, machine, image) -> list[dict]:
                     batches = taken[mode][0][0] if taken[mode] else _batches(base, quick, machine)
                     taken[mode].append((batches, _once(mode, image, case.cmdline(batches)), base))
                     progress.advance(task)
-            floors = {mode: [s.floor_ticks / n / case.depth * 1e6 / machine["tsc_khz"] for n, s, _ in found if s.floor_ticks]
-                      for mode, found in taken.items()}
-            every = [ns for found in floors.values() for ns in found] or [0.0]     # for QEMU, which has no such doorbell
+            floors = {mode: [s.floor_ticks / n / case.depth * 1e6 / machine["tsc_khz"] for n, s, _ in found
+                             if s.floor_ticks] for mode, found in taken.items()}
+            every = [ns for found in floors.values() for ns in found] or [0.0]     # for QEMU, which has none
             rows += [_blk_row(case, mode, taken[mode], median(floors[mode] or every), machine) for mode in modes]
     return rows
 

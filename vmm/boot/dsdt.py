@@ -9,9 +9,23 @@ the machine leaves among its ACPI tables.
 
 from __future__ import annotations
 
-from ..kvm.addresses import (ACPI_TABLES, COM1, ECAM, ECAM_BYTES, FIRST_PIN, LAST_PIN, PCI_ADDRESS, PCI_HIGH,
-                             PCI_HIGH_BYTES, PCI_LOW, PCI_LOW_BYTES, POWER_PIN, PVPANIC, SERIAL_PIN,
-                             VIRTIO_MMIO)
+from ..kvm.addresses import (
+    ACPI_TABLES,
+    COM1,
+    ECAM,
+    ECAM_BYTES,
+    FIRST_PIN,
+    LAST_PIN,
+    PCI_ADDRESS,
+    PCI_HIGH,
+    PCI_HIGH_BYTES,
+    PCI_LOW,
+    PCI_LOW_BYTES,
+    POWER_PIN,
+    PVPANIC,
+    SERIAL_PIN,
+    VIRTIO_MMIO,
+)
 
 PRESENT = ACPI_TABLES + 64         # guest-physical
 # _OSC of a host bridge (ACPI 6.4, 6.2.11; PCI Firmware Specification 3.3, 4.5.1).  No function of ours has

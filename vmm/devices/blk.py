@@ -6,8 +6,18 @@ import os
 import struct
 
 from ..device.register_device import Place
-from ..devmodel.devices.blk import (ID_BYTES, PUNCH_HOLE, RANGE_SECTORS, SECTOR, SEGMENTS, Blk, BlkConfig, RequestType,
-                                    Status, Writes)
+from ..devmodel.devices.blk import (
+    ID_BYTES,
+    PUNCH_HOLE,
+    RANGE_SECTORS,
+    SECTOR,
+    SEGMENTS,
+    Blk,
+    BlkConfig,
+    RequestType,
+    Status,
+    Writes,
+)
 from ..virtio.virtio_device import VirtioDevice
 from ..virtqueue.ring import BrokenQueue, Chain
 from ..virtqueue.virtqueue import UserQueue

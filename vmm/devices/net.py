@@ -10,8 +10,16 @@ import struct
 from time import monotonic_ns
 
 from ..device.register_device import Place
-from ..devmodel.devices.net import (ETHER_BYTES, HEADER_BYTES, LARGEST_PACKET, PAIRS, RATE_BURST_NS, Net, NetConfig,
-                                    Status)
+from ..devmodel.devices.net import (
+    ETHER_BYTES,
+    HEADER_BYTES,
+    LARGEST_PACKET,
+    PAIRS,
+    RATE_BURST_NS,
+    Net,
+    NetConfig,
+    Status,
+)
 from ..devmodel.view import ffi, pointer_to
 from ..devmodel.virtqueue import Side
 from ..errors import UserError
@@ -22,9 +30,31 @@ from ..virtqueue.ring import BrokenQueue, Chain
 from ..virtqueue.virtqueue import UserQueue
 from .net_backend import send
 from .net_control import NetControl
-from .net_features import (CSUM, CTRL_ANNOUNCE, CTRL_MAC_ADDR, CTRL_RX, CTRL_VLAN, CTRL_VQ, GSO, GUEST_CSUM, GUEST_ECN,
-                           GUEST_OFFLOADS, GUEST_TSO4, GUEST_TSO6, GUEST_UFO, HOST_ECN, HOST_TSO4, HOST_TSO6, HOST_UFO,
-                           MAC, MQ, MRG_RXBUF, MTU, NEEDS, STATUS)
+from .net_features import (
+    CSUM,
+    CTRL_ANNOUNCE,
+    CTRL_MAC_ADDR,
+    CTRL_RX,
+    CTRL_VLAN,
+    CTRL_VQ,
+    GSO,
+    GUEST_CSUM,
+    GUEST_ECN,
+    GUEST_OFFLOADS,
+    GUEST_TSO4,
+    GUEST_TSO6,
+    GUEST_UFO,
+    HOST_ECN,
+    HOST_TSO4,
+    HOST_TSO6,
+    HOST_UFO,
+    MAC,
+    MQ,
+    MRG_RXBUF,
+    MTU,
+    NEEDS,
+    STATUS,
+)
 from .net_receive import IDLE_S, MERGED, NUM_BUFFERS_AT, NetReceive
 
 NS_PER_S = 1_000_000_000

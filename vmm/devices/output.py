@@ -52,8 +52,9 @@ class Output:
             end = self._done + len(self._pending)
             while self._done < end:
                 done, hurried = self._done, self._hurried
-                moved = self._changed.wait_for(lambda: self._done != done or self._hurried != hurried,
-                                               PATIENCE_S if hurried else None)
+                moved = self._changed.wait_for(
+                    lambda done=done, hurried=hurried: self._done != done or self._hurried != hurried,
+                    PATIENCE_S if hurried else None)
                 if not moved:
                     return
 

@@ -64,7 +64,7 @@ def _check_struct(path: Path, block: BlockLayout, entry) -> None:
                               f"{members[item.name]:#x}; wanted {item.offset:#x}")
     extra = set(members) - {item.name for item in block.fields}
     if extra:
-        raise AbiMismatch(f"{path}: struct {block.c_name} has field {sorted(extra)[0]}, which the "
+        raise AbiMismatch(f"{path}: struct {block.c_name} has field {min(extra)}, which the "
                           "schema lacks; wanted only the schema's fields")
     size = entry.attributes["DW_AT_byte_size"].value
     if size != block.size:

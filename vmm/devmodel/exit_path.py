@@ -7,7 +7,7 @@ as a hash map, the native one as an array; key and value are these structs in bo
 from __future__ import annotations
 
 import enum
-from functools import lru_cache
+from functools import cache
 
 from .layout import compose, layout_block
 from .schema import KERNEL, USER, Block, enum_of, nested, u8, u16, u32, u64
@@ -136,7 +136,7 @@ class MemoryLayout(Block):
     element = u64("guest RAM in one map element", unit="bytes")
 
 
-@lru_cache(maxsize=None)
+@cache
 def vcpu_layout():
     return compose("vcpu_exits", "vcpu exits", "what one vCPU's thread and its exit path share", [
         ("outbox", layout_block(Outbox), None, "declines, written on the exit path"),
@@ -144,7 +144,7 @@ def vcpu_layout():
     ])
 
 
-@lru_cache(maxsize=None)
+@cache
 def machine_layout():
     return compose("machine_exits", "machine exits", "what a VM's exit path and userspace share", [
         ("kernel", layout_block(MachineKernel), None, "written on the exit path"),

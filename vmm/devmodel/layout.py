@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 from . import schema
 from .schema import Block, Field, SchemaError, Type, Writer
@@ -140,14 +140,14 @@ def _field(where: str, name: str, item: Field, offset: int) -> FieldLayout:
                        block=inner, reserved=name.startswith("reserved"))
 
 
-@lru_cache(maxsize=None)
+@cache
 def layout_block(block: type, prefix: str = "") -> BlockLayout:
     """Lay a Block out.  Raises SchemaError."""
     where = block.__qualname__.split("<locals>.")[-1]
     writer = block.options.get("writer")
     unknown = set(block.options) - {"writer"}
     if unknown:
-        raise SchemaError(where, f"option {sorted(unknown)[0]!r}", "writer=")
+        raise SchemaError(where, f"option {min(unknown)!r}", "writer=")
     if writer is not None and not isinstance(writer, Writer):
         raise SchemaError(where, f"writer {writer!r}", "USER, KERNEL or HOLDER")
     fields, offset, align = [], 0, 1

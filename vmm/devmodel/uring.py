@@ -9,7 +9,7 @@ heads and tails lie is told by io_uring_setup(2), and kept in `wiring`.  vmm/syn
 from __future__ import annotations
 
 import enum
-from functools import lru_cache
+from functools import cache
 
 from .layout import PAGE, compose, layout_block
 from .schema import HOLDER, USER, Block, enum_of, i32, nested, u8, u16, u32, u64
@@ -131,7 +131,8 @@ class ReceiveBuffers(Block, writer=HOLDER):
     first = u32("the first buffer, free running")
     end = u32("behind the last one, free running")
     bytes = u64("how much fits into them", unit="bytes")
-    iovec = nested(UringIovec)[2 * RECEIVE_BUFFERS]("each twice, RECEIVE_BUFFERS apart, so that any run of them is one list")
+    iovec = nested(UringIovec)[2 * RECEIVE_BUFFERS]("each twice, RECEIVE_BUFFERS apart, so that any run of them is "
+                                                    "one list")
     gpa = u64[RECEIVE_BUFFERS]("where each starts", unit="guest-physical address")
     head = u16[RECEIVE_BUFFERS]("what the driver knows each by")
     slots = u16[RECEIVE_BUFFERS]("places that each takes in a packed ring")
@@ -143,7 +144,7 @@ class Iovecs(Block, writer=HOLDER):
     iovec = nested(UringIovec)[TAGS * SEGMENTS]("buffers")
 
 
-@lru_cache(maxsize=None)
+@cache
 def uring_layout():
     """One queue's io_uring; `rings` first, as its two parts start on page boundaries."""
     return compose("uring", "uring", "asynchronous I/O of one queue", [
@@ -160,5 +161,5 @@ STRIDE = -(-uring_layout().size // PAGE) * PAGE
 
 STRUCTS = (Cqe,)
 ENUMS = (TagState,)
-CONSTANTS = {"ENTRIES": ENTRIES, "COMPLETIONS": COMPLETIONS, "TAGS": TAGS, "SEGMENTS": SEGMENTS, "RECEIVE_BUFFERS": RECEIVE_BUFFERS,
-             "UNTAGGED": UNTAGGED, "NOP": NOP, "STRIDE": STRIDE}
+CONSTANTS = {"ENTRIES": ENTRIES, "COMPLETIONS": COMPLETIONS, "TAGS": TAGS, "SEGMENTS": SEGMENTS,
+             "RECEIVE_BUFFERS": RECEIVE_BUFFERS, "UNTAGGED": UNTAGGED, "NOP": NOP, "STRIDE": STRIDE}

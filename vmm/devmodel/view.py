@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache
 from operator import attrgetter
 
 from .arrays import Array, OwnershipError, ffi
@@ -192,7 +192,7 @@ def _bit(item: FieldLayout, bits: Bits) -> property:
     return property(_enum_reader(get, bits.enum) if bits.enum else get, put)
 
 
-@lru_cache(maxsize=None)
+@cache
 def struct_of(layout: BlockLayout) -> struct.Struct:
     """A struct.Struct of all scalars of a block in order, nested ones included; for code that
     reads a whole block in one go."""
@@ -205,7 +205,7 @@ def _format(layout: BlockLayout) -> str:
                     letters[f.type.size].upper()) * (f.type.count or 1) for f in layout.fields)
 
 
-@lru_cache(maxsize=None)
+@cache
 def view_of(layout: BlockLayout, writer: Writer | None = None) -> type[View]:
     """The view class of a block; `writer` counts where the block has none of its own."""
     writer = layout.writer or writer

@@ -8,7 +8,7 @@ ownership, so that a handler that serves no queue is entered and left the same w
 from __future__ import annotations
 
 import enum
-from functools import lru_cache
+from functools import cache
 
 from .layout import MAX_REASONS, compose, layout_block
 from .schema import HOLDER, KERNEL, USER, Block, bits_of, enum_of, le16, le32, le64, u8, u16, u32, u64
@@ -116,7 +116,7 @@ class UserCounters(Block, writer=USER):
     busy_ns = u64("time serving in userspace", unit="ns")
 
 
-@lru_cache(maxsize=None)
+@cache
 def control_layout():
     """The device-wide counterpart of a queue: ownership and counters."""
     return compose("device_control", "device control", "ownership and counters of one device", [
@@ -126,7 +126,7 @@ def control_layout():
     ])
 
 
-@lru_cache(maxsize=None)
+@cache
 def queue_layout():
     """One virtqueue's shared state."""
     return compose("virtqueue", "virtqueue", "shared state of one virtqueue", [

@@ -32,6 +32,7 @@ from .addresses import FIRST_PIN, LAST_PIN
 from .chips import NO_CHIPS, Chips, chip_routes
 from .messages import MASKED, NOWHERE, Message, msi_of, owned
 
+
 def _signalled(fd: int) -> bool:
     """Whether an eventfd has been written to since it was read."""
     return bool(select.select([fd], [], [], 0)[0])
@@ -244,7 +245,8 @@ class Interrupts:
             if fd not in self._wired:
                 self.vm.irqfd(fd, gsi, True)
                 self._wired[fd] = gsi
-                if fd in completions and _signalled(fd):    # before it had the irqfd: KVM injects that on a worker of the kernel's, where no collector runs
+                # before it had the irqfd: KVM injects that on a worker of the kernel's, where no collector runs
+                if fd in completions and _signalled(fd):
                     os.eventfd_write(fd, 1)
 
     def _unwire(self, fd: int) -> None:

@@ -10,7 +10,6 @@ from time import thread_time_ns
 from ..devmodel.exit_path import SIGNAL, Bus
 from .vm import Vcpu
 
-
 RESET_STATE = 0xfff0, 0xffff0000    # rip and base of cs (SDM volume 3, table 10-1)
 
 
@@ -53,7 +52,7 @@ class VcpuThread(threading.Thread):
         io, mmio, interrupted = lib.KVM_EXIT_IO, lib.KVM_EXIT_MMIO, -errno.EINTR
         while self.running.checkpoint():
             reason = vcpu.enter()
-            if reason == mmio or reason == io:
+            if reason == mmio or reason == io:  # noqa: SIM109
                 self.exits += 1
                 self._access(host.buses[Bus.MMIO if reason == mmio else Bus.PORT])
             elif reason == interrupted:

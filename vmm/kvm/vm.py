@@ -42,7 +42,7 @@ NEEDED = {
 
 def open_kvm(path: str = "/dev/kvm") -> int:
     """A descriptor of /dev/kvm.  Raises KvmError that says what to do."""
-    ffi, lib = _binding()
+    _ffi, lib = _binding()
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -113,7 +113,8 @@ class Placing:
             if base is None:
                 return
             try:
-                self._machine.buses[Bus.MMIO].add(base, device.transport.function.bar_bytes, device.transport, device.name)
+                self._machine.buses[Bus.MMIO].add(base, device.transport.function.bar_bytes, device.transport,
+                                                  device.name)
             except BusOverlap as error:
                 device.log.warning("%s: %s; it stays switched off", device.name, error)
                 return

@@ -128,7 +128,7 @@ class BpfBackend:
             self._claims[device.place.slot].append((route, fd))
 
     def _doorbell(self, device: RegisterDevice, route: Routed) -> int:
-        if route.interrupts or route.action is Action.NOTIFY and device.doorbell_interrupts:
+        if route.interrupts or (route.action is Action.NOTIFY and device.doorbell_interrupts):
             return device.line(route.queue).claim()
         return self._sink
 

@@ -56,7 +56,7 @@ def _check(block: BlockLayout, values, where: str) -> None:
         raise SnapshotError(f"{where}: {values!r}; wanted a map of {block.c_name}")
     wanted = {f.name for f in block.fields if not f.reserved}
     if set(values) != wanted:
-        odd = sorted(set(values) ^ wanted, key=str)[0]
+        odd = min(set(values) ^ wanted, key=str)
         raise SnapshotError(f"{where}: {'missing' if odd in wanted else 'unknown'} field {odd!r}; "
                             f"wanted exactly those of {block.c_name}")
     for item in block.fields:
