@@ -128,6 +128,7 @@ check: setup
 	@$(PY) -m tools.headers --check
 lint: setup
 	@$(PY) -m ruff check -q
+	@$(PY) -m mypy --no-error-summary
 
 # Manual pages of the command and of each of its commands: man -l build/man/splitvmm.1
 man: setup .venv/.docs

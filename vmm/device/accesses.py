@@ -122,7 +122,7 @@ class Accesses:
     def _bytes_of_page(self, offset: int, width: int) -> int:
         return int.from_bytes(bytes(self._buffer(offset, width)), "little")
 
-    def _buffer(self, offset: int, width: int):
+    def _buffer(self, offset: int, width: int) -> Any:
         return ffi.buffer(ffi.cast("char *", self._device.place.page + offset), width)
 
     # writes

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from ..devmodel.device_layout import layout_device
-from ..devmodel.schema import Access, Register, SchemaError, Takes
+from ..devmodel.schema import Access, Device, Register, SchemaError, Takes
 
 WRITE, READ = "on_write_", "on_read_"
 
 
-def check_accessors(owner, schema: type) -> None:
+def check_accessors(owner: object, schema: type[Device]) -> None:
     """Raises SchemaError for a method of `owner`, a class or an object, that no access would ever reach, and
     for a doorbell that the kernel half may decline and nobody would then take."""
     where = owner.__name__ if isinstance(owner, type) else type(owner).__name__

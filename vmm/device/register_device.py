@@ -99,7 +99,7 @@ class RegisterDevice:
     no_ring = ""                # why they do not
     doorbell_interrupts = False     # whether any claimed doorbell raises the interrupt on its way out
 
-    def __init_subclass__(cls, **options):
+    def __init_subclass__(cls, **options: Any) -> None:
         """Raises SchemaError for accessors that no access of the guest would ever reach."""
         super().__init_subclass__(**options)
         if "handler" in vars(cls) and "handlers" not in vars(cls) and not cls.__module__.startswith("vmm."):
@@ -116,7 +116,7 @@ class RegisterDevice:
         self.layout: DeviceLayout = layout_device(self.schema)
         self.mode = "off"           # off, host or on: where its doorbells go now
         self.lock = threading.RLock()   # userspace's own threads; taken before any hand-over
-        self.place: Place | None = None
+        self.place: Place = None    # type: ignore[assignment]   # until it is attached
         self.failed: Callable[[BaseException], None] = _raise   # told when a thread of the device's has ended
 
     # what is derived from the schema
@@ -131,7 +131,7 @@ class RegisterDevice:
         """What has `on_write_<register>` and `on_read_<register>`."""
         return self
 
-    def line(self, queue: int = 0):
+    def line(self, queue: int = 0) -> Any:
         """The interrupt line of a queue, if it has queues."""
         return self.place.lines[0]
 

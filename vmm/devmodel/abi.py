@@ -7,6 +7,7 @@ hand is refused before it runs.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from .layout import BlockLayout
 
@@ -39,7 +40,7 @@ def check_object(path: Path, blocks: list[BlockLayout], required: tuple[str, ...
     return len(found)
 
 
-def _check_units(path: Path, dwarf, wanted: dict[str, BlockLayout]) -> set[str]:
+def _check_units(path: Path, dwarf: Any, wanted: dict[str, BlockLayout]) -> set[str]:
     found: set[str] = set()
     for unit in dwarf.iter_CUs():
         for entry in unit.get_top_DIE().iter_children():
@@ -52,7 +53,7 @@ def _check_units(path: Path, dwarf, wanted: dict[str, BlockLayout]) -> set[str]:
     return found
 
 
-def _check_struct(path: Path, block: BlockLayout, entry) -> None:
+def _check_struct(path: Path, block: BlockLayout, entry: Any) -> None:
     members = {_name(child): child.attributes["DW_AT_data_member_location"].value
                for child in entry.iter_children() if child.tag == "DW_TAG_member"}
     for item in sorted(block.fields, key=lambda field: field.reserved):
@@ -71,6 +72,6 @@ def _check_struct(path: Path, block: BlockLayout, entry) -> None:
         raise AbiMismatch(f"{path}: struct {block.c_name} of {size:#x} bytes; wanted {block.size:#x}")
 
 
-def _name(entry) -> str:
+def _name(entry: Any) -> str:
     attribute = entry.attributes.get("DW_AT_name")
     return attribute.value.decode() if attribute else ""

@@ -19,7 +19,7 @@ from .schema import SPLIT, Block, Field, Memory, Queue, SchemaError, Takes, Widt
 class DeviceLayout:
     """Everything about one device; `page` describes its registers, `state` what is shared."""
 
-    device: type
+    device: type[Device]
     c_name: str
     id: int
     version: int
@@ -29,7 +29,7 @@ class DeviceLayout:
     registers: dict[str, PlacedRegister]
     memories: dict[str, Memory]
     queues: dict[str, Queue]
-    reasons: type[enum.IntEnum]
+    reasons: Any        # an IntEnum
     locked: bool        # handlers and the Python half have the device to themselves
     widths: Widths
     hash: int
@@ -83,7 +83,7 @@ class DeviceLayout:
 
 # Devices
 
-def _reasons(device: type, common: dict[str, str]) -> type[enum.IntEnum]:
+def _reasons(device: type[Device], common: dict[str, str]) -> type[enum.IntEnum]:
     named = {**common}
     for name, meaning in device.decline.items():
         if not name.isupper():
@@ -95,8 +95,8 @@ def _reasons(device: type, common: dict[str, str]) -> type[enum.IntEnum]:
     if len(named) >= MAX_REASONS:
         raise SchemaError(f"{device.__name__}.decline", f"{len(named)} reasons",
                           f"at most {MAX_REASONS - 1}, the common ones included")
-    values = enum.IntEnum(f"{device.__name__}Decline", list(named)) if named else \
-        enum.IntEnum(f"{device.__name__}Decline", ["NONE"])
+    make: Any = enum.IntEnum        # checkers know it with literal names alone
+    values = make(f"{device.__name__}Decline", list(named) or ["NONE"])
     for name, meaning in named.items():
         values[name].__doc__ = meaning
     return values
@@ -184,8 +184,9 @@ def _access_options(where: str, options: dict, has_queues: bool) -> tuple[bool, 
     return locked, widths
 
 
-def _state(device: type, queues: dict[str, Queue]) -> BlockLayout:
-    where, parts = device.__name__, []
+def _state(device: type[Device], queues: dict[str, Queue]) -> BlockLayout:
+    where = device.__name__
+    parts: list[tuple[str, BlockLayout, int | None, str]] = []
     blocks = [b for b in device.of_kind(type).values() if issubclass(b, Block)]
     for block in blocks:
         inner = layout_block(block, f"{device.c_name}_")

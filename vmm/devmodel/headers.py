@@ -17,7 +17,7 @@ from .schema import Device
 COMMON = ("virtqueue.gen.h",)   # every device's header includes these
 
 
-def _structs(*roots) -> list[str]:
+def _structs(*roots: BlockLayout) -> list[str]:
     return [emit_c.struct(block) for block in in_order(roots)]
 
 
@@ -45,7 +45,7 @@ def uring_header() -> str:
         *_structs(*(layout_block(b) for b in uring.STRUCTS), uring.uring_layout())])
 
 
-def device_header(device: type, source: str, extra: tuple = (), prefix: str = "") -> str:
+def device_header(device: type[Device], source: str, extra: tuple = (), prefix: str = "") -> str:
     """The header of one device, as `splitvmm compile` writes it.
 
     `extra` holds the schema module's MEMORY_STRUCTS, ENUMS and CONSTANTS, if it has any.
@@ -65,7 +65,7 @@ def device_header(device: type, source: str, extra: tuple = (), prefix: str = ""
     return emit_c.header(layout.c_name, source, parts, tuple(prefix + name for name in COMMON))
 
 
-def module_extra(module) -> tuple:
+def module_extra(module: ModuleType) -> tuple:
     return (getattr(module, "MEMORY_STRUCTS", ()), getattr(module, "ENUMS", ()),
             getattr(module, "CONSTANTS", {}))
 
@@ -98,6 +98,8 @@ def committed() -> dict[str, str]:
         "uring.gen.h": uring_header(),
     }
     for name, module in devices().items():
+        device = _device_of(module)
+        assert device is not None       # as `devices` saw
         headers[f"{name}/{name}.gen.h"] = device_header(
             device_of(module), f"vmm/devmodel/devices/{name}.py", module_extra(module), "../")
     return headers

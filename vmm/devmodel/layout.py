@@ -10,6 +10,7 @@ and it emits those bytes by name.
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -59,11 +60,11 @@ class BlockLayout:
         raise KeyError(f"{self.where} has no field {name!r}")
 
 
-def in_order(roots) -> list[BlockLayout]:
+def in_order(roots: Iterable[BlockLayout]) -> list[BlockLayout]:
     """The roots and all that they contain, inner ones first, none twice."""
     found: dict[str, BlockLayout] = {}
 
-    def visit(block):
+    def visit(block: BlockLayout) -> None:
         for item in block.fields:
             if item.block:
                 visit(item.block)
@@ -109,7 +110,7 @@ def check_type_enum(where: str, type_: Type) -> None:
         _check_enum(where, type_.enum, low, (1 << (8 * type_.size - type_.signed)) - 1)
 
 
-def _check_type(where: str, type_) -> None:
+def _check_type(where: str, type_: object) -> None:
     if not isinstance(type_, Type):
         raise SchemaError(where, f"type {type_!r}", "u8 to u64, i8 to i64, le16 to le64 or a block")
     if type_.count is not None and not (isinstance(type_.count, int) and type_.count > 0):
@@ -141,7 +142,7 @@ def _field(where: str, name: str, item: Field, offset: int) -> FieldLayout:
 
 
 @cache
-def layout_block(block: type, prefix: str = "") -> BlockLayout:
+def layout_block(block: type[Block], prefix: str = "") -> BlockLayout:
     """Lay a Block out.  Raises SchemaError."""
     where = block.__qualname__.split("<locals>.")[-1]
     writer = block.options.get("writer")
@@ -165,9 +166,11 @@ def layout_block(block: type, prefix: str = "") -> BlockLayout:
                        tuple(fields), writer)
 
 
-def compose(c_name: str, where: str, doc: str, parts) -> BlockLayout:
-    """One struct of `parts` (name, BlockLayout, count, doc), each on cache lines of its own."""
-    fields, offset = [], 0
+def compose(c_name: str, where: str, doc: str,
+            parts: Iterable[tuple[str, BlockLayout, int | None, str]]) -> BlockLayout:
+    """One struct of `parts` (name, layout, count, doc), each on cache lines of its own."""
+    fields: list[FieldLayout] = []
+    offset = 0
     for name, block, count, part_doc in parts:
         offset = reserve(fields, offset, -offset % CACHE_LINE)
         type_ = Type(f"struct {block.c_name}", block.size, block.align, count=count)
@@ -179,7 +182,7 @@ def compose(c_name: str, where: str, doc: str, parts) -> BlockLayout:
     return BlockLayout(c_name, where, doc, offset, 8, tuple(fields))
 
 
-def reserve(fields: list, offset: int, count: int) -> int:
+def reserve(fields: list[FieldLayout], offset: int, count: int) -> int:
     """Append `count` bytes of nothing at `offset`; returns where they end."""
     if count:
         fields.append(FieldLayout(f"reserved_{offset:x}", offset, count, schema.u8[count],

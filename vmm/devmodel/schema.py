@@ -21,6 +21,7 @@ from __future__ import annotations
 import enum
 import keyword
 import re
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -123,7 +124,7 @@ i8, i16, i32, i64 = (_scalar(f"__s{8 * n}", n, True) for n in (1, 2, 4, 8))
 le16, le32, le64 = (_scalar(f"__le{8 * n}", n) for n in (2, 4, 8))
 
 
-def enum_of(base: Type, values: type) -> Type:
+def enum_of(base: Type, values: Values) -> Type:
     """`base` holding one of an IntEnum's values, which C sees under the same names."""
     return replace(base, enum=values)
 
@@ -134,7 +135,7 @@ def bits_of(base: Type, **named) -> Type:
     return replace(base, bits=_bits(named))
 
 
-def nested(block: type) -> Type:
+def nested(block: type[Block]) -> Type:
     """Another Block in place; it must have no writer of its own."""
     return Type("", 0, 0, block=block)
 
@@ -239,8 +240,11 @@ class _OnceOnly(dict):
 class _Declaration(type):
     """Collects what a class body declares, in order; checks only names, as layout does the rest."""
 
+    options: dict[str, Any]
+    c_name: str
+
     @classmethod
-    def __prepare__(mcs, name, bases, **options):
+    def __prepare__(mcs, name: str, bases: tuple[type, ...], /, **options: Any) -> MutableMapping[str, object]:
         return _OnceOnly(name)
 
     def __new__(mcs, name, bases, body, **options):
@@ -255,7 +259,7 @@ class _Declaration(type):
     def __init__(cls, name, bases, body, **_options):
         super().__init__(name, bases, body)
 
-    def of_kind(cls, kind) -> dict:
+    def of_kind(cls, kind: type) -> dict[str, Any]:
         """Name -> declaration of this kind, base classes' first, in order."""
         found = {}
         for base in reversed(cls.__mro__):

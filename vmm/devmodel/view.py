@@ -11,9 +11,10 @@ a view as a whole are functions here: `read_together`, `to_dict`, `address_of`.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
 from .arrays import Array, OwnershipError, ffi
 from .layout import BlockLayout, FieldLayout
@@ -36,7 +37,11 @@ class View:
     _layout: BlockLayout
     _writer: Writer | None
 
-    def __init__(self, address: int, keep=None, held=None):
+    if TYPE_CHECKING:       # the schema's fields, which a checker of types cannot know
+        def __getattr__(self, name: str) -> Any: ...
+        def __setattr__(self, name: str, value: Any) -> None: ...
+
+    def __init__(self, address: int, keep: object = None, held: Callable[[], bool] | None = None):
         """`keep` is whatever must outlive the view; `held` tells whether userspace holds the
         HOLDER blocks inside."""
         if address % self._layout.align:
@@ -57,7 +62,7 @@ def address_of(view: View) -> int:
     return view._address
 
 
-def pointer_to(view: View, name: str):
+def pointer_to(view: View, name: str) -> Any:
     """A scalar field as a cffi pointer, for paths where even a property is too slow; it knows no
     owner, so it is for code that is itself the owner."""
     item = view._layout.field(name)
@@ -93,12 +98,13 @@ class Views(Sequence):
     __slots__ = ("_make", "_made")
 
     def __init__(self, make: Callable[[int], View], count: int):
-        self._make, self._made = make, [None] * count
+        self._make = make
+        self._made: list[View | None] = [None] * count
 
     def __len__(self) -> int:
         return len(self._made)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self._made)))]
         found = self._made[index]
@@ -115,7 +121,7 @@ def _plain(value):
     return list(value) if isinstance(value, Array) else int(value)
 
 
-def _check_owner(where: str, writer: Writer | None, held) -> None:
+def _check_owner(where: str, writer: Writer | None, held: Callable[[], bool] | None) -> None:
     """Raise OwnershipError unless userspace may write this now."""
     if writer is Writer.KERNEL:
         raise OwnershipError(f"{where} is written by the kernel half; userspace may only read it")
@@ -123,10 +129,12 @@ def _check_owner(where: str, writer: Writer | None, held) -> None:
         raise OwnershipError(f"{where} belongs to the holder, which is the kernel half now")
 
 
-def _part(item: FieldLayout, address: int, keep, held, writer: Writer | None):
+def _part(item: FieldLayout, address: int, keep: object, held: Callable[[], bool] | None,
+          writer: Writer | None) -> View | Views | Array:
     """What a compound field reads as: a view, Views, or an Array."""
     at, writer = address + item.offset, item.writer or writer
     if item.block is None:
+        assert item.type.count is not None      # a scalar is no part
         c_type = _TYPES[item.type.size, item.type.signed]
         return Array(ffi.cast(f"{c_type} *", at), item.type.count,
                      lambda: _check_owner(item.name, writer, held), item.step)
@@ -134,6 +142,11 @@ def _part(item: FieldLayout, address: int, keep, held, writer: Writer | None):
     if item.type.count is None:
         return kind(at, keep, held)
     return Views(lambda i: kind(at + i * item.type.size, keep, held), item.type.count)
+
+
+def _part_of(item: FieldLayout) -> property:
+    name = item.name
+    return property(lambda self: self._parts[name], doc=item.doc)
 
 
 def _scalar(item: FieldLayout, where: str, writer: Writer | None) -> property:
@@ -213,7 +226,7 @@ def view_of(layout: BlockLayout, writer: Writer | None = None) -> type[View]:
                      "__doc__": layout.doc}
     for item in layout.fields:
         if item.block or item.type.count:
-            members[item.name] = property(lambda self, name=item.name: self._parts[name], doc=item.doc)
+            members[item.name] = _part_of(item)
             continue
         members[item.name] = _scalar(item, layout.where, writer)
         for bits in item.type.bits:

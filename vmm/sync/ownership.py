@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from time import monotonic, sleep
 
-from ..devmodel.view import pointer_to
+from ..devmodel.view import View, pointer_to
 from ..devmodel.virtqueue import Side
 from ._shared import lib
 
@@ -40,7 +40,7 @@ class Ownership:
 
     __slots__ = ("name", "assigned", "_holder", "_generation", "_active", "_taken", "_depth", "_lock", "_keep")
 
-    def __init__(self, name: str, word, entry, lock=None):
+    def __init__(self, name: str, word: View, entry: View, lock: AbstractContextManager | None = None):
         """`word` and `entry` are views of the Ownership and Entry blocks.  Their words are kept
         as pointers, as each declined request passes here twice."""
         self.name, self._keep = name, (word, entry)
@@ -103,7 +103,7 @@ class Ownership:
         self._depth += 1
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         """Back to the side that it is assigned to.  Raises IllegalArc if it changed hands behind our back."""
         self._depth -= 1
         try:

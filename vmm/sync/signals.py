@@ -42,7 +42,7 @@ def ending_once() -> Iterator[None]:
     What is ignored already stays so (nohup(1), jobs in the background of a script).  On the main thread."""
     ended = False
 
-    def end(number: int, _frame) -> None:
+    def end(number: int, _frame: object) -> None:
         nonlocal ended
         ended = True
         for each in before:

@@ -7,10 +7,12 @@ checked; nothing is written before everything has been.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..devmodel.device_layout import DeviceLayout
-from ..devmodel.layout import BlockLayout
+from ..devmodel.layout import BlockLayout, FieldLayout
 from ..devmodel.schema import Writer
-from ..devmodel.view import to_dict
+from ..devmodel.view import View, to_dict
 
 FORMAT = 1
 
@@ -19,7 +21,7 @@ class SnapshotError(ValueError):
     """A snapshot that does not fit: says where, what was found and what was wanted."""
 
 
-def pack(layout: DeviceLayout, state) -> bytes:
+def pack(layout: DeviceLayout, state: View) -> bytes:
     """The device's state, msgpack.  The caller holds the device, so that it stands still."""
     import msgpack
     return msgpack.packb({"splitvmm": FORMAT, "schema": layout.c_name, "version": layout.version,
@@ -43,7 +45,8 @@ def unpack(layout: DeviceLayout, data: bytes) -> dict:
     return saved["state"]
 
 
-def restore(layout: DeviceLayout, state, data: bytes, check=lambda fields: None) -> None:
+def restore(layout: DeviceLayout, state: View, data: bytes,
+            check: Callable[[dict], None] = lambda fields: None) -> None:
     """Write a snapshot's user and holder fields into `state`.  Counters of the kernel half
     start anew.  `check(fields)` may refuse what the schema alone cannot judge."""
     fields = unpack(layout, data)
@@ -51,7 +54,7 @@ def restore(layout: DeviceLayout, state, data: bytes, check=lambda fields: None)
     _write(layout.state, state, fields, None)
 
 
-def _check(block: BlockLayout, values, where: str) -> None:
+def _check(block: BlockLayout, values: object, where: str) -> None:
     if not isinstance(values, dict):
         raise SnapshotError(f"{where}: {values!r}; wanted a map of {block.c_name}")
     wanted = {f.name for f in block.fields if not f.reserved}
@@ -72,7 +75,7 @@ def _check(block: BlockLayout, values, where: str) -> None:
             _check_one(item, element, f"{at}[{i}]")
 
 
-def _check_one(item, value, where: str) -> None:
+def _check_one(item: FieldLayout, value: object, where: str) -> None:
     if item.block:
         _check(item.block, value, where)
         return
@@ -84,7 +87,7 @@ def _check_one(item, value, where: str) -> None:
         raise SnapshotError(f"{where}: {value}; wanted one of {[int(v) for v in item.type.enum]}")
 
 
-def _write(block: BlockLayout, view, values: dict, writer) -> None:
+def _write(block: BlockLayout, view: View, values: dict, writer: Writer | None) -> None:
     writer = block.writer or writer
     for item in block.fields:
         if item.reserved or (item.writer or writer) is Writer.KERNEL:
