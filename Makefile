@@ -111,6 +111,7 @@ build/abi.stamp: $(PACKAGED) $(MODULES) $(wildcard vmm/devmodel/*.py vmm/devmode
 
 # All that a wheel has beside Python, into the folder INTO: handlers, guests, extension modules, and what devices of
 # one's own are built with: C headers, and the sources of what guests have in common.
+INTO ?= build/parts
 parts: $(PACKAGED) $(MODULES) build/abi.stamp
 	@mkdir -p $(INTO)/vmm/built/include $(INTO)/vmm/built/guests
 	@cp $(PACKAGED) $(RECORDS) $(INTO)/vmm/built

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from vmm.testing.bpf_run import machine_without_vcpus
 from tools.driver import BlkDriver
 from vmm.kvm.bpf import why_not
 from vmm.kvm.interrupts import Interrupts
 from vmm.machine.config import DiskConfig, MachineConfig
+from vmm.testing.bpf_run import machine_without_vcpus
 from vmm.virtqueue import uring
 
 SECTORS = 4096

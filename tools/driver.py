@@ -6,8 +6,20 @@ import struct
 from time import monotonic, sleep
 
 from vmm.devmodel.devices.blk import ID_BYTES, SECTOR, RequestType
-from vmm.testing.driver import (ACKNOWLEDGE, DRIVER, DRIVER_OK, FEATURES_OK, INDIRECT, NEEDS_RESET, NEXT, WRITE, Driver,
-                                PackedRing, Registers, Ring)
+from vmm.testing.driver import (
+    ACKNOWLEDGE,
+    DRIVER,
+    DRIVER_OK,
+    FEATURES_OK,
+    INDIRECT,
+    NEEDS_RESET,
+    NEXT,
+    WRITE,
+    Driver,
+    PackedRing,
+    Registers,
+    Ring,
+)
 from vmm.virtio.virtio_device import EVENT_IDX, INDIRECT_DESC, RING_PACKED
 
 

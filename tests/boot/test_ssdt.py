@@ -111,7 +111,7 @@ def test_lengths_of_one_to_four_bytes(iasl, size):
     table = acpi._table(b"SSDT", 2, body + aml.name("LAST", aml.integer(2)))
     text = iasl(table, "out.dsl", "-d").decode()
     found = re.search(r"Scope \(\\_SB\)\s+\{\s+Name \(DATA, Buffer \((\w+)\)(.*?)Name \(NEXT, One\)\s+\}\s+"
-                      r"Name \(LAST, 0x02\)\s+\}\s*$", text, re.S)
+                      r"Name \(LAST, 0x02\)\s+\}\s*$", text, re.DOTALL)
     sizes = {"Zero": 0, "One": 1}
     assert found and (sizes[found[1]] if found[1] in sizes else int(found[1], 16)) == size
     assert found[2].count("0x") == size

@@ -6,8 +6,32 @@ import pytest
 
 from vmm.devmodel import SchemaError, layout_block, layout_device
 from vmm.devmodel.headers import device_header
-from vmm.devmodel.schema import (HOLDER, KERNEL, NOTIFY, POSTED, RO, USER, W1C, WO, Block, Device, RegisterFile, bits_of,
-                                 enum_of, i8, memory, nested, queue, reasons, reg, regfile, u8, u16, u32, u64)
+from vmm.devmodel.schema import (
+    HOLDER,
+    KERNEL,
+    NOTIFY,
+    POSTED,
+    RO,
+    USER,
+    W1C,
+    WO,
+    Block,
+    Device,
+    RegisterFile,
+    bits_of,
+    enum_of,
+    i8,
+    memory,
+    nested,
+    queue,
+    reasons,
+    reg,
+    regfile,
+    u8,
+    u16,
+    u32,
+    u64,
+)
 
 
 class Big(enum.IntEnum):

@@ -4,8 +4,26 @@ import enum
 
 from vmm import RegisterDevice
 from vmm.device.options import choice, switch, whole
-from vmm.devmodel.schema import (EXACT, KERNEL, NOTIFY, POSTED, RO, WO, Block, Device, RegisterFile, enum_of, memory, reasons,
-                                 reg, regfile, u8, u16, u32, u64)
+from vmm.devmodel.schema import (
+    EXACT,
+    KERNEL,
+    NOTIFY,
+    POSTED,
+    RO,
+    WO,
+    Block,
+    Device,
+    RegisterFile,
+    enum_of,
+    memory,
+    reasons,
+    reg,
+    regfile,
+    u8,
+    u16,
+    u32,
+    u64,
+)
 
 
 class Ring(RegisterFile):

@@ -9,7 +9,7 @@ import os
 import platform
 import tempfile
 from dataclasses import asdict
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
@@ -25,7 +25,7 @@ BASE_BATCHES = UNROLLED        # of the run that everything but the loop is take
 
 def main(wanted: Wanted) -> int:
     """Measure, write the JSON, print the tables, draw the page."""
-    began = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    began = datetime.now(UTC).isoformat(timespec="seconds")
     machine = describe_machine()
     if wanted.one_cpu:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})

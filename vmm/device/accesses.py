@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 from functools import partial
+from typing import Any
 
 from ..devmodel.register_layout import PlacedRegister
 from ..devmodel.schema import Access, Takes, Widths

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from ..devmodel.device_layout import DeviceLayout, layout_device
 from ..devmodel.exit_path import Action, Bus
@@ -102,9 +103,9 @@ class RegisterDevice:
     def __init_subclass__(cls, **options: Any) -> None:
         """Raises SchemaError for accessors that no access of the guest would ever reach."""
         super().__init_subclass__(**options)
-        if "handler" in vars(cls) and "handlers" not in vars(cls) and not cls.__module__.startswith("vmm."):
-            if file := getattr(sys.modules.get(cls.__module__), "__file__", None):
-                cls.handlers = Path(file).resolve().parent / "build"
+        file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+        if file and "handler" in vars(cls) and "handlers" not in vars(cls) and not cls.__module__.startswith("vmm."):
+            cls.handlers = Path(file).resolve().parent / "build"
         if not cls.has_transport and hasattr(cls, "schema"):
             check_accessors(cls, cls.schema)
 

@@ -29,7 +29,7 @@ class Timer:
     def start(self, after_s: float, every_s: float | None = None) -> None:
         """Call back once, in `after_s` seconds, and then each `every_s` if that is given.  A timer that runs
         is started anew.  The device has its place in a machine by then."""
-        if after_s < 0 or every_s is not None and every_s <= 0:
+        if after_s < 0 or (every_s is not None and every_s <= 0):
             raise ValueError(f"a timer of {after_s} s, then each {every_s} s; wanted times that are not over")
         self.every_s = every_s
         self._device.place.timers.add(self, monotonic() + after_s)

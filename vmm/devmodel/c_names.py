@@ -12,8 +12,8 @@ from .schema import SchemaError
 
 # structs of kernel_devices/*.h that no schema declares
 HANDWRITTEN = ("device", "visit", "serving", "walk", "collecting", "locking", "work", "tally", "chain", "segment")
-_TAG = re.compile(r"^(struct|enum) (\w+) \{$", re.M)
-_VALUE = re.compile(r"^(?:#define (\w+)\b|\t([A-Z]\w*) = )(.*)$", re.M)
+_TAG = re.compile(r"^(struct|enum) (\w+) \{$", re.MULTILINE)
+_VALUE = re.compile(r"^(?:#define (\w+)\b|\t([A-Z]\w*) = )(.*)$", re.MULTILINE)
 
 
 def _named(texts: list[str]) -> list[tuple[str, str]]:

@@ -6,13 +6,14 @@ from __future__ import annotations
 import enum
 import hashlib
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
+from typing import Any
 
 from . import register_layout, virtqueue
 from .announced import announced
 from .layout import MAX_REASONS, PAGE, BlockLayout, compose, in_order, layout_block
 from .register_layout import PlacedRegister
-from .schema import SPLIT, Block, Field, Memory, Queue, SchemaError, Takes, Widths
+from .schema import SPLIT, Block, Device, Field, Memory, Queue, SchemaError, Takes, Widths
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def own_enums(device: type) -> list[type[enum.IntEnum]]:
     return [values for values in device.of_kind(type).values() if issubclass(values, enum.IntEnum)]
 
 
-@lru_cache(maxsize=None)
+@cache
 def layout_device(device: type) -> DeviceLayout:
     """Lay a Device out.  Raises SchemaError."""
     where, options = device.__name__, device.options
@@ -146,7 +147,7 @@ def layout_device(device: type) -> DeviceLayout:
                               "a whole number, as in `class Blk(Device, id=2, version=1)`")
     unknown = set(options) - {"id", "version", "lock", "widths", "acpi", "compatible"}
     if unknown:
-        raise SchemaError(where, f"option {sorted(unknown)[0]!r}",
+        raise SchemaError(where, f"option {min(unknown)!r}",
                           "id=, version=, lock=, widths=, acpi= and compatible=")
     if not (device.__doc__ or "").strip():
         raise SchemaError(where, "no docstring", "one line with the specification's section")

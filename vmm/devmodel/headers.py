@@ -11,7 +11,7 @@ from . import emit_c, exit_path, uring, virtqueue
 from .c_names import check_names
 from .device_layout import DeviceLayout, layout_device
 from .emit_device import device_parts
-from .layout import in_order, layout_block
+from .layout import BlockLayout, in_order, layout_block
 from .schema import Device
 
 COMMON = ("virtqueue.gen.h",)   # every device's header includes these
@@ -98,7 +98,7 @@ def committed() -> dict[str, str]:
         "uring.gen.h": uring_header(),
     }
     for name, module in devices().items():
-        device = _device_of(module)
+        device = device_of(module)
         assert device is not None       # as `devices` saw
         headers[f"{name}/{name}.gen.h"] = device_header(
             device_of(module), f"vmm/devmodel/devices/{name}.py", module_extra(module), "../")

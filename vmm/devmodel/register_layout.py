@@ -11,8 +11,19 @@ import re
 from dataclasses import dataclass, fields, replace
 
 from .layout import PAGE, SCALARS, BlockLayout, FieldLayout, check_bits, check_type_enum, reserve
-from .schema import (NOTIFY, POSTED, Access, Memory, Register, RegisterFile, RegisterFileAt, SchemaError, Takes, Type,
-                     Widths)
+from .schema import (
+    NOTIFY,
+    POSTED,
+    Access,
+    Memory,
+    Register,
+    RegisterFile,
+    RegisterFileAt,
+    SchemaError,
+    Takes,
+    Type,
+    Widths,
+)
 
 MOST_PAGES = 16         # of one device: a route's offset has 16 bits
 MOST_MEMORY = (512 << 20) - (256 << 10)     # bytes; one map element (exit_path.REGION_SHIFT) less the slack (CHUNK)
@@ -287,7 +298,7 @@ def _check_latches(where: str, register: PlacedRegister, all_: dict[str, PlacedR
                           "latches of a register of the device itself, on its first page")
     for name in register.latches:
         if name not in all_ or "[" in name or "." in name or \
-                all_[name].access is Access.WO and all_[name].takes is not POSTED:
+                (all_[name].access is Access.WO and all_[name].takes is not POSTED):
             raise SchemaError(where, f"latches {name!r}", "names of registers that keep what is written to them")
         if all_[name].page:
             raise SchemaError(where, f"latches {name}, on another page", "registers of the first page")

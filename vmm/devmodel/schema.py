@@ -21,7 +21,7 @@ from __future__ import annotations
 import enum
 import keyword
 import re
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -77,13 +77,16 @@ C_KEYWORDS = frozenset(
     "union unsigned void volatile while".split())
 
 
+Values = type[enum.IntEnum]
+
+
 class Bits(NamedTuple):
     """Some bits of a field or register, under a name of their own."""
 
     name: str
     low: int                        # the lowest of them
     width: int
-    enum: type | None = None        # an IntEnum of what they may say
+    enum: Values | None = None      # of what they may say
 
 
 @dataclass(frozen=True)
@@ -95,9 +98,9 @@ class Type:
     align: int                      # bytes
     signed: bool = False
     count: int | None = None        # elements, if an array
-    enum: type | None = None
+    enum: Values | None = None
     bits: tuple[Bits, ...] = ()     # named bit fields
-    block: type | None = None       # the nested Block
+    block: type[Block] | None = None    # the nested Block
 
     def __getitem__(self, count: int) -> Type:
         return replace(self, count=count)

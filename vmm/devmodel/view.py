@@ -11,7 +11,7 @@ a view as a whole are functions here: `read_together`, `to_dict`, `address_of`.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any

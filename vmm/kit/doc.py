@@ -83,7 +83,7 @@ def _bits(layout: DeviceLayout) -> Section:
     section, seen = Section("Bits", head=("register", "bits", "name", "values")), set()
     for name, register in layout.registers.items():
         for bits in register.bits if register.declared not in seen else ():
-            where = str(bits.low) if bits.width == 1 else f"{bits.low + bits.width - 1}–{bits.low}"
+            where = str(bits.low) if bits.width == 1 else f"{bits.low + bits.width - 1}-{bits.low}"
             values = ", ".join(f"{int(v)} {v.name}" for v in bits.enum) if bits.enum else ""
             section.rows.append((f"`{name}`", where, f"`{bits.name}`", values))
         seen.add(register.declared)

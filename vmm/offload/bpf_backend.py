@@ -10,8 +10,20 @@ from __future__ import annotations
 import os
 
 from ..device.register_device import Place, RegisterDevice, Routed
-from ..devmodel.exit_path import (DEVICES, ROUTES, TRACES_BYTES, VCPUS, Access, Action, Bus, MemoryLayout, Route, RouteKey,
-                                  machine_layout, vcpu_layout)
+from ..devmodel.exit_path import (
+    DEVICES,
+    ROUTES,
+    TRACES_BYTES,
+    VCPUS,
+    Access,
+    Action,
+    Bus,
+    MemoryLayout,
+    Route,
+    RouteKey,
+    machine_layout,
+    vcpu_layout,
+)
 from ..devmodel.layout import PAGE, layout_block
 from ..devmodel.view import address_of, ffi, view_of
 from ..kvm.addresses import IOAPIC, PIC_MASKS

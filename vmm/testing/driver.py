@@ -13,7 +13,7 @@ from time import monotonic, sleep
 from ..device.register_device import RegisterDevice
 from ..devmodel.layout import PAGE
 from ..machine.machine import Machine
-from ..virtio.virtio_device import EVENT_IDX, INDIRECT_DESC, RING_PACKED, VERSION_1, VirtioDevice
+from ..virtio.virtio_device import INDIRECT_DESC, RING_PACKED, VERSION_1, VirtioDevice
 from ..virtio.virtio_pci import DOORBELLS, PciTransport
 
 NEXT, WRITE, INDIRECT = 1, 2, 4
