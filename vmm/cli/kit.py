@@ -94,18 +94,27 @@ def device_config(text: str):
     from ..device import options as own
     from ..kit.build import build
     from ..kit.load import named
-    from ..machine.config import DeviceConfig
     from . import options as parse
     spec, *rest = parse.parts(text)
     found, given = named(spec), parse.keyed(rest, f"--device {text}")
     if (kind := found.half) is None:
         raise UserError(f"--device {spec}: {found.kind.__name__} is a schema; wanted its Python half, a class derived from "
                         "RegisterDevice")
-    offload = parse.choice(given.pop("offload", "auto"), "--device offload", ("on", "host", "off", "auto"))
-    bus = parse.choice(given.pop("bus", "mmio"), "--device bus", ("mmio", "port"))
-    base, name = given.pop("base", None), given.pop("name", found.schema.c_name)
+    name = given.pop("name", found.schema.c_name)
+    config = _config(kind, given, lambda: kind(name, **values))
     values = own.parse(kind, given, f"--device {spec}")
-    if offload != "off" and kind.handler and spec.partition(":")[0].endswith(".py"):
+    if config.offload != "off" and kind.handler and spec.partition(":")[0].endswith(".py"):
         build(found, standard.say)
-    return DeviceConfig(lambda: kind(name, **values), offload,
-                        None if base is None else parse.whole(base, "--device base", 0, (1 << 48) - 1), bus)
+    return config
+
+
+def _config(kind, given: dict[str, str], make):
+    """The keys that every device has, taken out of `given`.  Raises UserError."""
+    from ..machine.config import DeviceConfig
+    from ..virtio.virtio_device import VirtioDevice
+    from . import options as parse
+    common = parse.VIRTIO if issubclass(kind, VirtioDevice) else ("offload", "base", "bus")
+    ours = {key: given.pop(key) for key in common if key in given}
+    base = parse.whole(ours["base"], "--device base", 0, (1 << 48) - 1) if "base" in ours else None
+    bus = parse.choice(ours.get("bus", "mmio"), "--device bus", ("mmio", "port"))
+    return DeviceConfig(make, base=base, bus=bus, **parse.virtio(ours, "--device"))

@@ -44,10 +44,10 @@ def keyed(given: list[str], what: str) -> dict[str, str]:
     return found
 
 
-_VIRTIO = ("offload", "async", "transport", "packed")      # keys that every virtio device has
+VIRTIO = ("offload", "async", "transport", "packed")      # keys that every virtio device has
 
 
-def _virtio(given: dict[str, str], option: str) -> dict:
+def virtio(given: dict[str, str], option: str) -> dict:
     """Those keys, as fields of a VirtioConfig."""
     return {"offload": choice(given.get("offload", "auto"), f"{option} offload", ("on", "host", "off", "auto")),
             "asynchronous": choice(given.get("async", "auto"), f"{option} async", ("on", "off", "auto")),
@@ -65,7 +65,7 @@ def _queue_size(given: dict[str, str], option: str) -> int:
 def disk(text: str):
     """One --disk, as a DiskConfig."""
     from ..machine.config import DiskConfig
-    given = pairs(text, "--disk", ("path", "readonly", "cache", "queues", "queue_size", "serial", "format", *_VIRTIO),
+    given = pairs(text, "--disk", ("path", "readonly", "cache", "queues", "queue_size", "serial", "format", *VIRTIO),
                   first="path")
     if not given.get("path"):
         raise UserError(f"--disk {text}: no path; wanted path=FILE")
@@ -74,7 +74,7 @@ def disk(text: str):
         cache=choice(given.get("cache", "writeback"), "--disk cache", ("writeback", "none", "writethrough")),
         queues=whole(given.get("queues", "1"), "--disk queues", 1, 16), serial=_serial(given.get("serial", "")),
         raw=choice(given["format"], "--disk format", ("raw",)) == "raw" if "format" in given else False,
-        queue_size=_queue_size(given, "--disk"), **_virtio(given, "--disk"))
+        queue_size=_queue_size(given, "--disk"), **virtio(given, "--disk"))
 
 
 def _serial(text: str) -> str:
@@ -98,13 +98,13 @@ def console(text: str):
     """One --console, as a ConsoleConfig: where it leads, then keys."""
     from ..machine.config import ConsoleConfig
     found, *rest = parts(text)
-    return ConsoleConfig(found, **_virtio(_keyed(rest, text, "--console", _VIRTIO), "--console"))
+    return ConsoleConfig(found, **virtio(_keyed(rest, text, "--console", VIRTIO), "--console"))
 
 
 def rng(text: str):
     """--rng, as an RngConfig."""
     from ..machine.config import RngConfig
-    return RngConfig(**_virtio(pairs(text, "--rng", _VIRTIO) if text else {}, "--rng"))
+    return RngConfig(**virtio(pairs(text, "--rng", VIRTIO) if text else {}, "--rng"))
 
 
 def mac(text: str, what: str) -> bytes:
@@ -123,7 +123,7 @@ def net(text: str):
     from ..devmodel.devices.net import PAIRS
     from ..machine.config import NicConfig
     given = pairs(text, "--net", ("tap", "fd", "socket", "mac", "queues", "mtu", "spoof", "tx_packets", "tx_bytes",
-                                  "queue_size", *_VIRTIO))
+                                  "queue_size", *VIRTIO))
     if sum(key in given for key in ("tap", "fd", "socket")) != 1:
         raise UserError(f"--net {text}: wanted one of tap=NAME, fd=N and socket=PATH")
     own = {"mac": mac(given["mac"], "--net mac")} if "mac" in given else {}
@@ -136,4 +136,4 @@ def net(text: str):
         anti_spoof=choice(given.get("spoof", "allow"), "--net spoof", ("allow", "drop")) == "drop",
         packets_per_s=whole(given.get("tx_packets", "0"), "--net tx_packets", 0, 1 << 40),
         bytes_per_s=whole(given.get("tx_bytes", "0"), "--net tx_bytes", 0, 1 << 50),
-        queue_size=_queue_size(given, "--net"), **own, **_virtio(given, "--net"))
+        queue_size=_queue_size(given, "--net"), **own, **virtio(given, "--net"))

@@ -141,11 +141,12 @@ def _dependencies(rules: str) -> list[str]:
 
 
 def _run(part: Part) -> None:
-    dependencies, fresh = _beside(part.target, "d"), _beside(part.target, "new")
-    for command in ([*part.command, "-o", str(fresh)], [*part.command, "-MM", "-MF", str(dependencies)]):
+    fresh = _beside(part.target, "new")
+    for command in ([*part.command, "-o", str(fresh)], [*part.command, "-MM"]):
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             fresh.unlink(missing_ok=True)
             raise UserError(f"{part.source}: does not build\n{done.stderr.strip()}")
+    _beside(part.target, "d").write_text(done.stdout)
     _beside(part.target, "command").write_text("\n".join(part.command))
     fresh.replace(part.target)      # a process that has the old one mapped keeps it

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
+import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from ..devmodel import SchemaError
@@ -36,8 +37,14 @@ def _check(name: str) -> None:
         check_name("splitvmm new", name)
     except SchemaError as error:
         raise UserError(str(error)) from None
-    if name in devices() or name in HANDWRITTEN or importlib.util.find_spec(name) is not None:
+    if name in devices() or name in HANDWRITTEN or _is_module(name):
         raise UserError(f"splitvmm new: {name!r}, which Python or splitvmm has a module or device of; wanted another name")
+
+
+def _is_module(name: str) -> bool:
+    """Whether Python has such a module, wherever this is run."""
+    elsewhere = [place for place in sys.path if place and Path(place).resolve() != Path.cwd()]
+    return name in sys.stdlib_module_names or PathFinder.find_spec(name, elsewhere) is not None
 
 
 def _filled(text: str, name: str) -> str:

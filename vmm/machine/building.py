@@ -28,7 +28,7 @@ from ..offload.objects import unavailable
 from ..offload.places import SharedPlaces
 from ..virtio.virtio_device import VirtioDevice
 from ..virtio.virtio_pci import PciTransport
-from .config import ConsoleConfig, DiskConfig, NicConfig, VirtioConfig
+from .config import ConsoleConfig, DeviceConfig, DiskConfig, NicConfig, VirtioConfig
 from .offloading import Offloading, make_maps
 
 
@@ -79,11 +79,18 @@ def add_devices(machine, extra) -> None:
     if config.rng:
         _add_virtio(machine, machine.closes(RngDevice("rng0")), config.rng)
     for given in config.devices:
-        if given.bus not in ("mmio", "port"):
-            raise UserError(f"bus {given.bus!r}; wanted mmio or port")
-        machine.add_device(machine.closes(given.make()), given.offload, given.base, Bus[given.bus.upper()])
+        _add_other(machine, machine.closes(given.make()), given)
     for device, mode in extra:
         machine.add_device(machine.closes(device), mode)
+
+
+def _add_other(machine, device: RegisterDevice, config: DeviceConfig) -> None:
+    if isinstance(device, VirtioDevice):
+        _add_virtio(machine, device, config)
+        return
+    if config.bus not in ("mmio", "port"):
+        raise UserError(f"bus {config.bus!r}; wanted mmio or port")
+    machine.add_device(device, config.offload, config.base, Bus[config.bus.upper()])
 
 
 def _refuse_twins(config) -> None:

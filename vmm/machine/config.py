@@ -78,11 +78,11 @@ class RngConfig(VirtioConfig):
 
 
 @dataclass
-class DeviceConfig:
-    """One `--device`: a device that is not one of ours."""
+class DeviceConfig(VirtioConfig):
+    """One `--device`: a device that is not one of ours.  All of a VirtioConfig but `offload` is for virtio
+    devices, `base` and `bus` for the others."""
 
     make: Callable[[], RegisterDevice]      # anew for each machine, as one that restarts is another machine
-    offload: str = "auto"
     base: int | None = None                 # guest-physical address or port; None for the next free place
     bus: str = "mmio"                       # mmio or port
 

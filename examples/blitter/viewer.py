@@ -1,0 +1,30 @@
+"""Shows pictures in a window: `python viewer.py WIDTH HEIGHT`, and RGB bytes on standard input, picture after picture."""
+
+import sys
+import threading
+import tkinter
+
+
+def main(width: int, height: int) -> None:
+    window = tkinter.Tk()
+    window.title("blitter")
+    label = tkinter.Label(window)
+    label.pack()
+    pictures: list[bytes] = []
+
+    def read() -> None:
+        while len(data := sys.stdin.buffer.read(width * height * 3)) == width * height * 3:
+            pictures[:] = [data]
+
+    def show() -> None:
+        if pictures:
+            label.picture = tkinter.PhotoImage(data=b"P6 %d %d 255\n" % (width, height) + pictures.pop())
+            label.config(image=label.picture)
+        window.after(20, show)
+    threading.Thread(target=read, daemon=True).start()
+    show()
+    window.mainloop()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))
