@@ -34,10 +34,11 @@ static __always_inline void *memory_at(struct device *device, __u64 offset, __u3
 {
 	__u8 *memory = device_memory(device);
 
-	barrier_var(offset);	/* or the comparison goes, which the verifier looks for */
-	if (!memory || length > CHUNK || offset >= HANDLER_MEMORY_BYTES || length > HANDLER_MEMORY_BYTES - offset)
+	if (!memory || length > CHUNK || offset > HANDLER_MEMORY_BYTES || length > HANDLER_MEMORY_BYTES - offset)
 		return NULL;
-	return memory + offset;
+	/* again, right before its use: 6.1's verifier does not know it any more once it was kept on the stack */
+	barrier_var(offset);
+	return offset < HANDLER_MEMORY_BYTES ? memory + offset : NULL;
 }
 #endif
 

@@ -14,8 +14,12 @@ static __u32 paint(struct gadget *gadget)
 	at = memory_at(gadget->device, GADGET_CANVAS + gadget->latched.x, length);
 	if (!at)
 		return GADGET_DECLINE_ODD;
-	for (__u32 i = 0; i < 64 && i < length; i++)
-		WRITE_ONCE(at[i], 0xaa);	/* or the compiler makes a memset of it, which BPF has not */
+	for (__u32 i = 0; i < 64 && i < length; i++) {
+		__u32 place = i;
+
+		barrier_var(place);	/* or the mask goes, whose point is that 6.1's verifier sees it */
+		WRITE_ONCE(at[place & 63], 0xaa);	/* or the compiler makes a memset of it, which BPF has not */
+	}
 	gadget->state->kept.paints++;
 	return DONE;
 }
