@@ -35,7 +35,8 @@ class Accesses:
         self._exact, self._page_is_memory = layout.widths is Widths.EXACT, layout.page_is_memory
         self._in_order = sorted(layout.registers.items(), key=lambda item: item[1].offset)
         self._by_place = {(r.offset, r.type.size): (name, r) for name, r in self._in_order}
-        self._by_half = {(r.offset + half, 4): (name, r, half) for name, r in self._in_order if r.halves for half in (0, 4)}
+        self._by_half = {(r.offset + half, 4): (name, r, half) for name, r in self._in_order if r.halves
+                         for half in (0, 4)}
         self._pointers: dict = {}
         self._writers = {name: self._writer(r) for name, r in self._in_order}
         self._readers = {name: partial(reader, *r.indices) for name, r in self._in_order

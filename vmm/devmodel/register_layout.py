@@ -102,7 +102,8 @@ def _check_file(where: str, at: RegisterFileAt) -> None:
         raise SchemaError(where, f"offset {at.offset:#x}, stride {at.stride:#x}", "multiples of 8")
     end = at.offset + at.stride * (at.count or 1)
     if end > MOST_PAGES * PAGE:
-        raise SchemaError(where, f"offset {at.offset:#x}, up to {end:#x}", f"a place inside {MOST_PAGES * PAGE:#x} bytes")
+        raise SchemaError(where, f"offset {at.offset:#x}, up to {end:#x}",
+                          f"a place inside {MOST_PAGES * PAGE:#x} bytes")
 
 
 # Laying out
@@ -110,7 +111,8 @@ def _check_file(where: str, at: RegisterFileAt) -> None:
 def _block(c_name: str, where: str, doc: str, owner: type, size: int | None, prefix: str) -> BlockLayout:
     """The struct that a device's pages, or register files at one place, are; `size` None: whole pages.  Files
     are called after their place, as those of one kind may be further apart elsewhere."""
-    parts = sorted({**owner.of_kind(Register), **owner.of_kind(RegisterFileAt)}.items(), key=lambda part: part[1].offset)
+    declared = {**owner.of_kind(Register), **owner.of_kind(RegisterFileAt)}
+    parts = sorted(declared.items(), key=lambda part: part[1].offset)
     found, offset, before = [], 0, None
     for name, part in parts:
         at = f"{where}.{name}"
@@ -137,8 +139,9 @@ def _check_bit_names(where: str, found: list[FieldLayout]) -> None:
         for bits in item.type.bits:
             name = f"{item.name}_{bits.name}"
             if name in names:
-                raise SchemaError(f"{where}.{item.name}.{bits.name}", f"bits that are called {name}, as another register or "
-                                  "other bits are", "a name of their own")
+                raise SchemaError(f"{where}.{item.name}.{bits.name}",
+                                  f"bits that are called {name}, as another register or other bits are",
+                                  "a name of their own")
             names.add(name)
 
 
@@ -211,7 +214,8 @@ def _flat(owner: type, base: int, path: str, declared: str, indices: tuple[int, 
     for name, at in owner.of_kind(RegisterFileAt).items():
         for i in range(at.count or 1):
             several = at.count is not None
-            yield from _flat(at.kind, base + at.offset + i * at.stride, path + (f"{name}[{i}]." if several else f"{name}."),
+            yield from _flat(at.kind, base + at.offset + i * at.stride,
+                             path + (f"{name}[{i}]." if several else f"{name}."),
                              f"{declared}{name}_", (*indices, i) if several else indices)
 
 
@@ -222,14 +226,15 @@ def placed(device: type) -> dict[str, PlacedRegister]:
     _check_declared(device.__name__, found)
     for name, register in found.items():
         if register.halves and register.takes is NOTIFY and (register.declared != name or register.page):
-            raise SchemaError(f"{device.__name__}.{name}", "halves=True, takes=NOTIFY, in a register file or on another page",
+            raise SchemaError(f"{device.__name__}.{name}",
+                              "halves=True, takes=NOTIFY, in a register file or on another page",
                               "a register of the device itself, on its first page")
         _check_clears(f"{device.__name__}.{name}", name, register, found)
         _check_latches(f"{device.__name__}.{name}", register, found)
     routed = sum(1 + r.halves for r in found.values() if r.takes is not Takes.USER)
     if routed > MOST_ROUTED:
-        raise SchemaError(device.__name__, f"{routed} registers that are posted or notify", f"at most {MOST_ROUTED}, as "
-                          "KVM has 1,000 ioeventfds for all devices of a bus")
+        raise SchemaError(device.__name__, f"{routed} registers that are posted or notify",
+                          f"at most {MOST_ROUTED}, as KVM has 1,000 ioeventfds for all devices of a bus")
     return found
 
 
@@ -239,8 +244,8 @@ def _check_declared(where: str, found: dict[str, PlacedRegister]) -> None:
     for name, register in found.items():
         bare = re.sub(r"\[\d+\]", "", name)
         if plain.setdefault(register.declared, bare) != bare:
-            raise SchemaError(f"{where}.{bare}", f"a register that is called {register.declared} in C and in on_write_{register.declared}, "
-                              f"as {plain[register.declared]} is", "a name of its own")
+            raise SchemaError(f"{where}.{bare}", f"a register that is called {register.declared} in C and in "
+                              f"on_write_{register.declared}, as {plain[register.declared]} is", "a name of its own")
 
 
 def several(device: type) -> list[tuple[str, int, int, int]]:
@@ -313,7 +318,8 @@ def memories(device: type, registers_end: int) -> dict[str, Memory]:
         if not (isinstance(item.doc, str) and item.doc.strip()):
             raise SchemaError(where, "no meaning", "one line that says what it is")
         if item.size <= 0 or item.size % PAGE or item.offset % PAGE:
-            raise SchemaError(where, f"{item.size:#x} bytes at offset {item.offset:#x}", f"whole pages of {PAGE:#x} bytes")
+            raise SchemaError(where, f"{item.size:#x} bytes at offset {item.offset:#x}",
+                              f"whole pages of {PAGE:#x} bytes")
         if item.offset < end:
             raise SchemaError(where, f"offset {item.offset:#x}, inside {before}", f"{end:#x} or more")
         end, before = item.offset + item.size, name

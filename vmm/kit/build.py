@@ -84,13 +84,14 @@ def _parts(found: Named) -> list[Part]:
         source = here / f"{handler}.c"
         if not source.exists():
             raise UserError(f"{source}: there is no such file; wanted the handler that {found.path.name} names")
-        parts.append(Part(folder / f"{handler}.bpf.o", source, (_clang(), *BPF, *includes, *_system_includes(), "-c", str(source))))
+        parts.append(Part(folder / f"{handler}.bpf.o", source,
+                          (_clang(), *BPF, *includes, *_system_includes(), "-c", str(source))))
         parts.append(Part(folder / f"{handler}.so", source, (_cc(), *NATIVE, *includes, str(source))))
     guest = here / "guest.c"
     if guest.exists():
         runtime = [str(GUESTS / name) for name in RUNTIME]
-        parts.append(Part(folder / "guest.elf", guest, (_cc(), *GUEST, f"-Wl,-T,{GUESTS / 'guest.ld'}", *includes, f"-I{GUESTS}",
-                                                        str(guest), *runtime)))
+        parts.append(Part(folder / "guest.elf", guest, (_cc(), *GUEST, f"-Wl,-T,{GUESTS / 'guest.ld'}", *includes,
+                                                        f"-I{GUESTS}", str(guest), *runtime)))
     return parts
 
 
@@ -103,8 +104,8 @@ def _tool(names: tuple[str, ...], package: str, what: str) -> str:
 
 def _clang() -> str:
     if not any((Path(place) / "bpf" / "bpf_helpers.h").exists() for place in ("/usr/include", "/usr/local/include")):
-        raise UserError("no bpf/bpf_helpers.h here, which handlers include; wanted libbpf's headers, as by apt-get install "
-                        "libbpf-dev")
+        raise UserError("no bpf/bpf_helpers.h here, which handlers include; wanted libbpf's headers, as by apt-get "
+                        "install libbpf-dev")
     return _tool(("clang", "clang-19", "clang-16", "clang-14"), "clang", "the kernel's half of devices")
 
 

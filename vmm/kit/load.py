@@ -53,8 +53,8 @@ def named(spec: str) -> Named:
     if class_name:
         kind = getattr(module, class_name, None)
         if not (isinstance(kind, type) and issubclass(kind, (RegisterDevice, Device))):
-            raise UserError(f"{spec}: {f'{kind!r} is no device' if kind is not None else f'there is no {class_name}'}; wanted "
-                            f"{_one_of(halves(module) + schemas(module))}")
+            raise UserError(f"{spec}: {f'{kind!r} is no device' if kind is not None else f'there is no {class_name}'}; "
+                            f"wanted {_one_of(halves(module) + schemas(module))}")
         return Named(module, kind)
     kinds = [device_of(module)] if place in devices() else halves(module) or schemas(module)
     if len(kinds) != 1:
@@ -73,8 +73,8 @@ def schemas(module: ModuleType) -> list[type]:
 
 
 def _own(module: ModuleType, base: type) -> list[type]:
-    return [kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, base) and kind is not base
-            and kind.__module__ == module.__name__]
+    return [kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, base)
+            and kind is not base and kind.__module__ == module.__name__]
 
 
 def _one_of(kinds: list[type]) -> str:
@@ -89,7 +89,8 @@ def _from_file(path: Path) -> ModuleType:
     """A file, imported under its own name; what lies beside it can be imported by it."""
     path = path.resolve()
     if not path.is_file():
-        raise UserError(f"{path}: {'is no file' if path.exists() else 'there is no such file'}; wanted a device's FILE.py")
+        raise UserError(f"{path}: {'is no file' if path.exists() else 'there is no such file'}; wanted a device's "
+                        "FILE.py")
     loaded = sys.modules.get(path.stem)
     if loaded is not None:
         if getattr(loaded, "__file__", None) and Path(loaded.__file__).resolve() == path:
@@ -115,5 +116,6 @@ def _imported(name: str, where: str) -> ModuleType:
         raise UserError(f"{where}: {error}; wanted a module that can be imported") from None
     except Exception as error:      # of the user's own code: where it was, without the way there
         last = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{error.filename}:{error.lineno}" if isinstance(error, SyntaxError) else f"{last.filename}:{last.lineno}"
-        raise UserError(f"{place}: {type(error).__name__}: {getattr(error, 'msg', None) or error}") from None
+        place = error if isinstance(error, SyntaxError) else last
+        raise UserError(f"{place.filename}:{place.lineno}: {type(error).__name__}: "
+                        f"{getattr(error, 'msg', None) or error}") from None

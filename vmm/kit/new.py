@@ -37,7 +37,8 @@ def _check(name: str) -> None:
     except SchemaError as error:
         raise UserError(str(error)) from None
     if name in devices() or name in HANDWRITTEN or importlib.util.find_spec(name) is not None:
-        raise UserError(f"splitvmm new: {name!r}, which Python or splitvmm has a module or device of; wanted another name")
+        raise UserError(f"splitvmm new: {name!r}, which Python or splitvmm has a module or device of; wanted another "
+                        "name")
 
 
 def _filled(text: str, name: str) -> str:

@@ -46,7 +46,8 @@ def boot(mode):
 
     def run(kind, *options: str, keys: str = "", guest: Path | None = None) -> subprocess.CompletedProcess:
         path = Path(sys.modules[kind.__module__].__file__)
-        device = f"{path}:{kind.__name__},offload={mode}{keys and ','}{keys}".replace(str(path), str(path).replace(",", ",,"))
-        return subprocess.run([sys.executable, "-m", "vmm", "run", str(guest or path.parent / "build" / "guest.elf"), "--mem",
-                               "32M", "--device", device, *options], capture_output=True, text=True, timeout=HANG_S)
+        device = f"{str(path).replace(',', ',,')}:{kind.__name__},offload={mode}{keys and ','}{keys}"
+        return subprocess.run([sys.executable, "-m", "vmm", "run", str(guest or path.parent / "build" / "guest.elf"),
+                               "--mem", "32M", "--device", device, *options], capture_output=True, text=True,
+                              timeout=HANG_S)
     return run
