@@ -13,6 +13,7 @@ EXACT   such a write has no effect.  Such a read finds the bytes of the page whe
 from __future__ import annotations
 
 from collections import namedtuple
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -46,7 +47,7 @@ class Accesses:
                          for name, r in self._in_order if r.latches}
         self._counters = None if device.has_transport else device.state.control.user
 
-    def _writer(self, register: PlacedRegister):
+    def _writer(self, register: PlacedRegister) -> Callable[[int], None] | None:
         """What takes the writes that userspace does, or None."""
         if handler := getattr(self._device.taker, f"on_write_{register.declared}", None):
             return partial(handler, *register.indices) if register.indices else handler
@@ -58,7 +59,7 @@ class Accesses:
             return lambda value: self.put(register, value)
         return None
 
-    def _pointer(self, register: PlacedRegister):
+    def _pointer(self, register: PlacedRegister) -> Any:
         """To the register in the page, of its own width."""
         found = self._pointers.get(register.offset)
         if found is None:
@@ -180,7 +181,7 @@ class Accesses:
         # else read-only, or nothing to do: the guest's write has no effect
         self._written(register)
 
-    def _latch(self, kind, registers: list[PlacedRegister]):
+    def _latch(self, kind: Callable[..., tuple], registers: list[PlacedRegister]) -> tuple:
         """Each of them read once, as a handler does it."""
         return kind(*(self._pointer(register)[0] for register in registers))
 

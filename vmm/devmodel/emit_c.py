@@ -6,7 +6,7 @@ The handlers are the kernel side: what userspace writes is `const` to them.
 from __future__ import annotations
 
 from .layout import BlockLayout, FieldLayout
-from .schema import Bits, Writer, snake
+from .schema import Bits, Values, Writer, snake
 
 NOTICE = "/* Generated from {source} by `splitvmm compile`; change that instead. */"
 
@@ -46,7 +46,7 @@ def struct(block: BlockLayout, named_bits: bool = True) -> str:
     return "\n".join(lines)
 
 
-def enumeration(values: type, prefix: str = "") -> str:
+def enumeration(values: Values, prefix: str = "") -> str:
     """An IntEnum under the same names: Side.USER is SIDE_USER, `enum side` the type; of a device's own
     with its name before them: BLITTER_COMMAND_FILL."""
     name = prefix + snake(values.__name__)

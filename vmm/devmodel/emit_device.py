@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from .device_layout import DeviceLayout, own_enums
 from .emit_c import bit_lines, enumeration, struct
 from .register_layout import PlacedRegister, all_files, several
-from .schema import Register, Takes
+from .schema import Register, Takes, Values
 
 
 def device_parts(layout: DeviceLayout, known: frozenset[str] = frozenset(),
-                 declared: tuple[type, ...] = ()) -> list[str]:
+                 declared: tuple[Values, ...] = ()) -> list[str]:
     """What the header of a device holds, less the structs in `known`, which it includes, and the enums in
     `declared`, which it has already."""
     page_structs = {block.c_name for block in layout.c_pages}
@@ -53,9 +53,10 @@ def has_context(layout: DeviceLayout) -> bool:
     return bool(layout.notify) and not layout.queues
 
 
-def _enums(layout: DeviceLayout, declared: tuple[type, ...]) -> list[str]:
+def _enums(layout: DeviceLayout, declared: tuple[Values, ...]) -> list[str]:
     """Those of the device's body, and those that its registers and fields are of."""
-    own, found = own_enums(layout.device), []
+    own = own_enums(layout.device)
+    found: list[Values] = []
     types = [item.type for block in layout.structs() for item in block.fields]
     for values in [*(t.enum for t in types), *(bits.enum for t in types for bits in t.bits)]:
         if values and values not in (*own, *declared, *found) and values.__module__ == layout.device.__module__:

@@ -77,7 +77,7 @@ def in_order(roots: Iterable[BlockLayout]) -> list[BlockLayout]:
 
 # Fields and blocks
 
-def _check_enum(where: str, values, low: int, high: int) -> None:
+def _check_enum(where: str, values: object, low: int, high: int) -> None:
     if not (isinstance(values, type) and issubclass(values, enum.IntEnum) and len(values)):
         raise SchemaError(where, f"enum {values!r}", "an IntEnum with at least one value")
     for value in values:

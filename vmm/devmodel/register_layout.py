@@ -8,6 +8,7 @@ value)` takes its writes.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 
 from .layout import PAGE, SCALARS, BlockLayout, FieldLayout, check_bits, check_type_enum, reserve
@@ -15,6 +16,8 @@ from .schema import (
     NOTIFY,
     POSTED,
     Access,
+    Declaration,
+    Device,
     Memory,
     Register,
     RegisterFile,
@@ -108,12 +111,13 @@ def _check_file(where: str, at: RegisterFileAt) -> None:
 
 # Laying out
 
-def _block(c_name: str, where: str, doc: str, owner: type, size: int | None, prefix: str) -> BlockLayout:
+def _block(c_name: str, where: str, doc: str, owner: Declaration, size: int | None, prefix: str) -> BlockLayout:
     """The struct that a device's pages, or register files at one place, are; `size` None: whole pages.  Files
     are called after their place, as those of one kind may be further apart elsewhere."""
-    declared = {**owner.of_kind(Register), **owner.of_kind(RegisterFileAt)}
+    declared: dict[str, Register | RegisterFileAt] = {**owner.of_kind(Register), **owner.of_kind(RegisterFileAt)}
     parts = sorted(declared.items(), key=lambda part: part[1].offset)
-    found, offset, before = [], 0, None
+    found: list[FieldLayout] = []
+    offset, before = 0, None
     for name, part in parts:
         at = f"{where}.{name}"
         item = _register_field(at, name, part) if isinstance(part, Register) else _file_field(at, name, part, prefix)
@@ -160,7 +164,7 @@ def _file_field(where: str, name: str, at: RegisterFileAt, prefix: str) -> Field
                        Type(f"struct {inner.c_name}", inner.size, inner.align, count=at.count), at.doc, block=inner)
 
 
-def pages(device: type) -> BlockLayout | None:
+def pages(device: type[Device]) -> BlockLayout | None:
     """All register pages of a device, one after the other.  Raises SchemaError."""
     if not device.of_kind(Register) and not device.of_kind(RegisterFileAt):
         return None
@@ -201,7 +205,8 @@ def _take(where: str, inside: list[FieldLayout], item: FieldLayout, start: int) 
     inside.append(replace(item, offset=at, size=one * (beyond - first), type=type_))
 
 
-def _flat(owner: type, base: int, path: str, declared: str, indices: tuple[int, ...]):
+def _flat(owner: Declaration, base: int, path: str, declared: str,
+          indices: tuple[int, ...]) -> Iterator[tuple[str, PlacedRegister]]:
     for name, register in owner.of_kind(Register).items():
         given = {f.name: getattr(register, f.name) for f in fields(Register)}
         given["type"] = replace(register.type, count=None)
@@ -219,7 +224,7 @@ def _flat(owner: type, base: int, path: str, declared: str, indices: tuple[int, 
                              f"{declared}{name}_", (*indices, i) if several else indices)
 
 
-def placed(device: type) -> dict[str, PlacedRegister]:
+def placed(device: type[Device]) -> dict[str, PlacedRegister]:
     """Every register by its name, in order of declaration.  The declarations have been checked by
     `pages`; raises SchemaError for what one register asks of another."""
     found = dict(_flat(device, 0, "", "", ()))
@@ -248,13 +253,13 @@ def _check_declared(where: str, found: dict[str, PlacedRegister]) -> None:
                               f"on_write_{register.declared}, as {plain[register.declared]} is", "a name of its own")
 
 
-def several(device: type) -> list[tuple[str, int, int, int]]:
+def several(device: type[Device]) -> list[tuple[str, int, int, int]]:
     """What comes several times, outer ones first: (declared name, where the first starts, bytes from one to
     the next, how many); those inside others are as in the first of them."""
     return list(_several(device, 0, ""))
 
 
-def _several(owner: type, base: int, declared: str):
+def _several(owner: Declaration, base: int, declared: str) -> Iterator[tuple[str, int, int, int]]:
     for name, at in owner.of_kind(RegisterFileAt).items():
         if at.count is not None:
             yield declared + name, base + at.offset, at.stride, at.count
@@ -264,9 +269,9 @@ def _several(owner: type, base: int, declared: str):
             yield declared + name, base + register.offset, register.stride or register.type.size, register.type.count
 
 
-def all_files(owner: type, declared: str = "") -> set[str]:
+def all_files(owner: Declaration, declared: str = "") -> set[str]:
     """Declared names of its register files."""
-    found = set()
+    found: set[str] = set()
     for name, at in owner.of_kind(RegisterFileAt).items():
         found |= {declared + name, *all_files(at.kind, f"{declared}{name}_")}
     return found
@@ -309,7 +314,7 @@ def _check_latches(where: str, register: PlacedRegister, all_: dict[str, PlacedR
             raise SchemaError(where, f"latches {name}, on another page", "registers of the first page")
 
 
-def memories(device: type, registers_end: int) -> dict[str, Memory]:
+def memories(device: type[Device], registers_end: int) -> dict[str, Memory]:
     """Device memory by name, in order of place.  Raises SchemaError."""
     found = dict(sorted(device.of_kind(Memory).items(), key=lambda pair: pair[1].offset))
     end, before = registers_end, "the registers"

@@ -21,9 +21,9 @@ from __future__ import annotations
 import enum
 import keyword
 import re
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 
 class SchemaError(ValueError):
@@ -78,6 +78,7 @@ C_KEYWORDS = frozenset(
 
 
 Values = type[enum.IntEnum]
+Kind = TypeVar("Kind")
 
 
 class Bits(NamedTuple):
@@ -87,6 +88,9 @@ class Bits(NamedTuple):
     low: int                        # the lowest of them
     width: int
     enum: Values | None = None      # of what they may say
+
+
+BitsAt = int | tuple[int, int] | tuple[int, int, Values]    # a bit, or the lowest and how many
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,7 @@ def enum_of(base: Type, values: Values) -> Type:
     return replace(base, enum=values)
 
 
-def bits_of(base: Type, **named) -> Type:
+def bits_of(base: Type, **named: BitsAt) -> Type:
     """`base` cut into named bit fields: `name=bit`, `name=(lowest bit, width)` or, with an IntEnum of
     what they may say, `name=(lowest bit, width, values)`."""
     return replace(base, bits=_bits(named))
@@ -143,7 +147,7 @@ def nested(block: type[Block]) -> Type:
     return Type("", 0, 0, block=block)
 
 
-def _bits(named: dict) -> tuple[Bits, ...]:
+def _bits(named: Mapping[str, BitsAt]) -> tuple[Bits, ...]:
     return tuple(Bits(name, *(at if isinstance(at, tuple) else (at, 1))) for name, at in named.items())
 
 
@@ -168,8 +172,8 @@ class Register:
     stride: int = 0             # bytes from one element of an array to the next; 0 if they touch
 
 
-def reg(offset: int, type_: Type, doc: str, *, bits: dict | None = None, latches: tuple[str, ...] = (),
-        **options: Any) -> Register:
+def reg(offset: int, type_: Type, doc: str, *, bits: Mapping[str, BitsAt] | None = None,
+        latches: tuple[str, ...] = (), **options: Any) -> Register:
     """Declare a register, or an array of them: `reg(0x40, u32[8], "...", stride=16)`.
 
     `bits` is `{name: bit}`, `{name: (lowest bit, width)}` or `{name: (lowest bit, width, IntEnum)}`.
@@ -182,13 +186,14 @@ class RegisterFileAt:
     """`count` register files of one kind, `stride` bytes apart, from `offset` on."""
 
     offset: int
-    kind: type
+    kind: type[RegisterFile]
     doc: str
     count: int | None = None    # None for a single one, which is no array
     stride: int = 0
 
 
-def regfile(offset: int, kind: type, doc: str, *, count: int | None = None, stride: int) -> RegisterFileAt:
+def regfile(offset: int, kind: type[RegisterFile], doc: str, *, count: int | None = None,
+            stride: int) -> RegisterFileAt:
     """Declare register files inside a device's pages, or inside another register file.  `stride` is how
     many bytes each takes."""
     return RegisterFileAt(offset, kind, doc, count, stride)
@@ -240,7 +245,7 @@ class _OnceOnly(dict):
         super().__setitem__(name, value)
 
 
-class _Declaration(type):
+class Declaration(type):
     """Collects what a class body declares, in order; checks only names, as layout does the rest."""
 
     options: dict[str, Any]
@@ -262,9 +267,9 @@ class _Declaration(type):
     def __init__(cls, name, bases, body, **_options):
         super().__init__(name, bases, body)
 
-    def of_kind(cls, kind: type) -> dict[str, Any]:
+    def of_kind(cls, kind: type[Kind]) -> dict[str, Kind]:
         """Name -> declaration of this kind, base classes' first, in order."""
-        found = {}
+        found: dict[str, Kind] = {}
         for base in reversed(cls.__mro__):
             for name, value in vars(base).items():
                 if isinstance(value, kind):
@@ -284,17 +289,17 @@ def check_name(where: str, name: str) -> None:
         raise SchemaError(where, f"name {name!r}", "a name that is no keyword of C or Python")
 
 
-class Block(metaclass=_Declaration):
+class Block(metaclass=Declaration):
     """Fields that lie together.  `writer=` puts it on cache lines of its own in shared state;
     without one it is a plain struct, to be nested or to describe guest memory."""
 
 
-class RegisterFile(metaclass=_Declaration):
+class RegisterFile(metaclass=Declaration):
     """Registers that come together, and several times perhaps: of each channel, say.  A device, or another
     register file, places them by `regfile(...)`."""
 
 
-class Device(metaclass=_Declaration):
+class Device(metaclass=Declaration):
     """A device: `class Blk(Device, id=2, version=1)`, with its spec section in the docstring.
 
     `id` is the virtio device number (0 for a device of one's own), `version` moves

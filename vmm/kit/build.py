@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..device.register_device import RegisterDevice
 from ..devmodel import SchemaError, layout_device
 from ..devmodel.headers import device_header, module_extra
+from ..devmodel.schema import Device
 from ..errors import UserError
 from ..paths import GUESTS, HEADERS
 from .load import Named, halves
@@ -43,8 +43,9 @@ class Part:
 def build(found: Named, say: Callable[[str], None] = lambda text: None) -> list[Path]:
     """Build what is out of date of the devices in a module; the files that were made.  Raises UserError."""
     made = []
-    for kind in halves(found.module) or [found.kind]:
-        made += _header(found, kind, say)
+    schemas = [half.schema for half in halves(found.module)] or [found.schema]
+    for schema in schemas:
+        made += _header(found, schema, say)
     for part in _parts(found):
         if _stale(part):
             say(f"building {part.target.relative_to(found.path.parent)}")
@@ -57,9 +58,8 @@ def _folder(found: Named) -> Path:
     return found.path.parent / "build"
 
 
-def _header(found: Named, kind: type, say: Callable[[str], None]) -> list[Path]:
+def _header(found: Named, schema: type[Device], say: Callable[[str], None]) -> list[Path]:
     """Written where it differs, so that what includes it is not built for nothing."""
-    schema = kind.schema if issubclass(kind, RegisterDevice) else kind
     try:
         text = device_header(schema, found.path.name, module_extra(found.module))
         path = _folder(found) / f"{layout_device(schema).c_name}.gen.h"

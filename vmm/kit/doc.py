@@ -7,9 +7,10 @@ import html as escaping
 from dataclasses import dataclass, field
 
 from ..device.options import declared
+from ..device.register_device import RegisterDevice
 from ..devmodel.device_layout import DeviceLayout, layout_device, own_enums
 from ..devmodel.register_layout import several
-from ..devmodel.schema import Access, Takes, Widths
+from ..devmodel.schema import Access, Device, Takes, Widths
 from ..devmodel.virtqueue import COMMON_REASONS
 
 ACCESS = {Access.RO: "read", Access.RW: "read, write", Access.WO: "write", Access.W1C: "read, write ones to clear"}
@@ -26,7 +27,7 @@ class Section:
     rows: list[tuple[str, ...]] = field(default_factory=list)
 
 
-def sections(schema: type, half: type | None = None) -> list[Section]:
+def sections(schema: type[Device], half: type[RegisterDevice] | None = None) -> list[Section]:
     """All there is to say; `half` is its Python half, for its options.  Raises SchemaError."""
     layout = layout_device(schema)
     found = [Section(schema.__name__, _about(layout)), _registers(layout), _several(layout), _bits(layout),
@@ -115,7 +116,7 @@ def _state(layout: DeviceLayout) -> Section:
     section = Section("Shared state", ["What both halves keep, beside the common counters; no guest sees it."],
                       ("block", "written by", "field", "meaning"))
     for block in layout.state.fields:
-        if block.block and block.name not in ("control", "queue"):
+        if block.block and block.writer:        # not what every device has, of several writers
             section.rows += [(f"`{block.name}`", block.writer.value, f"`{item.name}`",
                               item.doc + (f" [{item.unit}]" if item.unit else ""))
                              for item in block.block.fields if not item.reserved]
@@ -128,7 +129,7 @@ def _reasons(layout: DeviceLayout) -> Section:
                                            if reason.name not in COMMON_REASONS])
 
 
-def _options(half: type | None) -> Section:
+def _options(half: type[RegisterDevice] | None) -> Section:
     return Section("Options", ["Keys of `--device`."], ("key", "values", "default", "meaning"),
                    [(f"`{name}`", option.wanted, str(option.default), option.doc) for name, option in
                     (declared(half) if half else {}).items()])
@@ -136,7 +137,7 @@ def _options(half: type | None) -> Section:
 
 # Printing
 
-def markdown(schema: type, half: type | None = None) -> str:
+def markdown(schema: type[Device], half: type[RegisterDevice] | None = None) -> str:
     parts = []
     for i, section in enumerate(sections(schema, half)):
         parts.append(f"{'#' if i == 0 else '##'} {section.title}")
@@ -163,7 +164,7 @@ def _inline(text: str) -> str:
     return "".join(f"<code>{part}</code>" if i % 2 else part for i, part in enumerate(parts))
 
 
-def html(schema: type, half: type | None = None) -> str:
+def html(schema: type[Device], half: type[RegisterDevice] | None = None) -> str:
     found = sections(schema, half)
     title = escaping.escape(found[0].title)
     parts = [f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>']

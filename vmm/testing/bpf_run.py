@@ -26,6 +26,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from elftools.elf.elffile import ELFFile
 
@@ -40,6 +41,7 @@ from ..machine.config import MachineConfig
 from ..machine.machine import Machine
 from ..offload.bpf_backend import WATCHED
 from ..paths import BUILD
+from ..sync.handoff import Declined
 from ..sync.region import Piece, Region
 
 TRACE_WRITE, PIO_OUT = 2, 1     # as exit_path.bpf.c has them
@@ -254,25 +256,25 @@ class Writer:
 class BpfRunMachine(Machine):
     """A machine without vCPUs whose devices may be `on` nevertheless."""
 
-    vm: PlayedVm
+    vm: PlayedVm    # type: ignore[assignment]  # it does what is asked of a Vm
 
-    def __init__(self, config: MachineConfig, devices=()):
+    def __init__(self, config: MachineConfig, devices: tuple[tuple[RegisterDevice, str], ...] = ()):
         self._writers, self._indices = threading.local(), itertools.count()
         super().__init__(replace(config, kvm=False, cpus=VCPUS), devices)
 
-    def _make_vm(self) -> PlayedVm:
+    def _make_vm(self) -> PlayedVm:     # type: ignore[override]  # as above
         played = self.closes(PlayedVm())
         played.failed = self.running.failed
         return played
 
-    def add_device(self, device, *place, **more) -> None:
+    def add_device(self, device: RegisterDevice, mode: str, base: int | None = None, bus: Bus = Bus.MMIO) -> None:
         look = device.poll_completions      # for those whose interrupt has come, and no collector with it
 
         def poll_completions() -> None:
             self.vm.inject_waiting()
             look()
-        device.poll_completions = poll_completions
-        super().add_device(device, *place, **more)
+        device.poll_completions = poll_completions      # type: ignore[method-assign]
+        super().add_device(device, mode, base, bus)
 
     def _writer(self) -> Writer:
         """This thread's, made known to the kernel half as a vCPU's thread makes itself known."""
@@ -292,14 +294,14 @@ class BpfRunMachine(Machine):
         self.vm.trace(bus, address, width, value)
         claimed = self.vm.claim(bus, address, width)
         while signal.sigtimedwait([SIGNAL], 0):
-            self.declined(writer)
+            self.declined(writer)       # type: ignore[arg-type]  # a vCPU's index is all that it looks at
         if self.running.error:
             raise self.running.error
         if not claimed:
             return super().guest_write(bus, address, width, value)
         return 0 if writer.handed_over else 1
 
-    def hand_over(self, access) -> None:
+    def hand_over(self, access: Declined) -> None:
         if access.device != WATCHED and access.offset not in (UPCALL, RAISE) and access.reason != RING_ASLEEP and \
                 hasattr(self._writers, "me"):
             self._writers.me.handed_over = True
@@ -331,12 +333,12 @@ def member(path: Path, struct: str, name: str) -> tuple[int, int]:
     raise LookupError(f"{path}: no struct {struct}; wanted debug information with it")
 
 
-def _name(entry) -> str:
+def _name(entry: Any) -> str:
     found = entry.attributes.get("DW_AT_name")
     return found.value.decode() if found else ""
 
 
-def _place(entry) -> tuple[int, int]:
+def _place(entry: Any) -> tuple[int, int]:
     kind = entry
     while "DW_AT_byte_size" not in kind.attributes:
         kind = kind.get_DIE_from_attribute("DW_AT_type")
