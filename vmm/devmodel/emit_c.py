@@ -5,8 +5,9 @@ The handlers are the kernel side: what userspace writes is `const` to them.
 
 from __future__ import annotations
 
+from .declaration import snake
 from .layout import BlockLayout, FieldLayout
-from .schema import Bits, Values, Writer, snake
+from .schema import Bits, Values, Writer
 
 NOTICE = "/* Generated from {source} by `splitvmm compile`; change that instead. */"
 

@@ -2,8 +2,9 @@
 
 A device is one class.  Its fields, registers, queues, state blocks and decline
 reasons are class attributes, one line each; nothing here computes an offset.
-`layout.py` turns the declaration into offsets and owns every check that needs
-one, `emit_c.py` and `view.py` print the result for C and for Python.
+`declaration.py` collects them, `layout.py` turns the declaration into offsets
+and owns every check that needs one, `emit_c.py` and `view.py` print the result
+for C and for Python.
 
     class Blk(Device, id=2, version=1):
         \"""virtio-blk (VIRTIO 1.2, section 5.2).\"""
@@ -19,19 +20,12 @@ Registers that come several times are an array, `reg(0x40, u32[8], "...")`, or a
 from __future__ import annotations
 
 import enum
-import keyword
-import re
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-
-class SchemaError(ValueError):
-    """A mistake in a declaration: names class and field, what was found, what was wanted."""
-
-    def __init__(self, where: str, found: str, wanted: str):
-        super().__init__(f"{where}: {found}; wanted {wanted}")
-        self.where, self.found, self.wanted = where, found, wanted
+from .declaration import Declaration, Declared
+from .declaration import SchemaError as SchemaError
 
 
 class Writer(enum.Enum):
@@ -71,14 +65,7 @@ RO, RW, WO, W1C = Access.RO, Access.RW, Access.WO, Access.W1C
 POSTED, NOTIFY = Takes.POSTED, Takes.NOTIFY
 SPLIT, EXACT = Widths.SPLIT, Widths.EXACT
 
-C_KEYWORDS = frozenset(
-    "auto break case char const continue default do double else enum extern float for goto if "
-    "inline int long register restrict return short signed sizeof static struct switch typedef "
-    "union unsigned void volatile while".split())
-
-
 Values = type[enum.IntEnum]
-Kind = TypeVar("Kind")
 
 
 class Bits(NamedTuple):
@@ -114,7 +101,7 @@ class Type:
 
 
 @dataclass(frozen=True)
-class Field:
+class Field(Declared):
     """One field of a block; its name is the attribute it is assigned to."""
 
     type: Type
@@ -152,7 +139,7 @@ def _bits(named: Mapping[str, BitsAt]) -> tuple[Bits, ...]:
 
 
 @dataclass(frozen=True)
-class Register:
+class Register(Declared):
     """One register, or an array of them, of a device's pages.  `offset` and widths are in bytes; of a
     register in a register file, `offset` is from the start of that."""
 
@@ -182,7 +169,7 @@ def reg(offset: int, type_: Type, doc: str, *, bits: Mapping[str, BitsAt] | None
 
 
 @dataclass(frozen=True)
-class RegisterFileAt:
+class RegisterFileAt(Declared):
     """`count` register files of one kind, `stride` bytes apart, from `offset` on."""
 
     offset: int
@@ -200,7 +187,7 @@ def regfile(offset: int, kind: type[RegisterFile], doc: str, *, count: int | Non
 
 
 @dataclass(frozen=True)
-class Memory:
+class Memory(Declared):
     """Memory of the device's own, which guest and both halves read and write; bytes."""
 
     offset: int
@@ -215,7 +202,7 @@ def memory(offset: int, size: int, doc: str) -> Memory:
 
 
 @dataclass(frozen=True)
-class Queue:
+class Queue(Declared):
     """`count` virtqueues of at most `size` entries each (VIRTIO 1.2, 2.7)."""
 
     doc: str
@@ -230,63 +217,6 @@ def queue(doc: str, *, count: int = 1, size: int = 256) -> Queue:
 def reasons(**named: str) -> dict[str, str]:
     """Decline reasons in order, `NAME="what it means"`; numbered from 1 after the common ones."""
     return dict(named)
-
-
-class _OnceOnly(dict):
-    """A class body in which no name is declared twice (Python keeps the last without a word)."""
-
-    def __init__(self, where: str):
-        super().__init__()
-        self.where = where
-
-    def __setitem__(self, name, value):
-        if name in self and not name.startswith("__"):
-            raise SchemaError(f"{self.where}.{name}", "declared twice", "one declaration")
-        super().__setitem__(name, value)
-
-
-class Declaration(type):
-    """Collects what a class body declares, in order; checks only names, as layout does the rest."""
-
-    options: dict[str, Any]
-    c_name: str
-
-    @classmethod
-    def __prepare__(mcs, name: str, bases: tuple[type, ...], /, **options: Any) -> MutableMapping[str, object]:
-        return _OnceOnly(name)
-
-    def __new__(mcs, name, bases, body, **options):
-        cls = super().__new__(mcs, name, bases, dict(body))
-        cls.options = options
-        cls.c_name = snake(name)
-        for attribute in body:
-            if isinstance(body[attribute], (Field, Register, RegisterFileAt, Memory, Queue)):
-                check_name(f"{name}.{attribute}", attribute)
-        return cls
-
-    def __init__(cls, name, bases, body, **_options):
-        super().__init__(name, bases, body)
-
-    def of_kind(cls, kind: type[Kind]) -> dict[str, Kind]:
-        """Name -> declaration of this kind, base classes' first, in order."""
-        found: dict[str, Kind] = {}
-        for base in reversed(cls.__mro__):
-            for name, value in vars(base).items():
-                if isinstance(value, kind):
-                    found[name] = value
-        return found
-
-
-def snake(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
-
-
-def check_name(where: str, name: str) -> None:
-    """The same name is used in Python and in C, so it must be good in both."""
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise SchemaError(where, f"name {name!r}", "lower-case letters, digits and underscores")
-    if name in C_KEYWORDS or keyword.iskeyword(name):
-        raise SchemaError(where, f"name {name!r}", "a name that is no keyword of C or Python")
 
 
 class Block(metaclass=Declaration):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ..devmodel import SchemaError
 from ..devmodel.c_names import HANDWRITTEN
+from ..devmodel.declaration import check_name
 from ..devmodel.headers import devices
-from ..devmodel.schema import check_name
 from ..errors import UserError
 
 TEMPLATES = Path(__file__).parent / "templates"
