@@ -30,8 +30,8 @@ TOOLS = ("vmm", "tools")
 ALLOWED = {
     "vmm/devmodel": DEVMODEL, "vmm/sync": SYNC, "vmm/kvm": KVM, "vmm/device": DEVICE, "vmm/virtqueue": VIRTQUEUE,
     "vmm/pci": PCI, "vmm/virtio": VIRTIO, "vmm/devices": DEVICES, "vmm/offload": OFFLOAD, "vmm/boot": BOOT,
-    "vmm/machine": MACHINE, "vmm/bench": BENCH, "vmm/testing": TESTING, "vmm/kit": KIT, "vmm/cli": CLI, "vmm/native": (), "vmm/paths": (), "vmm/errors": (),
-    "vmm/values": ("vmm/errors",),
+    "vmm/machine": MACHINE, "vmm/bench": BENCH, "vmm/testing": TESTING, "vmm/kit": KIT, "vmm/cli": CLI,
+    "vmm/native": (), "vmm/paths": (), "vmm/errors": (), "vmm/values": ("vmm/errors",),
     "vmm/__init__": CLI, "vmm/__main__": CLI, "tools": TOOLS, "tests": (*TOOLS, "tests"), "examples": ("vmm",),
 }
 OURS = ("vmm", "tools", "tests", "examples")

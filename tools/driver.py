@@ -122,5 +122,6 @@ class NetDriver(Driver):
         return self.memory.read(end, 1)[0]
 
 
-__all__ = ["ACKNOWLEDGE", "DRIVER", "DRIVER_OK", "FEATURES_OK", "BlkDriver", "NetDriver", "Driver", "Registers", "Ring", "PackedRing", "EVENT_IDX", "INDIRECT_DESC", "RING_PACKED",
-           "NEXT", "WRITE", "INDIRECT", "NEEDS_RESET"]
+__all__ = ["ACKNOWLEDGE", "DRIVER", "DRIVER_OK", "FEATURES_OK", "BlkDriver", "NetDriver", "Driver", "Registers",
+           "Ring", "PackedRing", "EVENT_IDX", "INDIRECT_DESC", "RING_PACKED", "NEXT", "WRITE", "INDIRECT",
+           "NEEDS_RESET"]

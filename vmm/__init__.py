@@ -11,12 +11,15 @@ if TYPE_CHECKING:
     from .device.register_device import RegisterDevice as RegisterDevice
     from .errors import UserError as UserError
     from .machine.config import ConsoleConfig as ConsoleConfig
+    from .machine.config import DeviceConfig as DeviceConfig
     from .machine.config import DiskConfig as DiskConfig
     from .machine.config import MachineConfig as MachineConfig
     from .machine.config import NicConfig as NicConfig
     from .machine.config import RngConfig as RngConfig
     from .machine.machine import Machine as Machine
     from .virtio.virtio_device import VirtioDevice as VirtioDevice
+    from .virtqueue.ring import BrokenQueue as BrokenQueue
+    from .virtqueue.virtqueue import UserQueue as UserQueue
 
 _MODULE_OF = {"Machine": "machine.machine", "MachineConfig": "machine.config", "DiskConfig": "machine.config",
          "NicConfig": "machine.config", "ConsoleConfig": "machine.config", "RngConfig": "machine.config",

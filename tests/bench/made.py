@@ -2,7 +2,8 @@
 
 import json
 
-MACHINE = {"kernel": "6.18.0", "cpu": "A processor", "cpus": 2, "tsc_khz": 2_600_000, "memcpy_bytes_per_s": 8_000_000_000}
+MACHINE = {"kernel": "6.18.0", "cpu": "A processor", "cpus": 2, "tsc_khz": 2_600_000,
+           "memcpy_bytes_per_s": 8_000_000_000}
 SPREAD = (0.98, 0.99, 1, 1.01, 1.02)
 
 

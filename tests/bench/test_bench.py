@@ -21,8 +21,8 @@ from vmm.devmodel.devices.blk import SECTOR
 SPLITVMM = Path(sys.executable).parent / "splitvmm"
 
 KEYS = ["bench", "mode", "op", "pattern", "bytes", "depth", "wait", "ring", "requests", "ns_per_request",
-        "ns_min", "ns_max", "ns_each", "floor_ns", "cpu_ns_per_request", "cpu_vcpu_ns", "cpu_ring_ns", "exits_to_user", "handled",
-        "declined", "why"]
+        "ns_min", "ns_max", "ns_each", "floor_ns", "cpu_ns_per_request", "cpu_vcpu_ns", "cpu_ring_ns", "exits_to_user",
+        "handled", "declined", "why"]
 
 
 def rows_of(tmp_path, *arguments):

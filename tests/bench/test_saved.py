@@ -49,17 +49,20 @@ def test_files_that_are_none(tmp_path, text, says):
 
 
 @pytest.mark.parametrize("bad, says", [
-    (5, "rows[1]: 5; wanted an object with bench"), (without("ns_min"), "rows[1].ns_min: not there; wanted a time in ns"),
+    (5, "rows[1]: 5; wanted an object with bench"),
+    (without("ns_min"), "rows[1].ns_min: not there; wanted a time in ns"),
     (row(bench="disk"), "rows[1].bench: 'disk'; wanted exits or blk or net or linux"),
     (row(bench=[]), "rows[1].bench: []"), (row(mode="fast"), "rows[1].mode: 'fast'; wanted off, host, on, or a peer's"),
     (row(op="\x1b[31m"), "rows[1].op: '\\x1b[31m'; wanted printable text"), (row(op=None), "rows[1].op: None"),
     (row(ns_min=0), "rows[1].ns_min: 0; wanted a time in ns, above 0"), (row(depth=True), "rows[1].depth: True"),
     (row(floor_ns=float("nan")), "rows[1].floor_ns: nan; wanted a number"),
-    (row(floor_ns=True), "rows[1].floor_ns: True"), (row(ns_max=float("inf")), "rows[1].ns_max: inf"), (row(ns_max=10 ** 400), "rows[1].ns_max: 1000"),
+    (row(floor_ns=True), "rows[1].floor_ns: True"), (row(ns_max=float("inf")), "rows[1].ns_max: inf"),
+    (row(ns_max=10 ** 400), "rows[1].ns_max: 1000"),
     (row(ns_min=9000), "rows[1].ns_per_request: 2000.0; wanted it from ns_min (9000) to ns_max (2040.0)"),
     (row(ns_each=[]), "rows[1].ns_each: []; wanted a list of times"), (row(ns_each=[1, "2"]), "rows[1].ns_each"),
     (row(handled=None), "rows[1].handled: None; wanted a whole number"), (row(cache=[]), "rows[1].cache: []"),
-    (old(linux_row()), "rows[1].ns_each: not there"), (row("off"), "rows[1] is rows[0] again (read 4 KiB x1 random, off)")])
+    (old(linux_row()), "rows[1].ns_each: not there"),
+    (row("off"), "rows[1] is rows[0] again (read 4 KiB x1 random, off)")])
 def test_rows_that_are_none(tmp_path, bad, says):
     path = write(tmp_path / "rows", row("off"), bad)
     with pytest.raises(UserError) as error:

@@ -34,12 +34,14 @@ def test_files_to_write(wanted, tmp_path):
 
 
 @pytest.mark.parametrize("words, says", [
-    (["blk", "--modes", "on,on"], "--modes on,on: on given twice"), (["net", "--peer", "qemu,qemu"], "qemu given twice"),
+    (["blk", "--modes", "on,on"], "--modes on,on: on given twice"),
+    (["net", "--peer", "qemu,qemu"], "qemu given twice"),
     (["exits", "--repeat", "0"], "--repeat '0'; wanted a whole number from 1 to 100"),
     (["exits", "--html", "/nowhere/page"], "--html /nowhere/page: no folder /nowhere"),
     (["exits", "--json", "/"], "--json /: a folder; wanted a file to write"),
     (["exits", "--json", "same", "--html", "./same"], "--html same: the same file as same; wanted another one"),
-    (["draw", "same", "./same"], "FILE same: the same file as same"), (["draw", "/none", "page"], "/none: No such file"),
+    (["draw", "same", "./same"], "FILE same: the same file as same"),
+    (["draw", "/none", "page"], "/none: No such file"),
     (["compare", "/none/a", "/none/b"], "/none/a: No such file"),
     (["compare", "a", "b", "--html", "b"], "--html b: the same file as b")])
 def test_mistakes_are_said_before_anything_is_measured(wanted, words, says, capsys):

@@ -71,9 +71,10 @@ def test_mistakes_are_one_line(capsys, arguments, says):
 
 
 @pytest.mark.parametrize("arguments, usage", [
-    ([], "usage: splitvmm [-h] [--version]"), (["completion", "fish"], "usage: splitvmm completion "), (["run", "guest", "--no-such"], "usage: splitvmm run "),
-    (["run", "--mem"], "usage: splitvmm run "), (["bench", "blk", "more"], "usage: splitvmm bench "),
-    (["doctor", "all"], "usage: splitvmm doctor "), (["compile"], "usage: splitvmm compile ")])
+    ([], "usage: splitvmm [-h] [--version]"), (["completion", "fish"], "usage: splitvmm completion "),
+    (["run", "guest", "--no-such"], "usage: splitvmm run "), (["run", "--mem"], "usage: splitvmm run "),
+    (["bench", "blk", "more"], "usage: splitvmm bench "), (["doctor", "all"], "usage: splitvmm doctor "),
+    (["compile"], "usage: splitvmm compile ")])
 def test_usage_is_that_of_the_command(capsys, arguments, usage):
     """And the status is none that a guest ends with."""
     status, _, err = say(capsys, *arguments)

@@ -38,7 +38,7 @@ def test_json(monkeypatch, capsys):
     for choice, status, auto, because in (((True, "host, the best possible; no BPF, alas"), 0, "host",
                                            "the best possible; no BPF, alas"),
                                           ((False, "no /dev/kvm, alas"), 1, None, "no /dev/kvm, alas")):
-        monkeypatch.setattr(doctor, "choice", lambda: choice)
+        monkeypatch.setattr(doctor, "choice", lambda choice=choice: choice)
         assert cli.main(["doctor", "--json"]) == status
         assert json.loads(capsys.readouterr().out) == {
             "findings": [asdict(finding) for finding in findings], "runs": choice[0], "offload_auto": auto,

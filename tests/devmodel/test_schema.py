@@ -131,11 +131,14 @@ DEVICES = {
     "register enum": (dict(a=reg(0, enum_of(u8, Big), "x")), "Dev.a", "Big.HUGE = 300"),
     "bits enum": (dict(a=reg(0, u32, "x", bits={"b": (0, 4, Big)})), "Dev.a.b", "Big.HUGE = 300"),
     "no register file": (dict(a=regfile(0, Block, "x", stride=16)), "Dev.a", "derived from RegisterFile"),
-    "file too long": (dict(a=regfile(0, Channel, "x", stride=8)), "Dev.a.start", "an end at 0x8, the stride, or before"),
-    "file inside": (dict(a=regfile(0, Channel, "x", count=2, stride=16), b=reg(0x18, u32, "y")), "Dev.b", "0x20 or more"),
+    "file too long": (dict(a=regfile(0, Channel, "x", stride=8)), "Dev.a.start",
+                      "an end at 0x8, the stride, or before"),
+    "file inside": (dict(a=regfile(0, Channel, "x", count=2, stride=16), b=reg(0x18, u32, "y")), "Dev.b",
+                    "0x20 or more"),
     "file misplaced": (dict(a=regfile(4, Channel, "x", stride=16)), "Dev.a", "multiples of 8"),
     "file across pages": (dict(a=regfile(0, Channel, "x", count=200, stride=24)), "Dev.a", "whole elements"),
-    "clears across pages": (dict(a=reg(0, u32, "x", takes=POSTED, clears="b"), b=reg(4096, u32, "y")), "Dev.a", "both on one page"),
+    "clears across pages": (dict(a=reg(0, u32, "x", takes=POSTED, clears="b"), b=reg(4096, u32, "y")), "Dev.a",
+                            "both on one page"),
     "too many routed": (dict(a=reg(0, u32[600], "x", takes=POSTED)), "Dev", "at most 512"),
     "latches unknown": (dict(a=reg(0, u32, "x", takes=NOTIFY, latches=("b",))), "Dev.a", "names of registers"),
     "latches without doorbell": (dict(a=reg(0, u32, "x", latches=("a",))), "Dev.a", "takes=NOTIFY"),
@@ -146,8 +149,10 @@ DEVICES = {
     "memory cut": (dict(a=reg(0, u32, "x"), m=memory(4096, 100, "y")), "Dev.m", "whole pages"),
     "memory too large": (dict(a=reg(0, u32, "x"), m=memory(4096, 1 << 29, "y")), "Dev.m", "at most"),
     "memory and queues": (dict(q=queue("x"), m=memory(4096, 4096, "y")), "Dev", "virtio devices have none"),
-    "two of one name": (dict(a=regfile(0, Channel, "x", stride=16), a_start=reg(16, u32, "y")), "Dev.a.start", "a name of its own"),
-    "bits called as a register": (dict(a=reg(0, u32, "x", bits={"b": 0}), a_b=reg(4, u32, "y")), "Dev.a.b", "a name of their own"),
+    "two of one name": (dict(a=regfile(0, Channel, "x", stride=16), a_start=reg(16, u32, "y")), "Dev.a.start",
+                        "a name of its own"),
+    "bits called as a register": (dict(a=reg(0, u32, "x", bits={"b": 0}), a_b=reg(4, u32, "y")), "Dev.a.b",
+                                  "a name of their own"),
     "block without writer": (dict(State=block(writer=None, a=u32("x"))), "Dev.Blk", "writer=USER"),
 }
 
@@ -197,7 +202,8 @@ def test_hash_moves_with_the_layout():
 
 CLASHES = {
     "a register and the version": (dict(version=reg(0, u32, "x")), "DEV_VERSION in C twice"),
-    "a register and a reason": (dict(decline_odd=reg(0, u32, "x"), decline=reasons(ODD="y")), "DEV_DECLINE_ODD in C twice"),
+    "a register and a reason": (dict(decline_odd=reg(0, u32, "x"), decline=reasons(ODD="y")),
+                                "DEV_DECLINE_ODD in C twice"),
     "a block and the state": (dict(State=block(a=u32("x"))), None),
     "bits and a register": (dict(a=reg(0, u32, "x", bits={"b": (0, 2)}), A_B=0, a_stride=reg(8, u32[2], "z"),
                                  a_stride_count=reg(16, u32, "y")), "DEV_A_STRIDE_COUNT in C twice"),
@@ -230,7 +236,8 @@ def test_registers_of_files_and_arrays_have_names_and_places():
 
     layout = layout_device(Many)
     assert layout.register_bytes == 0x2000 and len(layout.registers) == 4 + 4 * (1 + 2 * 4)
-    assert {name: hex(layout.registers[name].offset) for name in ("table[3]", "port[3].go", "port[2].ring[1].tail[2]")} == {
+    names = ("table[3]", "port[3].go", "port[2].ring[1].tail[2]")
+    assert {name: hex(layout.registers[name].offset) for name in names} == {
         "table[3]": "0x38", "port[3].go": "0x10c0", "port[2].ring[1].tail[2]": "0x10aa"}
     found = layout.registers["port[2].ring[1].tail[2]"]
     assert (found.declared, found.indices) == ("port_ring_tail", (2, 1, 2))

@@ -44,8 +44,8 @@ def test_what_the_verifier_refuses_is_told_in_a_few_lines(bpf, tmp_path):
     done = run(folder, "on")
     number = code[:code.index(statement)].count("\n") + 1
     assert done.returncode == 1 and done.stderr.startswith(f"adder: adder.c:{number}: the verifier refuses it: ")
-    assert done.stderr.splitlines()[1:] == [f"    {wrong}", "(the whole log: --verifier-log FILE, or "
-                                            "MachineConfig.verifier_log)"]
+    assert done.stderr.splitlines()[1:] == [
+        f"    {wrong}", "(the whole log: --verifier-log FILE, or MachineConfig.verifier_log)"]
 
 
 def test_builds_without_changing_ours(adder):

@@ -67,7 +67,8 @@ def test_arrays_with_a_stride(driver):
     for i in range(8):
         driver.write(f"table[{i}]", 10 + i)
     page = driver.device.page
-    assert list(page.table) == page.table[:] == list(range(10, 18)) and page.table[-1] == 17 and page.table[2:6:3] == [12, 15]
+    assert list(page.table) == page.table[:] == list(range(10, 18))
+    assert page.table[-1] == 17 and page.table[2:6:3] == [12, 15]
     assert driver.read_at(0x40, 4) == 10
     page.table[1] = 99
     page.table[-2:] = [1, 2]
@@ -109,8 +110,8 @@ def test_one_register_may_be_strict(driver):
     assert driver.read("strict") == 0xffff
 
 
-@pytest.mark.parametrize("x, y, done", [(0, 64, 1), (5, 3, 1), (0x2fc0, 64, 1), (0x2fc1, 64, 0), (0, 65, 0), (0x2fff, 64, 0),
-                                        (0x3000, 1, 0), (0xffffffff, 64, 0)])
+@pytest.mark.parametrize("x, y, done", [(0, 64, 1), (5, 3, 1), (0x2fc0, 64, 1), (0x2fc1, 64, 0), (0, 65, 0),
+                                        (0x2fff, 64, 0), (0x3000, 1, 0), (0xffffffff, 64, 0)])
 def test_memory(driver, x, y, done):
     driver.write("x", x)
     driver.write("y", y)
@@ -174,9 +175,9 @@ def test_nothing_is_said_where_nobody_listens(gadget, mode, caplog):
     assert not caplog.records
 
 
-NAMES = st.sampled_from(["x", "y", "command", "control", "wide", "strict", "wide_user", "table[3]", "bells[2]", "channel[0].base",
-                         "channel[1].clear", "channel[2].ring[1].head", "channel[2].ring[1].tail", "port[77].head",
-                         "port[77].tail"])
+NAMES = st.sampled_from(["x", "y", "command", "control", "wide", "strict", "wide_user", "table[3]", "bells[2]",
+                         "channel[0].base", "channel[1].clear", "channel[2].ring[1].head", "channel[2].ring[1].tail",
+                         "port[77].head", "port[77].tail"])
 STEPS = st.lists(st.one_of(
     st.tuples(NAMES, st.none(), st.one_of(st.integers(0, 4), st.integers(0, 2**64 - 1))),
     st.tuples(st.integers(0, 0x1ff), st.sampled_from([1, 2, 4, 8]), st.integers(0, 2**64 - 1))), max_size=40)

@@ -71,8 +71,8 @@ __apart __u32 count_of(struct mine *mine)
 {
 	return mine->count;	/* wrong */
 }"""),
-    Mistake("unbounded_index", "math between map_value pointer and register with unbounded min value", "bound an offset",
-            f"""{MINE}
+    Mistake("unbounded_index", "math between map_value pointer and register with unbounded min value",
+            "bound an offset", f"""{MINE}
 	mine->word[access->value] = 1;	/* wrong */
 """, SCRATCH),
     Mistake("unbounded_index_in_function", "math between map_value pointer and register with unbounded min value",
@@ -102,7 +102,8 @@ static __noinline __u32 byte_of(struct adder_page *page, __u64 index)
 	bytes[access->value & 31] = 1;	/* wrong */
 	summand += bytes[1];
 """),
-    Mistake("stack_length", "invalid (write|indirect access) to stack R1 off=-16 size=24", "stay inside what is on the stack", """
+    Mistake("stack_length", "invalid (write|indirect access) to stack R1 off=-16 size=24",
+            "stay inside what is on the stack", """
 	__u64 words[2] = {};
 
 	bpf_probe_read_kernel(words, 24, page);	/* wrong */
@@ -188,7 +189,8 @@ static long step(__u32 i, void *context)
 {
 	return *(__u32 *)context;	/* wrong */
 }"""),
-    Mistake("apart", "R1 type=scalar expected=fp, Caller passes invalid args", "numbers and pointers to structs only", """
+    Mistake("apart", "R1 type=scalar expected=fp, Caller passes invalid args",
+            "numbers and pointers to structs only", """
 	summand += count_of((struct mine *)access->value);	/* wrong */
 """, """struct mine { __u32 count; };
 DEVICE_NO_SCRATCH

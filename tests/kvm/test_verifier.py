@@ -174,7 +174,8 @@ def test_no_permission(bpf_run):
 
 
 def test_no_object(bpf_run, tmp_path):
-    with pytest.raises(BpfUnavailable, match="none.bpf.o: it cannot be loaded: .*No such file.*; have `make` build it$"):
+    with pytest.raises(BpfUnavailable, match="none.bpf.o: it cannot be loaded: .*No such file.*; "
+                       "have `make` build it$"):
         Object(tmp_path / "none.bpf.o", Maps(), {}, {})
 
 

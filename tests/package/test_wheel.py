@@ -47,9 +47,11 @@ def test_wheel_has_all_parts_and_no_more(built):
                for path in (ROOT / "kernel_devices").rglob("*.h")}
     handlers = {f"vmm/built/{stem}{kind}" for stem in ("exit_path", *state_layouts()) for kind in (".bpf.o", ".so")}
     records = {f"vmm/built/{stem}{kind}.abi" for stem in state_layouts() for kind in (".bpf.o", ".so")}
-    modules = {"vmm/kvm/_kvm.so", "vmm/kvm/_bpf.so", "vmm/sync/_shared.so", "vmm/virtqueue/_uring.so", "vmm/bench/_load.so"}
-    others = {"vmm/py.typed", "vmm/built/dsdt.aml", "vmm/built/check.elf", "vmm/built/real_mode.bin", "vmm/built/bpf_run.bpf.o",
-              "vmm/built/guests/guest.c", "vmm/built/guests/guest.ld", "vmm/kit/templates/virtio/guest.c.in"}
+    modules = {"vmm/kvm/_kvm.so", "vmm/kvm/_bpf.so", "vmm/sync/_shared.so", "vmm/virtqueue/_uring.so",
+               "vmm/bench/_load.so"}
+    others = {"vmm/py.typed", "vmm/built/dsdt.aml", "vmm/built/check.elf", "vmm/built/real_mode.bin",
+              "vmm/built/bpf_run.bpf.o", "vmm/built/guests/guest.c", "vmm/built/guests/guest.ld",
+              "vmm/kit/templates/virtio/guest.c.in"}
     assert {*headers, *handlers, *records, *modules, *others} <= names
     python = {str(path.relative_to(ROOT)) for path in (ROOT / "vmm").rglob("*.py")} - {"vmm/native/build.py"}
     assert python == {name for name in names if name.endswith(".py")}

@@ -48,7 +48,8 @@ JOBS = (
     Job("mmio-2", f"{PYTEST} tests/nested -k fio"),
     Job("acpi", f"{PYTEST} tests/nested -k register_devices"),
     Job("pci-2", f"{PYTEST} tests/nested -k 'one_mode and pci'"),
-    Job("more", f"{PYTEST} tests/nested -k 'eight or login or without_acpi or no_success or (work and (pci-2 or mmio-2))'", extra=True),
+    Job("more", f"{PYTEST} tests/nested "
+        "-k 'eight or login or without_acpi or no_success or (work and (pci-2 or mmio-2))'", extra=True),
     Job("verifier", f"{PYTEST} tests/kvm/test_verifier.py", "61", extra=True),
     Job("bench", f"{PYTEST} tests/nested -k bench", extra=True),
     Job("kill", f"{PYTEST} tests/guest/test_kill.py", extra=True),

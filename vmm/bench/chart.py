@@ -109,8 +109,8 @@ def _row(bar: Bar, scale: Scale, y: float) -> Element:
     middle, start = y + PITCH / 2, scale(0)
     row = element("g", element("title", _words(bar, scale)),
                   element("text", _name(bar), x=start - 8, y=middle + 4, text_anchor="end"),
-                  element("rect", x=start, y=middle - BAR / 2, width=round(scale(bar.value) - start, 2), height=BAR, rx=2,
-                          class_=bar.kind + (" lost" if bar.lost else ""), data_ns=bar.value))
+                  element("rect", x=start, y=middle - BAR / 2, width=round(scale(bar.value) - start, 2), height=BAR,
+                          rx=2, class_=bar.kind + (" lost" if bar.lost else ""), data_ns=bar.value))
     if bar.low < bar.high:
         row.extend(_whisker(scale(bar.low), scale(bar.high), middle))
     if bar.floor > 0:

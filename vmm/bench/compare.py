@@ -85,11 +85,11 @@ class Comparison:
                   if not is_peer(pair.row) and min(pair.a["floor_ns"], pair.b["floor_ns"]) > 0]
         for what, ratios in (("the floor", floors), ("the peers", [p.ratio for p in both if is_peer(p.row)])):
             if ratios and not 1 / CHANGE <= (ratio := median(ratios)) <= CHANGE:
-                found.append(f"{what}: {longer(ratio, 'in A')}, the median, with nothing of ours in it: the machine had "
-                             "another speed")
+                found.append(f"{what}: {longer(ratio, 'in A')}, the median, with nothing of ours in it: the machine "
+                             "had another speed")
         if few := self.of(Verdict.TOO_FEW):
-            found.append(f"too few repetitions to tell a change from noise: {len(few)} of {len(self.pairs)} rows; wanted "
-                         "--repeat 5 in both")
+            found.append(f"too few repetitions to tell a change from noise: {len(few)} of {len(self.pairs)} rows; "
+                         "wanted --repeat 5 in both")
         return found
 
 

@@ -68,7 +68,7 @@ def _change(pair: Pair, most: float) -> Element:
     x, band = (round(math.log(ratio) * unit, 2) for ratio in (pair.ratio, CHANGE))
     return element("svg", element("title", longer(pair.ratio, "in A")),
                    element("rect", x=middle - band, y=0, width=2 * band, height=HEIGHT, class_="band"),
-                   element("rect", x=middle + min(0, x), y=3, width=abs(x), height=HEIGHT - 6, class_=COLOURS[pair.verdict],
-                           data_ratio=pair.ratio),
+                   element("rect", x=middle + min(0, x), y=3, width=abs(x), height=HEIGHT - 6,
+                           class_=COLOURS[pair.verdict], data_ratio=pair.ratio),
                    element("line", x1=middle, y1=0, x2=middle, y2=HEIGHT, class_="axis"),
                    viewBox=f"0 0 {WIDTH} {HEIGHT}", class_="change", role="img")

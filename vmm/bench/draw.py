@@ -14,7 +14,8 @@ from .tables import Grid
 
 KINDS = {Verdict.SLOWER: "bad", Verdict.TOO_FEW: "unsure", Verdict.NOISE: "plain"}
 HOW = {Verdict.SLOWER: "beyond noise", Verdict.TOO_FEW: "of too few repetitions to tell", Verdict.NOISE: "within noise"}
-MODES = {"off": "off: Python alone", "host": "host: the handlers as C in the process", "on": "on: the handlers in the kernel"}
+MODES = {"off": "off: Python alone", "host": "host: the handlers as C in the process",
+         "on": "on: the handlers in the kernel"}
 # charts of `exits`; any other access is one write
 EXITS = {"register-read-page": "one read", "register-read-exit": "one read", "posted-4-user-1": "five writes",
          "user-5": "five writes"}

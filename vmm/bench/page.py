@@ -57,7 +57,7 @@ def chip(kind: str, text: str) -> Element:
     return element("span", text, class_=f"chip {kind}")
 
 
-def table(grid: Grid, chips: dict[str, str] = {}, caption: bool = True) -> Element:
+def table(grid: Grid, chips: dict[str, str] | None = None, caption: bool = True) -> Element:
     """A grid; what a line has in common with those before it is one cell.  Words that `chips` has get its kind."""
     head = element("tr", *(element("th", name, scope="col", class_="figure" if number >= grid.words else None)
                            for number, name in enumerate(grid.head)))
@@ -69,7 +69,7 @@ def table(grid: Grid, chips: dict[str, str] = {}, caption: bool = True) -> Eleme
             if not number:
                 row.append(element("th", first, scope="rowgroup" if len(same) > 1 else "row",
                                    rowspan=len(same) if len(same) > 1 else None))
-            row.extend(_cell(cell, at >= grid.words, chips) for at, cell in enumerate(line[1:], 1))
+            row.extend(_cell(cell, at >= grid.words, chips or {}) for at, cell in enumerate(line[1:], 1))
             body.append(row)
     parts = [element("caption", grid.title)] if caption else []
     # what is wider than a narrow screen is scrolled, also by keys

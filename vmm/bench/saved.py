@@ -125,11 +125,11 @@ def _check_unique(name: str, rows: list[dict]) -> None:
                             "each once")
 
 
-def _check(name: str, where: str, found, must: dict[str, _Kind], may: dict[str, _Kind] = {}) -> None:
+def _check(name: str, where: str, found, must: dict[str, _Kind], may: dict[str, _Kind] | None = None) -> None:
     """Keys that are there and of their kind; others are none of ours."""
     if not isinstance(found, dict):
         raise UserError(f"{name}: {where}: {_short(found)}; wanted an object with {', '.join(must)}")
-    for key, kind in (must | may).items():
+    for key, kind in (must | (may or {})).items():
         at = f"{where}.{key}" if where else key
         if key not in found:
             if key in must:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 LIGHT = {"paper": "#ffffff", "card": "#f6f7f9", "line": "#d5dae1", "ink": "#1c2430", "faint": "#566070",
-         "off": "#aebdd2", "host": "#6f9fdc", "on": "#1f5fc4", "peer": "#e0913a", "peer2": "#b8661a", "floor": "#0b7a63",
-         "bad": "#b3202c", "bad-paper": "#fdecec", "good": "#1a6e36", "good-paper": "#e8f5ec",
+         "off": "#aebdd2", "host": "#6f9fdc", "on": "#1f5fc4", "peer": "#e0913a", "peer2": "#b8661a",
+         "floor": "#0b7a63", "bad": "#b3202c", "bad-paper": "#fdecec", "good": "#1a6e36", "good-paper": "#e8f5ec",
          "unsure": "#7d5200", "unsure-paper": "#fdf3dc", "plain-paper": "#e9edf2"}
 DARK = {"paper": "#12161c", "card": "#1a2029", "line": "#37414f", "ink": "#e7ebf1", "faint": "#a3aebd",
-        "off": "#55667f", "host": "#4d7db8", "on": "#6aa8ff", "peer": "#b97226", "peer2": "#f0a552", "floor": "#4fd0b2",
-        "bad": "#ff8f8f", "bad-paper": "#3a1b20", "good": "#7fd79b", "good-paper": "#16301f",
+        "off": "#55667f", "host": "#4d7db8", "on": "#6aa8ff", "peer": "#b97226", "peer2": "#f0a552",
+        "floor": "#4fd0b2", "bad": "#ff8f8f", "bad-paper": "#3a1b20", "good": "#7fd79b", "good-paper": "#16301f",
         "unsure": "#f0c264", "unsure-paper": "#372a10", "plain-paper": "#2a323e"}
 
 
@@ -53,7 +53,8 @@ tr.first > * { border-top: 1px solid var(--line); }
 .figure { text-align: right; font-variant-numeric: tabular-nums; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 34rem), 1fr)); gap: .9rem; }
 .cards + h3, .box + .cards { margin-top: 1.2rem; }
-figure { margin: 0; padding: .7rem .9rem .5rem; border: 1px solid var(--line); border-radius: 6px; background: var(--card); }
+figure { margin: 0; padding: .7rem .9rem .5rem; border: 1px solid var(--line); border-radius: 6px;
+  background: var(--card); }
 figure.bad { border-color: var(--bad); }
 figure:target { outline: 2px solid var(--on); }
 figcaption { font-size: .82rem; color: var(--faint); }

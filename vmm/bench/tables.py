@@ -42,11 +42,12 @@ def console():
     return Console(width=max(WIDTH, found.width), height=found.height, markup=False, emoji=False)
 
 
-def rich_table(grid: Grid, styles: dict[str, str] = {}):
+def rich_table(grid: Grid, styles: dict[str, str] | None = None):
     """For the terminal; what a line has in common with the one before it is not said again.  A cell of
     words that `styles` has is printed so."""
     from rich.table import Table
     from rich.text import Text
+    styles = styles or {}
     table = Table(title=grid.title, title_justify="left")
     for number, name in enumerate(grid.head):
         table.add_column(name, justify="left" if number < grid.words else "right", no_wrap=name == "mode")

@@ -85,14 +85,16 @@ def _writable(path: Path | None, option: str, *others: Path | None) -> None:
     if not path.parent.is_dir():
         raise UserError(f"{option} {path}: no folder {path.parent}; wanted it to be there")
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise UserError(f"{option} {path}: {'a folder' if path.is_dir() else 'may not be written'}; wanted a file to write")
+        raise UserError(f"{option} {path}: {'a folder' if path.is_dir() else 'may not be written'}; wanted a file to "
+                        "write")
 
 
 def _add_compare(parts) -> None:
     compared = parts.add_parser(
         "compare", help="say what changed between two runs beyond noise",
         description="Say which rows of B, a run's --json, are faster or slower than those of A, beyond noise.",
-        epilog="The exit status is 0 if no row of ours is slower beyond noise, 1 if one is, and 64 if a file cannot be used.")
+        epilog="The exit status is 0 if no row of ours is slower beyond noise, 1 if one is, and 64 if a file cannot be "
+        "used.")
     compared.set_defaults(func=compare, parser=compared)
     compared.add_argument("a", metavar="A.json", type=Path, help="what --json wrote before")
     compared.add_argument("b", metavar="B.json", type=Path, help="and after")

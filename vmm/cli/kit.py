@@ -14,15 +14,16 @@ DEVICE = "FILE.py, FILE.py:CLASS, package.module:CLASS, or one that comes with s
 def add(commands) -> None:
     new = commands.add_parser(
         "new", help="write the files of a new device, which works",
-        description="Write the files of a new device, which works: its schema and Python half, its handler, a guest, tests.")
+        description="Write the files of a new device, which works: its schema and Python half, its handler, a guest, "
+        "tests.")
     new.set_defaults(func=make_new, parser=new)
     new.add_argument("name", metavar="NAME", help="of the device: lower-case letters, digits and underscores")
     new.add_argument("--virtio", action="store_true", help="a virtio device, instead of one with registers")
     new.add_argument("--directory", metavar="DIR", type=Path, help="the folder to make (default: NAME, here)")
     build = commands.add_parser(
         "build", help="build what is out of date of a device",
-        description="Build what is out of date of a device, into the folder build beside it: its C header, its handler for "
-        "the kernel (which takes clang) and for this process, and guest.c, if that is there.")
+        description="Build what is out of date of a device, into the folder build beside it: its C header, its handler "
+        "for the kernel (which takes clang) and for this process, and guest.c, if that is there.")
     build.set_defaults(func=build_device, parser=build)
     build.add_argument("device", metavar="DEVICE", help="FILE.py or FILE.py:CLASS")
     test = commands.add_parser(
@@ -33,8 +34,8 @@ def add(commands) -> None:
     test.add_argument("arguments", metavar="ARGUMENT", nargs="*", help="for pytest, behind --")
     doc = commands.add_parser(
         "doc", help="print a device's register map",
-        description="Print what a driver sees of a device: registers, fields, who takes a write, reset values, reasons to "
-        "decline, queues, memory.")
+        description="Print what a driver sees of a device: registers, fields, who takes a write, reset values, reasons "
+        "to decline, queues, memory.")
     doc.set_defaults(func=print_doc, parser=doc)
     doc.add_argument("device", metavar="DEVICE", help=DEVICE)
     doc.add_argument("--html", action="store_true", help="as HTML (default: Markdown)")
@@ -98,8 +99,8 @@ def device_config(text: str):
     spec, *rest = parse.parts(text)
     found, given = named(spec), parse.keyed(rest, f"--device {text}")
     if (kind := found.half) is None:
-        raise UserError(f"--device {spec}: {found.kind.__name__} is a schema; wanted its Python half, a class derived from "
-                        "RegisterDevice")
+        raise UserError(f"--device {spec}: {found.kind.__name__} is a schema; wanted its Python half, a class "
+                        "derived from RegisterDevice")
     name = given.pop("name", found.schema.c_name)
     config = _config(kind, given, lambda: kind(name, **values))
     values = own.parse(kind, given, f"--device {spec}")

@@ -72,9 +72,9 @@ def add(commands) -> None:
     devices.add_argument("--rng", metavar="KEY=VALUE...", nargs="?", const="",
                          help="add an entropy device.  Keys: those of --disk from offload on")
     devices.add_argument("--device", metavar="FILE.py[:CLASS][,KEY=VALUE...]", action="append", default=[],
-                         help="add a device of one's own (splitvmm new), whose handler is built if it is out of date; may be "
-                         "given more than once.  Keys: name=TEXT, offload, of a virtio device those behind it, of any other "
-                         "base=ADDRESS and bus=mmio|port; and the device's own (splitvmm doc)")
+                         help="add a device of one's own (splitvmm new), whose handler is built if it is out of date; "
+                         "may be given more than once.  Keys: name=TEXT, offload, of a virtio device those behind it, "
+                         "of any other base=ADDRESS and bus=mmio|port; and the device's own (splitvmm doc)")
     devices.add_argument("--serial", metavar="WHERE",
                          help="where the serial port leads: stdout, stdio (input as well; a terminal is put in "
                          "raw mode, Ctrl-A x ends the guest), null, or file=PATH (default: stdio with --kernel, "

@@ -13,6 +13,7 @@ EXACT   such a write has no effect.  Such a read finds the bytes of the page whe
 from __future__ import annotations
 
 from collections import namedtuple
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -35,7 +36,8 @@ class Accesses:
         self._exact, self._page_is_memory = layout.widths is Widths.EXACT, layout.page_is_memory
         self._in_order = sorted(layout.registers.items(), key=lambda item: item[1].offset)
         self._by_place = {(r.offset, r.type.size): (name, r) for name, r in self._in_order}
-        self._by_half = {(r.offset + half, 4): (name, r, half) for name, r in self._in_order if r.halves for half in (0, 4)}
+        self._by_half = {(r.offset + half, 4): (name, r, half) for name, r in self._in_order if r.halves
+                         for half in (0, 4)}
         self._pointers: dict = {}
         self._writers = {name: self._writer(r) for name, r in self._in_order}
         self._readers = {name: partial(reader, *r.indices) for name, r in self._in_order
@@ -45,7 +47,7 @@ class Accesses:
                          for name, r in self._in_order if r.latches}
         self._counters = None if device.has_transport else device.state.control.user
 
-    def _writer(self, register: PlacedRegister):
+    def _writer(self, register: PlacedRegister) -> Callable[[int], None] | None:
         """What takes the writes that userspace does, or None."""
         if handler := getattr(self._device.taker, f"on_write_{register.declared}", None):
             return partial(handler, *register.indices) if register.indices else handler
@@ -57,7 +59,7 @@ class Accesses:
             return lambda value: self.put(register, value)
         return None
 
-    def _pointer(self, register: PlacedRegister):
+    def _pointer(self, register: PlacedRegister) -> Any:
         """To the register in the page, of its own width."""
         found = self._pointers.get(register.offset)
         if found is None:
@@ -179,7 +181,7 @@ class Accesses:
         # else read-only, or nothing to do: the guest's write has no effect
         self._written(register)
 
-    def _latch(self, kind, registers: list[PlacedRegister]):
+    def _latch(self, kind: Callable[..., tuple], registers: list[PlacedRegister]) -> tuple:
         """Each of them read once, as a handler does it."""
         return kind(*(self._pointer(register)[0] for register in registers))
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from .. import values
 from ..errors import UserError
@@ -31,34 +31,41 @@ class Option:
 
 # They read as attributes of the device, so their type is that of what they hold.
 
-def whole(default: int, low: int, high: int, doc: str) -> Any:
+PathOrNone = TypeVar("PathOrNone", Path, None)
+
+
+def _option(default: Any, doc: str, parse: Callable[[str, str], Any], wanted: str) -> Any:
+    return Option(default, doc, parse, wanted)
+
+
+def whole(default: int, low: int, high: int, doc: str) -> int:
     """A whole number from `low` to `high`."""
-    return Option(default, doc, lambda text, what: values.whole(text, what, low, high), f"{low} to {high}")
+    return _option(default, doc, lambda text, what: values.whole(text, what, low, high), f"{low} to {high}")
 
 
-def switch(default: bool, doc: str) -> Any:
+def switch(default: bool, doc: str) -> bool:
     """`on` or `off`, which is True or False."""
-    return Option(default, doc, values.switch, "on|off")
+    return _option(default, doc, values.switch, "on|off")
 
 
-def choice(default: str, of: tuple[str, ...], doc: str) -> Any:
+def choice(default: str, of: tuple[str, ...], doc: str) -> str:
     """One of several words."""
-    return Option(default, doc, lambda text, what: values.choice(text, what, of), "|".join(of))
+    return _option(default, doc, lambda text, what: values.choice(text, what, of), "|".join(of))
 
 
-def size(default: int, doc: str) -> Any:
+def size(default: int, doc: str) -> int:
     """Bytes, as in `64K`."""
-    return Option(default, doc, values.size, "SIZE")
+    return _option(default, doc, values.size, "SIZE")
 
 
-def text(default: str, doc: str) -> Any:
+def text(default: str, doc: str) -> str:
     """Any text."""
-    return Option(default, doc, lambda text, what: text, "TEXT")
+    return _option(default, doc, lambda text, what: text, "TEXT")
 
 
-def path(default: Path | None, doc: str) -> Any:
+def path(default: PathOrNone, doc: str) -> Path | PathOrNone:
     """A file's or folder's name."""
-    return Option(default, doc, lambda text, what: Path(text), "FILE")
+    return _option(default, doc, lambda text, what: Path(text), "FILE")
 
 
 def declared(kind: type) -> dict[str, Option]:

@@ -15,6 +15,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +25,7 @@ from ..devmodel.device_layout import DeviceLayout, layout_device
 from ..devmodel.exit_path import Action, Bus
 from ..devmodel.layout import PAGE
 from ..devmodel.register_layout import PlacedRegister, beside
-from ..devmodel.schema import Access, Takes
+from ..devmodel.schema import Access, Device, Takes
 from ..devmodel.view import ffi, view_of
 from ..devmodel.virtqueue import Side
 from ..paths import BUILD
@@ -58,6 +59,11 @@ class Place:
     timers: Timers | None = None    # of the machine
     keep: tuple = ()            # what must live as long as the device
 
+    def at(self, offset: int) -> int:
+        """The address or port of what lies `offset` bytes from its base."""
+        assert self.base is not None
+        return self.base + offset
+
 
 @dataclass(frozen=True)
 class Routed:
@@ -89,12 +95,12 @@ class RegisterDevice:
     `latched` has the registers that the doorbell being answered latches.  Keywords that follow the name
     are the device's own options, which its class declares (options.py)."""
 
-    schema: type
+    schema: type[Device]
     has_transport = False       # whose registers the page shows, in place of the schema's
     handler = ""
     handlers = BUILD
     queue_count = 0
-    latched: tuple = ()
+    latched: Any = ()
     uring_queues = 0           # of them, queues that may do asynchronous I/O
     asynchronous = True         # whether they shall, where they can
     no_ring = ""                # why they do not
@@ -128,7 +134,7 @@ class RegisterDevice:
         return self.layout
 
     @property
-    def taker(self):
+    def taker(self) -> object:
         """What has `on_write_<register>` and `on_read_<register>`."""
         return self
 
@@ -186,11 +192,11 @@ class RegisterDevice:
         return found
 
     def _route(self, register: PlacedRegister, action: Action, target: int = 0) -> Routed:
-        return Routed(self.place.base + register.offset, register.type.size, action,
+        return Routed(self.place.at(register.offset), register.type.size, action,
                       register.offset, target, interrupts=register.interrupts)
 
     def _route_half(self, register: PlacedRegister, half: int, action: Action) -> Routed:
-        return Routed(self.place.base + register.offset + half, 4, action, register.offset + half,
+        return Routed(self.place.at(register.offset + half), 4, action, register.offset + half,
                       interrupts=register.interrupts and half == 4)
 
     def cleared(self, name: str) -> PlacedRegister | None:
@@ -227,7 +233,7 @@ class RegisterDevice:
         else:
             self.write_undeclared(offset, width, value)
 
-    def _own_memory(self, offset: int, width: int):
+    def _own_memory(self, offset: int, width: int) -> Any:
         """Bytes of device memory, which a guest with vCPUs reaches without us; nothing if there is none there."""
         for name, item in self.layout.memories.items():
             if item.offset <= offset and offset + width <= item.offset + item.size:
@@ -249,7 +255,7 @@ class RegisterDevice:
         """A timer that calls `callback` with the device held, as an `on_write_` is."""
         return Timer(self, callback)
 
-    def alone(self):
+    def alone(self) -> AbstractContextManager:
         """What `with` holds the device: no handler is inside, nor any other thread's `on_write_`."""
         return self.control if self.layout.locked else self.lock
 

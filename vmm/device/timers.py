@@ -32,7 +32,9 @@ class Timer:
         if after_s < 0 or (every_s is not None and every_s <= 0):
             raise ValueError(f"a timer of {after_s} s, then each {every_s} s; wanted times that are not over")
         self.every_s = every_s
-        self._device.place.timers.add(self, monotonic() + after_s)
+        timers = self._device.place.timers
+        assert timers is not None       # as any machine has them
+        timers.add(self, monotonic() + after_s)
 
     def stop(self) -> None:
         """Call back no more.  Called with the device held, it will not be called from then on."""
@@ -87,7 +89,7 @@ class Timers:
             if number == timer.due:
                 heapq.heappush(self._entries, (at, number, timer))
 
-    def _next(self):
+    def _next(self) -> tuple[float, int, Timer] | None:
         """The next entry that has come to its time; None at the end."""
         with self._changed:
             while not self._ended:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from _cffi_backend import FFI  # what an API-mode module uses; `import cffi` takes 30 ms more
 
@@ -18,7 +19,7 @@ class Array(Sequence):
 
     __slots__ = ("_pointer", "_count", "_step", "_size", "_check")
 
-    def __init__(self, pointer, count: int, check: Callable[[], None], step: int = 1):
+    def __init__(self, pointer: Any, count: int, check: Callable[[], None], step: int = 1):
         """`pointer` is to the first; `check()` raises OwnershipError unless userspace may write now."""
         self._pointer, self._count, self._check, self._step = pointer, count, check, step
         self._size = ffi.sizeof(ffi.typeof(pointer).item)
@@ -33,12 +34,12 @@ class Array(Sequence):
             raise IndexError(f"element {index} of {self._count}")
         return found * self._step
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self._pointer[i * self._step] for i in range(*index.indices(self._count))]
         return self._pointer[self._at(index)]
 
-    def __setitem__(self, index, value) -> None:
+    def __setitem__(self, index: Any, value: Any) -> None:
         """One element; or a slice, by as many numbers, or by bytes (or another buffer) of the same length."""
         if isinstance(index, slice):
             self._set(range(*index.indices(self._count)), value)
@@ -47,7 +48,7 @@ class Array(Sequence):
         self._check()
         self._pointer[at] = value
 
-    def _set(self, places: range, value) -> None:
+    def _set(self, places: range, value: Any) -> None:
         if isinstance(value, (bytes, bytearray, memoryview)):
             self._set_bytes(places, memoryview(value).cast("B"))
             return

@@ -29,9 +29,11 @@ def _named(texts: list[str]) -> list[tuple[str, str]]:
 
 @lru_cache(maxsize=1)
 def _of_the_framework() -> dict[str, str]:
-    structs = [*map(layout_block, (*virtqueue.MEMORY_STRUCTS, *exit_path.STRUCTS, *uring.STRUCTS)), virtqueue.control_layout(),
-               virtqueue.queue_layout(), exit_path.vcpu_layout(), exit_path.machine_layout(), uring.uring_layout()]
-    texts = [*map(emit_c.struct, in_order(structs)), *map(emit_c.enumeration, (virtqueue.Side, *exit_path.ENUMS, *uring.ENUMS)),
+    structs = [*map(layout_block, (*virtqueue.MEMORY_STRUCTS, *exit_path.STRUCTS, *uring.STRUCTS)),
+               virtqueue.control_layout(), virtqueue.queue_layout(), exit_path.vcpu_layout(),
+               exit_path.machine_layout(), uring.uring_layout()]
+    texts = [*map(emit_c.struct, in_order(structs)),
+             *map(emit_c.enumeration, (virtqueue.Side, *exit_path.ENUMS, *uring.ENUMS)),
              emit_c.constants(exit_path.CONSTANTS), emit_c.constants(uring.CONSTANTS, "URING_")]
     return {name: "one of the framework's" for name, _ in _named(texts)} | \
         {f"struct {name}": "one of the framework's" for name in HANDWRITTEN}

@@ -13,7 +13,7 @@ from . import register_layout, virtqueue
 from .announced import announced
 from .layout import MAX_REASONS, PAGE, BlockLayout, compose, in_order, layout_block
 from .register_layout import PlacedRegister
-from .schema import SPLIT, Block, Device, Field, Memory, Queue, SchemaError, Takes, Widths
+from .schema import SPLIT, Bits, Block, Device, Field, Memory, Queue, SchemaError, Takes, Values, Widths
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class DeviceLayout:
     id: int
     version: int
     page: BlockLayout | None
-    state: BlockLayout | None
+    state: BlockLayout
     c_pages: tuple[BlockLayout, ...]    # as C has it, which reaches one page with each pointer
     registers: dict[str, PlacedRegister]
     memories: dict[str, Memory]
@@ -79,7 +79,7 @@ class DeviceLayout:
 
     def structs(self) -> list[BlockLayout]:
         """Every struct this device needs, each after those that it contains."""
-        return in_order([*self.c_pages, *([self.state] if self.state else [])])
+        return in_order([*self.c_pages, self.state])
 
 
 # Devices
@@ -110,7 +110,8 @@ def _check_queue(where: str, queue: Queue) -> None:
         raise SchemaError(where, f"{queue.size} entries", "a power of two, 1 to 32768 (VIRTIO 1.2, 2.7)")
 
 
-def _hash(device: type, blocks, registers: dict, memories: dict, reasons, locked: bool) -> int:
+def _hash(device: type[Device], blocks: list[BlockLayout], registers: dict[str, PlacedRegister],
+          memories: dict[str, Memory], reasons: type[enum.IntEnum], locked: bool) -> int:
     text = [f"version {device.options['version']}{' locked' if locked else ''}"]
     for block in blocks:
         text.append(f"{block.c_name} {block.size} {block.align}")
@@ -124,21 +125,21 @@ def _hash(device: type, blocks, registers: dict, memories: dict, reasons, locked
     return int.from_bytes(hashlib.sha256("\n".join(text).encode()).digest()[:8], "little")
 
 
-def _bits_text(bits) -> str:
+def _bits_text(bits: tuple[Bits, ...]) -> str:
     return " ".join(f"{b.name}:{b.low}+{b.width}{_enum_text(b.enum)}" for b in bits)
 
 
-def _enum_text(values) -> str:
+def _enum_text(values: Values | None) -> str:
     return str([(value.name, int(value)) for value in values]) if values else ""
 
 
-def own_enums(device: type) -> list[type[enum.IntEnum]]:
+def own_enums(device: type[Device]) -> list[type[enum.IntEnum]]:
     """The IntEnums of a device's body, which C has under the device's name."""
     return [values for values in device.of_kind(type).values() if issubclass(values, enum.IntEnum)]
 
 
 @cache
-def layout_device(device: type) -> DeviceLayout:
+def layout_device(device: type[Device]) -> DeviceLayout:
     """Lay a Device out.  Raises SchemaError."""
     where, options = device.__name__, device.options
     for name in ("id", "version"):

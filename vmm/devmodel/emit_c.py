@@ -5,8 +5,9 @@ The handlers are the kernel side: what userspace writes is `const` to them.
 
 from __future__ import annotations
 
+from .declaration import snake
 from .layout import BlockLayout, FieldLayout
-from .schema import Bits, Writer, snake
+from .schema import Bits, Values, Writer
 
 NOTICE = "/* Generated from {source} by `splitvmm compile`; change that instead. */"
 
@@ -21,9 +22,13 @@ def _declare(item: FieldLayout) -> str:
 
 def bit_lines(prefix: str, bits: tuple[Bits, ...]) -> list[str]:
     """Masks; `bits_of(value, MASK)` in platform.h takes what one says out of a value."""
-    return [f"\t{prefix}_{item.name.upper()} = {(1 << item.width) - 1:#x}{'ull' * (item.low + item.width > 31)} << {item.low},"
-            if item.width > 1 else
-            f"\t{prefix}_{item.name.upper()} = 1{'ull' * (item.low > 30)} << {item.low}," for item in bits]
+    return [f"\t{prefix}_{item.name.upper()} = {_ones(item)} << {item.low}," for item in bits]
+
+
+def _ones(bits: Bits) -> str:
+    """As many as are named, wide enough to be shifted; a single one in decimal."""
+    ones = f"{(1 << bits.width) - 1:#x}" if bits.width > 1 else "1"
+    return ones + ("ull" if bits.low + bits.width > 31 else "")
 
 
 def struct(block: BlockLayout, named_bits: bool = True) -> str:
@@ -42,7 +47,7 @@ def struct(block: BlockLayout, named_bits: bool = True) -> str:
     return "\n".join(lines)
 
 
-def enumeration(values: type, prefix: str = "") -> str:
+def enumeration(values: Values, prefix: str = "") -> str:
     """An IntEnum under the same names: Side.USER is SIDE_USER, `enum side` the type; of a device's own
     with its name before them: BLITTER_COMMAND_FILL."""
     name = prefix + snake(values.__name__)

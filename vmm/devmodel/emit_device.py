@@ -8,14 +8,16 @@ from collections.abc import Iterable
 from .device_layout import DeviceLayout, own_enums
 from .emit_c import bit_lines, enumeration, struct
 from .register_layout import PlacedRegister, all_files, several
-from .schema import Register, Takes
+from .schema import Register, Takes, Values
 
 
-def device_parts(layout: DeviceLayout, known: frozenset[str] = frozenset(), declared: tuple[type, ...] = ()) -> list[str]:
+def device_parts(layout: DeviceLayout, known: frozenset[str] = frozenset(),
+                 declared: tuple[Values, ...] = ()) -> list[str]:
     """What the header of a device holds, less the structs in `known`, which it includes, and the enums in
     `declared`, which it has already."""
     page_structs = {block.c_name for block in layout.c_pages}
-    structs = [struct(block, block.c_name not in page_structs) for block in layout.structs() if block.c_name not in known]
+    structs = [struct(block, block.c_name not in page_structs) for block in layout.structs()
+               if block.c_name not in known]
     return [_identity(layout), _handling(layout), *_enums(layout, declared), *_registers(layout),
             enumeration(layout.reasons), *structs, *_context(layout)]
 
@@ -51,9 +53,10 @@ def has_context(layout: DeviceLayout) -> bool:
     return bool(layout.notify) and not layout.queues
 
 
-def _enums(layout: DeviceLayout, declared: tuple[type, ...]) -> list[str]:
+def _enums(layout: DeviceLayout, declared: tuple[Values, ...]) -> list[str]:
     """Those of the device's body, and those that its registers and fields are of."""
-    own, found = own_enums(layout.device), []
+    own = own_enums(layout.device)
+    found: list[Values] = []
     types = [item.type for block in layout.structs() for item in block.fields]
     for values in [*(t.enum for t in types), *(bits.enum for t in types for bits in t.bits)]:
         if values and values not in (*own, *declared, *found) and values.__module__ == layout.device.__module__:
@@ -71,13 +74,14 @@ def _line(prefix: str, register: PlacedRegister) -> str:
 
 def _registers(layout: DeviceLayout) -> list[str]:
     prefix = layout.c_name.upper()
-    firsts = _firsts(layout.registers.values())
+    firsts, files = _firsts(layout.registers.values()), all_files(layout.device)
     plain = [_line(prefix, register) for register in firsts if register.takes is not Takes.NOTIFY]
     plain += [f"\t{prefix}_{name.upper()}{what} = {value:#x}," for name, at, stride, count in several(layout.device)
-              for what, value in (("", at), ("_STRIDE", stride), ("_COUNT", count)) if what or name in all_files(layout.device)]
-    plain += [f"\t{prefix}_{name.upper()}{what} = {value:#x},\t/* {doc} */" for name, place in layout.memory_places().items()
-              for what, value, doc in (("", place, f"{layout.memories[name].doc}: where it starts in all device memory"),
-                                       ("_BYTES", layout.memories[name].size, "how much of it there is"))]
+              for what, value in (("", at), ("_STRIDE", stride), ("_COUNT", count)) if what or name in files]
+    for name, place in layout.memory_places().items():
+        item = layout.memories[name]
+        plain += [f"\t{prefix}_{name.upper()} = {place:#x},\t/* {item.doc}: where it starts in all device memory */",
+                  f"\t{prefix}_{name.upper()}_BYTES = {item.size:#x},\t/* how much of it there is */"]
     rung = [_line(prefix, register) for register in firsts if register.takes is Takes.NOTIFY]
     masks = [line for register in firsts for line in bit_lines(f"{prefix}_{register.declared.upper()}", register.bits)]
     return ["\n".join([head, *lines, "};"]) for head, lines in (
@@ -112,22 +116,23 @@ def _indices(layout: DeviceLayout) -> list[tuple[str, int, int, int]]:
 
 def _context_struct(layout: DeviceLayout) -> str:
     name = layout.c_name
-    lines = ["struct device;", "", "/* What the functions of its handler are given: see device.h. */", f"struct {name} {{",
-             "\tstruct device *device;", f"\tstruct {name}_page *page;\t/* the registers, as the guest reads them */",
+    lines = ["struct device;", "", "/* What the functions of its handler are given: see device.h. */",
+             f"struct {name} {{", "\tstruct device *device;",
+             f"\tstruct {name}_page *page;\t/* the registers, as the guest reads them */",
              f"\tstruct {name}_state *state;"]
     lines += [f"\t__u32 {file};\t/* which {file} the write is of, where it is of one */"
               for file, *_ in _indices(layout)]
     if latched := _latched(layout):
-        lines += ["\tstruct {", *(f"\t\t{register.type.c_name} {register_name};" for register_name, register in latched.items()),
+        lines += ["\tstruct {", *(f"\t\t{register.type.c_name} {each};" for each, register in latched.items()),
                   "\t} latched;\t/* read once, when the doorbell was rung */"]
     return "\n".join([*lines, "};"])
 
 
 def _prepare(layout: DeviceLayout) -> str:
     """A function, as no table could be walked by the verifier as well."""
-    name = layout.c_name
-    lines = ["/* Which register a write is of, as the first of its kind; what DEVICE does before it calls a function. */",
-             f"static inline __attribute__((unused)) __u32 {name}_prepare(struct {name} *{name}, __u32 offset, __u64 *value)", "{"]
+    name, returned = layout.c_name, "static inline __attribute__((unused)) __u32"
+    about = "Which register a write is of, as the first of its kind; what DEVICE does before it calls a function."
+    lines = [f"/* {about} */", f"{returned} {name}_prepare(struct {name} *{name}, __u32 offset, __u64 *value)", "{"]
     for file, at, stride, count in _indices(layout):
         lines += [f"\tif (offset >= {at:#x} && offset < {at + stride * count:#x}) {{",
                   f"\t\t__u32 index = (offset - {at:#x}) / {stride:#x};", "",
@@ -151,6 +156,7 @@ def _latch(layout: DeviceLayout, register: PlacedRegister) -> list[str]:
     if not register.latches:
         return []
     name = layout.c_name
-    taken = [f"\t\t{name}->latched.{each} = *(const volatile {layout.registers[each].type.c_name} *)&{name}->page->{each};"
-             for each in register.latches]
+    types = {each: layout.registers[each].type.c_name for each in register.latches}
+    taken = [f"\t\t{name}->latched.{each} = *(const volatile {type_} *)&{name}->page->{each};"
+             for each, type_ in types.items()]
     return [f"\tif (offset == {register.offset:#x}) {{", *taken, "\t}"]

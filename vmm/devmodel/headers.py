@@ -83,11 +83,18 @@ def devices() -> dict[str, ModuleType]:
     return found
 
 
-def device_of(module: ModuleType) -> type | None:
+def device_of(module: ModuleType) -> type[Device] | None:
     """The device that a module of this package declares, under the module's name."""
     name = module.__name__.rpartition(".")[2]
     return next((d for d in vars(module).values() if isinstance(d, type) and issubclass(d, Device)
                  and d is not Device and d.c_name == name and d.__module__ == module.__name__), None)
+
+
+def _known(module: ModuleType) -> type[Device]:
+    """Of a module that `devices` has found."""
+    device = device_of(module)
+    assert device is not None
+    return device
 
 
 def committed() -> dict[str, str]:
@@ -98,13 +105,11 @@ def committed() -> dict[str, str]:
         "uring.gen.h": uring_header(),
     }
     for name, module in devices().items():
-        device = device_of(module)
-        assert device is not None       # as `devices` saw
         headers[f"{name}/{name}.gen.h"] = device_header(
-            device_of(module), f"vmm/devmodel/devices/{name}.py", module_extra(module), "../")
+            _known(module), f"vmm/devmodel/devices/{name}.py", module_extra(module), "../")
     return headers
 
 
 def state_layouts() -> dict[str, DeviceLayout]:
     """Built object's stem -> layout that it must agree with."""
-    return {name: layout_device(device_of(module)) for name, module in devices().items()}
+    return {name: layout_device(_known(module)) for name, module in devices().items()}

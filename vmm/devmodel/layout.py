@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from . import schema
+from .declaration import check_name
 from .schema import Block, Field, SchemaError, Type, Writer
 
 CACHE_LINE = 64         # bytes; writers never share one
@@ -77,7 +78,7 @@ def in_order(roots: Iterable[BlockLayout]) -> list[BlockLayout]:
 
 # Fields and blocks
 
-def _check_enum(where: str, values, low: int, high: int) -> None:
+def _check_enum(where: str, values: object, low: int, high: int) -> None:
     if not (isinstance(values, type) and issubclass(values, enum.IntEnum) and len(values)):
         raise SchemaError(where, f"enum {values!r}", "an IntEnum with at least one value")
     for value in values:
@@ -90,7 +91,7 @@ def check_bits(where: str, bits: tuple, size: int) -> None:
     """Named bits of a field or register of `size` bytes.  Raises SchemaError."""
     taken: dict[int, str] = {}
     for name, low, width, values in bits:
-        schema.check_name(f"{where}.{name}", name)
+        check_name(f"{where}.{name}", name)
         if width < 1 or low < 0 or low + width > 8 * size:
             raise SchemaError(f"{where}.{name}", f"bits {low} to {low + width - 1}",
                               f"bits inside 0 to {8 * size - 1}")

@@ -8,26 +8,24 @@ value)` takes its writes.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 
-from .layout import PAGE, SCALARS, BlockLayout, FieldLayout, check_bits, check_type_enum, reserve
-from .schema import (
-    NOTIFY,
-    POSTED,
-    Access,
-    Memory,
-    Register,
-    RegisterFile,
-    RegisterFileAt,
-    SchemaError,
-    Takes,
-    Type,
-    Widths,
+from .declaration import Declaration
+from .layout import PAGE, BlockLayout, FieldLayout, reserve
+from .register_checks import (
+    check_bit_names,
+    check_clears,
+    check_declared,
+    check_file,
+    check_halves,
+    check_latches,
+    check_register,
+    check_routed,
 )
+from .schema import Device, Memory, Register, RegisterFileAt, SchemaError, Type
 
-MOST_PAGES = 16         # of one device: a route's offset has 16 bits
 MOST_MEMORY = (512 << 20) - (256 << 10)     # bytes; one map element (exit_path.REGION_SHIFT) less the slack (CHUNK)
-MOST_ROUTED = 512       # registers that the exit path takes: KVM has 1,000 ioeventfds for each bus
 
 
 @dataclass(frozen=True)
@@ -44,74 +42,15 @@ class PlacedRegister(Register):
         return self.offset // PAGE
 
 
-# Checks of one register
-
-def _check_register(where: str, register: Register) -> None:
-    plain = Type(register.type.c_name, register.type.size, register.type.align, register.type.signed) \
-        if isinstance(register.type, Type) else None
-    if plain not in SCALARS:
-        raise SchemaError(where, f"type {register.type!r}", "one scalar of 1, 2, 4 or 8 bytes, or an array of them")
-    if register.type.count is not None and not (isinstance(register.type.count, int) and register.type.count > 0):
-        raise SchemaError(where, f"an array of {register.type.count!r}", "a count of 1 or more")
-    if not (isinstance(register.doc, str) and register.doc.strip()):
-        raise SchemaError(where, "no meaning", "one line that says what it is")
-    if not isinstance(register.access, Access):
-        raise SchemaError(where, f"access {register.access!r}", "RO, RW, WO or W1C")
-    if not isinstance(register.takes, Takes):
-        raise SchemaError(where, f"taker {register.takes!r}", "USER, POSTED or NOTIFY")
-    if register.widths is not None and not isinstance(register.widths, Widths):
-        raise SchemaError(where, f"widths {register.widths!r}", "SPLIT or EXACT")
-    _check_place(where, register)
-    if not 0 <= register.reset < 1 << 8 * register.type.size:
-        raise SchemaError(where, f"reset value {register.reset:#x}", f"one that fits {register.type.size} bytes")
-    if register.access is Access.RO and register.takes is not Takes.USER:
-        raise SchemaError(where, f"{register.takes.value} but read-only", "a register that is written")
-    if register.access is Access.RO and register.interrupts:
-        raise SchemaError(where, "interrupts=True but read-only", "a register that is written")
-    if register.takes is POSTED and register.access is Access.W1C and register.type.size != 4:
-        raise SchemaError(where, f"posted w1c of {register.type.size} bytes", "u32, as BPF has no narrower atomic")
-    if register.halves and (register.type.size != 8 or register.access is Access.RO or register.access is Access.W1C):
-        raise SchemaError(where, f"halves=True, {register.access.value}, {register.type.size} bytes",
-                          "a register of 8 bytes that is written")
-    check_type_enum(where, register.type)
-    check_bits(where, register.bits, register.type.size)
-
-
-def _check_place(where: str, register: Register) -> None:
-    width, stride = register.type.size, register.stride
-    if stride and register.type.count is None:
-        raise SchemaError(where, f"stride={stride:#x}", "an array, as in `reg(0x40, u32[8], ...)`")
-    if stride and (stride < width or stride % width):
-        raise SchemaError(where, f"stride={stride:#x}", f"a multiple of its width, {width}")
-    end = register.offset + (stride or width) * ((register.type.count or 1) - 1) + width
-    if register.offset < 0 or end > MOST_PAGES * PAGE:
-        raise SchemaError(where, f"offset {register.offset:#x}, up to {end:#x}",
-                          f"a place inside {MOST_PAGES * PAGE:#x} bytes")
-    if register.offset % width:
-        raise SchemaError(where, f"offset {register.offset:#x}", f"a multiple of its width, {width}")
-
-
-def _check_file(where: str, at: RegisterFileAt) -> None:
-    if not (isinstance(at.kind, type) and issubclass(at.kind, RegisterFile)):
-        raise SchemaError(where, f"regfile of {at.kind!r}", "a class derived from RegisterFile")
-    if not (isinstance(at.doc, str) and at.doc.strip()):
-        raise SchemaError(where, "no meaning", "one line that says what it is")
-    if at.count is not None and not (isinstance(at.count, int) and at.count >= 1):
-        raise SchemaError(where, f"{at.count!r} register files", "1 or more")
-    if at.offset < 0 or at.offset % 8 or at.stride <= 0 or at.stride % 8:
-        raise SchemaError(where, f"offset {at.offset:#x}, stride {at.stride:#x}", "multiples of 8")
-    end = at.offset + at.stride * (at.count or 1)
-    if end > MOST_PAGES * PAGE:
-        raise SchemaError(where, f"offset {at.offset:#x}, up to {end:#x}", f"a place inside {MOST_PAGES * PAGE:#x} bytes")
-
-
 # Laying out
 
-def _block(c_name: str, where: str, doc: str, owner: type, size: int | None, prefix: str) -> BlockLayout:
+def _block(c_name: str, where: str, doc: str, owner: Declaration, size: int | None, prefix: str) -> BlockLayout:
     """The struct that a device's pages, or register files at one place, are; `size` None: whole pages.  Files
     are called after their place, as those of one kind may be further apart elsewhere."""
-    parts = sorted({**owner.of_kind(Register), **owner.of_kind(RegisterFileAt)}.items(), key=lambda part: part[1].offset)
-    found, offset, before = [], 0, None
+    declared: dict[str, Register | RegisterFileAt] = {**owner.of_kind(Register), **owner.of_kind(RegisterFileAt)}
+    parts = sorted(declared.items(), key=lambda part: part[1].offset)
+    found: list[FieldLayout] = []
+    offset, before = 0, None
     for name, part in parts:
         at = f"{where}.{name}"
         item = _register_field(at, name, part) if isinstance(part, Register) else _file_field(at, name, part, prefix)
@@ -124,26 +63,14 @@ def _block(c_name: str, where: str, doc: str, owner: type, size: int | None, pre
         raise SchemaError(f"{where}.{before}", f"it ends at {offset:#x}", f"an end at {size:#x}, the stride, or before")
     if not parts:
         raise SchemaError(where, "no registers", "at least one")
-    _check_bit_names(where, found)
+    check_bit_names(where, found)
     size = size or -(-offset // PAGE) * PAGE
     reserve(found, offset, size - offset)
     return BlockLayout(c_name, where, doc, size, 8, tuple(found))
 
 
-def _check_bit_names(where: str, found: list[FieldLayout]) -> None:
-    """A view has fields and their named bits side by side."""
-    names = {item.name for item in found}
-    for item in found:
-        for bits in item.type.bits:
-            name = f"{item.name}_{bits.name}"
-            if name in names:
-                raise SchemaError(f"{where}.{item.name}.{bits.name}", f"bits that are called {name}, as another register or "
-                                  "other bits are", "a name of their own")
-            names.add(name)
-
-
 def _register_field(where: str, name: str, register: Register) -> FieldLayout:
-    _check_register(where, register)
+    check_register(where, register)
     width, count = register.type.size, register.type.count
     size = (register.stride or width) * count if count else width
     return FieldLayout(name, register.offset, size, replace(register.type, bits=register.bits), register.doc,
@@ -151,13 +78,13 @@ def _register_field(where: str, name: str, register: Register) -> FieldLayout:
 
 
 def _file_field(where: str, name: str, at: RegisterFileAt, prefix: str) -> FieldLayout:
-    _check_file(where, at)
+    check_file(where, at)
     inner = _block(f"{prefix}_{name}", where, at.doc, at.kind, at.stride, f"{prefix}_{name}")
     return FieldLayout(name, at.offset, inner.size * (at.count or 1),
                        Type(f"struct {inner.c_name}", inner.size, inner.align, count=at.count), at.doc, block=inner)
 
 
-def pages(device: type) -> BlockLayout | None:
+def pages(device: type[Device]) -> BlockLayout | None:
     """All register pages of a device, one after the other.  Raises SchemaError."""
     if not device.of_kind(Register) and not device.of_kind(RegisterFileAt):
         return None
@@ -198,7 +125,8 @@ def _take(where: str, inside: list[FieldLayout], item: FieldLayout, start: int) 
     inside.append(replace(item, offset=at, size=one * (beyond - first), type=type_))
 
 
-def _flat(owner: type, base: int, path: str, declared: str, indices: tuple[int, ...]):
+def _flat(owner: Declaration, base: int, path: str, declared: str,
+          indices: tuple[int, ...]) -> Iterator[tuple[str, PlacedRegister]]:
     for name, register in owner.of_kind(Register).items():
         given = {f.name: getattr(register, f.name) for f in fields(Register)}
         given["type"] = replace(register.type, count=None)
@@ -211,45 +139,32 @@ def _flat(owner: type, base: int, path: str, declared: str, indices: tuple[int, 
     for name, at in owner.of_kind(RegisterFileAt).items():
         for i in range(at.count or 1):
             several = at.count is not None
-            yield from _flat(at.kind, base + at.offset + i * at.stride, path + (f"{name}[{i}]." if several else f"{name}."),
+            yield from _flat(at.kind, base + at.offset + i * at.stride,
+                             path + (f"{name}[{i}]." if several else f"{name}."),
                              f"{declared}{name}_", (*indices, i) if several else indices)
 
 
-def placed(device: type) -> dict[str, PlacedRegister]:
+def placed(device: type[Device]) -> dict[str, PlacedRegister]:
     """Every register by its name, in order of declaration.  The declarations have been checked by
     `pages`; raises SchemaError for what one register asks of another."""
     found = dict(_flat(device, 0, "", "", ()))
-    _check_declared(device.__name__, found)
+    check_declared(device.__name__, found)
     for name, register in found.items():
-        if register.halves and register.takes is NOTIFY and (register.declared != name or register.page):
-            raise SchemaError(f"{device.__name__}.{name}", "halves=True, takes=NOTIFY, in a register file or on another page",
-                              "a register of the device itself, on its first page")
-        _check_clears(f"{device.__name__}.{name}", name, register, found)
-        _check_latches(f"{device.__name__}.{name}", register, found)
-    routed = sum(1 + r.halves for r in found.values() if r.takes is not Takes.USER)
-    if routed > MOST_ROUTED:
-        raise SchemaError(device.__name__, f"{routed} registers that are posted or notify", f"at most {MOST_ROUTED}, as "
-                          "KVM has 1,000 ioeventfds for all devices of a bus")
+        where = f"{device.__name__}.{name}"
+        check_halves(where, name, register)
+        check_clears(where, register, found.get(beside(name, register.clears)), found)
+        check_latches(where, register, found)
+    check_routed(device.__name__, found)
     return found
 
 
-def _check_declared(where: str, found: dict[str, PlacedRegister]) -> None:
-    """`channel[0].start` and `channel_start` are both taken by on_write_channel_start, and both CHANNEL_START in C."""
-    plain: dict[str, str] = {}
-    for name, register in found.items():
-        bare = re.sub(r"\[\d+\]", "", name)
-        if plain.setdefault(register.declared, bare) != bare:
-            raise SchemaError(f"{where}.{bare}", f"a register that is called {register.declared} in C and in on_write_{register.declared}, "
-                              f"as {plain[register.declared]} is", "a name of its own")
-
-
-def several(device: type) -> list[tuple[str, int, int, int]]:
+def several(device: type[Device]) -> list[tuple[str, int, int, int]]:
     """What comes several times, outer ones first: (declared name, where the first starts, bytes from one to
     the next, how many); those inside others are as in the first of them."""
     return list(_several(device, 0, ""))
 
 
-def _several(owner: type, base: int, declared: str):
+def _several(owner: Declaration, base: int, declared: str) -> Iterator[tuple[str, int, int, int]]:
     for name, at in owner.of_kind(RegisterFileAt).items():
         if at.count is not None:
             yield declared + name, base + at.offset, at.stride, at.count
@@ -259,9 +174,9 @@ def _several(owner: type, base: int, declared: str):
             yield declared + name, base + register.offset, register.stride or register.type.size, register.type.count
 
 
-def all_files(owner: type, declared: str = "") -> set[str]:
+def all_files(owner: Declaration, declared: str = "") -> set[str]:
     """Declared names of its register files."""
-    found = set()
+    found: set[str] = set()
     for name, at in owner.of_kind(RegisterFileAt).items():
         found |= {declared + name, *all_files(at.kind, f"{declared}{name}_")}
     return found
@@ -272,39 +187,7 @@ def beside(name: str, other: str) -> str:
     return re.sub(r"[^.]*$", "", name) + other
 
 
-def _check_clears(where: str, name: str, register: PlacedRegister, all_: dict[str, PlacedRegister]) -> None:
-    if not register.clears:
-        return
-    if register.takes is not POSTED:
-        raise SchemaError(where, f"clears {register.clears} but takes={register.takes.value}",
-                          "takes=POSTED, which does the clearing")
-    cleared = all_.get(beside(name, register.clears))
-    if cleared is None:
-        raise SchemaError(where, f"clears {register.clears!r}", f"one of {', '.join(all_)}")
-    if cleared.type.size != 4 or register.type.size != 4:
-        raise SchemaError(where, "a clear that is not 4 bytes wide",
-                          "u32 on both sides, as BPF has no narrower atomic")
-    if cleared.page != register.page:
-        raise SchemaError(where, f"clears {register.clears}, on another page", "both on one page")
-
-
-def _check_latches(where: str, register: PlacedRegister, all_: dict[str, PlacedRegister]) -> None:
-    if not register.latches:
-        return
-    if register.takes is not NOTIFY:
-        raise SchemaError(where, f"latches, but takes={register.takes.value}", "takes=NOTIFY: a doorbell latches")
-    if register.declared not in all_ or register.page:
-        raise SchemaError(where, "latches, and is in a register file or on another page",
-                          "latches of a register of the device itself, on its first page")
-    for name in register.latches:
-        if name not in all_ or "[" in name or "." in name or \
-                (all_[name].access is Access.WO and all_[name].takes is not POSTED):
-            raise SchemaError(where, f"latches {name!r}", "names of registers that keep what is written to them")
-        if all_[name].page:
-            raise SchemaError(where, f"latches {name}, on another page", "registers of the first page")
-
-
-def memories(device: type, registers_end: int) -> dict[str, Memory]:
+def memories(device: type[Device], registers_end: int) -> dict[str, Memory]:
     """Device memory by name, in order of place.  Raises SchemaError."""
     found = dict(sorted(device.of_kind(Memory).items(), key=lambda pair: pair[1].offset))
     end, before = registers_end, "the registers"
@@ -313,7 +196,8 @@ def memories(device: type, registers_end: int) -> dict[str, Memory]:
         if not (isinstance(item.doc, str) and item.doc.strip()):
             raise SchemaError(where, "no meaning", "one line that says what it is")
         if item.size <= 0 or item.size % PAGE or item.offset % PAGE:
-            raise SchemaError(where, f"{item.size:#x} bytes at offset {item.offset:#x}", f"whole pages of {PAGE:#x} bytes")
+            raise SchemaError(where, f"{item.size:#x} bytes at offset {item.offset:#x}",
+                              f"whole pages of {PAGE:#x} bytes")
         if item.offset < end:
             raise SchemaError(where, f"offset {item.offset:#x}, inside {before}", f"{end:#x} or more")
         end, before = item.offset + item.size, name

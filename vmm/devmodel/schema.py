@@ -2,8 +2,9 @@
 
 A device is one class.  Its fields, registers, queues, state blocks and decline
 reasons are class attributes, one line each; nothing here computes an offset.
-`layout.py` turns the declaration into offsets and owns every check that needs
-one, `emit_c.py` and `view.py` print the result for C and for Python.
+`declaration.py` collects them, `layout.py` turns the declaration into offsets
+and owns every check that needs one, `emit_c.py` and `view.py` print the result
+for C and for Python.
 
     class Blk(Device, id=2, version=1):
         \"""virtio-blk (VIRTIO 1.2, section 5.2).\"""
@@ -19,19 +20,12 @@ Registers that come several times are an array, `reg(0x40, u32[8], "...")`, or a
 from __future__ import annotations
 
 import enum
-import keyword
-import re
-from collections.abc import MutableMapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-
-class SchemaError(ValueError):
-    """A mistake in a declaration: names class and field, what was found, what was wanted."""
-
-    def __init__(self, where: str, found: str, wanted: str):
-        super().__init__(f"{where}: {found}; wanted {wanted}")
-        self.where, self.found, self.wanted = where, found, wanted
+from .declaration import Declaration, Declared
+from .declaration import SchemaError as SchemaError
 
 
 class Writer(enum.Enum):
@@ -71,12 +65,6 @@ RO, RW, WO, W1C = Access.RO, Access.RW, Access.WO, Access.W1C
 POSTED, NOTIFY = Takes.POSTED, Takes.NOTIFY
 SPLIT, EXACT = Widths.SPLIT, Widths.EXACT
 
-C_KEYWORDS = frozenset(
-    "auto break case char const continue default do double else enum extern float for goto if "
-    "inline int long register restrict return short signed sizeof static struct switch typedef "
-    "union unsigned void volatile while".split())
-
-
 Values = type[enum.IntEnum]
 
 
@@ -87,6 +75,9 @@ class Bits(NamedTuple):
     low: int                        # the lowest of them
     width: int
     enum: Values | None = None      # of what they may say
+
+
+BitsAt = int | tuple[int, int] | tuple[int, int, Values]    # a bit, or the lowest and how many
 
 
 @dataclass(frozen=True)
@@ -110,7 +101,7 @@ class Type:
 
 
 @dataclass(frozen=True)
-class Field:
+class Field(Declared):
     """One field of a block; its name is the attribute it is assigned to."""
 
     type: Type
@@ -132,7 +123,7 @@ def enum_of(base: Type, values: Values) -> Type:
     return replace(base, enum=values)
 
 
-def bits_of(base: Type, **named) -> Type:
+def bits_of(base: Type, **named: BitsAt) -> Type:
     """`base` cut into named bit fields: `name=bit`, `name=(lowest bit, width)` or, with an IntEnum of
     what they may say, `name=(lowest bit, width, values)`."""
     return replace(base, bits=_bits(named))
@@ -143,12 +134,12 @@ def nested(block: type[Block]) -> Type:
     return Type("", 0, 0, block=block)
 
 
-def _bits(named: dict) -> tuple[Bits, ...]:
+def _bits(named: Mapping[str, BitsAt]) -> tuple[Bits, ...]:
     return tuple(Bits(name, *(at if isinstance(at, tuple) else (at, 1))) for name, at in named.items())
 
 
 @dataclass(frozen=True)
-class Register:
+class Register(Declared):
     """One register, or an array of them, of a device's pages.  `offset` and widths are in bytes; of a
     register in a register file, `offset` is from the start of that."""
 
@@ -168,8 +159,8 @@ class Register:
     stride: int = 0             # bytes from one element of an array to the next; 0 if they touch
 
 
-def reg(offset: int, type_: Type, doc: str, *, bits: dict | None = None, latches: tuple[str, ...] = (),
-        **options: Any) -> Register:
+def reg(offset: int, type_: Type, doc: str, *, bits: Mapping[str, BitsAt] | None = None,
+        latches: tuple[str, ...] = (), **options: Any) -> Register:
     """Declare a register, or an array of them: `reg(0x40, u32[8], "...", stride=16)`.
 
     `bits` is `{name: bit}`, `{name: (lowest bit, width)}` or `{name: (lowest bit, width, IntEnum)}`.
@@ -178,24 +169,25 @@ def reg(offset: int, type_: Type, doc: str, *, bits: dict | None = None, latches
 
 
 @dataclass(frozen=True)
-class RegisterFileAt:
+class RegisterFileAt(Declared):
     """`count` register files of one kind, `stride` bytes apart, from `offset` on."""
 
     offset: int
-    kind: type
+    kind: type[RegisterFile]
     doc: str
     count: int | None = None    # None for a single one, which is no array
     stride: int = 0
 
 
-def regfile(offset: int, kind: type, doc: str, *, count: int | None = None, stride: int) -> RegisterFileAt:
+def regfile(offset: int, kind: type[RegisterFile], doc: str, *, count: int | None = None,
+            stride: int) -> RegisterFileAt:
     """Declare register files inside a device's pages, or inside another register file.  `stride` is how
     many bytes each takes."""
     return RegisterFileAt(offset, kind, doc, count, stride)
 
 
 @dataclass(frozen=True)
-class Memory:
+class Memory(Declared):
     """Memory of the device's own, which guest and both halves read and write; bytes."""
 
     offset: int
@@ -210,7 +202,7 @@ def memory(offset: int, size: int, doc: str) -> Memory:
 
 
 @dataclass(frozen=True)
-class Queue:
+class Queue(Declared):
     """`count` virtqueues of at most `size` entries each (VIRTIO 1.2, 2.7)."""
 
     doc: str
@@ -227,74 +219,17 @@ def reasons(**named: str) -> dict[str, str]:
     return dict(named)
 
 
-class _OnceOnly(dict):
-    """A class body in which no name is declared twice (Python keeps the last without a word)."""
-
-    def __init__(self, where: str):
-        super().__init__()
-        self.where = where
-
-    def __setitem__(self, name, value):
-        if name in self and not name.startswith("__"):
-            raise SchemaError(f"{self.where}.{name}", "declared twice", "one declaration")
-        super().__setitem__(name, value)
-
-
-class _Declaration(type):
-    """Collects what a class body declares, in order; checks only names, as layout does the rest."""
-
-    options: dict[str, Any]
-    c_name: str
-
-    @classmethod
-    def __prepare__(mcs, name: str, bases: tuple[type, ...], /, **options: Any) -> MutableMapping[str, object]:
-        return _OnceOnly(name)
-
-    def __new__(mcs, name, bases, body, **options):
-        cls = super().__new__(mcs, name, bases, dict(body))
-        cls.options = options
-        cls.c_name = snake(name)
-        for attribute in body:
-            if isinstance(body[attribute], (Field, Register, RegisterFileAt, Memory, Queue)):
-                check_name(f"{name}.{attribute}", attribute)
-        return cls
-
-    def __init__(cls, name, bases, body, **_options):
-        super().__init__(name, bases, body)
-
-    def of_kind(cls, kind: type) -> dict[str, Any]:
-        """Name -> declaration of this kind, base classes' first, in order."""
-        found = {}
-        for base in reversed(cls.__mro__):
-            for name, value in vars(base).items():
-                if isinstance(value, kind):
-                    found[name] = value
-        return found
-
-
-def snake(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
-
-
-def check_name(where: str, name: str) -> None:
-    """The same name is used in Python and in C, so it must be good in both."""
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise SchemaError(where, f"name {name!r}", "lower-case letters, digits and underscores")
-    if name in C_KEYWORDS or keyword.iskeyword(name):
-        raise SchemaError(where, f"name {name!r}", "a name that is no keyword of C or Python")
-
-
-class Block(metaclass=_Declaration):
+class Block(metaclass=Declaration):
     """Fields that lie together.  `writer=` puts it on cache lines of its own in shared state;
     without one it is a plain struct, to be nested or to describe guest memory."""
 
 
-class RegisterFile(metaclass=_Declaration):
+class RegisterFile(metaclass=Declaration):
     """Registers that come together, and several times perhaps: of each channel, say.  A device, or another
     register file, places them by `regfile(...)`."""
 
 
-class Device(metaclass=_Declaration):
+class Device(metaclass=Declaration):
     """A device: `class Blk(Device, id=2, version=1)`, with its spec section in the docstring.
 
     `id` is the virtio device number (0 for a device of one's own), `version` moves

@@ -231,4 +231,5 @@ def view_of(layout: BlockLayout, writer: Writer | None = None) -> type[View]:
         members[item.name] = _scalar(item, layout.where, writer)
         for bits in item.type.bits:
             members[f"{item.name}_{bits.name}"] = _bit(item, bits)
-    return type(View)(f"{layout.c_name}_view", (View,), members)
+    made: type[View] = type(f"{layout.c_name}_view", (View,), members)
+    return made

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..device.register_device import RegisterDevice
 from ..devmodel import SchemaError, layout_device
 from ..devmodel.headers import device_header, module_extra
+from ..devmodel.schema import Device
 from ..errors import UserError
 from ..paths import GUESTS, HEADERS
 from .load import Named, halves
@@ -43,8 +43,9 @@ class Part:
 def build(found: Named, say: Callable[[str], None] = lambda text: None) -> list[Path]:
     """Build what is out of date of the devices in a module; the files that were made.  Raises UserError."""
     made = []
-    for kind in halves(found.module) or [found.kind]:
-        made += _header(found, kind, say)
+    schemas = [half.schema for half in halves(found.module)] or [found.schema]
+    for schema in schemas:
+        made += _header(found, schema, say)
     for part in _parts(found):
         if _stale(part):
             say(f"building {part.target.relative_to(found.path.parent)}")
@@ -57,9 +58,8 @@ def _folder(found: Named) -> Path:
     return found.path.parent / "build"
 
 
-def _header(found: Named, kind: type, say: Callable[[str], None]) -> list[Path]:
+def _header(found: Named, schema: type[Device], say: Callable[[str], None]) -> list[Path]:
     """Written where it differs, so that what includes it is not built for nothing."""
-    schema = kind.schema if issubclass(kind, RegisterDevice) else kind
     try:
         text = device_header(schema, found.path.name, module_extra(found.module))
         path = _folder(found) / f"{layout_device(schema).c_name}.gen.h"
@@ -84,13 +84,14 @@ def _parts(found: Named) -> list[Part]:
         source = here / f"{handler}.c"
         if not source.exists():
             raise UserError(f"{source}: there is no such file; wanted the handler that {found.path.name} names")
-        parts.append(Part(folder / f"{handler}.bpf.o", source, (_clang(), *BPF, *includes, *_system_includes(), "-c", str(source))))
+        parts.append(Part(folder / f"{handler}.bpf.o", source,
+                          (_clang(), *BPF, *includes, *_system_includes(), "-c", str(source))))
         parts.append(Part(folder / f"{handler}.so", source, (_cc(), *NATIVE, *includes, str(source))))
     guest = here / "guest.c"
     if guest.exists():
         runtime = [str(GUESTS / name) for name in RUNTIME]
-        parts.append(Part(folder / "guest.elf", guest, (_cc(), *GUEST, f"-Wl,-T,{GUESTS / 'guest.ld'}", *includes, f"-I{GUESTS}",
-                                                        str(guest), *runtime)))
+        parts.append(Part(folder / "guest.elf", guest, (_cc(), *GUEST, f"-Wl,-T,{GUESTS / 'guest.ld'}", *includes,
+                                                        f"-I{GUESTS}", str(guest), *runtime)))
     return parts
 
 
@@ -103,8 +104,8 @@ def _tool(names: tuple[str, ...], package: str, what: str) -> str:
 
 def _clang() -> str:
     if not any((Path(place) / "bpf" / "bpf_helpers.h").exists() for place in ("/usr/include", "/usr/local/include")):
-        raise UserError("no bpf/bpf_helpers.h here, which handlers include; wanted libbpf's headers, as by apt-get install "
-                        "libbpf-dev")
+        raise UserError("no bpf/bpf_helpers.h here, which handlers include; wanted libbpf's headers, as by apt-get "
+                        "install libbpf-dev")
     return _tool(("clang", "clang-19", "clang-16", "clang-14"), "clang", "the kernel's half of devices")
 
 

@@ -7,9 +7,10 @@ import html as escaping
 from dataclasses import dataclass, field
 
 from ..device.options import declared
+from ..device.register_device import RegisterDevice
 from ..devmodel.device_layout import DeviceLayout, layout_device, own_enums
 from ..devmodel.register_layout import several
-from ..devmodel.schema import Access, Takes, Widths
+from ..devmodel.schema import Access, Device, Takes, Widths
 from ..devmodel.virtqueue import COMMON_REASONS
 
 ACCESS = {Access.RO: "read", Access.RW: "read, write", Access.WO: "write", Access.W1C: "read, write ones to clear"}
@@ -26,11 +27,11 @@ class Section:
     rows: list[tuple[str, ...]] = field(default_factory=list)
 
 
-def sections(schema: type, half: type | None = None) -> list[Section]:
+def sections(schema: type[Device], half: type[RegisterDevice] | None = None) -> list[Section]:
     """All there is to say; `half` is its Python half, for its options.  Raises SchemaError."""
     layout = layout_device(schema)
-    found = [Section(schema.__name__, _about(layout)), _registers(layout), _several(layout), _bits(layout), *_enums(layout),
-             _memory(layout), _queues(layout), _state(layout), _reasons(layout), _options(half)]
+    found = [Section(schema.__name__, _about(layout)), _registers(layout), _several(layout), _bits(layout),
+             *_enums(layout), _memory(layout), _queues(layout), _state(layout), _reasons(layout), _options(half)]
     return [found[0], *(section for section in found[1:] if section.rows)]
 
 
@@ -40,13 +41,14 @@ def _about(layout: DeviceLayout) -> list[str]:
         lines.append(f"{layout.window:#x} bytes of guest-physical memory. An access that is not of one whole register "
                      + ("touches each register in it, the lowest first." if layout.widths is Widths.SPLIT else
                         "has no effect."))
-    lines.append(f"Virtio device {layout.id}, version {layout.version}, layout {layout.hash:#018x}." if layout.queues else
-                 f"Version {layout.version}, layout {layout.hash:#018x}.")
+    lines.append((f"Virtio device {layout.id}, version" if layout.queues else "Version")
+                 + f" {layout.version}, layout {layout.hash:#018x}.")
     return lines
 
 
 def _registers(layout: DeviceLayout) -> Section:
-    section = Section("Registers", head=("offset", "register", "bytes", "guest may", "a write is taken by", "reset", "meaning"))
+    section = Section("Registers", head=("offset", "register", "bytes", "guest may", "a write is taken by", "reset",
+                                         "meaning"))
     seen = set()
     for register in sorted(layout.registers.values(), key=lambda r: r.offset):
         if register.declared in seen:
@@ -67,8 +69,8 @@ def _registers(layout: DeviceLayout) -> Section:
         if register.read_effect:
             notes.append("a read has an effect")
         taken = TAKES[register.takes] if register.access is not Access.RO else ""
-        section.rows.append((f"`{register.offset:#05x}`", f"`{name}`", str(register.type.size), ACCESS[register.access], taken,
-                             f"`{register.reset:#x}`", "; ".join(notes)))
+        section.rows.append((f"`{register.offset:#05x}`", f"`{name}`", str(register.type.size), ACCESS[register.access],
+                             taken, f"`{register.reset:#x}`", "; ".join(notes)))
     return section
 
 
@@ -98,31 +100,36 @@ def _enums(layout: DeviceLayout) -> list[Section]:
 
 
 def _memory(layout: DeviceLayout) -> Section:
-    return Section("Memory", ["The guest's to read and to write, without an exit."], ("offset", "name", "bytes", "meaning"),
-                   [(f"`{item.offset:#x}`", f"`{name}`", f"{item.size:#x}", item.doc) for name, item in layout.memories.items()])
+    return Section("Memory", ["The guest's to read and to write, without an exit."],
+                   ("offset", "name", "bytes", "meaning"),
+                   [(f"`{item.offset:#x}`", f"`{name}`", f"{item.size:#x}", item.doc)
+                    for name, item in layout.memories.items()])
 
 
 def _queues(layout: DeviceLayout) -> Section:
     return Section("Queues", [], ("name", "how many", "entries at most", "meaning"),
-                   [(f"`{name}`", str(queue.count), str(queue.size), queue.doc) for name, queue in layout.queues.items()])
+                   [(f"`{name}`", str(queue.count), str(queue.size), queue.doc)
+                    for name, queue in layout.queues.items()])
 
 
 def _state(layout: DeviceLayout) -> Section:
     section = Section("Shared state", ["What both halves keep, beside the common counters; no guest sees it."],
                       ("block", "written by", "field", "meaning"))
     for block in layout.state.fields:
-        if block.block and block.name not in ("control", "queue"):
+        if block.block and block.writer:        # not what every device has, of several writers
             section.rows += [(f"`{block.name}`", block.writer.value, f"`{item.name}`",
-                              item.doc + (f" [{item.unit}]" if item.unit else "")) for item in block.block.fields if not item.reserved]
+                              item.doc + (f" [{item.unit}]" if item.unit else ""))
+                             for item in block.block.fields if not item.reserved]
     return section
 
 
 def _reasons(layout: DeviceLayout) -> Section:
-    return Section("Why the handler may decline", ["Beside the common reasons, which every device has."], ("reason", "meaning"),
-                   [(f"`{reason.name}`", reason.__doc__ or "") for reason in layout.reasons if reason.name not in COMMON_REASONS])
+    return Section("Why the handler may decline", ["Beside the common reasons, which every device has."],
+                   ("reason", "meaning"), [(f"`{reason.name}`", reason.__doc__ or "") for reason in layout.reasons
+                                           if reason.name not in COMMON_REASONS])
 
 
-def _options(half: type | None) -> Section:
+def _options(half: type[RegisterDevice] | None) -> Section:
     return Section("Options", ["Keys of `--device`."], ("key", "values", "default", "meaning"),
                    [(f"`{name}`", option.wanted, str(option.default), option.doc) for name, option in
                     (declared(half) if half else {}).items()])
@@ -130,20 +137,25 @@ def _options(half: type | None) -> Section:
 
 # Printing
 
-def markdown(schema: type, half: type | None = None) -> str:
+def markdown(schema: type[Device], half: type[RegisterDevice] | None = None) -> str:
     parts = []
     for i, section in enumerate(sections(schema, half)):
         parts.append(f"{'#' if i == 0 else '##'} {section.title}")
         parts += section.lines
         if section.rows:
             table = [section.head, ("---",) * len(section.head), *section.rows]
-            parts.append("\n".join("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in table))
+            parts.append("\n".join("| " + " | ".join(map(_cell, row)) + " |" for row in table))
     return "\n\n".join(parts) + "\n"
 
 
-_STYLE = ("body{font:15px/1.5 system-ui,sans-serif;max-width:70em;margin:2em auto;padding:0 1em;color-scheme:light dark}"
-          "table{border-collapse:collapse;margin:1em 0}td,th{border:1px solid #8885;padding:.3em .7em;text-align:left;"
-          "vertical-align:top}th{background:#8882}code{font:13px ui-monospace,monospace}")
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+_STYLE = ("body{font:15px/1.5 system-ui,sans-serif;max-width:70em;margin:2em auto;padding:0 1em;"
+          "color-scheme:light dark}table{border-collapse:collapse;margin:1em 0}"
+          "td,th{border:1px solid #8885;padding:.3em .7em;text-align:left;vertical-align:top}"
+          "th{background:#8882}code{font:13px ui-monospace,monospace}")
 
 
 def _inline(text: str) -> str:
@@ -152,15 +164,16 @@ def _inline(text: str) -> str:
     return "".join(f"<code>{part}</code>" if i % 2 else part for i, part in enumerate(parts))
 
 
-def html(schema: type, half: type | None = None) -> str:
+def html(schema: type[Device], half: type[RegisterDevice] | None = None) -> str:
     found = sections(schema, half)
-    parts = [f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escaping.escape(found[0].title)}</title>'
-             f"<style>{_STYLE}</style>"]
+    title = escaping.escape(found[0].title)
+    parts = [f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>']
     for i, section in enumerate(found):
         parts.append(f"<h{2 - (i == 0)}>{escaping.escape(section.title)}</h{2 - (i == 0)}>")
         parts += [f"<p>{_inline(line)}</p>" for line in section.lines]
         if section.rows:
             head = "".join(f"<th>{_inline(cell)}</th>" for cell in section.head)
-            rows = "".join("<tr>" + "".join(f"<td>{_inline(cell)}</td>" for cell in row) + "</tr>" for row in section.rows)
+            rows = "".join("<tr>" + "".join(f"<td>{_inline(cell)}</td>" for cell in row) + "</tr>"
+                           for row in section.rows)
             parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>")
     return "\n".join([*parts, "</html>"]) + "\n"

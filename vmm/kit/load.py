@@ -6,9 +6,11 @@ import importlib
 import importlib.util
 import sys
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
 from ..device.register_device import RegisterDevice
 from ..devmodel import SchemaError
@@ -16,16 +18,19 @@ from ..devmodel.headers import device_of, devices
 from ..devmodel.schema import Device
 from ..errors import UserError
 
+Kind = type[Device] | type[RegisterDevice]
+Base = TypeVar("Base", Device, RegisterDevice)
+
 
 @dataclass(frozen=True)
 class Named:
     """What was named: the module, and the class in it: a schema, or a Python half."""
 
     module: ModuleType
-    kind: type
+    kind: Kind
 
     @property
-    def schema(self) -> type:
+    def schema(self) -> type[Device]:
         return self.kind if issubclass(self.kind, Device) else self.kind.schema
 
     @property
@@ -35,6 +40,7 @@ class Named:
 
     @property
     def path(self) -> Path:
+        assert self.module.__file__     # it declares something
         return Path(self.module.__file__).resolve()
 
 
@@ -53,31 +59,33 @@ def named(spec: str) -> Named:
     if class_name:
         kind = getattr(module, class_name, None)
         if not (isinstance(kind, type) and issubclass(kind, (RegisterDevice, Device))):
-            raise UserError(f"{spec}: {f'{kind!r} is no device' if kind is not None else f'there is no {class_name}'}; wanted "
-                            f"{_one_of(halves(module) + schemas(module))}")
+            raise UserError(f"{spec}: {f'{kind!r} is no device' if kind is not None else f'there is no {class_name}'}; "
+                            f"wanted {_one_of([*halves(module), *schemas(module)])}")
         return Named(module, kind)
-    kinds = [device_of(module)] if place in devices() else halves(module) or schemas(module)
+    kinds: Sequence[Kind] = halves(module) or schemas(module)
+    if place in devices():
+        kinds = list(filter(None, [device_of(module)]))
     if len(kinds) != 1:
         raise UserError(f"{spec}: {len(kinds)} devices; wanted {place}:CLASS, with {_one_of(kinds)}" if kinds else
                         f"{spec}: no device; wanted a class derived from RegisterDevice, VirtioDevice or Device")
     return Named(module, kinds[0])
 
 
-def halves(module: ModuleType) -> list[type]:
+def halves(module: ModuleType) -> list[type[RegisterDevice]]:
     """Python halves that the module itself has, those that are complete."""
     return [kind for kind in _own(module, RegisterDevice) if hasattr(kind, "schema")]
 
 
-def schemas(module: ModuleType) -> list[type]:
+def schemas(module: ModuleType) -> list[type[Device]]:
     return _own(module, Device)
 
 
-def _own(module: ModuleType, base: type) -> list[type]:
-    return [kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, base) and kind is not base
-            and kind.__module__ == module.__name__]
+def _own(module: ModuleType, base: type[Base]) -> list[type[Base]]:
+    return [kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, base)
+            and kind is not base and kind.__module__ == module.__name__]
 
 
-def _one_of(kinds: list[type]) -> str:
+def _one_of(kinds: Sequence[Kind]) -> str:
     return f"one of {', '.join(kind.__name__ for kind in kinds)}" if kinds else "a module with a device"
 
 
@@ -89,10 +97,11 @@ def _from_file(path: Path) -> ModuleType:
     """A file, imported under its own name; what lies beside it can be imported by it."""
     path = path.resolve()
     if not path.is_file():
-        raise UserError(f"{path}: {'is no file' if path.exists() else 'there is no such file'}; wanted a device's FILE.py")
+        raise UserError(f"{path}: {'is no file' if path.exists() else 'there is no such file'}; wanted a device's "
+                        "FILE.py")
     loaded = sys.modules.get(path.stem)
     if loaded is not None:
-        if getattr(loaded, "__file__", None) and Path(loaded.__file__).resolve() == path:
+        if (file := getattr(loaded, "__file__", None)) and Path(file).resolve() == path:
             return loaded
         raise UserError(f"{path}: another module is called {path.stem}; wanted a file with a name of its own")
     if str(path.parent) not in sys.path:
@@ -115,5 +124,6 @@ def _imported(name: str, where: str) -> ModuleType:
         raise UserError(f"{where}: {error}; wanted a module that can be imported") from None
     except Exception as error:      # of the user's own code: where it was, without the way there
         last = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{error.filename}:{error.lineno}" if isinstance(error, SyntaxError) else f"{last.filename}:{last.lineno}"
-        raise UserError(f"{place}: {type(error).__name__}: {getattr(error, 'msg', None) or error}") from None
+        place = error if isinstance(error, SyntaxError) else last
+        raise UserError(f"{place.filename}:{place.lineno}: {type(error).__name__}: "
+                        f"{getattr(error, 'msg', None) or error}") from None

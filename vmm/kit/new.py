@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ..devmodel import SchemaError
 from ..devmodel.c_names import HANDWRITTEN
+from ..devmodel.declaration import check_name
 from ..devmodel.headers import devices
-from ..devmodel.schema import check_name
 from ..errors import UserError
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -38,7 +38,8 @@ def _check(name: str) -> None:
     except SchemaError as error:
         raise UserError(str(error)) from None
     if name in devices() or name in HANDWRITTEN or _is_module(name):
-        raise UserError(f"splitvmm new: {name!r}, which Python or splitvmm has a module or device of; wanted another name")
+        raise UserError(f"splitvmm new: {name!r}, which Python or splitvmm has a module or device of; wanted another "
+                        "name")
 
 
 def _is_module(name: str) -> bool:

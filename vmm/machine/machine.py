@@ -17,6 +17,7 @@ from ..errors import UserError
 from ..kvm import lapic
 from ..kvm.bus import AddressSpace
 from ..kvm.interrupts import MASKED, Interrupts
+from ..kvm.memory import GuestMemory
 from ..kvm.vm import Vcpu, Vm
 from ..offload.bpf_backend import WATCHED
 from ..pci.pci import PciBus
@@ -42,6 +43,7 @@ class Machine:
     One process is one VM as soon as offload is on: the exit path knows a VM by its process.
     """
 
+    memory: GuestMemory
     offloading: Offloading
 
     def __init__(self, config: MachineConfig, devices: tuple[tuple[RegisterDevice, str], ...] = ()):

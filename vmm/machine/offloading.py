@@ -48,8 +48,8 @@ class Offloading:
         self.bpf: BpfBackend | None = None
         self.host: HostBackend | None = None
         self._loaded: set[tuple[int, str]] = set()      # (device's slot, mode)
-        self._tracing = machine.closes(Tracing(machine.name_of, machine.running.failed)) if machine.config.trace else None
         config = machine.config
+        self._tracing = machine.closes(Tracing(machine.name_of, machine.running.failed)) if config.trace else None
         self._log = machine.closes(LogFile(config.verifier_log, config.fresh)) if config.verifier_log else None
 
     def choose(self, device: RegisterDevice, mode: str) -> None:

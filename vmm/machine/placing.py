@@ -68,8 +68,8 @@ class Placing:
         base = self._next_window
         self._next_window += -(-device.size // MIB) * MIB
         if self._next_window > DEVICE_WINDOWS_END:
-            raise UserError(f"{device.name}: {device.size:#x} bytes of guest-physical memory, and {DEVICE_WINDOWS_END - base:#x} "
-                            "left for devices; wanted less, or a base")
+            raise UserError(f"{device.name}: {device.size:#x} bytes of guest-physical memory, and "
+                            f"{DEVICE_WINDOWS_END - base:#x} left for devices; wanted less, or a base")
         return base
 
     def _check_window(self, device: RegisterDevice, base: int, bus: Bus) -> None:
@@ -77,7 +77,8 @@ class Placing:
         end = base + device.size
         if bus is Bus.PORT:
             if end > 1 << 16 or device.layout.memories:
-                raise UserError(f"{device.name}: ports {base:#x} to {end - 1:#x}; wanted at most 0xffff, and no device memory")
+                raise UserError(f"{device.name}: ports {base:#x} to {end - 1:#x}; wanted at most 0xffff, and no device "
+                                "memory")
         elif base % PAGE or any(base < gpa + size and gpa < end for gpa, size, _ in self._machine.memory.slots()):
             raise UserError(f"{device.name}: base {base:#x}, up to {end - 1:#x}; wanted a multiple of {PAGE:#x} where "
                             "no guest memory is")

@@ -112,4 +112,5 @@ def _counted(device: RegisterDevice) -> list[tuple]:
 
 def _figures(c: dict, half: str) -> list[str]:
     handled, busy_ns = c[f"{half}handled"], c[f"{half}busy_ns"]
-    return [str(c[f"{half}doorbells"]), str(handled), str(c[f"{half}bytes"]), str(busy_ns // handled) if handled and busy_ns else "-"]
+    return [str(c[f"{half}doorbells"]), str(handled), str(c[f"{half}bytes"]),
+            str(busy_ns // handled) if handled and busy_ns else "-"]

@@ -25,7 +25,8 @@ void exit_path_remove(struct exit_path *path, const void *key);
 int exit_path_write(struct exit_path *path, uint32_t bus, uint64_t address, uint32_t width,
                     uint64_t value, int32_t *line);
 struct device *device_new(void *state, void *page, void *memory_of_device, void *ram, void *urings,
-                          uint32_t uring_count, uint32_t slot, int32_t tracing_fd, const void *memory, const int32_t *lines, uint32_t line_count);
+                          uint32_t uring_count, uint32_t slot, int32_t tracing_fd, const void *memory,
+                          const int32_t *lines, uint32_t line_count);
 int device_collect(struct device *device, int eventfd, int vm_fd, uint32_t *upcalls, uint32_t *interrupts);
 void device_free(struct device *device);
 int device_notify(struct device *device, const void *access, uint32_t *reason);
@@ -111,10 +112,12 @@ class HostBackend:
             raise OffloadError(f"{path}: {error.args[-1]}; wanted a shared object with a DEVICE_HANDLER") from None
         layout, _raw = self.memory.layout()
         lines = [device.line(queue).number for queue in range(device.queue_count)]
-        handle = library.device_new(self._pointer(device.place.state), self._pointer(device.place.page),
-                                    self._pointer(device.place.own_memory), self._pointer(self.memory.address), self._pointer(device.place.urings),
-                                    device.uring_queues, device.place.slot,
-                                    self._tracing.native_fd if self._tracing else -1, self._pointer(address_of(layout)), lines, len(lines))
+        place = device.place
+        handle = library.device_new(self._pointer(place.state), self._pointer(place.page),
+                                    self._pointer(place.own_memory), self._pointer(self.memory.address),
+                                    self._pointer(place.urings), device.uring_queues, place.slot,
+                                    self._tracing.native_fd if self._tracing else -1,
+                                    self._pointer(address_of(layout)), lines, len(lines))
         self._devices[device.place.slot] = (library, handle)
 
     def _pointer(self, address: int):
@@ -137,8 +140,8 @@ class HostBackend:
         notify = self.ffi.addressof(library, "device_notify") if library else self.ffi.NULL
         for route in device.routes():
             key, value = route_bytes(device, route)
-            if self.lib.exit_path_add(self.path, key, value, self._pointer(device.place.page + PAGE * route.page), notify, handle,
-                                      device.line(route.queue).number):
+            page = self._pointer(device.place.page + PAGE * route.page)
+            if self.lib.exit_path_add(self.path, key, value, page, notify, handle, device.line(route.queue).number):
                 raise OffloadError(f"{device.name}: no room for its routes")
             self._routed[device.place.slot].append(key)
 

@@ -25,7 +25,8 @@ class SharedPlaces:
         """`count` register pages for a device: the first one's number, and its address.  Raises UserError."""
         first = self._pages_taken
         if first + count > PAGES:
-            raise UserError(f"{name}: {count} register pages, and {first} that other devices have; wanted at most {PAGES}")
+            raise UserError(f"{name}: {count} register pages, and {first} that other devices have; wanted at most "
+                            f"{PAGES}")
         self._pages_taken += count
         return first, self.pages.address + first * PAGE
 

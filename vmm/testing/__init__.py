@@ -16,5 +16,5 @@ from .bpf_run import BpfRunMachine, machine_without_vcpus
 from .drive import HANDLED, TO_USER, driven, driven_virtio
 from .driver import INDIRECT, NEXT, WRITE, Driver, PackedRing, Registers, Ring
 
-__all__ = ["BpfRunMachine", "machine_without_vcpus", "driven", "driven_virtio", "HANDLED", "TO_USER", "Driver", "Registers",
-           "Ring", "PackedRing", "NEXT", "WRITE", "INDIRECT"]
+__all__ = ["BpfRunMachine", "machine_without_vcpus", "driven", "driven_virtio", "HANDLED", "TO_USER", "Driver",
+           "Registers", "Ring", "PackedRing", "NEXT", "WRITE", "INDIRECT"]

@@ -32,7 +32,7 @@ class Registers:
         register = self._registers.get(name)
         if register is None:
             raise KeyError(f"{self.device.name} has no register {name}; wanted one of {', '.join(self._registers)}")
-        return self.device.place.base + register.offset, register.type.size
+        return self.device.place.at(register.offset), register.type.size
 
     def read(self, name: str) -> int:
         return self.machine.guest_read(self.device.place.bus, *self._place(name))
@@ -41,15 +41,15 @@ class Registers:
         """Whether the kernel half did it: 0 if it went to the Python half."""
         address, width = self._place(name)
         if name == "queue_notify" and isinstance(getattr(self.device, "transport", None), PciTransport):
-            address = self.device.place.base + DOORBELLS + PAGE * value
+            address = self.device.place.at(DOORBELLS + PAGE * value)
         return min(1, self.machine.guest_write(self.device.place.bus, address, width, value))
 
     def read_at(self, offset: int, width: int) -> int:
         """Any access: `width` bytes at `offset` from the device's base."""
-        return self.machine.guest_read(self.device.place.bus, self.device.place.base + offset, width)
+        return self.machine.guest_read(self.device.place.bus, self.device.place.at(offset), width)
 
     def write_at(self, offset: int, width: int, value: int) -> int:
-        return min(1, self.machine.guest_write(self.device.place.bus, self.device.place.base + offset, width, value))
+        return min(1, self.machine.guest_write(self.device.place.bus, self.device.place.at(offset), width, value))
 
     @property
     def interrupts(self) -> int:
@@ -106,8 +106,8 @@ class Ring:
         who is still inside then."""
         deadline = monotonic() + timeout_s
         uring, entry = self.queue.uring, self.queue.state.entry
-        while (uring and uring.flying) or entry.active:
-            assert monotonic() < deadline, f"{uring.flying} requests in flight after {timeout_s} s"
+        while (flying := uring.flying if uring else 0) or entry.active:
+            assert monotonic() < deadline, f"{flying} requests in flight after {timeout_s} s"
             sleep(0.0001)
         with self.lock:
             pass
@@ -124,7 +124,7 @@ class Ring:
             self.seen = (self.seen + 1) & 0xffff
         return found
 
-    def avail_event(self) -> int:
+    def avail_event(self) -> int | tuple[int, int]:
         return self.memory.read_u16(self.used + 4 + 8 * self.size)
 
     def set_used_event(self, value: int) -> None:
@@ -173,7 +173,7 @@ class PackedRing(Ring):
             self.place, self.wrap = 0, not self.wrap
 
     def take(self) -> list[tuple[int, int]]:
-        found = []
+        found: list[tuple[int, int]] = []
         while True:
             _, length, head, flags = struct.unpack("<QIHH", self.memory.read(self.desc + 16 * self.used_place, 16))
             if bool(flags & self.AVAIL) != self.used_wrap or bool(flags & self.USED) != self.used_wrap:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ..device.register_device import RegisterDevice
 from ..kvm.bpf import why_not
 from ..virtio.virtio_device import VirtioDevice
 from .drive import driven, driven_virtio
@@ -19,7 +21,7 @@ HANG_S = 120
 
 
 @pytest.fixture(params=MODES)
-def mode(request) -> str:
+def mode(request: pytest.FixtureRequest) -> str:
     """Who serves: Python alone, the native handler, or the BPF one, where this process may load it."""
     if request.param == "on" and (reason := why_not()):
         pytest.skip(reason)
@@ -44,9 +46,11 @@ def boot(mode):
     if not os.path.exists("/dev/kvm"):
         pytest.skip("no /dev/kvm on this machine")
 
-    def run(kind, *options: str, keys: str = "", guest: Path | None = None) -> subprocess.CompletedProcess:
-        path = Path(sys.modules[kind.__module__].__file__)
-        device = f"{path}:{kind.__name__},offload={mode}{keys and ','}{keys}".replace(str(path), str(path).replace(",", ",,"))
-        return subprocess.run([sys.executable, "-m", "vmm", "run", str(guest or path.parent / "build" / "guest.elf"), "--mem",
-                               "32M", "--device", device, *options], capture_output=True, text=True, timeout=HANG_S)
+    def run(kind: type[RegisterDevice], *options: str, keys: str = "",
+            guest: Path | None = None) -> subprocess.CompletedProcess:
+        path = Path(inspect.getfile(kind))
+        device = f"{str(path).replace(',', ',,')}:{kind.__name__},offload={mode}{keys and ','}{keys}"
+        return subprocess.run([sys.executable, "-m", "vmm", "run", str(guest or path.parent / "build" / "guest.elf"),
+                               "--mem", "32M", "--device", device, *options], capture_output=True, text=True,
+                              timeout=HANG_S)
     return run

@@ -38,7 +38,8 @@ class VirtioDevice(Negotiation, InFlight, ReceiveQueues, RegisterDevice):
     def __init__(self, name: str, features: int = 0, queue_sizes: list[int] | None = None, **given: object):
         super().__init__(name, **given)
         self.offered = features | VERSION_1 | INDIRECT_DESC | EVENT_IDX
-        self.queue_sizes = queue_sizes or [queue.size for queue in self.layout.queues.values() for _ in range(queue.count)]
+        self.queue_sizes = queue_sizes or [queue.size for queue in self.layout.queues.values()
+                                           for _ in range(queue.count)]
         self.accepted = 0
         self.queues: list[UserQueue] = []
         self.assigned = Side.USER
