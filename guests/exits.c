@@ -9,7 +9,7 @@ int run(void)
 	static const char *const names[] = { "write0", "write1", "write2", "write3", "write4" };
 	u32 count = option("count", 1000), left = count;
 	volatile u32 *at[5], *from = (volatile u32 *)option("read", 0);
-	u64 begin;
+	u64 begin, took;
 	int writes = 0;
 
 	while (writes < 5 && option(names[writes], 0))
@@ -24,10 +24,11 @@ int run(void)
 	else if (writes == 5)
 		while (left--)
 			*at[0] = 1, *at[1] = 2, *at[2] = 3, *at[3] = 4, *at[4] = 5;
+	took = ticks() - begin;
 	print("exits: count=");
 	print_number(count);
 	print(" ticks=");
-	print_number(ticks() - begin);
+	print_number(took);
 	print("\n");
 	return 0;
 }
