@@ -22,8 +22,8 @@ int run(void)
 		while (left--)
 			*at[0] = 1;
 	else if (writes == 5)
-		while (left--)
-			*at[0] = 1, *at[1] = 2, *at[2] = 3, *at[3] = 4, *at[4] = 5;
+		for (; left; left--)	/* so that the last round, which writes 1 to 5, is no other */
+			*at[0] = left, *at[1] = 2, *at[2] = 3, *at[3] = 4, *at[4] = 5;
 	took = ticks() - begin;
 	print("exits: count=");
 	print_number(count);
