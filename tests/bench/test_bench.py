@@ -9,20 +9,24 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.pages import parse
-from vmm.bench import run
+from tests.bench.pages import parse, words
+from vmm.bench import measure, run
 from vmm.bench.rows import EXIT_CASES, BlkCase, blk_cases, net_cases
 from vmm.bench.saved import read
 from vmm.bench.visits import VISIT_CASES
 from vmm.cli import main as cli
 from vmm.devices.disk_image import DiskImage
 from vmm.devmodel.devices.blk import SECTOR
+from vmm.errors import UserError
+from vmm.kvm.coalesced import CAPABILITY, CoalescedRing
+from vmm.kvm.vm import Vm
 
 SPLITVMM = Path(sys.executable).parent / "splitvmm"
 
 KEYS = ["bench", "mode", "op", "pattern", "bytes", "depth", "wait", "ring", "requests", "ns_per_request",
         "ns_min", "ns_max", "ns_each", "floor_ns", "cpu_ns_per_request", "cpu_vcpu_ns", "cpu_ring_ns", "exits_to_user",
         "handled", "declined", "why"]
+EXITS_OF_FIVE_WRITES = {"user-5": 5, "coalesced-4-user-1": 1, "posted-4-user-1": 1, "posted-4-handled-1": 0}  # a round
 
 
 def rows_of(tmp_path, *arguments):
@@ -45,14 +49,17 @@ def test_exits(tmp_path, kvm, bpf, capsys):
     by_op = {row["op"]: row for row in saved["rows"]}
     assert set(by_op) == {case.op for case in EXIT_CASES}
     count = by_op["handled"]["requests"]
-    assert by_op["handled"]["handled"] == count and by_op["handled"]["exits_to_user"] < 100
-    assert by_op["declined"]["declined"] == count <= by_op["declined"]["exits_to_user"]
-    assert by_op["user-5"]["exits_to_user"] >= 5 * count
-    assert count <= by_op["posted-4-user-1"]["exits_to_user"] < 2 * count
-    assert by_op["register-read-page"]["exits_to_user"] < 100
+    for op, each in {"claimed": 0, "handled": 0, "declined": 1, "user-c": 0, "user-python": 1, "register-read-page": 0,
+                     "register-read-exit": 1, **EXITS_OF_FIVE_WRITES}.items():
+        assert by_op[op]["exits_to_user"] == each * count, op
+    for op in ("handled", "posted-4-handled-1"):
+        assert (by_op[op]["handled"], by_op[op]["declined"]) == (count, 0)
+    assert by_op["declined"]["declined"] == count
     assert "foreign_exit_added_ns" in saved["machine"]
     out = capsys.readouterr().out
-    assert "handled" in out and "one doorbell for" in out
+    assert "handled" in out and "one doorbell for" in out and "left out" not in out
+    assert {op: line.split()[-3] for op in EXITS_OF_FIVE_WRITES for line in out.replace("│", " ").splitlines()
+            if line.split()[:1] == [op]} == {op: str(each) for op, each in EXITS_OF_FIVE_WRITES.items()}
     assert [row["op"] for row in saved["visits"]] == [case.label for case in VISIT_CASES]
     for row, case in zip(saved["visits"], VISIT_CASES):
         rounds = (row["handled"] + row["user_handled"]) / case.requests
@@ -66,6 +73,47 @@ def test_exits(tmp_path, kvm, bpf, capsys):
 def test_exits_of_some_modes(tmp_path, kvm, modes):
     saved = rows_of(tmp_path, "exits", "--modes", modes)
     assert {row["mode"] for row in saved["rows"]} == set(modes.split(","))
+
+
+def case_of(op):
+    return next(case for case in EXIT_CASES if case.op == op)
+
+
+@pytest.mark.parametrize("op, each", EXITS_OF_FIVE_WRITES.items())
+def test_exits_of_five_writes(request, kvm, op, each):
+    case = case_of(op)
+    if case.mode == "on":
+        request.getfixturevalue("bpf")
+    elif case.coalesced and (reason := measure.why_not_coalesced()):
+        pytest.skip(reason)
+    for count in (1, 100):
+        assert measure.run_exits(case, count).exits == each * count
+
+
+def test_writes_that_were_not_done_are_told(kvm, monkeypatch):
+    """The first of four is done to the second register."""
+    checked = CoalescedRing._checked
+
+    def forget(self, entry):
+        address, width, value = checked(self, entry)
+        return (address, width, value) if value > 1 else (address + 4, width, value)
+    if reason := measure.why_not_coalesced():
+        pytest.skip(reason)
+    monkeypatch.setattr(CoalescedRing, "_checked", forget)
+    with pytest.raises(UserError, match="coalesced-4-user-1: in the end the registers are {'posted0': 2, .* wanted "
+                                        "{'posted0': 1, 'posted1': 2, 'posted2': 3, 'posted3': 4, 'user': 5}"):
+        measure.run_exits(case_of("coalesced-4-user-1"), 2)
+
+
+def test_a_row_that_this_kvm_cannot_have(tmp_path, kvm, monkeypatch, capsys):
+    capability = Vm.capability
+    monkeypatch.setattr(Vm, "capability", lambda self, name: 0 if name == CAPABILITY else capability(self, name))
+    page = tmp_path / "page.html"
+    saved = rows_of(tmp_path, "exits", "--modes", "off", "--html", str(page))
+    assert "coalesced-4-user-1" not in {row["op"] for row in saved["rows"]} and len(saved["rows"]) > 1
+    said = "coalesced-4-user-1 is left out: KVM has no KVM_CAP_COALESCED_MMIO"
+    assert saved["machine"]["left_out"] == [said]
+    assert said in capsys.readouterr().out and said in words(parse(page))
 
 
 def writes_are_declined(directory) -> bool:

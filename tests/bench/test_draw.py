@@ -139,6 +139,16 @@ def test_exits_and_their_visits(drawn):
         " ".join(words(cell) for cell in line) for line in root.iter("tr")]
 
 
+def test_four_ways_of_five_writes(drawn):
+    """One chart; counts are of once round; and a row that is not there."""
+    exits = {"user-5": 5010, "coalesced-4-user-1": 1001, "posted-4-user-1": 1020, "posted-4-handled-1": 0}
+    root = parse(drawn(*(exit_row(op, "on", 9000, exits_to_user=count) for op, count in exits.items()),
+                       machine={**MACHINE, "left_out": ["another is left out: KVM has none"]}))
+    assert [(words(figure.find("h3")), len(bars(figure))) for figure in root.iter("figure")] == [("five writes", 4)]
+    assert [words(line[-3]) for line in root.findall(".//tbody/tr")] == ["5.01", "1", "1.02", "0"]
+    assert "another is left out: KVM has none" in words(root)
+
+
 def test_figures_are_those_of_the_terminal(drawn):
     declined = row("on", 2345, declined=990, why="a write of a kind")
     root = parse(drawn(row("off", 35_000), declined))

@@ -72,6 +72,7 @@ def test_rows_that_are_none(tmp_path, bad, says):
 
 @pytest.mark.parametrize("change, says", [
     ({"machine": {**MACHINE, "cpus": "2"}}, "machine.cpus: '2'; wanted a whole number"), ({"rows": []}, "rows: none"),
+    ({"machine": {**MACHINE, "left_out": ["\n"]}}, "machine.left_out: ['\\n']; wanted a list of printable texts"),
     ({"visits": [{**VISIT, "handled": -1}]}, "visits[0].handled: -1; wanted a whole number, 0 or more"),
     ({"date": 5}, "date: 5; wanted printable text")])
 def test_the_rest_of_a_file(tmp_path, change, says):

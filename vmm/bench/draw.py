@@ -17,8 +17,8 @@ HOW = {Verdict.SLOWER: "beyond noise", Verdict.TOO_FEW: "of too few repetitions 
 MODES = {"off": "off: Python alone", "host": "host: the handlers as C in the process",
          "on": "on: the handlers in the kernel"}
 # charts of `exits`; any other access is one write
-EXITS = {"register-read-page": "one read", "register-read-exit": "one read", "posted-4-user-1": "five writes",
-         "user-5": "five writes"}
+EXITS = {"register-read-page": "one read", "register-read-exit": "one read", "user-5": "five writes",
+         "coalesced-4-user-1": "five writes", "posted-4-user-1": "five writes", "posted-4-handled-1": "five writes"}
 
 
 def write(saved: Saved, path: Path) -> None:
@@ -135,7 +135,8 @@ def _bar(row: dict, kinds: dict[str, str], lost: list[Loss]) -> chart.Bar:
 
 def _figures(saved: Saved) -> list[Element]:
     found = [page.section(f"Figures of {bench}", page.table(tables.requests(bench, saved.machine, saved.of(bench))),
-                          *(element("p", line) for line in tables.whys(saved.of(bench)))) for bench in saved.benches]
+                          *(element("p", line) for line in tables.beneath(saved.machine, saved.of(bench))))
+             for bench in saved.benches]
     if saved.visits:
         found.append(page.section("The longest visits", page.table(tables.visit_grid(saved.visits))))
     return found

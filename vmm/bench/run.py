@@ -75,6 +75,9 @@ def _progress():
 def exits(modes: list[str], repeat: int, quick: bool, machine: dict) -> list[dict]:
     count = 3000 if quick else 10_000
     cases = [case for case in EXIT_CASES if case.mode in modes or case.op == "claimed"]
+    if any(case.coalesced for case in cases) and (reason := measure.why_not_coalesced()):
+        machine["left_out"] = [f"{case.op} is left out: {reason}" for case in cases if case.coalesced]
+        cases = [case for case in cases if not case.coalesced]
     samples: dict[str, list[Sample]] = {case.op: [] for case in cases}
     foreign: list[float] = []
     with _progress() as progress:

@@ -57,6 +57,7 @@ _TIMES = _Kind("a list of times in ns, above 0", lambda v: isinstance(v, list) a
     map(_TIME.fits, v)))
 _WHOLE = _Kind("a whole number", lambda v: type(v) is int and _is_number(v))
 _COUNT = _Kind("a whole number, 0 or more", lambda v: _WHOLE.fits(v) and v >= 0)
+_TEXTS = _Kind("a list of printable texts", lambda v: isinstance(v, list) and all(map(_TEXT.fits, v)))
 _OBJECT = _Kind("an object", lambda v: isinstance(v, dict))
 _LIST = _Kind("a list", lambda v: isinstance(v, list))
 
@@ -68,7 +69,7 @@ def _or_null(kind: _Kind) -> _Kind:
 _MODE = _Kind(f"{', '.join(MODES)}, or a peer's: {' or '.join(PEERS)} and more", lambda v: _TEXT.fits(v) and (
     v in MODES or v.startswith(PEERS)))
 _MACHINE = {"kernel": _TEXT, "cpu": _TEXT, "cpus": _COUNT, "memcpy_bytes_per_s": _NUMBER}
-_MACHINE_MAY = {"tsc_khz": _NUMBER, "foreign_exit_added_ns": _NUMBER}
+_MACHINE_MAY = {"tsc_khz": _NUMBER, "foreign_exit_added_ns": _NUMBER, "left_out": _TEXTS}
 _ROW = {"bench": _Kind(" or ".join(BENCHES), lambda v: v in BENCHES), "mode": _MODE, "op": _TEXT,
         "pattern": _or_null(_TEXT), "bytes": _COUNT, "depth": _COUNT, "wait": _TEXT, "ring": _COUNT,
         "requests": _COUNT, "ns_per_request": _TIME, "ns_min": _TIME, "ns_max": _TIME, "floor_ns": _NUMBER,

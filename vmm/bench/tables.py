@@ -27,7 +27,7 @@ def show(what: str, machine: dict, rows: list[dict], visits: list[dict] = ()) ->
     """Print them; `visits` are the rows of a table of their own."""
     out = console()
     out.print(rich_table(requests(what, machine, rows)))
-    for line in whys(rows):
+    for line in beneath(machine, rows):
         out.print(line, highlight=False)
     if visits:
         out.print(rich_table(visit_grid(visits)))
@@ -81,7 +81,8 @@ def _line(row: dict) -> tuple[str, ...]:
 def _share(row: dict, key: str) -> str:
     if row["mode"].startswith("qemu"):
         return "-"
-    return str(row[key]) if row["bench"] == "exits" else f"{100 * row[key] / max(1, row['requests']):.1f}%"
+    share = row[key] / max(1, row["requests"])
+    return f"{round(share, 2):g}" if row["bench"] == "exits" else f"{100 * share:.1f}%"
 
 
 def _linux_line(row: dict, best: list[float]) -> tuple[str, ...]:
@@ -93,9 +94,10 @@ def _linux_line(row: dict, best: list[float]) -> tuple[str, ...]:
         f"{median(ratios):.2f}x" if ratios and row["mode"] != "on" else "")
 
 
-def whys(rows: list[dict]) -> list[str]:
-    """Why rows lose whose doorbells were declined."""
-    return [f"{label(row)}, {row['mode']}: {why(row)}" for row in rows if row["bench"] == "blk" and why(row)]
+def beneath(machine: dict, rows: list[dict]) -> list[str]:
+    """What is to be said of a benchmark's rows: why some lose whose doorbells were declined, and which are left out."""
+    left_out = machine.get("left_out", []) if any(row["bench"] == "exits" for row in rows) else []
+    return [f"{label(row)}, {row['mode']}: {why(row)}" for row in rows if row["bench"] == "blk" and why(row)] + left_out
 
 
 def why(row: dict) -> str:

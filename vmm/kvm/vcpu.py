@@ -29,6 +29,7 @@ class VcpuThread(threading.Thread):
         super().__init__(name=f"vcpu{vcpu.index}", daemon=True)
         self.vcpu, self.host, self.running, self.lib = vcpu, host, running, vcpu.lib
         self.exits = 0              # returns to Python with an access
+        self.port_exits = 0         # of them, those with one of a port
         self.cpu_ns = 0             # time on a CPU, once it has ended
         self.thread = 0             # as the kernel numbers it
         self.through = False        # it uses its vCPU no more
@@ -52,8 +53,11 @@ class VcpuThread(threading.Thread):
         io, mmio, interrupted = lib.KVM_EXIT_IO, lib.KVM_EXIT_MMIO, -errno.EINTR
         while self.running.checkpoint():
             reason = vcpu.enter()
+            if vcpu.coalesced:
+                vcpu.coalesced.drain()
             if reason == mmio or reason == io:  # noqa: SIM109
                 self.exits += 1
+                self.port_exits += reason == io
                 self._access(host.buses[Bus.MMIO if reason == mmio else Bus.PORT])
             elif reason == interrupted:
                 host.declined(vcpu)

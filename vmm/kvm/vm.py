@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import errno
 import os
+from typing import TYPE_CHECKING
 
 from ..devmodel.exit_path import SIGNAL, Bus
 from ..errors import UserError
 from . import cpuid
 from .addresses import KVM_TSS
 from .bpf import Attachment, Object
+
+if TYPE_CHECKING:
+    from .coalesced import CoalescedRing
 
 CREATE_TRIES = 100
 MISC_ENABLE, FAST_STRINGS = 0x1a0, 1                        # SDM volume 4
@@ -175,6 +179,7 @@ class Vcpu:
             raise KvmError(f"vCPU {index}: mapping kvm_run: {os.strerror(self.ffi.errno)}")
         self.loop = self.ffi.new("struct vcpu_loop *", {
             "vcpu_fd": self.fd, "vm_fd": vm.fd, "signal": SIGNAL, "run": self.kvm_run})
+        self.coalesced: CoalescedRing | None = None     # what is in it comes before what ended KVM_RUN
         self._set_cpuid(cpus)
         self._set_msrs()
 

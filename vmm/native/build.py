@@ -19,7 +19,7 @@ KVM_REQUESTS = """KVM_GET_API_VERSION KVM_CREATE_VM KVM_CHECK_EXTENSION KVM_GET_
 KVM_GET_SUPPORTED_CPUID KVM_CREATE_VCPU KVM_CREATE_IRQCHIP KVM_SET_USER_MEMORY_REGION
 KVM_SET_TSS_ADDR KVM_SET_IDENTITY_MAP_ADDR KVM_IRQFD KVM_IOEVENTFD KVM_IRQ_LINE KVM_SET_GSI_ROUTING
 KVM_GET_IRQCHIP KVM_SET_IRQCHIP KVM_GET_REGS KVM_SET_REGS KVM_GET_SREGS KVM_SET_SREGS KVM_SET_CPUID2
-KVM_GET_TSC_KHZ KVM_SET_MSRS KVM_CREATE_PIT2 KVM_GET_LAPIC KVM_SET_LAPIC""".split()
+KVM_GET_TSC_KHZ KVM_SET_MSRS KVM_CREATE_PIT2 KVM_GET_LAPIC KVM_SET_LAPIC KVM_REGISTER_COALESCED_MMIO""".split()
 KVM_NUMBERS = """KVM_API_VERSION KVM_CAP_USER_MEMORY KVM_CAP_IRQCHIP KVM_CAP_IOEVENTFD KVM_CAP_IRQFD
 KVM_CAP_READONLY_MEM KVM_CAP_IRQ_ROUTING KVM_CAP_NR_MEMSLOTS KVM_CAP_MAX_VCPUS
 KVM_CAP_EXT_CPUID KVM_MEM_READONLY KVM_IOEVENTFD_FLAG_DATAMATCH KVM_IOEVENTFD_FLAG_PIO
@@ -28,7 +28,7 @@ KVM_IRQCHIP_IOAPIC KVM_IRQCHIP_PIC_MASTER KVM_IRQCHIP_PIC_SLAVE KVM_EXIT_IO KVM_
 KVM_EXIT_INTR KVM_EXIT_FAIL_ENTRY KVM_EXIT_INTERNAL_ERROR KVM_EXIT_UNKNOWN KVM_EXIT_SYSTEM_EVENT
 KVM_EXIT_EXCEPTION KVM_EXIT_DEBUG KVM_EXIT_IRQ_WINDOW_OPEN KVM_EXIT_SET_TPR
 KVM_IOAPIC_NUM_PINS KVM_CAP_TSC_DEADLINE_TIMER KVM_CAP_PIT2 KVM_PIT_SPEAKER_DUMMY KVM_SYSTEM_EVENT_SHUTDOWN
-KVM_SYSTEM_EVENT_RESET""".split()
+KVM_SYSTEM_EVENT_RESET KVM_CAP_COALESCED_MMIO KVM_COALESCED_MMIO_MAX""".split()
 
 KVM = "".join(f"#define {name} ...\n" for name in KVM_REQUESTS + KVM_NUMBERS) + """
 struct kvm_userspace_memory_region { uint32_t slot, flags;
@@ -48,6 +48,9 @@ struct routing_entry { uint32_t gsi, type, irqchip, pin, address_lo, address_hi,
 struct kvm_lapic_state { char regs[0x400]; };
 struct kvm_pit_config { uint32_t flags; ...; };
 struct msr_list { uint32_t nmsrs; struct kvm_msr_entry { uint32_t index; uint64_t data; ...; } entries[8]; ...; };
+struct kvm_coalesced_mmio_zone { uint64_t addr; uint32_t size; ...; };
+struct kvm_coalesced_mmio { uint64_t phys_addr; uint32_t len, pio; uint8_t data[8]; ...; };
+struct kvm_coalesced_mmio_ring { uint32_t first, last; struct kvm_coalesced_mmio coalesced_mmio[]; ...; };
 struct kvm_run { uint8_t request_interrupt_window, immediate_exit; uint32_t exit_reason; ...; };
 
 typedef int (*write_hook)(void *, uint32_t, uint64_t, uint32_t, uint64_t, int32_t *);
@@ -77,6 +80,7 @@ KVM_SOURCE = """
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/user.h>	/* PAGE_SIZE, of which KVM_COALESCED_MMIO_MAX is */
 struct cpuid_list { uint32_t nent, padding; struct kvm_cpuid_entry2 entries[256]; };
 struct routing_entry { uint32_t gsi, type, irqchip, pin, address_lo, address_hi, data; };
 struct msr_list { uint32_t nmsrs, padding; struct kvm_msr_entry entries[8]; };
