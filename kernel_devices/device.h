@@ -21,15 +21,20 @@
 #error "include the device's generated header before device.h; wanted one of a device with takes=NOTIFY, and no queues"
 #endif
 
+/* What a function of the handler returns, if not a reason. */
 enum {
-	DONE = 0,
+	DONE = 0,			/* the write is done */
 	DONE_INTERRUPT = 1 << 16,	/* done, and the device interrupts */
 };
 
 #if HANDLER_MEMORY_BYTES
 DEVICE_MEMORY(HANDLER_MEMORY_BYTES)
 
-/* `length` bytes of device memory at `offset`, at most CHUNK of them; NULL if they are not all there. */
+/* `length` bytes of device memory at `offset`, at most CHUNK (256 KiB) of them; NULL if they are not all there.
+ * All memories of a device lie one after the other; where one starts its header has:
+ *
+ *	__u8 *pixel = memory_at(blitter->device, BLITTER_SCREEN + at, 4);
+ */
 static __always_inline void *memory_at(struct device *device, __u64 offset, __u32 length)
 {
 	__u8 *memory = device_memory(device);
@@ -59,8 +64,11 @@ static __always_inline enum verdict device_did(struct device_control *control, _
 	return result == DONE ? VERDICT_HANDLED : VERDICT_HANDLED_INTERRUPT;
 }
 
+/* Writes of a doorbell are `function`'s: ON(ADDER_ADD, add).  Of one of several, the device's struct says which:
+ * `blitter->channel` is the index of the register file `channel`. */
 #define ON(register, function)	case register: result = function(&self, value); break;
 
+/* The handler, of an ON for each doorbell: DEVICE(ON(DMA_START, start) ON(DMA_STOP, stop)). */
 #define DEVICE(cases)									\
 	DEVICE_STATE(HANDLER_STATE)							\
 	DEVICE_NO_SCRATCH								\

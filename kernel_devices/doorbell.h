@@ -4,7 +4,10 @@
 
 #include "visit.h"
 
-/* A doorbell was rung; what was written is the queue's number. */
+/* A doorbell was rung; what was written is the queue's number.  A handler of queues ends in
+ *
+ *	DEVICE_HANDLER(doorbell, SHOUTER_LAYOUT_HASH)
+ */
 static __always_inline enum verdict doorbell(struct device *device, const struct access *access,
 					     __u32 *reason)
 {

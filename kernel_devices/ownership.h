@@ -4,7 +4,9 @@
 
 #include "platform.h"
 
-/* Announce, then look: `active` first, `holder` after it.  Partner: Ownership.take() sets
+/* For handlers that run without the lock (lock=False): keep userspace out until leave().
+ *
+ * Announce, then look: `active` first, `holder` after it.  Partner: Ownership.take() sets
  * `holder` and then waits for `active`.  False: userspace holds it, and we are not inside. */
 static __always_inline int enter(const struct ownership *ownership, struct entry *entry,
 			       __u32 *generation)
@@ -21,6 +23,7 @@ static __always_inline int enter(const struct ownership *ownership, struct entry
 	return 0;
 }
 
+/* What follows on enter(), once everything is done. */
 static __always_inline void leave(struct entry *entry)
 {
 	barrier();

@@ -28,10 +28,13 @@
 #include "virtqueue.gen.h"
 #include "uring.gen.h"
 
+/* One access of the field's own width: of what a guest or another CPU may be writing, or reading. */
 #define READ_ONCE(x)	(*(const volatile __typeof__(x) *)&(x))
 #define WRITE_ONCE(x, v) (*(volatile __typeof__(x) *)&(x) = (v))
 #define PAGE_BYTES	4096
 
+/* Atomics on words of 4 or 8 bytes at multiples of their size, and full barriers; each returns what was there
+ * before. */
 #define fetch_add(word, n)	__sync_fetch_and_add(word, n)
 #define fetch_or(word, n)	__sync_fetch_and_or(word, n)
 #define fetch_and(word, n)	__sync_fetch_and_and(word, n)
@@ -119,6 +122,23 @@ struct collecting {
 #else
 #define WINDOW()	do { } while (0)
 #endif
+
+/* What either build defines below, in its own way. */
+
+/* Guest memory: `length` bytes at the guest-physical address `gpa`, CHUNK (256 KiB) of them at most.  NULL, and a
+ * reason to decline, where they are not all RAM (DECLINE_OUTSIDE_RAM) or lie in two elements of RAM, of 512 MiB each
+ * (DECLINE_STRADDLES).  The guest may be writing there at any time: read once, check, and use what was read. */
+static void *ram_at(struct device *device, __u64 gpa, __u32 length, __u32 *reason);
+
+/* `length` bytes from memory to memory; CHUNK (256 KiB) at most, or BPF copies none. */
+static void copy(void *to, const void *from, __u32 length);
+
+/* step(0, context), step(1, context), ... `count` times, or until a step returns 1, for which the verifier looks at
+ * one step alone.  Returns how many came before the one that returned 1.  `context` is a struct on the stack. */
+static long loop(__u32 count, long (*step)(__u32 i, void *context), void *context);
+
+/* A clock in ns that only goes forward. */
+static __u64 now_ns(void);
 
 #ifdef __bpf__
 #include "platform_bpf.h"

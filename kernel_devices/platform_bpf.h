@@ -252,8 +252,9 @@ static __always_inline void interrupt_later(struct collecting *collecting, __u32
 {
 }
 
-/* Where nobody listens the verifier takes it out of the program.  At most 12 numbers or strings; what
- * there is no room for is not said. */
+/* A line for `splitvmm run -v` of at most 119 bytes: trace(device, "fill %u x %u", width, height), with the formats
+ * of bpf_snprintf(), 12 numbers or strings at most.  Where nobody listens the verifier takes it out of the program;
+ * what there is no room for is not said. */
 #define trace(of, format, ...)						\
 	do {									\
 		struct traced *traced;						\

@@ -21,6 +21,8 @@
 
 #define __noinline	__attribute__((noinline))
 
+/* Has the compiler know nothing of a variable from here on, so that a comparison that it takes as needless stays in
+ * the program, where the verifier looks for it. */
 #define barrier_var(x)	__asm__ volatile("" : "+r"(x))
 #define barrier()	__asm__ volatile("" ::: "memory")
 

@@ -22,10 +22,11 @@ struct chain {
 	__u16 slots;		/* places that it takes in a packed ring */
 };
 
+/* A buffer of a chain. */
 struct segment {
-	__u64 gpa;
+	__u64 gpa;		/* guest-physical; all of it is RAM */
 	__u32 length;		/* bytes */
-	__u32 writable;
+	__u32 writable;		/* by the device */
 };
 
 static __always_inline int ring_read16(struct device *device, __u64 gpa, __u16 *value, __u32 *reason)

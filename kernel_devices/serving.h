@@ -79,6 +79,9 @@ struct serving {
 /* The verifier walks each function and each loop's step once.  The first step of a loop is
  * called directly where one is what there usually is: a loop calls its step through a pointer,
  * which costs a retpoline each time. */
+
+/* A device's own: the next request, from its first descriptor to its completion.  0, or the reason for which it is
+ * left to userspace, as it was found: before used_push() and avail_take() nothing of it is kept. */
 static __noinline __u32 serve_next(struct serving *serving);
 static __noinline __u32 complete_one(struct serving *serving, struct tag *tag, __s32 result);
 static __noinline void after_serving(struct serving *serving);
@@ -111,7 +114,10 @@ __apart __u32 complete_one_apart(__u32 index, __u32 collecting, __u32 tag, __s32
 
 /* The device's state, and the working memory of each queue, which begins with a struct work;
  * state_of() and work_of() are what a device reads them by.  Either DEVICE_URINGS(QUEUES) or
- * DEVICE_AT_ONCE goes with it. */
+ * DEVICE_AT_ONCE goes with it.  QUEUES, how many there are, is defined before this is included:
+ *
+ *	#define QUEUES SHOUTER_QUEUES
+ */
 #define DEVICE_SERVES(state_type, work_type)						\
 	DEVICE_STATE(state_type)							\
 	DEVICE_SCRATCH(work_type, QUEUES)						\
@@ -147,7 +153,7 @@ __apart __u32 complete_one_apart(__u32 index, __u32 collecting, __u32 tag, __s32
 		return uring_memory(device, index);					\
 	}
 
-/* A device that does everything at once. */
+/* A device that does everything at once, without an io_uring. */
 #define DEVICE_AT_ONCE									\
 	static __always_inline struct uring *uring_of(struct device *device, __u32 index) \
 	{										\
@@ -175,6 +181,7 @@ static __always_inline void charge_step(struct serving *serving)
 	serving->work->tally.steps++;
 }
 
+/* So many bytes were copied, or looked at, for a request. */
 static __always_inline void charge_bytes(struct serving *serving, __u32 bytes)
 {
 	serving->work->tally.copied += bytes;

@@ -1,5 +1,6 @@
-"""A device of a test's own: its handler built both ways, with the flags of the example."""
+"""Devices of a test's own: the example, and handlers built both ways."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -11,11 +12,22 @@ from vmm.paths import ROOT
 
 
 def make(folder: Path, *variables: str) -> subprocess.CompletedProcess:
-    """The example's Makefile in `folder`; `variables` are for make."""
+    """A handler alone, by handler.mk; `variables` and targets are for make."""
+    _clang()
+    return subprocess.run(["make", "-s", "-f", ROOT / "tests/handler.mk", f"PY={sys.executable}", *variables],
+                          cwd=folder, capture_output=True, text=True)
+
+
+def build(folder: Path, device: str = "adder.py", python: Path | str = sys.executable) -> subprocess.CompletedProcess:
+    """`splitvmm build`, as a device's author has it."""
+    _clang()
+    return subprocess.run([python, "-m", "vmm", "build", device], cwd=folder, capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT) if python == sys.executable else ""})
+
+
+def _clang() -> None:
     if not shutil.which("clang"):
         pytest.skip("no clang on this machine")
-    return subprocess.run(["make", "-s", f"PY={sys.executable}", *variables], cwd=folder, capture_output=True,
-                          text=True)
 
 
 def copy_example(folder: Path) -> Path:

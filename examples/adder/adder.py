@@ -1,15 +1,7 @@
-"""Adder: the schema, the Python half, and a machine to run it in.
+"""Adder: the schema, and the Python half."""
 
-    python adder.py [off|host|on]
-"""
-
-import sys
-from pathlib import Path
-
-from vmm import Machine, MachineConfig, RegisterDevice, UserError
+from vmm import RegisterDevice
 from vmm.devmodel.schema import NOTIFY, POSTED, RO, WO, Device, reasons, reg, u32
-
-HERE = Path(__file__).parent
 
 
 class Adder(Device, id=0, version=1, acpi="SVMM0001"):
@@ -33,23 +25,3 @@ class AdderDevice(RegisterDevice):
         total = self.latched.operand + value
         self.page.sum = total & 0xffffffff
         self.page.carries = (self.page.carries + (total >> 32)) & 0xffffffff
-
-
-def main(mode: str = "on") -> int:
-    """Run the guest; its status is 0 if every sum was right."""
-    device = AdderDevice("adder")
-    config = MachineConfig(guest=HERE / "build" / "guest.elf", memory=4 << 20)
-    with Machine(config, ((device, mode),)) as machine:
-        status = machine.run()
-        entry, user = device.state.control.entry, device.state.control.user
-        print(f"adder, offload {mode}: status {status}, added in the kernel half {entry.handled}, "
-              f"in the Python half {user.handled}, declined for overflow "
-              f"{entry.declined[device.layout.reasons.OVERFLOW]}, carries {device.page.carries}")
-        return status
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main(*sys.argv[1:]))
-    except UserError as error:
-        sys.exit(f"adder: {error}")

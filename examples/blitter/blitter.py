@@ -126,7 +126,8 @@ class BlitterDevice(RegisterDevice):
         try:
             from PIL import Image
         except ImportError:
-            raise UserError("no Pillow here, which makes pictures; wanted it installed, as by pip install pillow") from None
+            raise UserError("no Pillow here, which makes pictures; wanted it installed, as by pip install "
+                            "pillow") from None
         return Image.frombytes("RGB", (WIDTH, HEIGHT), bytes(self.memory.framebuffer), "raw", "BGRX")
 
     def _print(self) -> None:
@@ -139,14 +140,14 @@ class BlitterDevice(RegisterDevice):
         for y in range(0, small.height, 2):
             line = Text()
             for x in range(columns):
-                upper, lower = ("#%02x%02x%02x" % small.getpixel((x, y + half)) for half in (0, 1))
+                upper, lower = ("#{:02x}{:02x}{:02x}".format(*small.getpixel((x, y + half))) for half in (0, 1))
                 line.append("▀", f"{upper} on {lower}")
             console.print(line)
 
     def _open_window(self) -> None:
         if not importlib.util.find_spec("tkinter") or not os.environ.get("DISPLAY"):
-            raise UserError("show=window: no tkinter, or no $DISPLAY; wanted a graphical session, and the Debian package "
-                            "python3-tk or what corresponds to it")
+            raise UserError("show=window: no tkinter, or no $DISPLAY; wanted a graphical session, and the Debian "
+                            "package python3-tk or what corresponds to it")
         viewer = Path(__file__).with_name("viewer.py")
         self._viewer = subprocess.Popen([sys.executable, viewer, str(WIDTH), str(HEIGHT)], stdin=subprocess.PIPE)
         self._frames = self.timer(self._send_frame)
@@ -159,4 +160,5 @@ class BlitterDevice(RegisterDevice):
             self._frames.stop()
 
 
-CONSTANTS = {"COLUMNS": WIDTH, "ROWS": HEIGHT, "PIXEL_BYTES": PIXEL_BYTES, "MOST_PIXELS": MOST_PIXELS, "MOST_SIDE": MOST_SIDE}
+CONSTANTS = {"COLUMNS": WIDTH, "ROWS": HEIGHT, "PIXEL_BYTES": PIXEL_BYTES, "MOST_PIXELS": MOST_PIXELS,
+             "MOST_SIDE": MOST_SIDE}

@@ -3,7 +3,6 @@
 import random
 
 import pytest
-
 from blitter import HEIGHT, MOST_SIDE, WIDTH, Blitter, BlitterDevice, Status
 
 FILL, COPY = Blitter.Command.FILL, Blitter.Command.COPY
@@ -28,7 +27,8 @@ def pixel(blitter, x: int, y: int) -> int:
 def test_small_fills_stay_in_the_kernel(blitter):
     handled = order(blitter, FILL, dst_x=10, dst_y=20, width=3, height=2, colour=0x123456)
     assert handled == (blitter.device.mode != "off") and blitter.read("status") == Status.DONE
-    painted = {(x, y) for y in range(HEIGHT) for x in range(WIDTH) if blitter.device.memory.framebuffer[4 * (y * WIDTH + x)]}
+    picture = blitter.device.memory.framebuffer
+    painted = {(x, y) for y in range(HEIGHT) for x in range(WIDTH) if picture[4 * (y * WIDTH + x)]}
     assert painted == {(x, y) for x in (10, 11, 12) for y in (20, 21)}
     assert pixel(blitter, 12, 21) == 0x123456 and blitter.read("pixels") == 6
 

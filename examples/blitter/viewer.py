@@ -1,4 +1,5 @@
-"""Shows pictures in a window: `python viewer.py WIDTH HEIGHT`, and RGB bytes on standard input, picture after picture."""
+"""Shows pictures in a window: `python viewer.py WIDTH HEIGHT`, with RGB bytes on standard input, picture after
+picture."""
 
 import sys
 import threading

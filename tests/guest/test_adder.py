@@ -1,5 +1,6 @@
 """The tutorial's device, built and run outside the tree."""
 
+import json
 import os
 import re
 import subprocess
@@ -7,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.handlers import copy_example, make
+from tests.handlers import build, copy_example
 from vmm.devmodel.abi import AbiMismatch, check_object
 from vmm.paths import ROOT
 
@@ -16,21 +17,24 @@ from vmm.paths import ROOT
 def adder(tmp_path_factory):
     """A copy of the example, built where it is."""
     folder = copy_example(tmp_path_factory.mktemp("examples") / "adder")
-    done = make(folder)
+    done = build(folder)
     assert done.returncode == 0, done.stderr
     return folder
 
 
-def run(adder, mode):
-    return subprocess.run([sys.executable, "adder.py", mode], cwd=adder, capture_output=True, text=True,
+def run(adder, mode, *options):
+    command = [sys.executable, "-m", "vmm", "run", "--device", f"adder.py,offload={mode}", "build/guest.elf", *options]
+    return subprocess.run(command, cwd=adder, capture_output=True, text=True,
                           env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=120)
 
 
-def test_sums(adder, mode):
-    done = run(adder, mode)
-    assert done.returncode == 0, done.stdout + done.stderr
-    numbers = [int(n) for n in re.findall(r"(?:half|overflow|carries) (\d+)", done.stdout)]
-    assert numbers == ([0, 800, 0, 32] if mode == "off" else [768, 32, 32, 32])
+def test_sums(adder, mode, tmp_path):
+    done = run(adder, mode, f"--stats=json,file={tmp_path}/stats")
+    assert done.returncode == 0 and "800 sums are right" in done.stdout, done.stdout + done.stderr
+    device, = json.loads((tmp_path / "stats").read_text())["devices"]
+    counted = device["total"]
+    numbers = [counted["handled"], counted["user_handled"], counted["declined"]["overflow"]]
+    assert device["offload"] == mode and numbers == ([0, 800, 0] if mode == "off" else [768, 32, 32])
 
 
 def test_what_the_verifier_refuses_is_told_in_a_few_lines(bpf, tmp_path):
@@ -40,10 +44,10 @@ def test_what_the_verifier_refuses_is_told_in_a_few_lines(bpf, tmp_path):
     assert code.count(statement) == 1
     wrong = "((__u32 *)adder->page)[summand] = sum;"
     (folder / "adder.c").write_text(code.replace(statement, wrong))
-    assert make(folder).returncode == 0
+    assert build(folder).returncode == 0
     done = run(folder, "on")
     number = code[:code.index(statement)].count("\n") + 1
-    assert done.returncode == 1 and done.stderr.startswith(f"adder: adder.c:{number}: the verifier refuses it: ")
+    assert done.returncode == 64 and f" adder.c:{number}: the verifier refuses it: " in done.stderr.splitlines()[0]
     assert done.stderr.splitlines()[1:] == [
         f"    {wrong}", "(the whole log: --verifier-log FILE, or MachineConfig.verifier_log)"]
 
@@ -81,13 +85,14 @@ WRITES_WHAT_USERSPACE_WRITES = [
 ]
 
 
-@pytest.mark.parametrize("target", ["build/adder.bpf.o", "build/adder.so"])
+@pytest.mark.parametrize("half, built", [("#ifdef __bpf__", ".bpf.o"), ("#ifndef __bpf__", ".so")])
 @pytest.mark.parametrize("statement", WRITES_WHAT_USERSPACE_WRITES)
-def test_c_that_writes_what_userspace_writes_does_not_compile(tmp_path, statement, target):
+def test_c_that_writes_what_userspace_writes_does_not_compile(tmp_path, statement, half, built):
     folder = copy_example(tmp_path / "adder")
     code = (folder / "adder.c").read_text()
     marked = "\tWRITE_ONCE(adder->page->sum, sum);\n"
     assert code.count(marked) == 1
-    (folder / "adder.c").write_text(code.replace(marked, f"{marked}\t{{ {statement} }}\n"))
-    done = make(folder, target)
-    assert done.returncode and re.search("error: .*(const|qualifier|read-only)", done.stderr), done.stderr
+    (folder / "adder.c").write_text(code.replace(marked, f"{marked}{half}\n\t{{ {statement} }}\n#endif\n"))
+    done = build(folder)
+    assert done.returncode == 64 and done.stdout.splitlines()[-1] == f"building build/adder{built}"
+    assert re.search("error: .*(const|qualifier|read-only)", done.stderr), done.stderr

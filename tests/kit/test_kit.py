@@ -69,8 +69,8 @@ def test_what_is_out_of_date_is_built(written, touched, built):
 def test_a_header_of_the_framework_is_a_dependency(written, tmp_path):
     """Found where the compiler says that it was read."""
     from vmm.kit.build import _beside, _dependencies
-    for target, header in (("blinker.bpf.o", "platform_bpf.h"), ("blinker.so", "platform_native.h"), ("guest.elf", "guest.h"),
-                           ("guest.elf", "start.S"), ("blinker.so", "blinker.gen.h")):
+    for target, header in (("blinker.bpf.o", "platform_bpf.h"), ("blinker.so", "platform_native.h"),
+                           ("guest.elf", "guest.h"), ("guest.elf", "start.S"), ("blinker.so", "blinker.gen.h")):
         names = _dependencies(_beside(written / "build" / target, "d").read_text())
         assert header in [Path(name).name for name in names], (target, names)
 
@@ -97,7 +97,8 @@ MISTAKES = [
     (["build", "none.py"], "there is no such file"),
     (["build", "blinker/test_blinker.py"], "no device; wanted a class derived from"),
     (["test", "blinker/blinker.py:Nobody"], "there is no Nobody; wanted one of BlinkerDevice, Blinker"),
-    (["run", "--device", "blinker/blinker.py,speed=3", "g"], "unknown key 'speed'; BlinkerDevice has no options of its own"),
+    (["run", "--device", "blinker/blinker.py,speed=3", "g"],
+     "unknown key 'speed'; BlinkerDevice has no options of its own"),
     (["run", "--device", "blinker/blinker.py,base", "g"], "'base'; wanted key=value"),
     (["run", "--device", "blinker/blinker.py,offload=fast", "g"], "--device offload 'fast'"),
     (["run", "--device", "blinker/blinker.py:Blinker", "g"], "Blinker is a schema; wanted its Python half"),
@@ -107,12 +108,23 @@ MISTAKES = [
     (["build", "lost.py"], "lost.c: there is no such file; wanted the handler that lost.py names"),
     (["doc", "nothing"], "No module named 'nothing'"),
 ]
+DECLARED = """from vmm import RegisterDevice
+from vmm.devmodel.schema import Device, reg, u32
+
+
+class {name}(Device, id=0, version=1):
+    \"""A device.\"""
+    a = reg({offset}, u32, "x")
+
+
+class Half(RegisterDevice):
+    schema = {name}
+    handler = "{handler}"
+"""
 FILES = {
     "broken.py": "import vmm\n\nclass (", "failing.py": "import vmm\n1 / 0\n",
-    "wrong.py": "from vmm.devmodel.schema import *\nfrom vmm import RegisterDevice\n\n\nclass Wrong(Device, id=0, version=1):\n"
-                "    \"\"\"A device.\"\"\"\n    a = reg(1, u32, 'x')\n\n\nclass Half(RegisterDevice):\n    schema = Wrong\n",
-    "lost.py": "from vmm.devmodel.schema import *\nfrom vmm import RegisterDevice\n\n\nclass Lost(Device, id=0, version=1):\n"
-               "    \"\"\"A device.\"\"\"\n    a = reg(0, u32, 'x')\n\n\nclass Half(RegisterDevice):\n    schema = Lost\n    handler = 'lost'\n",
+    "wrong.py": DECLARED.format(name="Wrong", offset=1, handler=""),
+    "lost.py": DECLARED.format(name="Lost", offset=0, handler="lost"),
 }
 
 
@@ -155,7 +167,8 @@ def test_doorbells_without_a_function_do_not_build(clang, tmp_path):
 
 @pytest.mark.parametrize("example", ["blitter"])
 def test_examples_pass_their_tests(clang, tmp_path, example):
-    copy = shutil.copytree(ROOT / "examples" / example, tmp_path / example, ignore=shutil.ignore_patterns("build", "__pycache__"))
+    copy = shutil.copytree(ROOT / "examples" / example, tmp_path / example,
+                           ignore=shutil.ignore_patterns("build", "__pycache__"))
     done = splitvmm("test", f"{example}.py", "--", "-q", cwd=copy)
     assert done.returncode == 0 and "failed" not in done.stdout, done.stdout + done.stderr
 
@@ -166,7 +179,8 @@ def test_doc_has_all_that_there_is(gadget):
     text = markdown(gadget.Gadget, gadget.GadgetDevice)
     rows = [line for line in text.splitlines() if line.startswith("| `0x")]
     assert "| `0x008` | `command` | 4 | write | the handler | `0x0` | does it; latches `x`, `y` |" in rows
-    assert "| `0x114` | `channel[0].ring[0].tail` | 2 | read, write | the handler | `0x0` | adds what is written to head |" in rows
+    assert ("| `0x114` | `channel[0].ring[0].tail` | 2 | read, write | the handler | `0x0` | adds what is written to "
+            "head |") in rows
     for word in ("5-4 | `mode` | 0 FAST, 2 SLOW", "`canvas` | 0x3000", "`channel` | `0x100` | `0x30` | 3", "`TOO_MUCH`",
                  "`shape` | round\\|square | round", "| `2` | PAINT |", "`kept` | kernel | `paints`"):
         assert word in text, word
@@ -178,7 +192,7 @@ class Cells(HTMLParser):
         self.found, self.open = [], []
 
     def handle_starttag(self, tag, attributes):
-        if tag not in ("meta",):
+        if tag != "meta":
             self.open.append(tag)
 
     def handle_endtag(self, tag):

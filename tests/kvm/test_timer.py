@@ -17,8 +17,8 @@ def test_programs_on_tracepoints_may_not_have_timers(bpf_run, tmp_path):
         pytest.skip("no clang on this machine")
     multiarch = subprocess.run(["gcc", "-print-multiarch"], capture_output=True, text=True).stdout.strip()
     built = tmp_path / "timer.bpf.o"
-    subprocess.run(["clang", "-O2", "-g", "-target", "bpf", "-mcpu=v3", f"-I/usr/include/{multiarch}", "-c", SOURCE, "-o",
-                    built], check=True)
+    subprocess.run(["clang", "-O2", "-g", "-target", "bpf", "-mcpu=v3", f"-I/usr/include/{multiarch}", "-c", SOURCE,
+                    "-o", built], check=True)
     maps = Maps()
     with pytest.raises(BpfUnavailable, match="tracing progs cannot use bpf_timer yet"):
         Object(built, maps, {}, {})

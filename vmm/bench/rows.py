@@ -157,7 +157,8 @@ def longer(ratio: float, than: str) -> str:
 
 def label(row: dict) -> str:
     """What a row asks for, its mode aside."""
-    return {"exits": lambda row: row["op"], "blk": _blk_label, "net": _net_label, "linux": _linux_label}[row["bench"]](row)
+    labels = {"exits": lambda row: row["op"], "blk": _blk_label, "net": _net_label, "linux": _linux_label}
+    return labels[row["bench"]](row)
 
 
 def _blk_label(row: dict) -> str:

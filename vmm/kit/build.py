@@ -143,11 +143,16 @@ def _dependencies(rules: str) -> list[str]:
 
 def _run(part: Part) -> None:
     fresh = _beside(part.target, "new")
-    for command in ([*part.command, "-o", str(fresh)], [*part.command, "-MM"]):
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            fresh.unlink(missing_ok=True)
-            raise UserError(f"{part.source}: does not build\n{done.stderr.strip()}")
-    _beside(part.target, "d").write_text(done.stdout)
+    _compile(part, "-o", str(fresh))
+    _beside(part.target, "d").write_text(_compile(part, "-MM"))     # of all sources: in a file, each replaces the last
     _beside(part.target, "command").write_text("\n".join(part.command))
     fresh.replace(part.target)      # a process that has the old one mapped keeps it
+
+
+def _compile(part: Part, *more: str) -> str:
+    """What the compiler prints.  Raises UserError."""
+    done = subprocess.run([*part.command, *more], capture_output=True, text=True)
+    if done.returncode:
+        _beside(part.target, "new").unlink(missing_ok=True)
+        raise UserError(f"{part.source}: does not build\n{done.stderr.strip()}")
+    return done.stdout
