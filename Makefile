@@ -125,8 +125,10 @@ wheel: setup
 
 headers: setup
 	@$(PY) -m tools.headers
+	@$(PY) -m tools.reference
 check: setup
 	@$(PY) -m tools.headers --check
+	@$(PY) -m tools.reference --check
 lint: setup
 	@$(PY) -m ruff check -q
 	@$(PY) -m mypy --no-error-summary

@@ -29,6 +29,7 @@
 #include "uring.gen.h"
 
 /* One access of the field's own width: of what a guest or another CPU may be writing, or reading. */
+/* One access, of the variable's own width: of what somebody else may read or write at the same time. */
 #define READ_ONCE(x)	(*(const volatile __typeof__(x) *)&(x))
 #define WRITE_ONCE(x, v) (*(volatile __typeof__(x) *)&(x) = (v))
 #define PAGE_BYTES	4096

@@ -164,6 +164,17 @@ def reg(offset: int, type_: Type, doc: str, *, bits: Mapping[str, BitsAt] | None
     """Declare a register, or an array of them: `reg(0x40, u32[8], "...", stride=16)`.
 
     `bits` is `{name: bit}`, `{name: (lowest bit, width)}` or `{name: (lowest bit, width, IntEnum)}`.
+    `latches` names registers that are read together, once, before this doorbell is answered.  Options:
+
+    - `access`: RW (default), RO, WO, or W1C, whose ones clear.
+    - `takes`: without it, userspace; POSTED, stored without an exit; NOTIFY, the handler.
+    - `reset`: the value that it begins with.
+    - `clears="other"`: of a posted register, a write clears these bits of the other one.
+    - `read_effect=True`: a read changes state, and exits.
+    - `interrupts=True`: once a write of it is done, the device interrupts.
+    - `widths`: SPLIT or EXACT, where it is not the device's.
+    - `halves=True`: 8 bytes that may be written as two times 4, the lower half first.
+    - `stride`: of an array, bytes from one element to the next.
     """
     return Register(offset, type_, doc, bits=_bits(bits or {}), latches=tuple(latches), **options)
 
@@ -211,6 +222,7 @@ class Queue(Declared):
 
 
 def queue(doc: str, *, count: int = 1, size: int = 256) -> Queue:
+    """Declare `count` virtqueues of at most `size` entries each, a power of two."""
     return Queue(doc, count, size)
 
 
