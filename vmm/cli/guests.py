@@ -12,7 +12,7 @@ DESCRIBED = {
     "check": "checks its disks with every kind of request, and writes to them",
     "echo": "sends back what the serial port receives (--serial stdio), up to a newline",
     "typed": "the same, by a virtio console (--console stdio)",
-    "net": "answers ping and UDP (--net; --cmdline 'op=echo ip=0x0a000002')",
+    "net": "answers ping and UDP (--net; --cmdline \"op=echo ip=0x0a000002\")",
     "button": "powers off when asked to (SIGTERM)",
 }
 HELP = "or @NAME for a guest that comes with splitvmm: " + "; ".join(
