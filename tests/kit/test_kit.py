@@ -104,6 +104,7 @@ MISTAKES = [
     (["run", "--device", "blinker/blinker.py:Blinker", "g"], "Blinker is a schema; wanted its Python half"),
     (["run", "--device", "broken.py", "g"], "broken.py:3: SyntaxError: "),
     (["run", "--device", "failing.py", "g"], "failing.py:2: ZeroDivisionError: division by zero"),
+    (["doc", "schema.py"], "Alone.a: offset 0x1; wanted a multiple of its width, 4"),
     (["build", "wrong.py"], "Wrong.a: offset 0x1; wanted a multiple of its width, 4"),
     (["build", "lost.py"], "lost.c: there is no such file; wanted the handler that lost.py names"),
     (["doc", "nothing"], "No module named 'nothing'"),
@@ -124,6 +125,7 @@ class Half(RegisterDevice):
 FILES = {
     "broken.py": "import vmm\n\nclass (", "failing.py": "import vmm\n1 / 0\n",
     "wrong.py": DECLARED.format(name="Wrong", offset=1, handler=""),
+    "schema.py": DECLARED.format(name="Alone", offset=1, handler="").partition("class Half")[0],
     "lost.py": DECLARED.format(name="Lost", offset=0, handler="lost"),
 }
 

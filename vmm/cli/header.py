@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
-from ..errors import UserError
+from . import standard
 from .kit import DEVICE
 
 
@@ -19,19 +18,7 @@ def add(commands) -> None:
 
 
 def compile_schema(options) -> int:
-    from ..devmodel import SchemaError
-    from ..devmodel.headers import device_header, module_extra
     from ..kit.load import named
     found = named(options.device)
-    try:
-        text = device_header(found.schema, found.module.__name__.replace(".", "/") + ".py", module_extra(found.module))
-    except SchemaError as error:
-        raise UserError(str(error)) from None
-    if options.output:
-        try:
-            options.output.write_text(text)
-        except OSError as error:
-            raise UserError(f"--output {options.output}: {error.strerror}; wanted a file to write") from None
-    else:
-        sys.stdout.write(text)
+    standard.write(found.header(found.schema, found.module.__name__.replace(".", "/") + ".py"), options.output)
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from ..errors import UserError
@@ -72,14 +71,7 @@ def print_doc(options) -> int:
     from ..kit.doc import html, markdown
     from ..kit.load import named
     found = named(options.device)
-    text = (html if options.html else markdown)(found.schema, found.half)
-    if not options.output:
-        sys.stdout.write(text)
-        return 0
-    try:
-        options.output.write_text(text)
-    except OSError as error:
-        raise UserError(f"--output {options.output}: {error.strerror}; wanted a file to write") from None
+    standard.write((html if options.html else markdown)(found.schema, found.half), options.output)
     return 0
 
 

@@ -8,6 +8,9 @@ import resource
 import signal
 import sys
 from contextlib import suppress
+from pathlib import Path
+
+from ..errors import UserError
 
 INPUT, OUTPUT, ERROR = range(3)
 
@@ -29,6 +32,17 @@ def say(text: str) -> None:
     """A line on standard error, if it takes one."""
     with suppress(OSError, AttributeError):
         print(f"splitvmm: {text}", file=sys.stderr, flush=True)
+
+
+def write(text: str, output: Path | None) -> None:
+    """What a command is asked for, to standard output or to the file of --output.  Raises UserError."""
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        output.write_text(text)
+    except OSError as error:
+        raise UserError(f"--output {output}: {error.strerror}; wanted a file to write") from None
 
 
 def failed(error: OSError) -> int:

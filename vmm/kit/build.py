@@ -14,8 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..devmodel import SchemaError, layout_device
-from ..devmodel.headers import device_header, module_extra
 from ..devmodel.schema import Device
 from ..errors import UserError
 from ..paths import GUESTS, HEADERS
@@ -60,11 +58,7 @@ def _folder(found: Named) -> Path:
 
 def _header(found: Named, schema: type[Device], say: Callable[[str], None]) -> list[Path]:
     """Written where it differs, so that what includes it is not built for nothing."""
-    try:
-        text = device_header(schema, found.path.name, module_extra(found.module))
-        path = _folder(found) / f"{layout_device(schema).c_name}.gen.h"
-    except SchemaError as error:
-        raise UserError(str(error)) from None
+    text, path = found.header(schema, found.path.name), _folder(found) / f"{schema.c_name}.gen.h"
     if path.exists() and path.read_text() == text:
         return []
     say(f"building {path.relative_to(found.path.parent)}")

@@ -6,15 +6,16 @@ import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
 from ..device.register_device import RegisterDevice
-from ..devmodel import SchemaError
-from ..devmodel.headers import device_of, devices
+from ..devmodel import SchemaError, layout_device
+from ..devmodel.headers import device_header, device_of, devices, module_extra
 from ..devmodel.schema import Device
 from ..errors import UserError
 
@@ -43,17 +44,31 @@ class Named:
         assert self.module.__file__     # it declares something
         return Path(self.module.__file__).resolve()
 
+    def header(self, schema: type[Device], source: str) -> str:
+        """The C header of a schema of the module's, which says that it is from `source`.  Raises UserError."""
+        with mistakes_told():
+            return device_header(schema, source, module_extra(self.module))
 
-def device_class(spec: str) -> type[RegisterDevice]:
-    """The Python half that is named.  Raises UserError."""
-    found = named(spec)
-    if not issubclass(found.kind, RegisterDevice):
-        raise UserError(f"{spec}: {found.kind.__name__} is a schema; wanted a class derived from RegisterDevice")
-    return found.kind
+
+@contextmanager
+def mistakes_told() -> Iterator[None]:
+    """A mistake in a declaration is the user's."""
+    try:
+        yield
+    except SchemaError as error:
+        raise UserError(str(error)) from None
 
 
 def named(spec: str) -> Named:
-    """What `spec` names; without a class, the one Python half that the module has.  Raises UserError."""
+    """What `spec` names; without a class, the one Python half that the module has.  Its schema is sound.  Raises
+    UserError."""
+    with mistakes_told():
+        found = _named(spec)
+        layout_device(found.schema)
+    return found
+
+
+def _named(spec: str) -> Named:
     place, _, class_name = spec.partition(":")
     module = _ours(place) or (_from_file(Path(place)) if place.endswith(".py") else _from_name(place))
     if class_name:
@@ -118,8 +133,8 @@ def _from_name(name: str) -> ModuleType:
 def _imported(name: str, where: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except SchemaError as error:
-        raise UserError(str(error)) from None
+    except SchemaError:
+        raise
     except ImportError as error:
         raise UserError(f"{where}: {error}; wanted a module that can be imported") from None
     except Exception as error:      # of the user's own code: where it was, without the way there

@@ -6,11 +6,11 @@ import sys
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-from ..devmodel import SchemaError
 from ..devmodel.c_names import HANDWRITTEN
 from ..devmodel.declaration import check_name
 from ..devmodel.headers import devices
 from ..errors import UserError
+from .load import mistakes_told
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -33,10 +33,8 @@ def new(name: str, virtio: bool, where: Path) -> list[Path]:
 
 
 def _check(name: str) -> None:
-    try:
+    with mistakes_told():
         check_name("splitvmm new", name)
-    except SchemaError as error:
-        raise UserError(str(error)) from None
     if name in devices() or name in HANDWRITTEN or _is_module(name):
         raise UserError(f"splitvmm new: {name!r}, which Python or splitvmm has a module or device of; wanted another "
                         "name")
