@@ -23,8 +23,6 @@
 
 /* Has the compiler know nothing of a variable from here on, so that a comparison that it takes as needless stays in
  * the program, where the verifier looks for it. */
-/* The compiler knows nothing of a variable from here on: so that a comparison or a mask stays that it would find
- * needless, and the verifier does not. */
 #define barrier_var(x)	__asm__ volatile("" : "+r"(x))
 #define barrier()	__asm__ volatile("" ::: "memory")
 

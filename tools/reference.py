@@ -51,8 +51,9 @@ PYTHON = (
 C = (
     ("A register device's handler: `device.h`", "device.h", ("DEVICE", "ON", "memory_at")),
     ("What every handler may use: `platform.h`", "platform.h", (
-        "READ_ONCE", "WRITE_ONCE", "bits_of", "registers_at", "device_page", "ram_holds", "ram_address")),
-    ("The same, of the BPF build: `platform_bpf.h`", "platform_bpf.h", ("ram_at", "copy", "device_page_at", "trace")),
+        "READ_ONCE", "WRITE_ONCE", "ram_at", "copy", "now_ns", "bits_of", "registers_at", "device_page",
+        "ram_holds", "ram_address")),
+    ("The same, of the BPF build: `platform_bpf.h`", "platform_bpf.h", ("device_page_at", "trace")),
     ("The same, of the native build: `platform_native.h`", "platform_native.h", ("barrier_var",)),
     ("A virtio device's handler: `serving.h`", "serving.h", (
         "DEVICE_SERVES", "DEVICE_AT_ONCE", "used_count", "charge_step", "charge_bytes", "may_copy", "over_budget")),
