@@ -2,6 +2,7 @@
 there and does not work.  SPLITVMM_REQUIRE=kvm,bpf turns those skips into failures."""
 
 import os
+import signal
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -22,6 +23,15 @@ def _missing(feature: str, reason: str) -> None:
     if feature in os.environ.get("SPLITVMM_REQUIRE", "").split(","):
         pytest.fail(f"{feature}: {reason}")
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signals_of_started_processes():
+    """They are not ignored, also where nohup(1) or `&` in a script has the tests ignore them: what is
+    caught and dropped here is at its default there (execve(2))."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 @pytest.fixture(scope="session")

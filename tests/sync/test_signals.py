@@ -12,6 +12,14 @@ import pytest
 from vmm.sync.signals import uninterrupted
 
 
+@pytest.fixture(autouse=True)
+def _sigint_raises():
+    """As in a process that nobody has told to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_a_signal_waits_for_the_end_of_the_block():
     """And threads that are joined there have ended: none is marked so while it runs."""
     done, go = [], threading.Event()
