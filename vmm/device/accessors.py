@@ -12,7 +12,7 @@ def check_accessors(owner: object, schema: type[Device]) -> None:
     """Raises SchemaError for a method of `owner`, a class or an object, that no access would ever reach, and
     for a doorbell that the kernel half may decline and nobody would then take."""
     where = owner.__name__ if isinstance(owner, type) else type(owner).__name__
-    registers = {register.declared: register for register in layout_device(schema).registers.values()}
+    registers = {register.declared: register for register in layout_device(schema).firsts.values()}
     if not registers:
         raise SchemaError(where, f"no registers in {schema.__name__}", "one that the guest reaches the device by")
     for method in dir(owner):

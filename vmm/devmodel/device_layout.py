@@ -47,13 +47,14 @@ class DeviceLayout:
         return not any(register.read_effect for register in self.registers.values())
 
     @property
+    def firsts(self) -> dict[str, PlacedRegister]:
+        """Of each declared register the first, by its name as in `registers`; in order of declaration."""
+        return {name: register for name, register in self.registers.items() if not any(register.indices)}
+
+    @property
     def notify(self) -> dict[str, PlacedRegister]:
         """Declared name -> register, or the first of several, whose writes the handler takes."""
-        found: dict[str, PlacedRegister] = {}
-        for register in self.registers.values():
-            if register.takes is Takes.NOTIFY:
-                found.setdefault(register.declared, register)
-        return found
+        return {register.declared: register for register in self.firsts.values() if register.takes is Takes.NOTIFY}
 
     @property
     def register_bytes(self) -> int:

@@ -3,8 +3,6 @@ the functions of its handler are given (device.h)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from .device_layout import DeviceLayout, own_enums
 from .emit_c import bit_lines, enumeration, struct
 from .register_layout import PlacedRegister, all_files, several
@@ -74,7 +72,7 @@ def _line(prefix: str, register: PlacedRegister) -> str:
 
 def _registers(layout: DeviceLayout) -> list[str]:
     prefix = layout.c_name.upper()
-    firsts, files = _firsts(layout.registers.values()), all_files(layout.device)
+    firsts, files = layout.firsts.values(), all_files(layout.device)
     plain = [_line(prefix, register) for register in firsts if register.takes is not Takes.NOTIFY]
     plain += [f"\t{prefix}_{name.upper()}{what} = {value:#x}," for name, at, stride, count in several(layout.device)
               for what, value in (("", at), ("_STRIDE", stride), ("_COUNT", count)) if what or name in files]
@@ -86,14 +84,6 @@ def _registers(layout: DeviceLayout) -> list[str]:
     masks = [line for register in firsts for line in bit_lines(f"{prefix}_{register.declared.upper()}", register.bits)]
     return ["\n".join([head, *lines, "};"]) for head, lines in (
         ("enum {", plain), (f"enum {layout.c_name}_notify {{", rung), ("enum {", masks)) if lines]
-
-
-def _firsts(registers: Iterable[PlacedRegister]) -> list[PlacedRegister]:
-    """Of each that is declared, the first."""
-    found: dict[str, PlacedRegister] = {}
-    for register in registers:
-        found.setdefault(register.declared, register)
-    return list(found.values())
 
 
 # What a handler's functions are given

@@ -49,12 +49,7 @@ def _about(layout: DeviceLayout) -> list[str]:
 def _registers(layout: DeviceLayout) -> Section:
     section = Section("Registers", head=("offset", "register", "bytes", "guest may", "a write is taken by", "reset",
                                          "meaning"))
-    seen = set()
-    for register in sorted(layout.registers.values(), key=lambda r: r.offset):
-        if register.declared in seen:
-            continue
-        seen.add(register.declared)
-        name = next(name for name, r in layout.registers.items() if r is register)
+    for name, register in sorted(layout.firsts.items(), key=lambda item: item[1].offset):
         notes = [register.doc]
         if register.clears:
             notes.append(f"clears bits of `{register.clears}`")
@@ -82,13 +77,12 @@ def _several(layout: DeviceLayout) -> Section:
 
 
 def _bits(layout: DeviceLayout) -> Section:
-    section, seen = Section("Bits", head=("register", "bits", "name", "values")), set()
-    for name, register in layout.registers.items():
-        for bits in register.bits if register.declared not in seen else ():
+    section = Section("Bits", head=("register", "bits", "name", "values"))
+    for name, register in layout.firsts.items():
+        for bits in register.bits:
             where = str(bits.low) if bits.width == 1 else f"{bits.low + bits.width - 1}-{bits.low}"
             values = ", ".join(f"{int(v)} {v.name}" for v in bits.enum) if bits.enum else ""
             section.rows.append((f"`{name}`", where, f"`{bits.name}`", values))
-        seen.add(register.declared)
     return section
 
 
