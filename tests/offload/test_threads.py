@@ -94,17 +94,17 @@ class Maps:
     def ring(self, _name, _size):
         return self.fd
 
-    def upcalls_open(self, _fd, size):
+    def records_open(self, _fd, size):
         self.size = size
         return 1
 
-    def upcalls_fd(self, _handle):
+    def records_fd(self, _handle):
         return self.fd
 
-    def upcalls_take(self, _handle, _entries, _most):
+    def records_take(self, _handle, _records, _most):
         return self.calls
 
-    def upcalls_close(self, _handle):
+    def records_close(self, _handle):
         os.close(self.fd)
 
 

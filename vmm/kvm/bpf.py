@@ -72,6 +72,33 @@ class Maps:
         self.fds.clear()
 
 
+class RingBuffer:
+    """Records of one size out of a ring buffer, for whoever polls its descriptor."""
+
+    MOST = 64       # records taken at once
+
+    def __init__(self, maps: Maps, fd: int, record_bytes: int):
+        """`fd` is of the map, which stays its owner's."""
+        self._ffi, self._lib, self._record_bytes = maps.ffi, maps.lib, record_bytes
+        self._reader = maps.lib.records_open(fd, record_bytes)
+        if not self._reader:
+            raise BpfUnavailable("BPF ring buffer: mapping it failed; wanted it to work")
+        self._records = maps.ffi.new("char[]", record_bytes * self.MOST)
+
+    def fileno(self) -> int:
+        """Readable while there are records."""
+        return self._lib.records_fd(self._reader)
+
+    def take(self) -> list[bytes]:
+        """The next ones, MOST at most."""
+        count = self._lib.records_take(self._reader, self._records, self.MOST)
+        data, size = self._ffi.buffer(self._records), self._record_bytes
+        return [data[at:at + size] for at in range(0, count * size, size)]
+
+    def close(self) -> None:
+        self._lib.records_close(self._reader)
+
+
 def why_not() -> str:
     """Why there is no BPF to be had here, or "": asked of the kernel, with the smallest of maps."""
     try:

@@ -110,56 +110,56 @@ static int run_program(int fd, const uint64_t *given, uint32_t count)
 	return result < 0 ? -errno : (int)options.retval;
 }
 
-/* Upcalls from the exit path: entries of one size, out of a ring buffer. */
-struct bpf_upcalls {
+/* Records of one size, out of a ring buffer. */
+struct record_reader {
 	struct ring_buffer *buffer;
-	uint8_t *entries;
+	uint8_t *records;
 	uint32_t size, count, most;
 };
 
-static int keep_call(void *context, void *data, size_t size)
+static int keep_record(void *context, void *data, size_t size)
 {
-	struct bpf_upcalls *calls = context;
+	struct record_reader *reader = context;
 
-	if (size >= calls->size && calls->count < calls->most)
-		memcpy(calls->entries + calls->size * calls->count++, data, calls->size);
-	return calls->count == calls->most ? -ENOSPC : 0;
+	if (size >= reader->size && reader->count < reader->most)
+		memcpy(reader->records + reader->size * reader->count++, data, reader->size);
+	return reader->count == reader->most ? -ENOSPC : 0;
 }
 
-static struct bpf_upcalls *upcalls_open(int map_fd, uint32_t size)
+static struct record_reader *records_open(int map_fd, uint32_t size)
 {
-	struct bpf_upcalls *calls = calloc(1, sizeof(*calls));
+	struct record_reader *reader = calloc(1, sizeof(*reader));
 
-	if (!calls)
+	if (!reader)
 		return NULL;
-	calls->size = size;
-	calls->buffer = ring_buffer__new(map_fd, keep_call, calls, NULL);
-	if (calls->buffer)
-		return calls;
-	free(calls);
+	reader->size = size;
+	reader->buffer = ring_buffer__new(map_fd, keep_record, reader, NULL);
+	if (reader->buffer)
+		return reader;
+	free(reader);
 	return NULL;
 }
 
-/* Readable when there are calls. */
-static int upcalls_fd(struct bpf_upcalls *calls)
+/* Readable when there are records. */
+static int records_fd(struct record_reader *reader)
 {
-	return ring_buffer__epoll_fd(calls->buffer);
+	return ring_buffer__epoll_fd(reader->buffer);
 }
 
-/* Take what is there: how many were put into `entries`, or -errno. */
-static int upcalls_take(struct bpf_upcalls *calls, void *entries, uint32_t most)
+/* Take what is there: how many were put into `records`, or -errno. */
+static int records_take(struct record_reader *reader, void *records, uint32_t most)
 {
 	int got;
 
-	calls->entries = entries;
-	calls->count = 0;
-	calls->most = most;
-	got = ring_buffer__consume(calls->buffer);
-	return got < 0 && got != -ENOSPC ? got : (int)calls->count;
+	reader->records = records;
+	reader->count = 0;
+	reader->most = most;
+	got = ring_buffer__consume(reader->buffer);
+	return got < 0 && got != -ENOSPC ? got : (int)reader->count;
 }
 
-static void upcalls_close(struct bpf_upcalls *calls)
+static void records_close(struct record_reader *reader)
 {
-	ring_buffer__free(calls->buffer);
-	free(calls);
+	ring_buffer__free(reader->buffer);
+	free(reader);
 }

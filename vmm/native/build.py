@@ -198,11 +198,11 @@ int map_new(int kind, const char *name, int key, int value, int entries, int fla
 struct bpf_link *attach(struct bpf_object *object, const char *name);
 int program_fd(struct bpf_object *object, const char *name);
 int run_program(int fd, const uint64_t *given, uint32_t count);
-struct ring_buffer; struct bpf_upcalls;
-struct bpf_upcalls *upcalls_open(int map_fd, uint32_t size);
-int upcalls_fd(struct bpf_upcalls *calls);
-int upcalls_take(struct bpf_upcalls *calls, void *entries, uint32_t most);
-void upcalls_close(struct bpf_upcalls *calls);
+struct ring_buffer; struct record_reader;
+struct record_reader *records_open(int map_fd, uint32_t size);
+int records_fd(struct record_reader *reader);
+int records_take(struct record_reader *reader, void *records, uint32_t most);
+void records_close(struct record_reader *reader);
 """
 
 SHARED = """

@@ -10,11 +10,10 @@ from collections.abc import Callable
 
 from ..devmodel.exit_path import Half, Traced
 from ..devmodel.layout import layout_block
-from ..devmodel.view import ffi
-from ..kvm.bpf import BpfUnavailable, Maps
+from ..kvm.bpf import Maps, RingBuffer
 
 log = logging.getLogger("splitvmm.trace")
-MOST = 64       # records taken at once
+MOST = 64       # records taken out of the pipe at once
 
 
 class Tracing:
@@ -29,28 +28,22 @@ class Tracing:
         self._pipe, self.native_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._poll = select.epoll()
         self._poll.register(self._pipe, select.EPOLLIN)
-        self._maps: Maps | None = None
-        self._ring = self._ring_fd = None
+        self._ring: RingBuffer | None = None
         self._ended = False
         self._thread = threading.Thread(target=self._run, daemon=True, name="trace")
         self._thread.start()
 
     def listen(self, maps: Maps, ring_fd: int) -> None:
         """To a ring buffer, too."""
-        self._ring = maps.lib.upcalls_open(ring_fd, self._size)
-        if not self._ring:
-            raise BpfUnavailable("BPF ring buffer: mapping it failed; wanted it to work")
-        self._entries = maps.ffi.new("char[]", self._size * MOST)
-        self._maps, self._ring_fd = maps, maps.lib.upcalls_fd(self._ring)
-        self._poll.register(self._ring_fd, select.EPOLLIN)
+        self._ring = RingBuffer(maps, ring_fd, self._size)
+        self._poll.register(self._ring, select.EPOLLIN)
 
     def _run(self) -> None:
         try:
             while not self._ended:
                 for fd, _ in self._poll.poll():
-                    self._take_ring() if fd == self._ring_fd else self._take_pipe()
-            if self._ring:
-                self._take_ring()
+                    self._take_pipe() if fd == self._pipe else self._take_ring()
+            self._take_ring()
         except BaseException as error:
             self._failed(error)
 
@@ -60,9 +53,9 @@ class Tracing:
             self._say(data[at:at + self._size])
 
     def _take_ring(self) -> None:
-        while (count := self._maps.lib.upcalls_take(self._ring, self._entries, MOST)) > 0:
-            for i in range(count):
-                self._say(bytes(ffi.buffer(self._entries + i * self._size, self._size)))
+        while self._ring and (records := self._ring.take()):
+            for record in records:
+                self._say(record)
 
     def _say(self, record: bytes) -> None:
         slot, half = (int.from_bytes(record[at:at + 4], "little") for at in (0, 4))
@@ -75,7 +68,7 @@ class Tracing:
         os.write(self.native_fd, b"\0")     # no whole record
         self._thread.join()
         if self._ring:
-            self._maps.lib.upcalls_close(self._ring)
+            self._ring.close()
         self._poll.close()
         os.close(self._pipe)
         os.close(self.native_fd)

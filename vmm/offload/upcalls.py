@@ -12,7 +12,7 @@ from ..devmodel.exit_path import UPCALLS_BYTES
 from ..devmodel.exit_path import Declined as DeclinedBlock
 from ..devmodel.layout import layout_block
 from ..devmodel.view import struct_of
-from ..kvm.bpf import BpfUnavailable, Maps
+from ..kvm.bpf import Maps, RingBuffer
 from ..sync.handoff import Declined
 
 
@@ -29,14 +29,10 @@ class Upcalls:
     def __init__(self, maps: Maps, hand_over, watched: dict[int, RegisterDevice], failed):
         """`watched` has, and goes on to have, the devices whose completions are looked after;
         `failed(error)` is told what ended the thread."""
-        self._hand_over, self._maps, self._watched, self._failed = hand_over, maps, watched, failed
-        self._unpack = struct_of(layout_block(DeclinedBlock)).unpack_from
-        self._size = layout_block(DeclinedBlock).size
-        fd = maps.ring("upcalls", UPCALLS_BYTES)
-        self._handle = maps.lib.upcalls_open(fd, self._size)
-        if not self._handle:
-            raise BpfUnavailable("BPF ring buffer: mapping it failed; wanted it to work")
-        self._entries = maps.ffi.new("char[]", self._size * 64)
+        self._hand_over, self._watched, self._failed = hand_over, watched, failed
+        layout = layout_block(DeclinedBlock)
+        self._unpack = struct_of(layout).unpack
+        self._ring = RingBuffer(maps, maps.ring("upcalls", UPCALLS_BYTES), layout.size)
         self._stop = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._thread = threading.Thread(target=self._run, daemon=True, name="upcalls")
         self._thread.start()
@@ -49,7 +45,7 @@ class Upcalls:
 
     def _loop(self) -> None:
         poller, look = select.poll(), monotonic() + self._pause_s()
-        for fd in (self._maps.lib.upcalls_fd(self._handle), self._stop):
+        for fd in (self._ring, self._stop):
             poller.register(fd, select.POLLIN)
         while True:
             ready = dict(poller.poll(max(0, 1000 * (look - monotonic()))))
@@ -67,13 +63,11 @@ class Upcalls:
         return self.UNCOLLECTED_S if any(line.uncollected for line in lines) else self.POLL_S
 
     def _answer(self) -> None:
-        count = self._maps.lib.upcalls_take(self._handle, self._entries, 64)
-        data = self._maps.ffi.buffer(self._entries)
-        for i in range(max(0, count)):
-            self._hand_over(Declined._make(self._unpack(data, i * self._size)))
+        for record in self._ring.take():
+            self._hand_over(Declined._make(self._unpack(record)))
 
     def close(self) -> None:
         os.eventfd_write(self._stop, 1)
         self._thread.join()
-        self._maps.lib.upcalls_close(self._handle)
+        self._ring.close()
         os.close(self._stop)
