@@ -40,17 +40,16 @@ class Accesses:
                          for half in (0, 4)}
         self._pointers: dict = {}
         self._writers = {name: self._writer(r) for name, r in self._in_order}
+        self._posters = {name: self._poster(name, r) for name, r in self._in_order if r.takes is Takes.POSTED}
         self._readers = {name: partial(reader, *r.indices) for name, r in self._in_order
                          if (reader := getattr(device.taker, f"on_read_{r.declared}", None))}
         self._interrupting = {r.offset for _, r in self._in_order if r.interrupts}
-        self._latched = {name: (namedtuple("Latched", r.latches), [layout.registers[each] for each in r.latches])
-                         for name, r in self._in_order if r.latches}
-        self._counters = None if device.has_transport else device.state.control.user
 
     def _writer(self, register: PlacedRegister) -> Callable[[int], None] | None:
-        """What takes the writes that userspace does, or None."""
+        """What takes the writes that userspace does, with the device held, or None."""
         if handler := getattr(self._device.taker, f"on_write_{register.declared}", None):
-            return partial(handler, *register.indices) if register.indices else handler
+            writer = partial(handler, *register.indices) if register.indices else handler
+            return self._doorbell(register, writer) if register.takes is Takes.NOTIFY else writer
         if register.takes is not Takes.USER:
             return None
         if register.access is Access.W1C:
@@ -58,6 +57,30 @@ class Accesses:
         if register.access is Access.RW:
             return lambda value: self.put(register, value)
         return None
+
+    def _doorbell(self, register: PlacedRegister, answer: Callable[[int], None]) -> Callable[[int], None]:
+        """What answers a doorbell, and latches and counts as the kernel half does; virtio devices latch
+        nothing, and count the doorbells of each queue."""
+        device = self._device
+        if device.has_transport:
+            return answer
+        counters, kind = device.state.control.user, namedtuple("Latched", register.latches)
+        latched = [self._pointer(device.registers.registers[each]) for each in register.latches]
+
+        def ring(value: int) -> None:
+            if latched:
+                device.latched = kind(*(pointer[0] for pointer in latched))     # each is read once
+            answer(value)
+            counters.doorbells += 1
+            counters.handled += 1
+        return ring
+
+    def _poster(self, name: str, register: PlacedRegister) -> Callable[[int], None]:
+        """What stores a posted write."""
+        if cleared := self._device.cleared(name):
+            address = self._device.place.page + cleared.offset
+            return lambda value: lib.fetch_and32(address, ~value & 0xffffffff)
+        return lambda value: self.put(register, value)
 
     def _pointer(self, register: PlacedRegister) -> Any:
         """To the register in the page, of its own width."""
@@ -172,30 +195,11 @@ class Accesses:
         writer = self._writers[name]
         if writer is not None:
             with self._alone:
-                if name in self._latched:
-                    self._device.latched = self._latch(*self._latched[name])
                 writer(value)
-                self._count(register)
         elif register.takes is Takes.POSTED:
-            self._post(name, register, value)
+            self._posters[name](value)
         # else read-only, or nothing to do: the guest's write has no effect
         self._written(register)
-
-    def _latch(self, kind: Callable[..., tuple], registers: list[PlacedRegister]) -> tuple:
-        """Each of them read once, as a handler does it."""
-        return kind(*(self._pointer(register)[0] for register in registers))
-
-    def _count(self, register: PlacedRegister) -> None:
-        """A doorbell answered; virtio devices count those of each queue."""
-        if self._counters and register.takes is Takes.NOTIFY:
-            self._counters.doorbells += 1
-            self._counters.handled += 1
-
-    def _post(self, name: str, register: PlacedRegister, value: int) -> None:
-        if cleared := self._device.cleared(name):
-            lib.fetch_and32(self._device.place.page + cleared.offset, ~value & 0xffffffff)
-        else:
-            self.put(register, value)
 
     def _written(self, register: PlacedRegister) -> None:
         if register.interrupts:
