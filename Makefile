@@ -27,7 +27,7 @@ MODULES := vmm/kvm/_kvm.so vmm/kvm/_bpf.so vmm/virtqueue/_uring.so vmm/bench/_lo
 demo: build
 	@$(PY) -m tools.demo
 
-test: build check wide man
+test: build check lint wide man
 	@$(PY) -m pytest
 
 # In machines with hardware-style KVM, emulated on this one: Linux guests, and older kernels.
