@@ -5,10 +5,12 @@ SHELL := /bin/bash
 VENV := .venv/bin/python
 PY := $(VENV)
 CLANG ?= $(shell command -v clang || command -v clang-19 || echo clang)
+# gcc is asked when a compiler runs, not now: it may be among what is installed first.
+MULTIARCH := $$(gcc -print-multiarch)
 # No paths of the machine that builds in what is built.
 NO_PATHS := -ffile-prefix-map=$(CURDIR)=.
 BPF_FLAGS := -O2 -g $(NO_PATHS) -target bpf -mcpu=v3 -fno-strict-aliasing -Wall -Werror -Wcast-qual -Wno-unused-function \
-	-I/usr/include/$(shell gcc -print-multiarch 2>/dev/null)
+	-I/usr/include/$(MULTIARCH)
 NATIVE_FLAGS := -O2 -g $(NO_PATHS) -fPIC -shared -fno-strict-aliasing -Wall -Werror -Wcast-qual -Wno-unused-function
 GUEST_FLAGS := -O2 -g $(NO_PATHS) -ffreestanding -fno-pic -no-pie -static -nostdlib -mno-red-zone -mgeneral-regs-only \
 	-fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none -mcmodel=small -Wall -Werror \
@@ -85,9 +87,9 @@ build/exit_path.so: kernel_devices/exit_path.c $(COMMON_HEADERS) | $(TOOLS)
 
 define handler
 build/$(1).bpf.o: $(wildcard kernel_devices/$(1)/*) $(COMMON_HEADERS) | $(TOOLS)
-	$(CLANG) $(BPF_FLAGS) -c kernel_devices/$(1)/$(1).c -o $$@
+	$$(CLANG) $$(BPF_FLAGS) -c kernel_devices/$(1)/$(1).c -o $$@
 build/$(1).so: $(wildcard kernel_devices/$(1)/*) $(COMMON_HEADERS) | $(TOOLS)
-	$(CC) $(NATIVE_FLAGS) -o $$@ kernel_devices/$(1)/$(1).c
+	$$(CC) $$(NATIVE_FLAGS) -o $$@ kernel_devices/$(1)/$(1).c
 endef
 $(foreach name,$(HANDLERS),$(eval $(call handler,$(name))))
 

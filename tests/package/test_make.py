@@ -1,0 +1,19 @@
+"""The Makefile on a machine that has nothing yet."""
+
+import os
+import shutil
+import subprocess
+
+from vmm.paths import ROOT
+
+
+def commands(path: str) -> str:
+    """What `make build` would run where programs are found in `path`."""
+    return subprocess.run([shutil.which("make"), "-n", "-B", "build", "CC=cc", "CLANG=clang"], cwd=ROOT, check=True,
+                          capture_output=True, text=True, env={"PATH": path}).stdout
+
+
+def test_no_command_depends_on_what_was_installed_when_make_began(tmp_path):
+    """It reads the Makefile before it installs the compilers."""
+    assert "clang" in commands(os.environ["PATH"])
+    assert commands(str(tmp_path)) == commands(os.environ["PATH"])
