@@ -21,6 +21,7 @@ from pathlib import Path
 
 from tools.driver import BlkDriver
 from vmm.bench import run as bench
+from vmm.bench.rows import Wanted
 from vmm.devmodel.devices.blk import SECTOR
 from vmm.kvm.bpf import why_not
 from vmm.machine.config import DiskConfig, MachineConfig
@@ -176,7 +177,7 @@ def main() -> int:
         say(f"offload {', '.join(modes)}: the same answers, the same bytes")
     if kvm:
         network(modes)
-        bench.main("blk", modes, None, 3, True, None)
+        bench.main(Wanted("blk", modes, peers=[], repeat=3, quick=True))
     say(f"done in {time.monotonic() - began:.0f} s")
     return 0
 

@@ -1,8 +1,10 @@
-"""The Makefile on a machine that has nothing yet."""
+"""`make` on a machine that has nothing yet, and the demonstration to its end."""
 
 import os
+import re
 import shutil
 import subprocess
+import sys
 
 from vmm.paths import ROOT
 
@@ -17,3 +19,9 @@ def test_no_command_depends_on_what_was_installed_when_make_began(tmp_path):
     """It reads the Makefile before it installs the compilers."""
     assert "clang" in commands(os.environ["PATH"])
     assert commands(str(tmp_path)) == commands(os.environ["PATH"])
+
+
+def test_demo(tmp_path):
+    done = subprocess.run([sys.executable, "-m", "tools.demo"], cwd=ROOT, capture_output=True, text=True,
+                          env={**os.environ, "TMPDIR": str(tmp_path)})
+    assert done.returncode == 0 and re.search(r"^demo: done in \d+ s$", done.stdout, re.MULTILINE), done.stderr
