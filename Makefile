@@ -29,7 +29,7 @@ MODULES := vmm/kvm/_kvm.so vmm/kvm/_bpf.so vmm/virtqueue/_uring.so vmm/bench/_lo
 demo: build
 	@$(PY) -m tools.demo
 
-test: build check lint wide man
+test: build check lint wide man docs
 	@$(PY) -m pytest
 
 # In machines with hardware-style KVM, emulated on this one: Linux guests, and older kernels.
@@ -128,9 +128,11 @@ wheel: setup
 headers: setup
 	@$(PY) -m tools.headers
 	@$(PY) -m tools.reference
+	@$(PY) -m tools.cli_reference
 check: setup
 	@$(PY) -m tools.headers --check
 	@$(PY) -m tools.reference --check
+	@$(PY) -m tools.cli_reference --check
 lint: setup
 	@$(PY) -m ruff check -q
 	@$(PY) -m mypy --no-error-summary
@@ -139,8 +141,14 @@ lint: setup
 man: setup .venv/.docs
 	@COLUMNS=80 $(PY) -m tools.manpages build/man
 
+# The site, into build/site: pages that need no server, and load nothing from elsewhere.
+docs: setup .venv/.docs
+	@$(PY) -m tools.site build/pages
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build > build/docs.log 2>&1 || { cat build/docs.log; exit 1; }
+	@echo "docs: build/site/index.html"
+
 .venv/.docs: pyproject.toml .venv/.installed
-	@echo "man: argparse-manpage"
+	@echo "docs: argparse-manpage and mkdocs-material, into .venv"
 	@$(PY) -m pip -q --disable-pip-version-check install -e '.[docs]'
 	@touch $@
 
@@ -185,4 +193,4 @@ clean:
 distclean: clean
 	rm -rf .venv dist *.egg-info
 
-.PHONY: demo test test-nested build setup needed parts wheel headers check man sanitize wide faults bench clean distclean
+.PHONY: demo test test-nested build setup needed parts wheel headers check lint man docs sanitize wide faults bench clean distclean

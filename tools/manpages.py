@@ -11,7 +11,7 @@ from pathlib import Path
 from argparse_manpage.manpage import Manpage
 
 from vmm.cli.main import make_parser
-from vmm.cli.parser import version
+from vmm.cli.parser import commands_of, version
 
 SUMMARY = "virtual machines whose devices live on both sides of the kernel boundary"
 
@@ -19,10 +19,11 @@ SUMMARY = "virtual machines whose devices live on both sides of the kernel bound
 def pages() -> dict[str, str]:
     """Name -> text, as man(7) has it."""
     root = make_parser()
-    commands = next(action for action in root._actions if isinstance(action, argparse._SubParsersAction))
-    found = {f"splitvmm-{command.dest}": _page(commands.choices[command.dest], f"splitvmm-{command.dest}", command.help)
-             for command in commands._choices_actions}
-    commands.choices.clear()            # of the commands, splitvmm's own page has the names
+    found = {f"splitvmm-{name}": _page(parser, f"splitvmm-{name}", summary)
+             for name, (parser, summary) in commands_of(root).items()}
+    for action in root._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            action.choices.clear()      # of the commands, splitvmm's own page has the names
     return {"splitvmm": _page(root, "splitvmm", SUMMARY, tuple(found))} | found
 
 

@@ -72,13 +72,14 @@ def _entry(what: object, level: str) -> list[str]:
     text = inspect.getdoc(what)
     if not text and level == "####":
         raise LookupError(f"{name} has no docstring; wanted one, as it is in {PAGE.name}")
-    return [f"{level} `{name}{_signature(what, function)}`", *([_marked(text)] if text else [])]
+    return [f"{level} `{name}`", *_signature(what, name, function), *([_marked(text)] if text else [])]
 
 
-def _signature(what: object, function: object) -> str:
+def _signature(what: object, name: str, function: object) -> list[str]:
     if inspect.isclass(what) or isinstance(what, property):
-        return ""
-    return re.sub(r"'", "", str(inspect.signature(function))).replace("(self, ", "(").replace("(self)", "()")
+        return []
+    takes = re.sub(r"'", "", str(inspect.signature(function))).replace("(self, ", "(").replace("(self)", "()")
+    return [f"```python\n{name}{takes}\n```"]
 
 
 def _marked(text: str) -> str:
@@ -111,7 +112,7 @@ def c_entry(text: str, name: str) -> list[str]:
     if not found:
         raise LookupError(f"no {name} in the headers; wanted it, as it is in {PAGE.name}")
     line = re.sub(r"static |__always_inline |__apart |__attribute__\(\(.*?\)\) ", "", found["line"])
-    parts = [f"#### `{' '.join(line.split()).removeprefix('#define ')}`"]
+    parts = [f"#### `{name}`", f"```c\n{' '.join(line.split()).removeprefix('#define ')}\n```"]
     if found["comment"]:
         parts.append(re.sub(r"\n *\* ?", "\n", found["comment"]).strip())
     return parts

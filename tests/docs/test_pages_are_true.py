@@ -10,7 +10,8 @@ import pytest
 from tests.docs.blocks import Block, blocks, do, shows
 from vmm.paths import ROOT
 
-PAGES = ("docs/getting-started.md", "examples/adder/README.md")
+PAGES = ("docs/getting-started.md", "docs/guests.md", "examples/adder/README.md", "examples/blitter/README.md",
+         "examples/louder/README.md")
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +36,7 @@ def environment(tmp_path) -> dict[str, str]:
 def folder(request, tmp_path):
     """Where a reader is: an empty folder, or, of an example, a copy of its own."""
     there, page = tmp_path / "here", ROOT / request.param
-    if page.name == "README.md":
+    if page.name == "README.md" and list(page.parent.glob("*.py")):
         shutil.copytree(page.parent, there, ignore=shutil.ignore_patterns("build", "__pycache__"))
     else:
         there.mkdir()

@@ -23,9 +23,12 @@ EXITS = {"register-read-page": "one read", "register-read-exit": "one read", "us
 
 def write(saved: Saved, path: Path) -> None:
     """A page with all that a file of rows says."""
+    page.write(path, f"splitvmm bench {', '.join(saved.benches)}", *body(saved))
+
+
+def body(saved: Saved) -> list[Element]:
     lost = losses(saved.rows)
-    page.write(path, f"splitvmm bench {', '.join(saved.benches)}", _about(saved), *_boxes(saved.rows, lost),
-               _legend(saved.rows), *_charts(saved.rows, lost), *_figures(saved))
+    return [_about(saved), *_boxes(saved.rows, lost), _legend(saved.rows), *_charts(saved.rows, lost), *_figures(saved)]
 
 
 def _about(saved: Saved) -> Element:

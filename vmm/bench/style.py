@@ -12,14 +12,11 @@ DARK = {"paper": "#12161c", "card": "#1a2029", "line": "#37414f", "ink": "#e7ebf
         "unsure": "#f0c264", "unsure-paper": "#372a10", "plain-paper": "#2a323e"}
 
 
-def _colours(of: dict[str, str]) -> str:
+def colours(of: dict[str, str]) -> str:
     return "".join(f"--{name}:{value};" for name, value in of.items())
 
 
-CSS = f"""
-:root {{ color-scheme: light dark; {_colours(LIGHT)} }}
-@media (prefers-color-scheme: dark) {{ :root {{ {_colours(DARK)} }} }}
-""" + """
+RULES = """
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
 main { max-width: 84rem; margin: 0 auto; padding: 1.5rem; }
@@ -79,3 +76,7 @@ th.change { text-align: center; height: auto; } .faster { fill: var(--good); } .
 .legend svg { display: inline-block; width: 1.6rem; height: .9rem; margin-right: .4rem; vertical-align: -1px; }
 @media print { figure, .box, tr { break-inside: avoid; } }
 """
+CSS = f"""
+:root {{ color-scheme: light dark; {colours(LIGHT)} }}
+@media (prefers-color-scheme: dark) {{ :root {{ {colours(DARK)} }} }}
+{RULES}"""

@@ -8,7 +8,7 @@ import os
 from ..errors import UserError
 from ..sync.signals import ending_once
 from . import bench, completion, header, kit, messages, report, run, standard
-from .parser import Parser, Version
+from .parser import Parser, Version, commands_of
 from .run import GuestFailed
 
 
@@ -53,15 +53,14 @@ def make_parser() -> Parser:
     header.add(commands)
     report.add(commands)
     completion.add(commands, parser)
-    for command in leaves(commands):
+    for command in leaves(parser):
         messages.add_options(command, messages.BEHIND)
     return parser
 
 
-def leaves(commands) -> list:
+def leaves(parser) -> list[argparse.ArgumentParser]:
     """Parsers of all commands, and of the commands of those that have some."""
     found = []
-    for command in commands.choices.values():
-        inner = [action for action in command._actions if isinstance(action, argparse._SubParsersAction)]
-        found += [leaf for action in inner for leaf in leaves(action)] or [command]
+    for command, _ in commands_of(parser).values():
+        found += leaves(command) or [command]
     return found

@@ -50,6 +50,13 @@ class Version(argparse.Action):
         parser.exit()
 
 
+def commands_of(parser: argparse.ArgumentParser) -> dict[str, tuple[argparse.ArgumentParser, str]]:
+    """Of each of its commands the name, the parser and what its parent's help says of it; none if it has none."""
+    return {told.dest: (action.choices[told.dest], told.help or "")
+            for action in parser._actions if isinstance(action, argparse._SubParsersAction)
+            for told in action._choices_actions}
+
+
 def version() -> str:
     """That of pyproject.toml: as it was installed, or of the checkout itself where it never was."""
     from importlib import metadata

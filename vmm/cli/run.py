@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from ..errors import UserError
-from . import counters, guests, standard
+from . import counters, guests, pictures, standard
 from .parser import Attached
 
 GUEST_STATUSES = 63     # the highest status of a guest's; sysexits.h, whose names we use, starts behind it
@@ -81,6 +81,8 @@ def add(commands) -> None:
                          "or null if there is a --console, else stdout)")
     report = run.add_argument_group("reporting")
     report.add_argument("--stats", metavar="FORMAT[,file=FILE]", action=Attached, const="table", help=counters.HELP)
+    report.add_argument("--screenshot", metavar="FILE[,device=NAME]", help=pictures.SCREENSHOT)
+    report.add_argument("--show", metavar="WHERE[,device=NAME]", help=pictures.SHOW)
     report.add_argument("--verifier-log", metavar="FILE", type=Path, help="write all that the kernel's verifier "
                         "says of a handler that it refuses to FILE, which is emptied first")
 
@@ -88,13 +90,14 @@ def add(commands) -> None:
 def run_guest(options) -> int:
     from .ending import Ending
     config, reboots = _machine_config(options), _reboots(options)
+    shown = pictures.Shown(options.screenshot, options.show)
     if options.kernel:
         _warn_of_emulation()
     with Ending() as ending, counters.opened(options.stats, config) as tell_counters:
-        return _run_on(config, ending, reboots, tell_counters)
+        return _run_on(config, ending, reboots, shown, tell_counters)
 
 
-def _run_on(config, ending, reboots, tell_counters) -> int:
+def _run_on(config, ending, reboots, shown, tell_counters) -> int:
     """Machine after machine, while the guest may restart; our exit status."""
     from time import monotonic
 
@@ -102,7 +105,7 @@ def _run_on(config, ending, reboots, tell_counters) -> int:
     from .reboots import REFUSED
     while True:
         began = monotonic()
-        machine, status = _run_once(config, ending, tell_counters)
+        machine, status = _run_once(config, ending, shown, tell_counters)
         if ending.status is not None:
             return ending.status
         if machine.panicked:
@@ -116,7 +119,7 @@ def _run_on(config, ending, reboots, tell_counters) -> int:
         config.fresh = False        # the guest's output goes on where it was
 
 
-def _run_once(config, ending, tell_counters):
+def _run_once(config, ending, shown, tell_counters):
     """One machine from its building to its end, and the guest's status."""
     from ..machine.machine import Machine
     with Machine(config) as machine:
@@ -125,7 +128,8 @@ def _run_once(config, ending, tell_counters):
             if "asked" not in why:
                 log.warning("%s: offload %s", name, why)
         try:
-            status = machine.run()
+            with shown.of(machine):
+                status = machine.run()
         except RuntimeError as error:
             raise GuestFailed(str(error)) from None
         if tell_counters:

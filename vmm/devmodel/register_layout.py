@@ -7,6 +7,7 @@ value)` takes its writes.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
@@ -25,6 +26,7 @@ from .register_checks import (
 )
 from .schema import Device, Memory, Register, RegisterFileAt, SchemaError, Type
 
+PIXEL_BYTES = 4
 MOST_MEMORY = (512 << 20) - (256 << 10)     # bytes; one map element (exit_path.REGION_SHIFT) less the slack (CHUNK)
 
 
@@ -187,6 +189,17 @@ def beside(name: str, other: str) -> str:
     return re.sub(r"[^.]*$", "", name) + other
 
 
+def _check_pixels(where: str, item: Memory) -> None:
+    if item.pixels is None:
+        return
+    if not (isinstance(item.pixels, tuple) and len(item.pixels) == 2 and all(
+            type(side) is int and side > 0 for side in item.pixels)):
+        raise SchemaError(where, f"pixels {item.pixels!r}", "(width, height), whole numbers above 0")
+    wanted = math.prod(item.pixels) * PIXEL_BYTES
+    if wanted > item.size:
+        raise SchemaError(where, f"a picture of {wanted:#x} bytes in {item.size:#x}", "it inside the memory")
+
+
 def memories(device: type[Device], registers_end: int) -> dict[str, Memory]:
     """Device memory by name, in order of place.  Raises SchemaError."""
     found = dict(sorted(device.of_kind(Memory).items(), key=lambda pair: pair[1].offset))
@@ -200,6 +213,7 @@ def memories(device: type[Device], registers_end: int) -> dict[str, Memory]:
                               f"whole pages of {PAGE:#x} bytes")
         if item.offset < end:
             raise SchemaError(where, f"offset {item.offset:#x}, inside {before}", f"{end:#x} or more")
+        _check_pixels(where, item)
         end, before = item.offset + item.size, name
     if sum(item.size for item in found.values()) > MOST_MEMORY:
         raise SchemaError(f"{device.__name__}.{before}", f"{sum(m.size for m in found.values()):#x} bytes of memory",

@@ -204,12 +204,16 @@ class Memory(Declared):
     offset: int
     size: int
     doc: str
+    pixels: tuple[int, int] | None = None       # of the picture that it begins with: how wide, how high
 
 
-def memory(offset: int, size: int, doc: str) -> Memory:
-    """Declare device memory: a framebuffer, say.  `offset` is from the device's base, behind its
-    registers; both it and `size` are whole pages of 4096 bytes."""
-    return Memory(offset, size, doc)
+def memory(offset: int, size: int, doc: str, *, pixels: tuple[int, int] | None = None) -> Memory:
+    """Declare device memory.  `offset` is from the device's base, behind its registers; both it and `size`
+    are whole pages of 4096 bytes.
+
+    `pixels=(width, height)`: it begins with a picture, row by row, each pixel 4 bytes, 0x00RRGGBB in
+    little-endian order.  `splitvmm run` shows it (`--screenshot`, `--show`)."""
+    return Memory(offset, size, doc, pixels)
 
 
 @dataclass(frozen=True)

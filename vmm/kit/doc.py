@@ -96,8 +96,12 @@ def _enums(layout: DeviceLayout) -> list[Section]:
 def _memory(layout: DeviceLayout) -> Section:
     return Section("Memory", ["The guest's to read and to write, without an exit."],
                    ("offset", "name", "bytes", "meaning"),
-                   [(f"`{item.offset:#x}`", f"`{name}`", f"{item.size:#x}", item.doc)
+                   [(f"`{item.offset:#x}`", f"`{name}`", f"{item.size:#x}", item.doc + _pixels(item.pixels))
                     for name, item in layout.memories.items()])
+
+
+def _pixels(size: tuple[int, int] | None) -> str:
+    return f"; a picture of {size[0]} x {size[1]} pixels, 0x00RRGGBB" if size else ""
 
 
 def _queues(layout: DeviceLayout) -> Section:

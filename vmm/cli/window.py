@@ -1,5 +1,5 @@
-"""Shows pictures in a window: `python viewer.py WIDTH HEIGHT`, with RGB bytes on standard input, picture after
-picture."""
+"""Shows pictures in a window: `python window.py WIDTH HEIGHT`, with RGB bytes on standard input, picture after
+picture.  Run as a program of its own, which imports nothing of ours."""
 
 import sys
 import threading
@@ -8,7 +8,7 @@ import tkinter
 
 def main(width: int, height: int) -> None:
     window = tkinter.Tk()
-    window.title("blitter")
+    window.title("splitvmm")
     label = tkinter.Label(window)
     label.pack()
     pictures: list[bytes] = []
