@@ -6,6 +6,7 @@ MAP(routes, BPF_MAP_TYPE_HASH, ROUTES, sizeof(struct route_key), sizeof(struct r
 MAP(programs, BPF_MAP_TYPE_PROG_ARRAY, DEVICES, 4, 4);
 
 enum { TRACE_WRITE = 2, PIO_OUT = 1 };	/* KVM_TRACE_MMIO_WRITE, KVM_PIO_OUT: arch/x86/kvm/trace.h */
+enum { MOST_WIDE = 64 };		/* bytes of one write: more than any that KVM emulates */
 
 struct burst {
 	const void *data;
@@ -24,6 +25,38 @@ static long decline_one(__u32 i, void *context)
 	burst->access.value = 0;
 	bpf_probe_read_kernel(&burst->access.value, width, burst->data + i * width);
 	decline(&burst->access, 0);
+	return 0;
+}
+
+struct wide {
+	struct route_key key;
+	const void *data;
+	__u32 left;
+};
+
+/* 8 bytes, or what is left, of a wider write.  KVM traces it once, and puts it on its bus piece by piece until
+ * one is nobody's (vcpu_mmio_write, arch/x86/kvm/x86.c): those before it are claimed, and go up, in order. */
+static long decline_piece(__u32 i, void *context)
+{
+	struct wide *wide = context;
+	struct access access = {};
+	struct route *route;
+	__u32 width = wide->left < 8 ? wide->left : 8;
+
+	wide->key.width = width;
+	route = width ? bpf_map_lookup_elem(&routes, &wide->key) : 0;
+	if (!route)
+		return 1;
+	if (route->action != ACTION_IGNORE) {
+		access.device = route->device;
+		access.offset = route->offset;
+		access.width = width;
+		bpf_probe_read_kernel(&access.value, width, wide->data);
+		decline(&access, 0);
+	}
+	wide->key.address += width;
+	wide->data += width;
+	wide->left -= width;
 	return 0;
 }
 
@@ -66,7 +99,7 @@ static __always_inline int dispatch(struct bpf_raw_tracepoint_args *context, str
 		bpf_tail_call(context, &programs, index);
 	}
 	/* here still: no doorbell, or one that goes up */
-	if (action == ACTION_NOTIFY && count > 1) {
+	if ((action == ACTION_NOTIFY || action == ACTION_CLEAR) && count > 1) {
 		struct burst burst = { data, access };
 
 		bpf_loop(count, decline_one, &burst, 0);
@@ -81,6 +114,19 @@ static __always_inline int dispatch(struct bpf_raw_tracepoint_args *context, str
 	return 0;
 }
 
+static __attribute__((noinline)) int dispatch_wide(const struct route_key *first, const void *data)
+{
+	struct machine_exits *exits = this_machine();
+	struct wide wide = { .data = data };
+
+	if (!exits || !first || exits->kernel.process != bpf_get_current_pid_tgid() >> 32)
+		return 0;
+	wide.key = *first;
+	wide.left = first->width;
+	bpf_loop(MOST_WIDE / 8, decline_piece, &wide, 0);
+	return 0;
+}
+
 SEC("raw_tp/kvm_mmio")		/* type, len, gpa, val */
 int on_mmio(struct bpf_raw_tracepoint_args *context)
 {
@@ -89,6 +135,8 @@ int on_mmio(struct bpf_raw_tracepoint_args *context)
 
 	if (context->args[0] != TRACE_WRITE)
 		return 0;
+	if (key.width > 8)
+		return dispatch_wide(&key, (const void *)context->args[3]);
 	return dispatch(context, &key, (const void *)context->args[3], 1);
 }
 

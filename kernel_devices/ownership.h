@@ -32,6 +32,7 @@ static __always_inline void leave(struct entry *entry)
 
 static __always_inline void count_decline(struct entry *entry, __u32 reason)
 {
+	barrier_var(reason);	/* or the compiler uses a copy that is not the one compared, and the verifier refuses it */
 	if (reason < sizeof(entry->declined) / sizeof(entry->declined[0])) {
 		fetch_add(&entry->declined[reason], 1);
 		WRITE_ONCE(entry->last_reason, reason);

@@ -220,7 +220,7 @@ static __attribute__((noinline)) int decline(struct access *access, __u32 reason
  * the line, before the guest's next instruction.  Where every write interrupts, the claim does it. */
 static __always_inline void raise_line(const struct access *access)
 {
-	struct access call = { .value = access->offset, .device = access->device, .offset = RAISE };
+	struct access call = { .value = access->offset, .device = access->device, .width = RAISE };
 
 	decline(&call, 0);
 }
@@ -274,7 +274,7 @@ static __always_inline void interrupt_later(struct collecting *collecting, __u32
 /* Have userspace look at a queue: there is no guest's write to hand over. */
 static __always_inline void upcall(struct collecting *collecting, __u32 index, __u32 reason)
 {
-	struct access access = { .value = index, .device = slot, .offset = UPCALL };
+	struct access access = { .value = index, .device = slot, .width = UPCALL };
 
 	decline(&access, reason);
 }

@@ -12,18 +12,28 @@ from vmm.kit.load import named
 HERE = Path(__file__).parent
 
 
-@pytest.fixture(scope="session")
-def gadget(tmp_path_factory):
-    """gadget.py, built: its module."""
+def _built(name: str, folder: Path):
+    """NAME.py, built: its module.  NAME_guest.c is its guest, if that is there."""
     if not shutil.which("clang"):
         pytest.skip("no clang on this machine")
-    folder = tmp_path_factory.mktemp("gadget")
-    for name in ("gadget.py", "gadget.c"):
-        shutil.copy(HERE / name, folder)
-    found = named(str(folder / "gadget.py"))
+    for file in (f"{name}.py", f"{name}.c"):
+        shutil.copy(HERE / file, folder)
+    if (HERE / f"{name}_guest.c").exists():
+        shutil.copy(HERE / f"{name}_guest.c", folder / "guest.c")
+    found = named(str(folder / f"{name}.py"))
     build(found)
     yield found.module
     sys.path.remove(str(folder))
+
+
+@pytest.fixture(scope="session")
+def gadget(tmp_path_factory):
+    yield from _built("gadget", tmp_path_factory.mktemp("gadget"))
+
+
+@pytest.fixture(scope="session")
+def order(tmp_path_factory):
+    yield from _built("order", tmp_path_factory.mktemp("order"))
 
 
 @pytest.fixture(params=["off", "host", "on"])

@@ -94,6 +94,9 @@ def test_halves_of_a_doorbell(driver):
     assert driver.read("seen") == 0x1122334455667788
     driver.write("wide", 1 << 63)
     assert driver.read("seen") == 1 << 63
+    assert driver.read("wide") == 0x55667788        # the lower half alone is kept
+    driver.write_at(0x18, 2, 0xaaaa)
+    assert driver.read("seen") == 0x5566aaaa
 
 
 def test_halves_that_userspace_takes(driver):

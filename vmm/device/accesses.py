@@ -174,8 +174,11 @@ class Accesses:
     def _write_half(self, name: str, register: PlacedRegister, half: int, value: int) -> None:
         """4 of the 8 bytes of a register with halves=True; the upper half completes a write of it."""
         with self._alone:
-            self._buffer(register.offset + half, 4)[:] = value.to_bytes(4, "little")
-            if half and register.takes is not Takes.POSTED:
+            if not half or register.takes is Takes.POSTED:
+                self._buffer(register.offset + half, 4)[:] = value.to_bytes(4, "little")
+            if half and register.takes is Takes.POSTED:
+                self._written(register)
+            elif half:
                 low = int.from_bytes(bytes(self._buffer(register.offset, 4)), "little")
                 self._write_one(name, register, value << 32 | low)
 

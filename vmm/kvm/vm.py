@@ -183,6 +183,12 @@ class Vcpu:
         self._set_cpuid(cpus)
         self._set_msrs()
 
+    def follow(self, declines, read) -> None:
+        """An exit is not told before so many declines were read: pointers to how many there were, and how many of
+        them were read."""
+        self.loop.declines = self.ffi.cast("uint32_t *", declines)
+        self.loop.declines_read = self.ffi.cast("uint32_t *", read)
+
     def _set_cpuid(self, cpus: int) -> None:
         found = self.ffi.new("struct cpuid_list *", {"nent": 256})
         self.vm.call("KVM_GET_SUPPORTED_CPUID", found, self.vm.kvm_fd)

@@ -168,6 +168,7 @@ class Machine:
     def on_thread(self, vcpu: Vcpu) -> None:
         if self.bpf:
             self.bpf.on_thread(vcpu.index)
+            vcpu.follow(*self.bpf.counts(vcpu.index))
         if self.first_run_s is None:
             self.first_run_s = clock_gettime(CLOCK_BOOTTIME)
 
@@ -182,12 +183,18 @@ class Machine:
         """Do in userspace what the exit path did not."""
         if access.device == WATCHED:
             self.interrupts.update()
-        elif access.offset == RAISE:
-            self.devices[access.device].handled_interrupt(access.value)
-        elif access.offset == UPCALL or access.reason in (RING_ASLEEP, BUDGET):
-            self.devices[access.device].upcalled(access.value, access.reason)
+            return
+        device = self.devices[access.device]
+        if access.width == RAISE:
+            device.handled_interrupt(access.value)
+        elif access.width == UPCALL or self.only_tells(access):
+            device.upcalled(access.value, access.reason)
         else:
-            self.devices[access.device].write(access.offset, access.width, access.value)
+            device.write(access.offset, access.width, access.value)
+
+    def only_tells(self, access: Declined) -> bool:
+        """Whether the kernel half has done with a doorbell what there was to do, and only has something to say."""
+        return access.reason in (RING_ASLEEP, BUDGET) and bool(self.devices[access.device].queue_count)
 
     # running
 

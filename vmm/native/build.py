@@ -55,6 +55,7 @@ struct kvm_run { uint8_t request_interrupt_window, immediate_exit; uint32_t exit
 
 typedef int (*write_hook)(void *, uint32_t, uint64_t, uint32_t, uint64_t, int32_t *);
 struct vcpu_loop { int vcpu_fd, vm_fd, signal; struct kvm_run *run; write_hook hook; void *path;
+                   const volatile uint32_t *declines, *declines_read; uint32_t waiting;
                    uint64_t runs, hooked; uint32_t bus, is_write, width, count;
                    uint64_t address, value; uint8_t *data; };
 int vcpu_enter(struct vcpu_loop *loop);

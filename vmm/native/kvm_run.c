@@ -128,22 +128,38 @@ void vcpu_answer(struct vcpu_loop *loop, uint64_t value)
 	memcpy(loop->data, &value, loop->width <= 8 ? loop->width : 8);
 }
 
-/* Run the guest until Python is needed: an exit reason, or -errno (-EINTR: a decline or a kick). */
+/* Whether writes by this thread have gone up that Python has not read.  An exit may come with them: that of a later
+ * write of the same instruction. */
+static int declines_wait(const struct vcpu_loop *loop)
+{
+	return loop->declines && *loop->declines != *loop->declines_read;
+}
+
+/* Run the guest until Python is needed: an exit reason, or -errno (-EINTR: declines, or a kick).  An exit that
+ * follows declines is told at the next call, when Python has read them. */
 int vcpu_enter(struct vcpu_loop *loop)
 {
 	for (;;) {
 		int32_t line;
 		int verdict;
 
-		if (ioctl(loop->vcpu_fd, KVM_RUN, 0) < 0) {
-			if (errno == EAGAIN)
-				continue;
-			if (errno != EINTR)
-				return -errno;
-			take_signal(loop->signal);
-			return -EINTR;
+		if (!loop->waiting) {
+			if (ioctl(loop->vcpu_fd, KVM_RUN, 0) < 0) {
+				if (errno == EAGAIN)
+					continue;
+				if (errno != EINTR)
+					return -errno;
+				take_signal(loop->signal);
+				return -EINTR;
+			}
+			loop->runs++;
+			if (declines_wait(loop)) {
+				loop->waiting = 1;
+				take_signal(loop->signal);
+				return -EINTR;
+			}
 		}
-		loop->runs++;
+		loop->waiting = 0;
 		if (!access_of(loop) || !loop->is_write || loop->count != 1 || !loop->hook)
 			return loop->run->exit_reason;
 		verdict = loop->hook(loop->path, loop->bus, loop->address, loop->width, loop->value, &line);

@@ -12,6 +12,8 @@ struct vcpu_loop {
 	struct kvm_run *run;
 	write_hook hook;		/* NULL: every exit goes to Python */
 	void *path;
+	const volatile uint32_t *declines, *declines_read;	/* of this vCPU, free running; NULL if there are none */
+	uint32_t waiting;		/* the exit is to be dealt with after the declines that it follows */
 	uint64_t runs;			/* KVM_RUN calls that returned */
 	uint64_t hooked;		/* exits that the hook took */
 

@@ -42,6 +42,11 @@ class Declines:
         self._ring = memoryview(ffi.buffer(ring, self._size * DECLINES))
         self._taken = int(ffi.cast("uintptr_t", pointer_to(machine.user, "declined")))
 
+    @property
+    def counts(self):
+        """Pointers to how many there were, and how many of them were read; both free running."""
+        return self._head, self._tail
+
     def take(self) -> Iterator[Declined]:
         """Read the outbox empty.  Called by the vCPU's own thread, outside KVM_RUN, so that the
         writer stands still.  Raises LostDecline if there was ever more than it holds."""

@@ -97,8 +97,8 @@ class BpfRunMachine(Machine):
         return 0 if writer.handed_over else 1
 
     def hand_over(self, access: Declined) -> None:
-        if access.device != WATCHED and access.offset not in (UPCALL, RAISE) and access.reason != RING_ASLEEP and \
-                hasattr(self._writers, "me"):
+        if access.device != WATCHED and access.width not in (UPCALL, RAISE) and hasattr(self._writers, "me") and not (
+                access.reason == RING_ASLEEP and self.only_tells(access)):
             self._writers.me.handed_over = True
         super().hand_over(access)
 
