@@ -16,6 +16,9 @@ GUEST_FLAGS := -O2 -g $(NO_PATHS) -ffreestanding -fno-pic -no-pie -static -nostd
 	-fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none -mcmodel=small -Wall -Werror \
 	-Wl,-T,guests/guest.ld -Wl,--build-id=none -Wl,--no-warn-rwx-segments -Wl,-z,noexecstack
 
+# What is built is told in a word; `make V=1` shows the commands.
+run = $(if $(V),,@echo "$(1)  $@"; )
+
 HANDLERS := $(notdir $(basename $(wildcard kernel_devices/*/*.c)))
 GUESTS := button check hostile measure exits heavy twocpus smp net log registers many mask typed flushes stream
 GUEST_RUNTIME := $(addprefix guests/,start.S guest.c virtio.c virtio_mmio.c virtio_pci.c ring_split.c ring_packed.c)
@@ -64,7 +67,7 @@ build/.packages: tools/packages.txt tools/setup_packages
 
 needed:
 	@mkdir -p build
-	@CC=$(CC) CLANG=$(CLANG) tools/check_needed
+	@CC=$(CC) CLANG=$(CLANG) PY=$(PY) tools/check_needed
 
 NATIVE_DEPS := vmm/native/build.py $(PYTHON) | $(TOOLS)
 vmm/kvm/_kvm.so: vmm/native/kvm_run.c vmm/native/kvm_run.h $(NATIVE_DEPS)
@@ -79,17 +82,17 @@ vmm/sync/_shared.so: vmm/native/shared.c $(NATIVE_DEPS)
 	@$(PY) vmm/native/build.py shared
 
 build/exit_path.bpf.o: kernel_devices/exit_path.bpf.c $(COMMON_HEADERS) | $(TOOLS)
-	$(CLANG) $(BPF_FLAGS) -c $< -o $@
+	$(call run,BPF)$(CLANG) $(BPF_FLAGS) -c $< -o $@
 build/bpf_run.bpf.o: vmm/testing/bpf_run.bpf.c | $(TOOLS)
-	$(CLANG) $(BPF_FLAGS) -c $< -o $@
+	$(call run,BPF)$(CLANG) $(BPF_FLAGS) -c $< -o $@
 build/exit_path.so: kernel_devices/exit_path.c $(COMMON_HEADERS) | $(TOOLS)
-	$(CC) $(NATIVE_FLAGS) -o $@ $<
+	$(call run,SO)$(CC) $(NATIVE_FLAGS) -o $@ $<
 
 define handler
 build/$(1).bpf.o: $(wildcard kernel_devices/$(1)/*) $(COMMON_HEADERS) | $(TOOLS)
-	$$(CLANG) $$(BPF_FLAGS) -c kernel_devices/$(1)/$(1).c -o $$@
+	$$(call run,BPF)$$(CLANG) $$(BPF_FLAGS) -c kernel_devices/$(1)/$(1).c -o $$@
 build/$(1).so: $(wildcard kernel_devices/$(1)/*) $(COMMON_HEADERS) | $(TOOLS)
-	$$(CC) $$(NATIVE_FLAGS) -o $$@ kernel_devices/$(1)/$(1).c
+	$$(call run,SO)$$(CC) $$(NATIVE_FLAGS) -o $$@ kernel_devices/$(1)/$(1).c
 endef
 $(foreach name,$(HANDLERS),$(eval $(call handler,$(name))))
 
@@ -97,11 +100,11 @@ build/net.elf: guests/net_echo.c guests/net_disk.c guests/net.h
 build/stream.elf: guests/net_disk.c guests/net.h
 build/many.elf: guests/many_disk.c guests/many_streams.c guests/many.h
 build/%.elf: guests/%.c $(GUEST_RUNTIME) guests/guest.h guests/virtio.h guests/guest.ld | $(TOOLS)
-	$(CC) $(GUEST_FLAGS) -o $@ $(filter %.c %.S,$^)
+	$(call run,ELF)$(CC) $(GUEST_FLAGS) -o $@ $(filter %.c %.S,$^)
 build/long_mode.elf build/broken.elf build/string_out.elf build/echo.elf: build/%.elf: guests/%.S | $(TOOLS)
-	$(CC) -nostdlib -static -no-pie -Wl,-Ttext=0x100000 -Wl,--build-id=none -Wl,-z,noexecstack -o $@ $<
+	$(call run,ELF)$(CC) -nostdlib -static -no-pie -Wl,-Ttext=0x100000 -Wl,--build-id=none -Wl,-z,noexecstack -o $@ $<
 build/%.bin: guests/%.S | $(TOOLS)
-	$(CC) -nostdlib -static -no-pie -Wl,--oformat=binary -Wl,-Ttext=0x7c00 -Wl,--build-id=none -o $@ $<
+	$(call run,ELF)$(CC) -nostdlib -static -no-pie -Wl,--oformat=binary -Wl,-Ttext=0x7c00 -Wl,--build-id=none -o $@ $<
 
 build/dsdt.aml: vmm/boot/dsdt.py vmm/kvm/addresses.py $(PYTHON) | $(TOOLS)
 	@$(PY) -m vmm.boot.dsdt > build/dsdt.asl
@@ -169,13 +172,13 @@ sanitize: build
 WIDE := $(HANDLERS:%=build/wide/%.bpf.o) $(HANDLERS:%=build/wide/%.so) build/widest/blk.bpf.o
 build/wide/%.bpf.o: build/%.bpf.o
 	@mkdir -p build/wide
-	$(CLANG) $(BPF_FLAGS) -DWIDEN=20000 -c kernel_devices/$*/$*.c -o $@
+	$(call run,BPF)$(CLANG) $(BPF_FLAGS) -DWIDEN=20000 -c kernel_devices/$*/$*.c -o $@
 build/wide/%.so: build/%.so
 	@mkdir -p build/wide
-	$(CC) $(NATIVE_FLAGS) -DWIDEN=20000 -o $@ kernel_devices/$*/$*.c
+	$(call run,SO)$(CC) $(NATIVE_FLAGS) -DWIDEN=20000 -o $@ kernel_devices/$*/$*.c
 build/widest/%.bpf.o: build/%.bpf.o
 	@mkdir -p build/widest
-	$(CLANG) $(BPF_FLAGS) -DWIDEN=2000000 -c kernel_devices/$*/$*.c -o $@
+	$(call run,BPF)$(CLANG) $(BPF_FLAGS) -DWIDEN=2000000 -c kernel_devices/$*/$*.c -o $@
 wide: $(BUILT) $(WIDE)
 	@for place in wide widest; do for built in $(BUILT:build/%=%); do \
 		test -e build/$$place/$$built || ln -sf ../$$built build/$$place/; done; done

@@ -96,7 +96,7 @@ static __always_inline void copy(void *to, const void *from, __u32 length)
 	memcpy(to, from, length);
 }
 
-/* 0, or -1 where the page cache lacks any of it: RWF_NOWAIT neither reads nor waits.  A file system
+/* 0, or -1 where the page cache lacks any of it: RWF_NOWAIT does not wait, at most it begins to read.  A file system
  * that does not know it (overlayfs before 6.6, tmpfs) is read as it is: here, waiting is no crime. */
 static __always_inline int image_read(void *to, __u32 length, __u64 image, __u32 image_fd, __u64 offset)
 {

@@ -34,6 +34,12 @@ def _signals_of_started_processes():
             signal.signal(number, lambda *_: None)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _streams_of_started_processes():
+    """They are buffered as a user's are."""
+    os.environ.pop("PYTHONUNBUFFERED", None)
+
+
 @pytest.fixture(scope="session")
 def kvm():
     """/dev/kvm exists; whether it works is for the test to show."""

@@ -10,7 +10,7 @@ _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 def size(text: str, what: str) -> int:
     """`256M` in bytes; a bare number is bytes."""
     number, unit = text.rstrip("kKmMgG"), text[len(text.rstrip("kKmMgG")):].lower()
-    if not number.isdigit() or unit not in _UNITS:
+    if not (number.isascii() and number.isdigit()) or unit not in _UNITS:
         raise UserError(f"{what} {text!r}; wanted a size like 256M or 4G")
     return int(number) * _UNITS[unit]
 

@@ -2,9 +2,11 @@
 
 import pytest
 
+from vmm.device.options import choice, text, whole
 from vmm.device.register_device import RegisterDevice
 from vmm.devmodel import SchemaError
 from vmm.devmodel.schema import NOTIFY, POSTED, RO, WO, Device, reg, u32
+from vmm.errors import UserError
 from vmm.machine.config import MachineConfig
 from vmm.machine.machine import Machine
 from vmm.virtio.virtio_mmio import MmioTransport
@@ -45,6 +47,40 @@ def test_never_reached(method, says):
     with pytest.raises(SchemaError) as error:
         device("on_write_doorbell", method)
     assert str(error.value).startswith(says)
+
+
+@pytest.mark.parametrize("given, says", [
+    (lambda self: 0, "too many positional arguments; wanted a function of 1 value"),
+    (lambda self, index, value: 0, "missing a required argument: 'value'"), (5, "5; wanted a function of 1 value")])
+def test_what_takes_something_else(given, says):
+    with pytest.raises(SchemaError, match="FewDevice.on_write_doorbell: ") as error:
+        type("FewDevice", (RegisterDevice,), {"schema": Few, "on_write_doorbell": given})
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize("name, option, says", [
+    ("mode", choice("a", ("a", "b"), "x"), "called as something that every device has"),
+    ("base", text("", "x"), "called as something"), ("attach", text("", "x"), "called as something"),
+    ("n", whole(100, 0, 4, "x"), "default 100; wanted 0 to 4"), ("c", choice("q", (), "x"), "default 'q'"),
+    ("s", text("", ""), "no meaning")])
+def test_options_that_cannot_be(name, option, says):
+    with pytest.raises(SchemaError) as error:
+        type("FewDevice", (RegisterDevice,), {"schema": Few, "on_write_doorbell": lambda self, value: 0, name: option})
+    assert says in str(error.value)
+
+
+def test_options_given_by_a_program():
+    kind = type("FewDevice", (RegisterDevice,), {"schema": Few, "on_write_doorbell": lambda self, value: 0,
+                                                 "n": whole(1, 0, 10, "x")})
+    assert kind("few", n=10).n == 10
+    with pytest.raises(UserError, match="FewDevice: n 11; wanted 0 to 10"):
+        kind("few", n=11)
+
+
+def test_a_trace_that_does_not_fit_is_told(caplog):
+    with caplog.at_level("INFO", "splitvmm.trace"):
+        device("on_write_doorbell")("few").trace("%u %u", 1)
+    assert "'%u %u' of (1,): not enough arguments" in caplog.text
 
 
 def test_method_given_to_an_object():

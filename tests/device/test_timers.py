@@ -52,6 +52,19 @@ def device(machine):
     return machine.devices[0]
 
 
+def test_none_goes_off_in_a_device_that_is_closed():
+    class Late(TickingDevice):
+        def close(self):
+            self.ticked = threading.Semaphore(0)
+            sleep(0.05)
+            self.late = self.ticked.acquire(blocking=False)
+    device = Late()
+    with Machine(MachineConfig(memory=1 << 20, serial="null", kvm=False), ((device, "off"),)):
+        device.timer_.start(0, every_s=0.001)
+        device.wait()
+    assert not device.late
+
+
 def test_once(device):
     began = monotonic()
     device.timer_.start(0.02)

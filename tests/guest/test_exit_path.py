@@ -87,11 +87,11 @@ def test_stale_object_is_refused(kvm, bpf, monkeypatch):
     """Same offsets, other meaning: the layout hash tells."""
     from dataclasses import replace
 
-    from vmm.devmodel.abi import AbiMismatch
     from vmm.devmodel.device_layout import layout_device
+    from vmm.offload.objects import OffloadError
     for mode in ("host", "on"):
         device = Witness("probe")
         device.layout = replace(layout_device(device.schema), hash=1)
         monkeypatch.setattr(Witness, "registers", property(lambda self: self.layout))
-        with pytest.raises(AbiMismatch, match="build it again"):
+        with pytest.raises(OffloadError, match="build it again"):
             Machine(MachineConfig(memory=1 << 20, serial="null"), ((device, mode),))

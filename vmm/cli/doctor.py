@@ -6,6 +6,7 @@ and attached, and what `offload=auto` takes is asked of a machine.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import shutil
@@ -153,13 +154,21 @@ def _built() -> Finding:
     missing = [name + kind for name in ("exit_path", *state_layouts()) for kind in (".bpf.o", ".so")
                if not (BUILD / (name + kind)).exists()]
     return Finding("handlers", not missing, f"missing: {', '.join(missing)}" if missing else "built",
-                   "offload=on and host", "make" if missing else "")
+                   "offload=on and host", "make, in a checkout" if missing else "")
 
 
-def _clang() -> Finding:
-    path = next(filter(None, map(shutil.which, ("clang", "clang-19"))), None)
-    return Finding("clang", bool(path), path or "not found", "building handlers for offload=on",
-                   "" if path else "apt-get install clang, or your system's equivalent")
+def _tools() -> Finding:
+    from ..kit.build import CC, CLANG, missing
+    lacks = missing((CC, CLANG))
+    return Finding("compilers", not lacks, f"not found: {'; '.join(lacks)}" if lacks else
+                   f"{CLANG.found()}, {CC.found()}", "building devices of your own",
+                   f"apt-get install {' '.join(lacks.values())}, or your system's equivalents" if lacks else "")
+
+
+def _pytest() -> Finding:
+    found = importlib.util.find_spec("pytest") is not None
+    return Finding("pytest", found, "it can be imported" if found else "not found", "splitvmm test",
+                   "" if found else "pip install pytest")
 
 
 def _qemu() -> Finding:
@@ -169,7 +178,8 @@ def _qemu() -> Finding:
 
 
 CHECKS: tuple[Callable[[], Finding], ...] = (_kernel, _kvm, _ring0, _permissions, _bpf, _lockdown, _tracepoints,
-                                             _io_uring, _collector, _cpus, _tun, _page_cache, _built, _clang, _qemu)
+                                             _io_uring, _collector, _cpus, _tun, _page_cache, _built, _tools, _pytest,
+                                             _qemu)
 
 
 def choice() -> tuple[bool, str]:

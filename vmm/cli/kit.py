@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 
 from ..errors import UserError
@@ -47,7 +49,8 @@ def make_new(options) -> int:
     for path in new(options.name, options.virtio, where):
         print(f"wrote {path}")
     file = where / f"{options.name}.py"
-    print(f"next:  splitvmm test {file}\n       splitvmm run --device {file} {where / 'build' / 'guest.elf'}")
+    device, guest = shlex.quote(str(file).replace(",", ",,")), shlex.quote(str(where / "build" / "guest.elf"))
+    print(f"next:  splitvmm test {shlex.quote(str(file))}\n       splitvmm run --device {device} {guest}")
     return 0
 
 
@@ -61,7 +64,8 @@ def build_device(options) -> int:
 
 def test_device(options) -> int:
     from ..kit.build import build
-    from ..kit.run_tests import run_tests
+    from ..kit.run_tests import check_pytest, run_tests
+    check_pytest()
     found = _named_file(options.device)
     build(found, standard.say)
     return run_tests(found, options.arguments)
@@ -76,17 +80,18 @@ def print_doc(options) -> int:
 
 
 def _named_file(spec: str):
-    from ..kit.load import named
-    if not spec.partition(":")[0].endswith(".py"):
+    from ..kit.load import is_file, named
+    if not is_file(spec):
         raise UserError(f"{spec!r}; wanted a device's FILE.py, or FILE.py:CLASS")
     return named(spec)
 
 
-def device_config(text: str):
-    """One --device, as a DeviceConfig, its handler built if it is out of date.  Raises UserError."""
+def device_config(text: str, guest: Path | None = None):
+    """One --device, as a DeviceConfig; what `run` needs of it, which may be the guest, is built if it is out of date.
+    Raises UserError."""
     from ..device import options as own
-    from ..kit.build import build
-    from ..kit.load import named
+    from ..kit.build import FOR_MODE, build
+    from ..kit.load import is_file, named
     from . import options as parse
     spec, *rest = parse.parts(text)
     found, given = named(spec), parse.keyed(rest, f"--device {text}")
@@ -94,20 +99,30 @@ def device_config(text: str):
         raise UserError(f"--device {spec}: {found.kind.__name__} is a schema; wanted its Python half, a class "
                         "derived from RegisterDevice")
     name = given.pop("name", found.schema.c_name)
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
+        raise UserError(f"--device {spec} name {name!r}; wanted letters, digits, '_', '.' and '-'")
     config = _config(kind, given, lambda: kind(name, **values))
-    values = own.parse(kind, given, f"--device {spec}")
-    if config.offload != "off" and kind.handler and spec.partition(":")[0].endswith(".py"):
-        build(found, standard.say)
+    values = own.parse(kind, given, f"--device {spec}", _keys(kind))
+    wanted = [*FOR_MODE[config.offload]] if kind.handler else []
+    if guest and guest.resolve() == found.path.parent / "build" / "guest.elf":
+        wanted.append("guest")
+    if wanted and is_file(spec):
+        build(found, standard.say, wanted)
     return config
+
+
+def _keys(kind) -> tuple[str, ...]:
+    """Those that every device of its kind has, beside its name."""
+    from ..virtio.virtio_device import VirtioDevice
+    from . import options as parse
+    return parse.VIRTIO if issubclass(kind, VirtioDevice) else ("offload", "base", "bus")
 
 
 def _config(kind, given: dict[str, str], make):
     """The keys that every device has, taken out of `given`.  Raises UserError."""
     from ..machine.config import DeviceConfig
-    from ..virtio.virtio_device import VirtioDevice
     from . import options as parse
-    common = parse.VIRTIO if issubclass(kind, VirtioDevice) else ("offload", "base", "bus")
-    ours = {key: given.pop(key) for key in common if key in given}
+    ours = {key: given.pop(key) for key in _keys(kind) if key in given}
     base = parse.whole(ours["base"], "--device base", 0, (1 << 48) - 1) if "base" in ours else None
     bus = parse.choice(ours.get("bus", "mmio"), "--device bus", ("mmio", "port"))
     return DeviceConfig(make, base=base, bus=bus, **parse.virtio(ours, "--device"))

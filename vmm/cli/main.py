@@ -31,6 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
         return os.EX_SOFTWARE
     except OSError as error:
         return standard.failed(error)
+    finally:
+        standard.drop_errors()
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

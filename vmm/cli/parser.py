@@ -11,7 +11,8 @@ class Parser(argparse.ArgumentParser):
     """Ends with EX_USAGE, after the usage of the command that was given."""
 
     def error(self, message: str):
-        self.print_usage(sys.stderr)
+        if sys.stderr:      # or it would be on standard output
+            self.print_usage(sys.stderr)
         self.exit(os.EX_USAGE, f"{self.prog}: {message}\n")
 
     def parse_known_args(self, args=None, namespace=None):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import UserError
@@ -119,8 +122,30 @@ def _run_on(config, ending, reboots, shown, tell_counters) -> int:
         config.fresh = False        # the guest's output goes on where it was
 
 
+@contextmanager
+def _devices_failures_told() -> Iterator[None]:
+    """What the code of a user's own device raises, but for UserError, is told with its place; -vv has the way there."""
+    try:
+        yield
+    except (UserError, GuestFailed):
+        raise
+    except BaseException as error:
+        from ..kit.load import place_of
+        place, last = place_of(error), traceback.extract_tb(error.__traceback__)[-1]
+        if not place or (isinstance(error, SystemExit) and place != f"{last.filename}:{last.lineno}"):  # of a signal
+            raise
+        log.debug("the device's failure:", exc_info=error)
+        raise GuestFailed(f"{place}: {type(error).__name__}: {error}") from None
+
+
 def _run_once(config, ending, shown, tell_counters):
     """One machine from its building to its end, and the guest's status."""
+    with _devices_failures_told():
+        return _run_machine(config, ending, shown, tell_counters)
+
+
+def _run_machine(config, ending, shown, tell_counters):
+    from ..kit.load import place_of
     from ..machine.machine import Machine
     with Machine(config) as machine:
         ending.machine = machine
@@ -131,6 +156,8 @@ def _run_once(config, ending, shown, tell_counters):
             with shown.of(machine):
                 status = machine.run()
         except RuntimeError as error:
+            if place_of(error):
+                raise
             raise GuestFailed(str(error)) from None
         if tell_counters:
             tell_counters(machine)
@@ -183,7 +210,7 @@ def _machine_config(options):
         nets=[parse.net(text) for text in options.net],
         consoles=[parse.console(text) for text in options.console],
         rng=None if options.rng is None else parse.rng(options.rng),
-        devices=[device_config(text) for text in options.device],
+        devices=[device_config(text, options.guest) for text in options.device],
         modules=options.module, initrd=options.initrd,
         flat=None if options.flat is None else parse.whole(options.flat, "--flat", 0, 0xfffff),
         serial=parse.where(options.serial, "--serial") if options.serial else

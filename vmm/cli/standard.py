@@ -31,7 +31,8 @@ def open_missing() -> None:
 def say(text: str) -> None:
     """A line on standard error, if it takes one."""
     with suppress(OSError, AttributeError):
-        print(f"splitvmm: {text}", file=sys.stderr, flush=True)
+        if sys.stderr is not None:      # print() would take standard output then
+            print(f"splitvmm: {text}", file=sys.stderr, flush=True)
 
 
 def write(text: str, output: Path | None) -> None:
@@ -68,3 +69,15 @@ def flush() -> None:
             os.dup2(null, OUTPUT)
             os.close(null)
         raise
+
+
+def drop_errors() -> None:
+    """What standard error did not take is dropped: Python's own end would fail on it (status 120)."""
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    except OSError:
+        with suppress(OSError):
+            null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+            os.dup2(null, ERROR)
+            os.close(null)

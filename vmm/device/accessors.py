@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 from ..devmodel.device_layout import layout_device
 from ..devmodel.schema import Access, Device, Register, SchemaError, Takes
 
@@ -23,10 +25,24 @@ def check_accessors(owner: object, schema: type[Device]) -> None:
                     raise SchemaError(f"{where}.{method}", f"no register {name} in {schema.__name__}",
                                       f"one of {', '.join(registers)}")
                 check(f"{where}.{method}", registers[name])
+                _check_takes(f"{where}.{method}", getattr(owner, method), len(registers[name].indices)
+                             + (prefix == WRITE), isinstance(owner, type))
     for name, register in registers.items():
         if register.takes is Takes.NOTIFY and not hasattr(owner, WRITE + name):
             raise SchemaError(where, f"no {WRITE}{name}",
                               f"one, as {schema.__name__}.{name} has takes=NOTIFY, and its writes may be declined")
+
+
+def _check_takes(where: str, method: object, count: int, unbound: bool) -> None:
+    """It is called with an index for each array or file that the register is in, and with what is written."""
+    wanted = (f"a function of {count} value{'' if count == 1 else 's'}: an index for each array or file that the "
+              "register is in, and what is written")
+    if not callable(method):
+        raise SchemaError(where, repr(method), wanted)
+    try:
+        inspect.signature(method).bind(*[0] * (count + unbound))
+    except TypeError as error:
+        raise SchemaError(where, str(error), wanted) from None
 
 
 def _check_write(where: str, register: Register) -> None:

@@ -25,12 +25,12 @@ from ..devmodel.device_layout import DeviceLayout, layout_device
 from ..devmodel.exit_path import Action, Bus
 from ..devmodel.layout import PAGE
 from ..devmodel.register_layout import PlacedRegister, beside
-from ..devmodel.schema import Access, Device, Takes
+from ..devmodel.schema import Access, Device, SchemaError, Takes
 from ..devmodel.view import ffi, view_of
 from ..devmodel.virtqueue import Side
 from ..paths import BUILD
 from ..sync.ownership import Ownership
-from . import options
+from . import options as options_
 from .accesses import Accesses
 from .accessors import check_accessors
 from .guestlog import GuestLog
@@ -112,13 +112,17 @@ class RegisterDevice:
         file = getattr(sys.modules.get(cls.__module__), "__file__", None)
         if file and "handler" in vars(cls) and "handlers" not in vars(cls) and not cls.__module__.startswith("vmm."):
             cls.handlers = Path(file).resolve().parent / "build"
+        options_.check_declared(cls, RegisterDevice, cls.has_transport)
+        if (schema := getattr(cls, "schema", None)) is not None and not (
+                isinstance(schema, type) and issubclass(schema, Device)):
+            raise SchemaError(f"{cls.__name__}.schema", repr(schema), "a class derived from Device")
         if not cls.has_transport and hasattr(cls, "schema"):
             check_accessors(cls, cls.schema)
 
     def __init__(self, name: str, **given: object):
         """Raises UserError for options that the device does not have."""
         self.name = name
-        options.take(self, given)
+        options_.take(self, given)
         self.access_log = GuestLog("splitvmm.device")   # of accesses alone, which a guest may make at leisure
         self.layout: DeviceLayout = layout_device(self.schema)
         self.mode = "off"           # off, host or on: where its doorbells go now
@@ -249,7 +253,11 @@ class RegisterDevice:
         """Say what the device does, to whoever listens (`splitvmm run -v`), as trace() does in a handler: a format
         of C, and its values."""
         if log.isEnabledFor(logging.INFO):
-            log.info("%s (Python): %s", self.name, re.sub(r"(%[-+ #0-9.]*)(?:hh|h|ll|l)", r"\1", format_) % values)
+            try:
+                text = re.sub(r"(%[-+ #0-9.]*)(?:hh|h|ll|l)", r"\1", format_) % values
+            except (TypeError, ValueError) as error:    # whoever listens changes nothing
+                text = f"{format_!r} of {values!r}: {error}"
+            log.info("%s (Python): %s", self.name, text)
 
     def timer(self, callback: Callable[[], None]) -> Timer:
         """A timer that calls `callback` with the device held, as an `on_write_` is."""

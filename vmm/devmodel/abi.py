@@ -30,13 +30,14 @@ def check_object(path: Path, blocks: list[BlockLayout], required: tuple[str, ...
         with open(path, "rb") as file:
             elf = ELFFile(file)
             if not elf.has_dwarf_info():
-                raise AbiMismatch(f"{path}: no debug information; wanted an object built with -g")
+                raise AbiMismatch(f"{path}: no debug information; wanted a handler, built with -g")
             found = _check_units(path, elf.get_dwarf_info(), wanted)
     except ELFError as error:
         raise AbiMismatch(f"{path}: {error}; wanted an ELF object") from None
     for name in required:
         if name not in found:
-            raise AbiMismatch(f"{path}: no struct {name}; wanted it, as the schema has it")
+            raise AbiMismatch(f"{path}: no struct {name}; wanted it, as the schema has it (is there a DEVICE(...) in "
+                              "the handler, and is it this device's?)")
     return len(found)
 
 

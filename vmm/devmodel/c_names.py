@@ -8,10 +8,15 @@ from functools import lru_cache
 from . import emit_c, exit_path, uring, virtqueue
 from .device_layout import DeviceLayout
 from .layout import in_order, layout_block
+from .register_layout import several
 from .schema import SchemaError
 
 # structs of kernel_devices/*.h that no schema declares
-HANDWRITTEN = ("device", "visit", "serving", "walk", "collecting", "locking", "work", "tally", "chain", "segment")
+HANDWRITTEN = ("device", "visit", "serving", "walk", "collecting", "locking", "work", "tally", "chain", "segment",
+               "burst", "wide", "iovec", "timespec", "bpf_raw_tracepoint_args")
+PREDEFINED = ("unix", "linux", "i386", "asm", "typeof")     # by gcc and clang as GNU C has them
+CONTEXT = ("device", "page", "state", "latched")            # members of what a handler's functions are given
+PARAMETERS = ("offset", "value", "index")                   # of what is made for them
 _TAG = re.compile(r"^(struct|enum) (\w+) \{$", re.MULTILINE)
 _VALUE = re.compile(r"^(?:#define (\w+)\b|\t([A-Z]\w*) = )(.*)$", re.MULTILINE)
 
@@ -39,12 +44,39 @@ def _of_the_framework() -> dict[str, str]:
         {f"struct {name}": "one of the framework's" for name in HANDWRITTEN}
 
 
+def is_taken(name: str) -> bool:
+    """Whether a device cannot be called so, as its structs and enums would be the framework's."""
+    theirs = _of_the_framework()
+    return name in (*PREDEFINED, *PARAMETERS, *CONTEXT) or any(
+        f"{kind} {name}{what}" in theirs for kind in ("struct", "enum") for what in ("", "_page", "_state", "_decline",
+                                                                                     "_notify"))
+
+
 def check_names(layout: DeviceLayout, parts: list[str]) -> None:
     """`parts` of its header, as emitted.  Raises SchemaError for a name that C would see twice."""
     taken = dict(_of_the_framework())
-    known = {f"struct {block.c_name}" for block in in_order([virtqueue.control_layout(), virtqueue.queue_layout()])}
     for name, what in _named(parts):
-        if name in taken and name not in known:
+        if name in taken:
             raise SchemaError(layout.device.__name__, f"{name} in C twice: {what!r}, and {taken[name]!r}",
                               "names that stay apart in C, where each has the device's name before it")
         taken[name] = what
+        kind, _, tag = name.partition(" ")
+        other = f"{'enum' if kind == 'struct' else 'struct'} {tag}"
+        if tag and other in taken:
+            raise SchemaError(layout.device.__name__, f"{name} in C, and {other}", "one of them called otherwise")
+    _check_members(layout)
+
+
+def _check_members(layout: DeviceLayout) -> None:
+    where = layout.device.__name__
+    if layout.c_name in (*PREDEFINED, *PARAMETERS, *CONTEXT):
+        raise SchemaError(where, f"a device called {layout.c_name}, as something else is in C", "another name")
+    for block in layout.structs():
+        for item in block.fields:
+            if item.name in PREDEFINED:
+                raise SchemaError(f"{where}.{item.name}", "a name that C compilers have for something else",
+                                  "another one")
+    for name, *_ in several(layout.device):
+        if name in CONTEXT and any(f"{bell}_".startswith(f"{name}_") for bell in layout.notify):
+            raise SchemaError(f"{where}.{name}", f"doorbells in {name}, whose number a handler would find as {name}, "
+                              "which is something else", "another name")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -14,6 +15,8 @@ from .announced import announced
 from .layout import MAX_REASONS, PAGE, BlockLayout, compose, in_order, layout_block
 from .register_layout import PlacedRegister
 from .schema import SPLIT, Bits, Block, Device, Field, Memory, Queue, SchemaError, Takes, Values, Widths
+
+MOST_QUEUES = 64        # of one kind: more than any driver asks for, and state that fits
 
 
 @dataclass(frozen=True)
@@ -87,9 +90,14 @@ class DeviceLayout:
 
 def _reasons(device: type[Device], common: dict[str, str]) -> type[enum.IntEnum]:
     named = {**common}
+    if not isinstance(device.decline, dict):
+        raise SchemaError(f"{device.__name__}.decline", f"{device.decline!r}", "reasons(NAME=\"what it means\")")
     for name, meaning in device.decline.items():
-        if not name.isupper():
-            raise SchemaError(f"{device.__name__}.decline.{name}", "a lower-case reason", "upper case")
+        if not re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
+            raise SchemaError(f"{device.__name__}.decline.{name}", f"reason {name!r}",
+                              "upper-case letters, digits and underscores")
+        if not (isinstance(meaning, str) and meaning.strip()):
+            raise SchemaError(f"{device.__name__}.decline.{name}", f"{meaning!r}", "one line that says what it means")
         if name in named:
             raise SchemaError(f"{device.__name__}.decline.{name}", "a common reason's name",
                               "a name of its own")
@@ -98,17 +106,17 @@ def _reasons(device: type[Device], common: dict[str, str]) -> type[enum.IntEnum]
         raise SchemaError(f"{device.__name__}.decline", f"{len(named)} reasons",
                           f"at most {MAX_REASONS - 1}, the common ones included")
     make: Any = enum.IntEnum        # checkers know it with literal names alone
-    values = make(f"{device.__name__}Decline", list(named) or ["NONE"])
+    values = make(f"{device.c_name}_decline", list(named) or ["NONE"])
     for name, meaning in named.items():
         values[name].__doc__ = meaning
     return values
 
 
 def _check_queue(where: str, queue: Queue) -> None:
-    if not (isinstance(queue.count, int) and queue.count >= 1):
-        raise SchemaError(where, f"{queue.count!r} queues", "1 or more")
-    if not (1 <= queue.size <= 32768 and queue.size & (queue.size - 1) == 0):
-        raise SchemaError(where, f"{queue.size} entries", "a power of two, 1 to 32768 (VIRTIO 1.2, 2.7)")
+    if not (type(queue.count) is int and 1 <= queue.count <= MOST_QUEUES):
+        raise SchemaError(where, f"{queue.count!r} queues", f"1 to {MOST_QUEUES}")
+    if not (type(queue.size) is int and 1 <= queue.size <= 32768 and queue.size & (queue.size - 1) == 0):
+        raise SchemaError(where, f"{queue.size!r} entries", "a power of two, 1 to 32768 (VIRTIO 1.2, 2.7)")
 
 
 def _hash(device: type[Device], blocks: list[BlockLayout], registers: dict[str, PlacedRegister],

@@ -12,11 +12,16 @@ from .schema import Bits, Values, Writer
 NOTICE = "/* Generated from {source} by `splitvmm compile`; change that instead. */"
 
 
+def comment(text: str) -> str:
+    """The first line of a text, as it may stand in a comment."""
+    return (text.splitlines() or [""])[0].replace("*/", "* /").replace("/*", "/ *")
+
+
 def _declare(item: FieldLayout) -> str:
     const = "const " if item.writer is Writer.USER else ""
     count = f"[{item.type.count}]" if item.type.count else ""
     count += f"[{item.step}]" if item.step > 1 else ""      # element i is [i][0]
-    meaning = item.doc.splitlines()[0] + (f" [{item.unit}]" if item.unit else "")
+    meaning = comment(item.doc) + (f" [{item.unit}]" if item.unit else "")
     return f"\t{const}{item.type.c_name} {item.name}{count};\t/* {item.offset:#05x} {meaning} */"
 
 
@@ -33,7 +38,7 @@ def _ones(bits: Bits) -> str:
 
 def struct(block: BlockLayout, named_bits: bool = True) -> str:
     """The struct, its named bits unless they are named elsewhere, and asserts of its layout."""
-    doc = block.doc.splitlines()[0] if block.doc else block.where
+    doc = comment(block.doc or block.where)
     lines = [f"/* {doc} */", f"struct {block.c_name} {{"]
     lines += [_declare(item) for item in block.fields]
     lines += ["};"]
@@ -55,7 +60,7 @@ def enumeration(values: Values, prefix: str = "") -> str:
     for value in values:
         meaning = value.__doc__ if value.__doc__ != values.__doc__ else ""
         lines.append(f"\t{name.upper()}_{value.name} = {int(value)},"
-                     + (f"\t/* {meaning} */" if meaning else ""))
+                     + (f"\t/* {comment(meaning)} */" if meaning else ""))
     return "\n".join([*lines, "};"])
 
 

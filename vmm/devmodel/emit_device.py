@@ -4,7 +4,7 @@ the functions of its handler are given (device.h)."""
 from __future__ import annotations
 
 from .device_layout import DeviceLayout, own_enums
-from .emit_c import bit_lines, enumeration, struct
+from .emit_c import bit_lines, comment, enumeration, struct
 from .register_layout import PlacedRegister, all_files, several
 from .schema import Register, Takes, Values
 
@@ -67,7 +67,7 @@ def _enums(layout: DeviceLayout, declared: tuple[Values, ...]) -> list[str]:
 def _line(prefix: str, register: PlacedRegister) -> str:
     each = ", of the first" if register.indices else ""
     return (f"\t{prefix}_{register.declared.upper()} = {register.offset:#05x},\t/* {register.access.value}, "
-            f"{register.takes.value}: {register.doc.splitlines()[0]}{each} */")
+            f"{register.takes.value}: {comment(register.doc)}{each} */")
 
 
 def _registers(layout: DeviceLayout) -> list[str]:
@@ -77,8 +77,8 @@ def _registers(layout: DeviceLayout) -> list[str]:
     plain += [f"\t{prefix}_{name.upper()}{what} = {value:#x}," for name, at, stride, count in several(layout.device)
               for what, value in (("", at), ("_STRIDE", stride), ("_COUNT", count)) if what or name in files]
     for name, place in layout.memory_places().items():
-        item = layout.memories[name]
-        plain += [f"\t{prefix}_{name.upper()} = {place:#x},\t/* {item.doc}: where it starts in all device memory */",
+        item, about = layout.memories[name], comment(layout.memories[name].doc)
+        plain += [f"\t{prefix}_{name.upper()} = {place:#x},\t/* {about}: where it starts in all device memory */",
                   f"\t{prefix}_{name.upper()}_BYTES = {item.size:#x},\t/* how much of it there is */"]
     rung = [_line(prefix, register) for register in firsts if register.takes is Takes.NOTIFY]
     masks = [line for register in firsts for line in bit_lines(f"{prefix}_{register.declared.upper()}", register.bits)]

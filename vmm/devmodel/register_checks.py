@@ -15,7 +15,15 @@ MOST_PAGES = 16         # of one device: a route's offset has 16 bits
 MOST_ROUTED = 512       # registers that the exit path takes: KVM has 1,000 ioeventfds for each bus
 
 
+def whole(where: str, **numbers: object) -> None:
+    """Raises SchemaError for what is no whole number."""
+    for name, value in numbers.items():
+        if type(value) is not int:
+            raise SchemaError(where, f"{name} {value!r}", "a whole number")
+
+
 def check_register(where: str, register: Register) -> None:
+    whole(where, offset=register.offset, reset=register.reset, stride=register.stride)
     plain = Type(register.type.c_name, register.type.size, register.type.align, register.type.signed) \
         if isinstance(register.type, Type) else None
     if plain not in SCALARS:
@@ -42,6 +50,8 @@ def check_register(where: str, register: Register) -> None:
     if register.halves and (register.type.size != 8 or register.access is Access.RO or register.access is Access.W1C):
         raise SchemaError(where, f"halves=True, {register.access.value}, {register.type.size} bytes",
                           "a register of 8 bytes that is written")
+    if not isinstance(register.clears, str):
+        raise SchemaError(where, f"clears {register.clears!r}", "another register's name")
     check_type_enum(where, register.type)
     check_bits(where, register.bits, register.type.size)
 
@@ -65,6 +75,7 @@ def check_file(where: str, at: RegisterFileAt) -> None:
         raise SchemaError(where, f"regfile of {at.kind!r}", "a class derived from RegisterFile")
     if not (isinstance(at.doc, str) and at.doc.strip()):
         raise SchemaError(where, "no meaning", "one line that says what it is")
+    whole(where, offset=at.offset, stride=at.stride)
     if at.count is not None and not (isinstance(at.count, int) and at.count >= 1):
         raise SchemaError(where, f"{at.count!r} register files", "1 or more")
     if at.offset < 0 or at.offset % 8 or at.stride <= 0 or at.stride % 8:

@@ -23,6 +23,7 @@ from .register_checks import (
     check_latches,
     check_register,
     check_routed,
+    whole,
 )
 from .schema import Device, Memory, Register, RegisterFileAt, SchemaError, Type
 
@@ -208,6 +209,7 @@ def memories(device: type[Device], registers_end: int) -> dict[str, Memory]:
         where = f"{device.__name__}.{name}"
         if not (isinstance(item.doc, str) and item.doc.strip()):
             raise SchemaError(where, "no meaning", "one line that says what it is")
+        whole(where, offset=item.offset, size=item.size)
         if item.size <= 0 or item.size % PAGE or item.offset % PAGE:
             raise SchemaError(where, f"{item.size:#x} bytes at offset {item.offset:#x}",
                               f"whole pages of {PAGE:#x} bytes")

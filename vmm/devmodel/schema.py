@@ -94,6 +94,8 @@ class Type:
     block: type[Block] | None = None    # the nested Block
 
     def __getitem__(self, count: int) -> Type:
+        if self.count is not None:
+            raise SchemaError(f"{self.c_name}[{self.count}]", f"an array of it, [{count!r}]", "an array of scalars")
         return replace(self, count=count)
 
     def __call__(self, doc: str, *, unit: str = "") -> Field:

@@ -1,110 +1,174 @@
 """A device's parts built, as far as they are out of date: its C header, both builds of its handler, its guest.
 
-They come into the folder `build` beside the device's file.  A part is made anew when a file that it was
-made of is newer (the compiler says which those are), or the command that makes it is another one.
+They come into the folder `build` beside the file of the class that names the handler.  A part is made anew when a
+file that it was made of is newer (the compiler says which those are), or the command that makes it is another one.
+Builds in one folder take turns.
 """
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import platform
+import re
 import shutil
+import signal
 import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..device.register_device import RegisterDevice
 from ..devmodel.schema import Device
 from ..errors import UserError
-from ..paths import GUESTS, HEADERS
+from ..paths import BUILD, GUESTS, HEADERS
 from .load import Named, halves
 
-WARNINGS = ("-Wall", "-Werror", "-Wcast-qual", "-Wno-unused-function")     # what userspace writes is const in headers
+WARNINGS = ("-Wall", "-Werror", "-Wcast-qual", "-Wno-unused-function",      # what userspace writes is const in headers
+            "-Wno-unused-command-line-argument")    # by clang, where it is the only compiler
 BPF = ("-O2", "-g", "-target", "bpf", "-mcpu=v3", "-fno-strict-aliasing", *WARNINGS)
 NATIVE = ("-O2", "-g", "-fPIC", "-shared", "-fno-strict-aliasing", *WARNINGS)
 GUEST = ("-O2", "-g", "-ffreestanding", "-fno-pic", "-no-pie", "-static", "-nostdlib", "-mno-red-zone",
          "-mgeneral-regs-only", "-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-fcf-protection=none",
-         "-mcmodel=small", "-Wall", "-Werror", "-Wno-unused-function", "-Wl,--build-id=none",
-         "-Wl,--no-warn-rwx-segments", "-Wl,-z,noexecstack")
+         "-mcmodel=small", "-Wall", "-Werror", "-Wno-unused-function", "-Wno-unused-command-line-argument",
+         "-Wl,--build-id=none", "-Wl,--no-warn-rwx-segments", "-Wl,-z,noexecstack")
 RUNTIME = ("start.S", "guest.c", "virtio.c", "virtio_mmio.c", "virtio_pci.c", "ring_split.c", "ring_packed.c")
+
+
+PARTS = ("on", "host", "guest")      # what there is to build: for each mode its handler, and the guest
+FOR_MODE = {"on": ("on",), "host": ("host",), "auto": ("on", "host"), "off": ()}
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A compiler: the first of `names` that is there."""
+
+    names: tuple[str, ...]
+    package: str
+    builds: str
+
+    def found(self) -> str | None:
+        return next(filter(None, map(shutil.which, self.names)), None)
+
+
+CLANG = Tool(("clang", "clang-19", "clang-16", "clang-14"), "clang", "the kernel's half of devices")
+CC = Tool(("cc", "gcc", "clang"), "gcc", "the native half of devices, and guests")
 
 
 @dataclass(frozen=True)
 class Part:
-    """One file to be built from `source` by `command`, which is given the rest."""
+    """One file to be built from `source`: by `tool`, with `flags` and then what says where it goes."""
 
     target: Path
     source: Path
-    command: tuple[str, ...]
+    tool: Tool
+    flags: tuple[str, ...]
 
 
-def build(found: Named, say: Callable[[str], None] = lambda text: None) -> list[Path]:
-    """Build what is out of date of the devices in a module; the files that were made.  Raises UserError."""
+def build(found: Named, say: Callable[[str], None] = lambda text: None,
+          wanted: Collection[str] = PARTS) -> list[Path]:
+    """Build what is out of date, of `wanted`, of the devices in a module and the one that was named; the files that
+    were made.  Raises UserError."""
     made = []
-    schemas = [half.schema for half in halves(found.module)] or [found.schema]
-    for schema in schemas:
-        made += _header(found, schema, say)
-    for part in _parts(found):
-        if _stale(part):
-            say(f"building {part.target.relative_to(found.path.parent)}")
-            _run(part)
-            made.append(part.target)
+    for folder in dict.fromkeys([*map(_folder, _kinds(found)), found.path.parent / "build"]):
+        with _alone_in(folder):
+            made += _built_in(folder, found, say, wanted)
     return made
 
 
-def _folder(found: Named) -> Path:
-    return found.path.parent / "build"
+def _built_in(folder: Path, found: Named, say: Callable[[str], None], wanted: Collection[str]) -> list[Path]:
+    made: list[Path] = []
+    kinds = [kind for kind in _kinds(found) if _folder(kind) == folder]
+    for schema in dict.fromkeys([kind.schema for kind in kinds] or ([] if _kinds(found) else [found.schema])):
+        if _header(folder, found, schema):
+            made.append(folder / f"{schema.c_name}.gen.h")
+            say(f"building {_shown(made[-1], found)}")
+    stale = list(filter(_stale, _parts(folder, [kind.handler for kind in kinds if kind.handler], wanted)))
+    _check_tools(stale)
+    for part in stale:
+        say(f"building {_shown(part.target, found)}")
+        _make(part)
+        made.append(part.target)
+    return made
 
 
-def _header(found: Named, schema: type[Device], say: Callable[[str], None]) -> list[Path]:
-    """Written where it differs, so that what includes it is not built for nothing."""
-    text, path = found.header(schema, found.path.name), _folder(found) / f"{schema.c_name}.gen.h"
-    if path.exists() and path.read_text() == text:
-        return []
-    say(f"building {path.relative_to(found.path.parent)}")
+def _kinds(found: Named) -> list[type[RegisterDevice]]:
+    """Python halves whose handlers are a user's own."""
+    kinds = dict.fromkeys([*halves(found.module), *filter(None, [found.half])])
+    return [kind for kind in kinds if kind.handlers != BUILD or not kind.handler]
+
+
+def _folder(kind: type[RegisterDevice]) -> Path:
+    if kind.handler:
+        return kind.handlers
+    file = sys.modules[kind.__module__].__file__
+    assert file     # it declares something
+    return Path(file).resolve().parent / "build"
+
+
+def _shown(path: Path, found: Named) -> str:
+    return os.path.relpath(path, found.path.parent)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Nobody else builds there, for the block.  Raises UserError."""
     try:
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
+        folder.mkdir(exist_ok=True)
+        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; wanted a folder to build in") from None
-    return [path]
+        if folder.is_dir():     # not ours to write: what is there may be up to date
+            yield
+            return
+        raise UserError(f"{folder}: {error.strerror}; wanted a folder to build in") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
-def _parts(found: Named) -> list[Part]:
-    here, folder = found.path.parent, _folder(found)
-    includes = (f"-I{folder}", f"-I{HEADERS}")
-    parts = []
-    for handler in dict.fromkeys(kind.handler for kind in halves(found.module) if kind.handler):
+def _write(path: Path, text: str) -> None:
+    """All of it or nothing.  Raises UserError."""
+    fresh = _beside(path, "new")
+    try:
+        fresh.write_text(text, "utf-8")
+        fresh.replace(path)
+    except (OSError, UnicodeError) as error:
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
+        raise UserError(f"{path}: {getattr(error, 'strerror', None) or error}; wanted a folder to build in") from None
+
+
+def _header(folder: Path, found: Named, schema: type[Device]) -> bool:
+    """Written where it differs, so that what includes it is not built for nothing."""
+    text, path = found.header(schema), folder / f"{schema.c_name}.gen.h"
+    with suppress(OSError, UnicodeError):
+        if path.read_text("utf-8") == text:
+            return False
+    _write(path, text)
+    return True
+
+
+def _parts(folder: Path, handlers: list[str], wanted: Collection[str]) -> Iterator[Part]:
+    here, includes = folder.parent, (f"-I{folder}", f"-I{HEADERS}")
+    for handler in dict.fromkeys(handlers):
         source = here / f"{handler}.c"
         if not source.exists():
-            raise UserError(f"{source}: there is no such file; wanted the handler that {found.path.name} names")
-        parts.append(Part(folder / f"{handler}.bpf.o", source,
-                          (_clang(), *BPF, *includes, *_system_includes(), "-c", str(source))))
-        parts.append(Part(folder / f"{handler}.so", source, (_cc(), *NATIVE, *includes, str(source))))
+            raise UserError(f"{source}: there is no such file; wanted the handler that a class there names")
+        if "on" in wanted:
+            yield Part(folder / f"{handler}.bpf.o", source, CLANG,
+                       (*BPF, *includes, *_system_includes(), "-c", str(source)))
+        if "host" in wanted:
+            yield Part(folder / f"{handler}.so", source, CC, (*NATIVE, *includes, str(source)))
     guest = here / "guest.c"
-    if guest.exists():
+    if "guest" in wanted and guest.exists():
         runtime = [str(GUESTS / name) for name in RUNTIME]
-        parts.append(Part(folder / "guest.elf", guest, (_cc(), *GUEST, f"-Wl,-T,{GUESTS / 'guest.ld'}", *includes,
-                                                        f"-I{GUESTS}", str(guest), *runtime)))
-    return parts
-
-
-def _tool(names: tuple[str, ...], package: str, what: str) -> str:
-    for name in names:
-        if path := shutil.which(name):
-            return path
-    raise UserError(f"no {names[0]} here, which builds {what}; wanted it installed, as by apt-get install {package}")
-
-
-def _clang() -> str:
-    if not any((Path(place) / "bpf" / "bpf_helpers.h").exists() for place in ("/usr/include", "/usr/local/include")):
-        raise UserError("no bpf/bpf_helpers.h here, which handlers include; wanted libbpf's headers, as by apt-get "
-                        "install libbpf-dev")
-    return _tool(("clang", "clang-19", "clang-16", "clang-14"), "clang", "the kernel's half of devices")
-
-
-def _cc() -> str:
-    return _tool(("cc", "gcc", "clang"), "gcc", "the native half of devices, and guests")
+        yield Part(folder / "guest.elf", guest, CC, (*GUEST, f"-Wl,-T,{GUESTS / 'guest.ld'}", *includes,
+                                                     f"-I{GUESTS}", str(guest), *runtime))
 
 
 def _system_includes() -> tuple[str, ...]:
@@ -119,34 +183,72 @@ def _beside(target: Path, kind: str) -> Path:
 
 
 def _stale(part: Part) -> bool:
-    """Whether a part is to be made: it is not there, its command is new, or something that it was made of is."""
+    """Whether a part is to be made: it is not there, its command is new, or something that it was made of is.  A
+    compiler that is there no more is no reason."""
     try:
-        made = part.target.stat().st_mtime_ns
-        if _beside(part.target, "command").read_text() != "\n".join(part.command):
+        record = json.loads(_beside(part.target, "made").read_text())
+        made, tool = part.target.stat().st_mtime_ns, part.tool.found()
+        if record["flags"] != list(part.flags) or record["tool"] != (tool or record["tool"]) or not record["files"]:
             return True
-        return any(os.stat(name).st_mtime_ns > made for name in _dependencies(_beside(part.target, "d").read_text()))
-    except OSError:
+        return any(os.stat(name).st_mtime_ns > made for name in record["files"])
+    except (OSError, ValueError, KeyError, TypeError):
         return True
 
 
 def _dependencies(rules: str) -> list[str]:
-    """The files in rules for make, as compilers write them: a blank in a name has a backslash before it."""
+    """The files in rules for make, as compilers write them: `\\ `, `\\#` and `$$` are characters of a name."""
     lines = rules.replace("\\\n", " ").replace("\\ ", "\0").splitlines()
-    return [name.replace("\0", " ") for line in lines for name in line.partition(": ")[2].split()]
+    return [name.replace("\0", " ").replace("\\#", "#").replace("$$", "$")
+            for line in lines for name in line.partition(": ")[2].split()]
 
 
-def _run(part: Part) -> None:
-    fresh = _beside(part.target, "new")
-    _compile(part, "-o", str(fresh))
-    _beside(part.target, "d").write_text(_compile(part, "-MM"))     # of all sources: in a file, each replaces the last
-    _beside(part.target, "command").write_text("\n".join(part.command))
-    fresh.replace(part.target)      # a process that has the old one mapped keeps it
+def missing(tools: Collection[Tool]) -> dict[str, str]:
+    """What is not here, and what it is for -> the Debian package that has it."""
+    found = {f"{tool.names[0]}, which builds {tool.builds}": tool.package
+             for tool in (CLANG, CC) if tool in tools and not tool.found()}
+    if CLANG in tools and not any((Path(place) / "bpf" / "bpf_helpers.h").exists()
+                                  for place in ("/usr/include", "/usr/local/include")):
+        found["bpf/bpf_helpers.h, which handlers include"] = "libbpf-dev"
+    return found
 
 
-def _compile(part: Part, *more: str) -> str:
+def _check_tools(parts: list[Part]) -> None:
+    """All at once.  Raises UserError."""
+    if found := missing([part.tool for part in parts]):
+        raise UserError(f"not here: {'; '.join(found)}.  Wanted them installed, as by apt-get install "
+                        f"{' '.join(found.values())}")
+
+
+def _make(part: Part) -> None:
+    """The record last: without one a part is made again.  Raises UserError."""
+    tool, fresh = part.tool.found(), _beside(part.target, "new")
+    assert tool     # _check_tools() has seen to it
+    try:
+        _compile(part, tool, "-o", str(fresh))
+        files = _dependencies(_compile(part, tool, "-MM"))      # of all sources: in a file, each replaces the last
+        fresh.replace(part.target)      # a process that has the old one mapped keeps it
+    except OSError as error:
+        raise UserError(f"{part.target}: {error.strerror}; wanted a folder to build in") from None
+    finally:
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
+    _write(_beside(part.target, "made"), json.dumps({"tool": tool, "flags": part.flags, "files": files}))
+
+
+def _compile(part: Part, tool: str, *more: str) -> str:
     """What the compiler prints.  Raises UserError."""
-    done = subprocess.run([*part.command, *more], capture_output=True, text=True)
+    done = subprocess.run([tool, *part.flags, *more], capture_output=True, text=True, errors="surrogateescape")
     if done.returncode:
-        _beside(part.target, "new").unlink(missing_ok=True)
-        raise UserError(f"{part.source}: does not build\n{done.stderr.strip()}")
+        raise UserError(_refused(part, tool, done))
     return done.stdout
+
+
+def _refused(part: Part, tool: str, done: subprocess.CompletedProcess) -> str:
+    """What the compiler says; of one that crashed, in a line."""
+    said = done.stderr.encode(errors="replace").decode().strip()
+    crashed = re.search(r"^PLEASE submit|internal compiler error", said, re.MULTILINE)
+    if done.returncode > 0 and not crashed:
+        return f"{part.source}: does not build\n{said}"
+    first = next((line for line in said.splitlines() if "error:" in line.lower()), said.partition("\n")[0])
+    how = signal.Signals(-done.returncode).name if done.returncode < 0 else f"status {done.returncode}"
+    return f"{part.source}: {tool} ended with {how}: {first.strip() or 'it said nothing'}"

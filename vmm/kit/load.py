@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 import sys
+import sysconfig
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -44,19 +46,35 @@ class Named:
         assert self.module.__file__     # it declares something
         return Path(self.module.__file__).resolve()
 
-    def header(self, schema: type[Device], source: str) -> str:
-        """The C header of a schema of the module's, which says that it is from `source`.  Raises UserError."""
+    def header(self, schema: type[Device], source: str = "") -> str:
+        """The C header of a schema that the module has, or uses; it says that it is from `source`, or the file's name.
+        Raises UserError."""
+        module = sys.modules.get(schema.__module__, self.module)
         with mistakes_told():
-            return device_header(schema, source, module_extra(self.module))
+            return device_header(schema, source or Path(module.__file__ or schema.__module__).name,
+                                 module_extra(module))
 
 
 @contextmanager
 def mistakes_told() -> Iterator[None]:
-    """A mistake in a declaration is the user's."""
+    """A mistake in a declaration is the user's, also one that no check of ours was made for."""
     try:
         yield
     except SchemaError as error:
         raise UserError(str(error)) from None
+    except (TypeError, ValueError, AttributeError, LookupError) as error:
+        raise UserError(f"{place_of(error) or 'a declaration'}: {type(error).__name__}: {error}; wanted what `splitvmm "
+                        "doc` and the reference have") from error
+
+
+def place_of(error: BaseException) -> str:
+    """FILE:LINE of a user's own code that an error is from, the innermost; nothing if none of it is there."""
+    ours = str(Path(__file__).parent.parent)
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__)
+              if not frame.filename.startswith((ours, "<", sysconfig.get_path("stdlib")))]
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
 
 
 def named(spec: str) -> Named:
@@ -68,9 +86,20 @@ def named(spec: str) -> Named:
     return found
 
 
+def split(spec: str) -> tuple[str, str]:
+    """What has the device, and the class or nothing: a path may have colons of its own."""
+    found = re.fullmatch(r"(.*\.py)(?::([^/]*))?", spec, re.DOTALL)
+    place, class_name = found.groups() if found else spec.partition(":")[::2]
+    return place, class_name or ""
+
+
+def is_file(spec: str) -> bool:
+    return split(spec)[0].endswith(".py")
+
+
 def _named(spec: str) -> Named:
-    place, _, class_name = spec.partition(":")
-    module = _ours(place) or (_from_file(Path(place)) if place.endswith(".py") else _from_name(place))
+    place, class_name = split(spec)
+    module = _ours(place) or (_from_file(Path(place)) if is_file(spec) else _from_name(place))
     if class_name:
         kind = getattr(module, class_name, None)
         if not (isinstance(kind, type) and issubclass(kind, (RegisterDevice, Device))):
@@ -110,6 +139,9 @@ def _ours(name: str) -> ModuleType | None:
 
 def _from_file(path: Path) -> ModuleType:
     """A file, imported under its own name; what lies beside it can be imported by it."""
+    if not path.stem.isidentifier():
+        raise UserError(f"{str(path)!r}: no name of a module; wanted a device's FILE.py, of letters, digits and "
+                        "underscores")
     path = path.resolve()
     if not path.is_file():
         raise UserError(f"{path}: {'is no file' if path.exists() else 'there is no such file'}; wanted a device's "
@@ -125,6 +157,9 @@ def _from_file(path: Path) -> ModuleType:
 
 
 def _from_name(name: str) -> ModuleType:
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise UserError(f"{name!r}; wanted FILE.py, package.module:CLASS, or one that comes with splitvmm: "
+                        f"{', '.join(devices())}")
     if "" not in sys.path:
         sys.path.insert(0, "")
     return _imported(name, name)
@@ -138,7 +173,8 @@ def _imported(name: str, where: str) -> ModuleType:
     except ImportError as error:
         raise UserError(f"{where}: {error}; wanted a module that can be imported") from None
     except Exception as error:      # of the user's own code: where it was, without the way there
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        place = error if isinstance(error, SyntaxError) else last
-        raise UserError(f"{place.filename}:{place.lineno}: {type(error).__name__}: "
+        raise UserError(f"{place_of(error) or where}: {type(error).__name__}: "
                         f"{getattr(error, 'msg', None) or error}") from None
+    except SystemExit as error:
+        raise UserError(f"{place_of(error) or where}: it ends the program, with {error.code!r}; wanted a module that "
+                        "can be imported") from None

@@ -12,10 +12,14 @@ from ..paths import ROOT
 from .load import Named
 
 
+def check_pytest() -> None:
+    """Raises UserError."""
+    if importlib.util.find_spec("pytest") is None:
+        raise UserError("no pytest here, which runs the tests; wanted it installed, as by pip install pytest")
+
+
 def run_tests(found: Named, arguments: list[str]) -> int:
     """Run them by pytest, in a process of its own; its exit status.  Raises UserError."""
-    if importlib.util.find_spec("pytest") is None:
-        raise UserError("no pytest here, which runs the tests; wanted it installed, as by pip install 'splitvmm[test]'")
     here = found.path.parent
     tests = sorted(here.glob("test_*.py"))
     if not tests:

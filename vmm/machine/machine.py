@@ -286,6 +286,8 @@ class Machine:
         failures = []
         with uninterrupted():
             self.running.end()
+            if hasattr(self, "timers"):
+                self.timers.close()         # none goes off in a device that is being closed
             for device in self.devices:     # what is in flight still reaches guest memory
                 with suppress(Exception):   # the first error is the one that counts
                     self.offloading.set_mode(device, "off")

@@ -8,7 +8,7 @@ from ..device.register_device import Place, RegisterDevice
 from ..devmodel.exit_path import DEVICES, Bus
 from ..devmodel.layout import PAGE
 from ..errors import UserError
-from ..kvm.addresses import DEVICE_WINDOWS, DEVICE_WINDOWS_END, FIRST_PIN, MIB, VIRTIO_MMIO
+from ..kvm.addresses import DEVICE_WINDOWS, DEVICE_WINDOWS_END, FIRST_PIN, IOAPIC, MIB, VIRTIO_MMIO
 from ..kvm.bus import BusOverlap
 from ..virtio.virtio_device import VirtioDevice
 from ..virtio.virtio_mmio import MmioTransport
@@ -79,9 +79,10 @@ class Placing:
             if end > 1 << 16 or device.layout.memories:
                 raise UserError(f"{device.name}: ports {base:#x} to {end - 1:#x}; wanted at most 0xffff, and no device "
                                 "memory")
-        elif base % PAGE or any(base < gpa + size and gpa < end for gpa, size, _ in self._machine.memory.slots()):
+        elif base % PAGE or end > 1 << 48 or any(base < gpa + size and gpa < end for gpa, size, *_ in (
+                *self._machine.memory.slots(), (IOAPIC, (1 << 32) - IOAPIC))):
             raise UserError(f"{device.name}: base {base:#x}, up to {end - 1:#x}; wanted a multiple of {PAGE:#x} where "
-                            "no guest memory is")
+                            "no guest memory is, no interrupt controller and no firmware")
 
     def _map_page(self, device: RegisterDevice) -> None:
         """Show the register pages to the guest as memory."""

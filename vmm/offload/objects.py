@@ -43,28 +43,31 @@ def route_bytes(device: RegisterDevice, route: Routed) -> tuple[bytes, bytes]:
 
 
 def check_abi(path: Path, layout: DeviceLayout) -> None:
-    """The built object against the schema.  Raises AbiMismatch or OffloadError.
+    """The built object against the schema.  Raises OffloadError.
 
     The answer depends on the object's bytes and the layout alone, so it is kept beside the
     object, under the digests of both; reading the debug information takes a tenth of a second.
     """
     if not path.exists():
-        raise OffloadError(f"{path} is missing; wanted `make` to have built it")
+        raise OffloadError(f"{path} is missing; wanted it built, by `make` or `splitvmm build`")
     record = path.with_name(path.name + ".abi")
     wanted = f"{hashlib.sha256(path.read_bytes()).hexdigest()} {layout.hash:016x}\n".encode()
     with contextlib.suppress(OSError):      # one that cannot be read is none
         if record.read_bytes() == wanted:
             return
-    check_object(path, [*layout.structs(), *in_order([uring_layout()])], required=(layout.state.c_name,))
+    try:
+        check_object(path, [*layout.structs(), *in_order([uring_layout()])], required=(layout.state.c_name,))
+    except AbiMismatch as error:
+        raise OffloadError(str(error)) from None
     with contextlib.suppress(OSError):      # a folder that may not be written: then each time
         record.write_bytes(wanted)
 
 
 def check_hash(path: Path, layout: DeviceLayout, found: int) -> None:
-    """What debug information does not show: values of enums, reasons, who takes a register."""
+    """What debug information does not show: values of enums, reasons, who takes a register.  Raises OffloadError."""
     if found != layout.hash:
-        raise AbiMismatch(f"{path}: built for layout {found:#018x}; wanted {layout.hash:#018x}, version "
-                          f"{layout.version} of {layout.device.__name__}: build it again")
+        raise OffloadError(f"{path}: built for layout {found:#018x}; wanted {layout.hash:#018x}, version "
+                           f"{layout.version} of {layout.device.__name__}: build it again")
 
 
 def unavailable(error: Exception) -> str:
@@ -72,4 +75,4 @@ def unavailable(error: Exception) -> str:
     return str(error).splitlines()[0]
 
 
-LOADING_ERRORS = (BpfUnavailable, OffloadError, AbiMismatch)
+LOADING_ERRORS = (BpfUnavailable, OffloadError)
