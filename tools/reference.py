@@ -35,7 +35,8 @@ PYTHON = (
         schema.Block, schema.enum_of, schema.bits_of, schema.nested, schema.Access, schema.Takes, schema.Widths,
         schema.Writer), ()),
     ("A register device: `vmm.RegisterDevice`", (RegisterDevice,), (
-        "attach", "alone", "interrupt", "timer", "trace", "read", "write", "write_undeclared", "close")),
+        "attach", "alone", "interrupt", "set_bits", "clear_bits", "timer", "trace", "read", "write", "write_undeclared",
+        "close")),
     ("Timers", (Timer,), ("start", "stop", "running")),
     ("Arrays of registers and fields", (Array,), ("memoryview",)),
     ("Options: `vmm.device.options`", (
@@ -51,8 +52,8 @@ PYTHON = (
 C = (
     ("A register device's handler: `device.h`", "device.h", ("DEVICE", "ON", "memory_at")),
     ("What every handler may use: `platform.h`", "platform.h", (
-        "READ_ONCE", "WRITE_ONCE", "ram_at", "copy", "now_ns", "bits_of", "registers_at", "device_page",
-        "ram_holds", "ram_address")),
+        "READ_ONCE", "WRITE_ONCE", "fetch_or", "fetch_and", "ram_at", "copy", "now_ns", "bits_of", "registers_at",
+        "device_page", "ram_holds", "ram_address")),
     ("The same, of the BPF build: `platform_bpf.h`", "platform_bpf.h", ("device_page_at", "trace")),
     ("The same, of the native build: `platform_native.h`", "platform_native.h", ("barrier_var",)),
     ("A virtio device's handler: `serving.h`", "serving.h", (

@@ -1,12 +1,14 @@
 """Register files, arrays, pages, memory, latches and halves: the same in Python, natively, and as BPF."""
 
 import logging
+import threading
 from contextlib import ExitStack
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vmm.devmodel.view import OwnershipError
 from vmm.errors import UserError
 from vmm.testing import driven
 
@@ -80,6 +82,28 @@ def test_arrays_with_a_stride(driver):
 def test_clears_in_a_register_file(driver):
     assert driver.write("channel[1].clear", 0x0f) == by_kernel(driver)
     assert [driver.read(f"channel[{i}].mask") for i in range(3)] == [0xff, 0xf0, 0xff]
+
+
+def test_what_the_guest_clears_is_changed_by_atomics_alone(driver):
+    device = driver.device
+    with pytest.raises(OwnershipError, match="set_bits.. or clear_bits.. of the device"):
+        device.page.channel[1].mask |= 1
+    with pytest.raises(KeyError, match="no register channel.9..mask of 4 bytes"):
+        device.set_bits("channel[9].mask", 1)
+    ended, lost = threading.Event(), []
+
+    def clear():
+        while not ended.is_set():
+            driver.write("channel[1].clear", 1)
+            lost.extend([1] * (driver.read("channel[1].mask") & 1))
+    thread = threading.Thread(target=clear)
+    thread.start()
+    for _ in range(20000):
+        device.set_bits("channel[1].mask", 2)
+        device.clear_bits("channel[1].mask", 2)
+    ended.set()
+    thread.join()
+    assert not lost and driver.read("channel[1].mask") == 0xfc
 
 
 def test_halves_of_a_posted_register(driver):

@@ -22,8 +22,8 @@ class Ending:
     everywhere else, so that no system call and no line of Python is ever interrupted by one.
 
     SIGTERM presses the guest's power button, if it has one.  A second one, POWER_S, or any other
-    signal ends the guest.  `machine` is None while none runs: then the process just ends, as all
-    that it holds goes with it.
+    signal ends the guest.  `machine` is None while none runs: one that is being made then ends as soon as it is
+    made, so that its devices are closed.
     """
 
     def __init__(self):
@@ -57,6 +57,8 @@ class Ending:
     def machine(self, machine) -> None:
         with self._lock:
             self._machine = machine
+            if machine and self.status is not None:     # it came while there was none
+                machine.abort(self.status)
 
     def _run(self) -> None:
         while not self._closing:
@@ -82,7 +84,8 @@ class Ending:
         elif number is None:
             self._overdue()
         elif self._machine is None:
-            os._exit(128 + number)
+            self.status = self.status or 128 + number
+            self._deadline = self._deadline or monotonic() + CLOSE_S
         elif self.status is None:
             self._end(number)
 

@@ -108,7 +108,12 @@ def _run_on(config, ending, reboots, shown, tell_counters) -> int:
     from .reboots import REFUSED
     while True:
         began = monotonic()
-        machine, status = _run_once(config, ending, shown, tell_counters)
+        try:
+            machine, status = _run_once(config, ending, shown, tell_counters)
+        except GuestFailed as error:
+            if ending.status is None:
+                raise
+            standard.say(str(error))
         if ending.status is not None:
             return ending.status
         if machine.panicked:
@@ -140,6 +145,8 @@ def _devices_failures_told() -> Iterator[None]:
 
 def _run_once(config, ending, shown, tell_counters):
     """One machine from its building to its end, and the guest's status."""
+    if ending.status is not None:       # a signal has come already
+        return None, ending.status
     with _devices_failures_told():
         return _run_machine(config, ending, shown, tell_counters)
 

@@ -1,12 +1,14 @@
 """Shows pictures in a window: `python window.py WIDTH HEIGHT`, with RGB bytes on standard input, picture after
 picture.  Run as a program of its own, which imports nothing of ours."""
 
+import signal
 import sys
 import threading
 import tkinter
 
 
 def main(width: int, height: int) -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())      # `splitvmm run` takes its own by a thread
     window = tkinter.Tk()
     window.title("splitvmm")
     label = tkinter.Label(window)

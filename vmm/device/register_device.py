@@ -29,6 +29,7 @@ from ..devmodel.schema import Access, Device, SchemaError, Takes
 from ..devmodel.view import ffi, view_of
 from ..devmodel.virtqueue import Side
 from ..paths import BUILD
+from ..sync._shared import lib
 from ..sync.ownership import Ownership
 from . import options as options_
 from .accesses import Accesses
@@ -164,7 +165,7 @@ class RegisterDevice:
         """Device memory as writable bytes, each under its name."""
         found = SimpleNamespace()
         for name, at in self.layout.memory_places().items():
-            raw = ffi.cast("char *", self.place.own_memory + at)
+            raw = ffi.gc(ffi.cast("char *", self.place.own_memory + at), lambda _, keep=self.place.keep: None)
             setattr(found, name, memoryview(ffi.buffer(raw, self.layout.memories[name].size)).cast("B"))
         return found
 
@@ -259,6 +260,22 @@ class RegisterDevice:
                 text = f"{format_!r} of {values!r}: {error}"
             log.info("%s (Python): %s", self.name, text)
 
+    def set_bits(self, register: str, bits: int) -> int:
+        """Set bits of a register of 4 bytes (`"pending"`, `"channel[2].pending"`) by one atomic; what was there before.
+        The only way to change a register whose bits a posted write of the guest's clears: that one is done whoever
+        holds the device."""
+        return lib.fetch_or32(self._word(register), bits)
+
+    def clear_bits(self, register: str, bits: int) -> int:
+        """Clear them likewise."""
+        return lib.fetch_and32(self._word(register), ~bits & 0xffffffff)
+
+    def _word(self, name: str) -> int:
+        register = self.registers.registers.get(name)
+        if register is None or register.type.size != 4:
+            raise KeyError(f"{self.name}: no register {name} of 4 bytes")
+        return self.place.page + register.offset
+
     def timer(self, callback: Callable[[], None]) -> Timer:
         """A timer that calls `callback` with the device held, as an `on_write_` is."""
         return Timer(self, callback)
@@ -298,4 +315,6 @@ class RegisterDevice:
         """The kernel half asks userspace to look at a queue; `reason` as in a decline."""
 
     def close(self) -> None:
-        """Let go of what the device holds outside its memory."""
+        """Let go of what the device holds outside its memory: files, threads, programs that it started.  In these
+        SIGINT, SIGTERM, SIGHUP and SIGWINCH are blocked (signal.pthread_sigmask), as `splitvmm run` has a thread for
+        them."""

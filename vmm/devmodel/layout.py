@@ -40,6 +40,7 @@ class FieldLayout:
     block: BlockLayout | None = None    # of the nested block
     reserved: bool = False
     step: int = 1                       # of an array of scalars: every how many of them is an element
+    cleared: bool = False               # of a register: the guest clears bits of it, at any time, by a posted write
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from .register_checks import (
     check_routed,
     whole,
 )
-from .schema import Device, Memory, Register, RegisterFileAt, SchemaError, Type
+from .schema import Access, Device, Memory, Register, RegisterFileAt, SchemaError, Takes, Type
 
 PIXEL_BYTES = 4
 MOST_MEMORY = (512 << 20) - (256 << 10)     # bytes; one map element (exit_path.REGION_SHIFT) less the slack (CHUNK)
@@ -53,10 +53,13 @@ def _block(c_name: str, where: str, doc: str, owner: Declaration, size: int | No
     declared: dict[str, Register | RegisterFileAt] = {**owner.of_kind(Register), **owner.of_kind(RegisterFileAt)}
     parts = sorted(declared.items(), key=lambda part: part[1].offset)
     found: list[FieldLayout] = []
+    cleared = {name if part.access is Access.W1C else part.clears for name, part in parts
+               if isinstance(part, Register) and part.takes is Takes.POSTED}
     offset, before = 0, None
     for name, part in parts:
         at = f"{where}.{name}"
         item = _register_field(at, name, part) if isinstance(part, Register) else _file_field(at, name, part, prefix)
+        item = replace(item, cleared=name in cleared)
         if part.offset < offset:
             raise SchemaError(at, f"offset {part.offset:#x}, inside {before}", f"{offset:#x} or more")
         reserve(found, offset, part.offset - offset)

@@ -171,7 +171,8 @@ def reg(offset: int, type_: Type, doc: str, *, bits: Mapping[str, BitsAt] | None
     - `access`: RW (default), RO, WO, or W1C, whose ones clear.
     - `takes`: without it, userspace; POSTED, stored without an exit; NOTIFY, the handler.
     - `reset`: the value that it begins with.
-    - `clears="other"`: of a posted register, a write clears these bits of the other one.
+    - `clears="other"`: of a posted register, a write clears these bits of the other one, whoever holds the device.
+      So both halves change that one by atomics alone: `set_bits()` in Python, `fetch_or()` in C.
     - `read_effect=True`: a read changes state, and exits.
     - `interrupts=True`: once a write of it is done, the device interrupts.
     - `widths`: SPLIT or EXACT, where it is not the device's.

@@ -173,12 +173,16 @@ def _scalar(item: FieldLayout, where: str, writer: Writer | None) -> property:
             _check_owner(f"{where}.{item.name}", writer, self._held)
         slot(self)[index] = value
 
+    def put_cleared(self, value):
+        raise OwnershipError(f"{where}.{item.name}: a posted write of the guest's clears bits of it at any time; "
+                             "wanted set_bits() or clear_bits() of the device")
+
     reader = get_signed if sign else get
     if item.type.enum is not None:
         reader = _enum_reader(reader, item.type.enum)
     held = writer is Writer.HOLDER and not sign
     writer_ = put_held if held else put_owned if writer in (Writer.KERNEL, Writer.HOLDER) else put
-    return property(reader, writer_, doc=item.doc)
+    return property(reader, put_cleared if item.cleared else writer_, doc=item.doc)
 
 
 def _enum_reader(read, values):

@@ -16,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from ..device.register_device import RegisterDevice
 from ..devmodel.schema import Device
 from ..errors import UserError
 from ..paths import BUILD, GUESTS, HEADERS
+from . import children
 from .load import Named, halves
 
 WARNINGS = ("-Wall", "-Werror", "-Wcast-qual", "-Wno-unused-function",      # what userspace writes is const in headers
@@ -138,9 +140,10 @@ def _write(path: Path, text: str) -> None:
         fresh.write_text(text, "utf-8")
         fresh.replace(path)
     except (OSError, UnicodeError) as error:
+        raise UserError(f"{path}: {getattr(error, 'strerror', None) or error}; wanted a folder to build in") from None
+    finally:
         with suppress(OSError):
             fresh.unlink(missing_ok=True)
-        raise UserError(f"{path}: {getattr(error, 'strerror', None) or error}; wanted a folder to build in") from None
 
 
 def _header(folder: Path, found: Named, schema: type[Device]) -> bool:
@@ -237,7 +240,9 @@ def _make(part: Part) -> None:
 
 def _compile(part: Part, tool: str, *more: str) -> str:
     """What the compiler prints.  Raises UserError."""
-    done = subprocess.run([tool, *part.flags, *more], capture_output=True, text=True, errors="surrogateescape")
+    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=part.target.parent) as own:    # what it leaves if it is ended
+        done = children.run([tool, *part.flags, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            errors="surrogateescape", stdin=subprocess.DEVNULL, env={**os.environ, "TMPDIR": own})
     if done.returncode:
         raise UserError(_refused(part, tool, done))
     return done.stdout

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import subprocess
 import sys
 
 from ..errors import UserError
 from ..paths import ROOT
+from . import children
 from .load import Named
 
 
@@ -27,4 +27,4 @@ def run_tests(found: Named, arguments: list[str]) -> int:
     search = os.pathsep.join(filter(None, (str(here), str(ROOT), os.environ.get("PYTHONPATH"))))
     command = [sys.executable, "-m", "pytest", "-p", "vmm.testing.plugin", "--rootdir", str(here), "-c", os.devnull,
                "-p", "no:cacheprovider", *map(str, tests), *arguments]
-    return subprocess.run(command, cwd=here, env={**os.environ, "PYTHONPATH": search}).returncode
+    return children.run(command, cwd=here, env={**os.environ, "PYTHONPATH": search}).returncode

@@ -51,6 +51,7 @@ class Maps:
 
     def _new(self, kind: int, name: str, key: int, value: int, entries: int, flags: int,
              shared: bool = True) -> int:
+        assert not shared or name not in self.fds, f"map {name}, made twice"
         fd = self.lib.map_new(kind, name.encode(), key, value, entries, flags)
         if fd < 0:
             raise BpfUnavailable(f"BPF map {name} of {entries} times {value} bytes: "

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from ..devmodel.exit_path import SIGNAL, Bus
@@ -69,12 +70,19 @@ class Vm:
 
     def __init__(self):
         self.ffi, self.lib = _binding()
+        with ExitStack() as made:
+            self._make(made)
+            made.pop_all()
+
+    def _make(self, made: ExitStack) -> None:
+        """`made` has what is closed if the rest fails."""
         self.kvm_fd = open_kvm()
+        made.callback(os.close, self.kvm_fd)
         for name, use in NEEDED.items():
             if self.capability(name) <= 0:
-                os.close(self.kvm_fd)
                 raise KvmError(f"/dev/kvm: no {name}; wanted it for {use}: a newer kernel has it")
         self.fd = self._check(self._create(), "creating a VM")
+        made.callback(os.close, self.fd)
         self.call("KVM_SET_TSS_ADDR", KVM_TSS)
         self.call("KVM_CREATE_IRQCHIP", 0)
         self._check(self.lib.leave_pics(self.fd), "setting up the 8259s")
@@ -173,13 +181,22 @@ class Vcpu:
 
     def __init__(self, vm: Vm, index: int, cpus: int):
         self.vm, self.index, self.ffi, self.lib = vm, index, vm.ffi, vm.lib
+        self.coalesced: CoalescedRing | None = None     # what is in it comes before what ended KVM_RUN
+        with ExitStack() as made:
+            self._make(made, cpus)
+            made.pop_all()
+
+    def _make(self, made: ExitStack, cpus: int) -> None:
+        """`made` has what is closed if the rest fails."""
+        vm, index = self.vm, self.index
         self.fd = vm.call("KVM_CREATE_VCPU", index)
+        made.callback(os.close, self.fd)
         self.kvm_run = self.lib.map_run(self.fd, vm.run_bytes)
         if not self.kvm_run:
             raise KvmError(f"vCPU {index}: mapping kvm_run: {os.strerror(self.ffi.errno)}")
+        made.callback(self.lib.unmap_run, self.kvm_run, vm.run_bytes)
         self.loop = self.ffi.new("struct vcpu_loop *", {
             "vcpu_fd": self.fd, "vm_fd": vm.fd, "signal": SIGNAL, "run": self.kvm_run})
-        self.coalesced: CoalescedRing | None = None     # what is in it comes before what ended KVM_RUN
         self._set_cpuid(cpus)
         self._set_msrs()
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import select
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from ..boot import acpi, boot, mptable, power
 from ..boot.ssdt import Announced
@@ -80,8 +81,10 @@ def add_devices(machine, extra) -> None:
         _add_virtio(machine, machine.closes(RngDevice("rng0")), config.rng)
     for given in config.devices:
         _add_other(machine, machine.closes(given.make()), given)
+    for device, _ in extra:     # all of them, whichever is refused
+        machine.closes(device)
     for device, mode in extra:
-        machine.add_device(machine.closes(device), mode)
+        machine.add_device(device, mode)
 
 
 def _add_other(machine, device: RegisterDevice, config: DeviceConfig) -> None:
@@ -111,17 +114,30 @@ def _refuse_twins(config) -> None:
             taps.add(tap)
 
 
+@contextmanager
+def closed_if_refused(opened) -> Iterator[None]:
+    """What a device would close, if it is not made in the block."""
+    try:
+        yield
+    except BaseException:
+        opened.close()
+        raise
+
+
 def _add_disk(machine, disk: DiskConfig) -> None:
     image = DiskImage(disk.path, disk.read_only, disk.cache, disk.raw)
-    device = machine.closes(BlkDevice(f"disk{len(machine.devices)}", image, disk.queues, disk.serial,
-                                      disk.queue_size))
+    with closed_if_refused(image):
+        device = machine.closes(BlkDevice(f"disk{len(machine.devices)}", image, disk.queues, disk.serial,
+                                          disk.queue_size))
     _add_virtio(machine, device, disk)
 
 
 def _add_nic(machine, net: NicConfig) -> None:
     number = sum(isinstance(device, NetDevice) for device in machine.devices)
-    device = machine.closes(NetDevice(f"net{number}", net.plug(), net.mac, net.queues, net.anti_spoof,
-                                      net.packets_per_s, net.bytes_per_s, net.queue_size))
+    backend = net.plug()
+    with closed_if_refused(backend):
+        device = machine.closes(NetDevice(f"net{number}", backend, net.mac, net.queues, net.anti_spoof,
+                                          net.packets_per_s, net.bytes_per_s, net.queue_size))
     _add_virtio(machine, device, net)
 
 

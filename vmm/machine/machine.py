@@ -45,6 +45,7 @@ class Machine:
 
     memory: GuestMemory
     offloading: Offloading
+    joining = threading.Lock()      # of all machines: held while one comes into the process, or onto the exit path
 
     def __init__(self, config: MachineConfig, devices: tuple[tuple[RegisterDevice, str], ...] = ()):
         """`devices` are further ones, each with its offload mode: of one's own, say."""
@@ -52,6 +53,7 @@ class Machine:
         self.devices: list[RegisterDevice] = []
         self.running = Running()
         self._switching = threading.Lock()      # one device at a time: they share the backends
+        self.closed = False                     # from when on nothing is switched, written or started any more
         self.rebooted = self.panicked = False
         self.first_run_s: float | None = None       # CLOCK_BOOTTIME
         self.typed: Sink | None = None              # of what is typed at the terminal
@@ -91,9 +93,10 @@ class Machine:
         return self.closes(Vm()) if self.config.kvm else None
 
     def _join_process(self) -> None:
-        if any(other.bpf and other.bpf.attached for other in _live):
-            raise UserError("another VM of this process has offload on; wanted a process for each")
-        _live.add(self)
+        with self.joining:
+            if any(other.bpf and other.bpf.attached for other in _live):
+                raise UserError("another VM of this process has offload on; wanted a process for each")
+            _live.add(self)
 
     @staticmethod
     def vms_in_process() -> int:
@@ -157,11 +160,20 @@ class Machine:
         Called by any thread but a vCPU's.  `on` works if the machine was built with a device
         that was on or auto, as guest memory must be BPF map memory.
         """
+        for ownership in device.ownerships():
+            if ownership.held_here():
+                raise UserError(f"{device.name}: offload {mode} while this thread holds it, as in an on_write_ or a "
+                                "timer's callback; wanted another thread")
         with uninterrupted(), self._switching, self.paused():
+            self._check_open()
             before = device.mode
             self.offloading.set_mode(device, mode)
         if device.mode != before:
             log.info("%s: offload %s, was %s", device.name, device.mode, before)
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise UserError("the machine is closed; wanted one that is not")
 
     # what a vCPU's thread asks of its host
 
@@ -238,7 +250,8 @@ class Machine:
         return True
 
     def start(self) -> None:
-        """Let the guest run, on threads of its own."""
+        """Let the guest run, on threads of its own.  Raises UserError."""
+        self._check_open()
         with uninterrupted():
             if self.typed:
                 self.terminal = self.closes(Terminal(self.typed, lambda: self.stop(0), self.running.failed))
@@ -263,7 +276,8 @@ class Machine:
     # a driver that is no guest
 
     def guest_write(self, bus: Bus, address: int, width: int, value: int) -> int:
-        """A write as a vCPU would do it, by the way of the device's mode; returns the verdict."""
+        """A write as a vCPU would do it, by the way of the device's mode; returns the verdict.  Raises UserError."""
+        self._check_open()
         host = self.offloading.host
         if host:
             verdict, line = host.write(bus, address, width, value)
@@ -275,6 +289,7 @@ class Machine:
         return 0
 
     def guest_read(self, bus: Bus, address: int, width: int) -> int:
+        self._check_open()
         return self.buses[bus].read(address, width)
 
     def interrupts_of(self, gsi: int) -> int:
@@ -285,6 +300,8 @@ class Machine:
         """Take everything down, whatever fails on the way; raises the first of what did, at the end."""
         failures = []
         with uninterrupted():
+            with self._switching:
+                self.closed = True
             self.running.end()
             if hasattr(self, "timers"):
                 self.timers.close()         # none goes off in a device that is being closed

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from ..device.register_device import RegisterDevice
 from ..devmodel.virtqueue import Side
@@ -46,6 +47,7 @@ class Offloading:
         self._machine, self.maps, self._no_bpf = machine, maps, no_bpf
         self.choices: dict[str, str] = {}       # device -> how its mode came about
         self.bpf: BpfBackend | None = None
+        self._failed: UserError | None = None   # why there is none
         self.host: HostBackend | None = None
         self._loaded: set[tuple[int, str]] = set()      # (device's slot, mode)
         config = machine.config
@@ -92,10 +94,24 @@ class Offloading:
             device.mode = "off"
             device.assign(Side.USER)
             device.stop_urings()
-        if backend:
-            backend.enable(device)
-            device.mode = mode
-            device.assign(Side.KERNEL)
+        if not backend:
+            return
+        try:
+            with self._only_vm(mode):
+                backend.enable(device)
+        except BaseException:
+            device.stop_urings()
+            raise
+        device.mode = mode
+        device.assign(Side.KERNEL)
+
+    @contextmanager
+    def _only_vm(self, mode: str) -> Iterator[None]:
+        """With `on`, no other VM comes into this process meanwhile.  Raises OffloadError if there is one."""
+        with self._machine.joining:
+            if mode == "on" and (count := self._machine.vms_in_process()) > 1:
+                raise OffloadError(f"{count} VMs in this process; wanted a process for each with offload on")
+            yield
 
     def backend(self, mode: str):
         """What serves devices in this mode, made when first wanted; None for `off`.  Raises OffloadError."""
@@ -120,12 +136,15 @@ class Offloading:
         machine = self._machine
         if self.maps is None:
             raise OffloadError(f"BPF: {self._no_bpf}")
-        if machine.vms_in_process() > 1:
-            raise OffloadError(f"{machine.vms_in_process()} VMs in this process; wanted a process for each with "
-                               "offload on")
-        self.bpf = machine.closes(BpfBackend(self.maps, machine.memory, machine.vm, machine.interrupts,
-                                             machine.config.cpus, machine.hand_over, machine.running.failed,
-                                             self._tracing, self._log))
+        if self._failed:        # what was refused once is refused again
+            raise self._failed
+        try:
+            self.bpf = machine.closes(BpfBackend(self.maps, machine.memory, machine.vm, machine.interrupts,
+                                                 machine.config.cpus, machine.hand_over, machine.running.failed,
+                                                 self._tracing, self._log))
+        except LOADING_ERRORS as error:
+            self._failed = error
+            raise
 
     def before_start(self) -> None:
         """Each vCPU's thread makes itself known to the kernel half as it starts, wanted or not."""

@@ -107,7 +107,8 @@ class Running:
         finally:
             with self._changed:
                 self._pauses -= 1
-                self._changed.notify_all()
+                self._changed.notify_all()      # and they go on, before anybody pauses them again
+                self._changed.wait_for(lambda: self._pauses or self.stopped or not self._parked, timeout_s)
 
     def wait(self, timeout_s: float | None = None) -> int:
         """Until the guest has ended: its exit status.  Raises TimeoutError, or what ended it otherwise."""

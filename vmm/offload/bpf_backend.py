@@ -8,12 +8,14 @@ this process, so that its end, however it comes, ends all of it.
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 
 from ..device.register_device import Place, RegisterDevice, Routed
 from ..devmodel.exit_path import (
     DEVICES,
     ROUTES,
     TRACES_BYTES,
+    UPCALLS_BYTES,
     VCPUS,
     Access,
     Action,
@@ -50,33 +52,44 @@ class BpfBackend:
         that this thread has ended.  `log` keeps what the verifier says of handlers that it refuses."""
         self._log, self._tracing = log, tracing
         self.maps, self.vm, self.interrupts = maps, vm, interrupts
-        maps.per_cpu("current", layout_block(Access).size)
-        self._memory_layout, self._memory_raw = memory.layout()
-        self._map_exits(vcpus)
-        self._enabled: dict[int, RegisterDevice] = {}      # those with rings
-        self._upcalls = Upcalls(maps, hand_over, self._enabled, failed)
-        traces = maps.ring("traces", TRACES_BYTES if tracing else PAGE)
-        if tracing:
-            tracing.listen(maps, traces)
-        maps.hash("vcpu_of_thread", 4, 4, VCPUS)
-        self._routes = maps.hash("routes", layout_block(RouteKey).size, layout_block(Route).size, ROUTES)
-        self._programs = maps.programs("programs", DEVICES)
-        self.dispatcher = Object(BUILD / "exit_path.bpf.o", maps, {}, self._constants(), log)
         self._attached: Attachment | None = None
         self._objects: dict[int, Object] = {}
         self._claims: dict[int, list[tuple[Routed, int]]] = {}
         self._collectors: dict[int, Attachment] = {}
         self._silent: dict[int, int] = {}   # slot -> eventfd of its completions, if that is no pin's
-        self._sink = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)    # claims, and nobody reads
+        self._enabled: dict[int, RegisterDevice] = {}      # those with rings
+        with ExitStack() as parts:
+            self._make(parts, memory, vcpus, hand_over, failed)
+            self._parts = parts.pop_all()
 
-    def _map_exits(self, vcpus: int) -> None:
+    def _make(self, parts: ExitStack, memory: GuestMemory, vcpus: int, hand_over, failed) -> None:
+        """Threads last: what fails before has none to end."""
+        maps = self.maps
+        maps.per_cpu("current", layout_block(Access).size)
+        self._memory_layout, self._memory_raw = memory.layout()
+        self._map_exits(parts, vcpus)
+        upcalls = maps.ring("upcalls", UPCALLS_BYTES)
+        traces = maps.ring("traces", TRACES_BYTES if self._tracing else PAGE)
+        maps.hash("vcpu_of_thread", 4, 4, VCPUS)
+        self._routes = maps.hash("routes", layout_block(RouteKey).size, layout_block(Route).size, ROUTES)
+        self._programs = maps.programs("programs", DEVICES)
+        self._sink = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)    # claims, and nobody reads
+        parts.callback(os.close, self._sink)
+        self.dispatcher = parts.enter_context(Object(BUILD / "exit_path.bpf.o", maps, {}, self._constants(), self._log))
+        if self._tracing:
+            self._tracing.listen(maps, traces)
+        parts.callback(Upcalls(maps, upcalls, hand_over, self._enabled, failed).close)
+
+    def _map_exits(self, parts: ExitStack, vcpus: int) -> None:
         """What the exit path and the vCPUs' threads share."""
         stride, kind = vcpu_layout().size, view_of(vcpu_layout())
         fd = self.maps.array("vcpus", stride, vcpus)
         self._exits = Region("vcpus", [Piece(fd, 0, -(-stride * vcpus // PAGE) * PAGE)])
+        parts.callback(self._exits.close)
         self.exits = [kind(self._exits.address + i * stride) for i in range(vcpus)]
         fd = self.maps.array("machine", machine_layout().size, 1)
         self._machine = Region("machine", [Piece(fd, 0, PAGE)])
+        parts.callback(self._machine.close)
         machine = view_of(machine_layout())(self._machine.address)
         self._declines = [Declines(exits, machine) for exits in self.exits]
 
@@ -122,25 +135,37 @@ class BpfBackend:
         return self._attached is not None
 
     def enable(self, device: RegisterDevice) -> None:
+        """All of it, or nothing."""
+        self._claims[device.place.slot] = []
+        try:
+            self._enable(device)
+        except BaseException:
+            self.disable(device)
+            raise
+
+    def _enable(self, device: RegisterDevice) -> None:
         slot = device.place.slot
         if slot in self._objects:
             fd = self._objects[slot].program("device_exit")
             self.maps.update(self._programs, slot.to_bytes(4, "little"), fd.to_bytes(4, "little"))
         if device.uring_queues and slot in self._objects:
             self._start_urings(device)
-        self._claims[slot] = []
-        self.connect(device)
-        if self._attached is None:
+        if self._attached is None:      # before the first claim: what is claimed, nobody else sees
             self._watch_chips()
             self._attached = self.vm.attach(self.dispatcher, "on_mmio", "on_pio")
+        self.connect(device)
 
     def connect(self, device: RegisterDevice) -> None:
         """Take the device's writes, where its registers are now: routes, then claims, so that none
         is lost between them."""
         for route in device.routes():
-            fd = self._doorbell(device, route)
-            self.maps.update(self._routes, *route_bytes(device, route))
-            self.vm.ioeventfd(device.place.bus, route.address, route.width, fd, True)
+            fd, (key, value) = self._doorbell(device, route), route_bytes(device, route)
+            self.maps.update(self._routes, key, value)
+            try:
+                self.vm.ioeventfd(device.place.bus, route.address, route.width, fd, True)
+            except BaseException:
+                self.maps.delete(self._routes, key)
+                raise
             self._claims[device.place.slot].append((route, fd))
 
     def _doorbell(self, device: RegisterDevice, route: Routed) -> int:
@@ -191,7 +216,7 @@ class BpfBackend:
             line.release()
         if slot in self._collectors:
             self._collectors.pop(slot).close()
-            del self._enabled[slot]
+        self._enabled.pop(slot, None)
         if not self._claims:
             self._detach()
 
@@ -202,13 +227,10 @@ class BpfBackend:
 
     def close(self) -> None:
         self._detach()
-        self._upcalls.close()
         for collector in self._collectors.values():
             collector.close()
-        self.dispatcher.close()
         for loaded in self._objects.values():
             loaded.close()
-        self._exits.close()
-        self._machine.close()
-        for fd in (self._sink, *self._silent.values()):
+        self._parts.close()
+        for fd in self._silent.values():
             os.close(fd)

@@ -124,15 +124,22 @@ class HostBackend:
         return self.ffi.cast("void *", address)
 
     def enable(self, device: RegisterDevice) -> None:
-        library, handle = self._devices.get(device.place.slot, (None, None))
+        """All of it, or nothing."""
         self._routed[device.place.slot] = []
+        try:
+            self._enable(device)
+        except BaseException:
+            self.disable(device)
+            raise
+
+    def _enable(self, device: RegisterDevice) -> None:
+        library, handle = self._devices.get(device.place.slot, (None, None))
         self.connect(device)
         if device.uring_queues and library:
-            collector = Collector(library, handle, device, self.vm)
+            collector = self._collectors[device.place.slot] = Collector(library, handle, device, self.vm)
             device.start_urings(lambda _queue: (collector.fd, collector.fd), False, False)
             if device.ring() >= 0:
                 collector.start()
-            self._collectors[device.place.slot] = collector
 
     def connect(self, device: RegisterDevice) -> None:
         """Take the device's writes, where its registers are now."""

@@ -70,5 +70,6 @@ class SharedPlaces:
         return region.address, fd
 
     def close(self) -> None:
+        """What is in it can still be looked at, by views of devices."""
         for region in (*self._states, self.pages):
-            region.close()
+            region.release()

@@ -29,7 +29,6 @@ class Tracing:
         self._poll = select.epoll()
         self._poll.register(self._pipe, select.EPOLLIN)
         self._ring: RingBuffer | None = None
-        self._ended = False
         self._thread = threading.Thread(target=self._run, daemon=True, name="trace")
         self._thread.start()
 
@@ -40,17 +39,23 @@ class Tracing:
 
     def _run(self) -> None:
         try:
-            while not self._ended:
+            said = True
+            while said:
                 for fd, _ in self._poll.poll():
-                    self._take_pipe() if fd == self._pipe else self._take_ring()
+                    if fd == self._pipe:
+                        said = self._take_pipe()
+                    else:
+                        self._take_ring()
             self._take_ring()
         except BaseException as error:
             self._failed(error)
 
-    def _take_pipe(self) -> None:
+    def _take_pipe(self) -> bool:
+        """Whether anybody may say more: its writing end is open."""
         data = os.read(self._pipe, self._size * MOST)
         for at in range(0, len(data) - self._size + 1, self._size):     # each was written in one piece
             self._say(data[at:at + self._size])
+        return bool(data)
 
     def _take_ring(self) -> None:
         while self._ring and (records := self._ring.take()):
@@ -63,12 +68,10 @@ class Tracing:
         log.info("%s (%s): %s", self._name_of(slot), "kernel" if half == Half.KERNEL else "native", text)
 
     def close(self) -> None:
-        """After what was said before has been logged."""
-        self._ended = True
-        os.write(self.native_fd, b"\0")     # no whole record
+        """After what was said before has been logged.  No handler says anything any more."""
+        os.close(self.native_fd)    # which the thread sees as the end, behind all that is in the pipe
         self._thread.join()
         if self._ring:
             self._ring.close()
         self._poll.close()
         os.close(self._pipe)
-        os.close(self.native_fd)

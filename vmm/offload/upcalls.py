@@ -8,7 +8,6 @@ import threading
 from time import monotonic
 
 from ..device.register_device import RegisterDevice
-from ..devmodel.exit_path import UPCALLS_BYTES
 from ..devmodel.exit_path import Declined as DeclinedBlock
 from ..devmodel.layout import layout_block
 from ..devmodel.view import struct_of
@@ -26,13 +25,13 @@ class Upcalls:
     POLL_S = 0.1        # between two looks
     UNCOLLECTED_S = 0.005   # the same, while a device is not on a message: of an 8259, say
 
-    def __init__(self, maps: Maps, hand_over, watched: dict[int, RegisterDevice], failed):
-        """`watched` has, and goes on to have, the devices whose completions are looked after;
-        `failed(error)` is told what ended the thread."""
+    def __init__(self, maps: Maps, ring_fd: int, hand_over, watched: dict[int, RegisterDevice], failed):
+        """`ring_fd` is of the map that calls come by; `watched` has, and goes on to have, the devices whose completions
+        are looked after; `failed(error)` is told what ended the thread."""
         self._hand_over, self._watched, self._failed = hand_over, watched, failed
         layout = layout_block(DeclinedBlock)
         self._unpack = struct_of(layout).unpack
-        self._ring = RingBuffer(maps, maps.ring("upcalls", UPCALLS_BYTES), layout.size)
+        self._ring = RingBuffer(maps, ring_fd, layout.size)
         self._stop = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._thread = threading.Thread(target=self._run, daemon=True, name="upcalls")
         self._thread.start()

@@ -57,6 +57,11 @@ class Ownership:
     def held_by_user(self) -> bool:
         return self._holder[0] == USER
 
+    def held_here(self) -> bool:
+        """Whether this thread is inside of `with`, where a lock was given."""
+        owned = getattr(self._lock, "_is_owned", None)      # of an RLock
+        return bool(self._depth) and owned is not None and owned()
+
     def take(self, timeout_s: float | None = None) -> None:
         """KERNEL -> USER; returns when no handler is inside.  A native handler may wait as long as a disk
         makes it, so that there is no limit to this, unless one is given: then it raises HandoffTimeout."""

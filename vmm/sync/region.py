@@ -28,7 +28,7 @@ class Region:
 
     def __init__(self, name: str, pieces: list[Piece], owned_fds: tuple[int, ...] = ()):
         """Takes `owned_fds` over.  Raises OSError if the memory cannot be mapped."""
-        self.name = name
+        self.name, self._released, self.address = name, False, 0
         self.size = sum(piece.length for piece in pieces)
         self._fds = owned_fds
         self.address = lib.reserve(self.size)
@@ -38,7 +38,7 @@ class Region:
         for piece in pieces:
             error = lib.map_fixed(at, piece.length, piece.fd, piece.offset)
             if error < 0:
-                lib.unreserve(self.address, self.size)
+                self._unmap()
                 raise OSError(-error, f"{name}: mapping {piece.length:#x} bytes: {os.strerror(-error)}")
             at += piece.length
         self.view = memoryview(ffi.buffer(ffi.cast("char *", self.address), self.size)).cast("B")
@@ -53,9 +53,22 @@ class Region:
 
     def close(self) -> None:
         """Unmap; nothing may use the memory any more."""
-        if self.address:
+        self.release()
+        self._unmap()
+
+    def release(self) -> None:
+        """Nobody needs it any more, but views of it may still be looked at: it is unmapped with the last of what
+        keeps this object."""
+        if not self._released:
+            self._released = True
             self.view.release()
-            lib.unreserve(self.address, self.size)
-            self.address = 0
             for fd in self._fds:
                 os.close(fd)
+
+    def _unmap(self) -> None:
+        if self.address:
+            lib.unreserve(self.address, self.size)
+            self.address = 0
+
+    def __del__(self) -> None:
+        self._unmap()

@@ -84,6 +84,7 @@ class BpfRunMachine(Machine):
 
     def guest_write(self, bus: Bus, address: int, width: int, value: int) -> int:
         """1 if the kernel half did all of it (whether it has interrupted is in `vm.interrupts`)."""
+        self._check_open()
         writer = self._writer()
         writer.handed_over = False
         self.vm.trace(bus, address, width, value)
