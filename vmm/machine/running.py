@@ -54,6 +54,7 @@ class Running:
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: not self._pauses or self.stopped)
                 self._parked -= 1
+                self._changed.notify_all()
         return not self.stopped
 
     def ended(self) -> None:
