@@ -97,10 +97,11 @@ def python_parts() -> list[str]:
             for name in methods:
                 if found := inspect.getattr_static(thing, name, None):
                     parts += _entry(found, "#####")
-    parts.append("### Fixtures of `splitvmm test`: `vmm.testing.plugin`")
-    for node in ast.parse((ROOT / "vmm" / "testing" / "plugin.py").read_text()).body:
-        if isinstance(node, ast.FunctionDef):
-            parts += [f"#### `{node.name}`", ast.get_docstring(node) or ""]
+    parts.append("### Fixtures of `splitvmm test`: `vmm.testing.plugin`, `vmm.verify.plugin`")
+    for room in ("testing", "verify"):
+        for node in ast.parse((ROOT / "vmm" / room / "plugin.py").read_text()).body:
+            if isinstance(node, ast.FunctionDef):
+                parts += [f"#### `{node.name}`", ast.get_docstring(node) or ""]
     return parts
 
 

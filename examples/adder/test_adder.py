@@ -21,6 +21,10 @@ def test_a_sum_that_does_not_is_declined(drive):
     assert adder.declined == ({} if adder.device.mode == "off" else {"OVERFLOW": 1})
 
 
+def test_halves_are_in_step(in_step):
+    in_step(AdderDevice)
+
+
 def test_guest(boot):
     done = boot(AdderDevice)
     assert done.returncode == 0, done.stdout + done.stderr

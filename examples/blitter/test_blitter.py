@@ -72,6 +72,10 @@ def test_background(drive):
     assert pixel(drive(BlitterDevice("blitter", background=0x102030)), WIDTH - 1, HEIGHT - 1) == 0x102030
 
 
+def test_halves_are_in_step(in_step):
+    in_step(BlitterDevice, steps=500)
+
+
 def test_guest(boot):
     done = boot(BlitterDevice)
     assert done.returncode == 0 and "488000 pixels" in done.stdout, done.stdout + done.stderr

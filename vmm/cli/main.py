@@ -7,7 +7,7 @@ import os
 
 from ..errors import UserError
 from ..sync.signals import ending_once
-from . import bench, completion, header, kit, messages, report, run, standard
+from . import bench, completion, header, kit, messages, report, run, standard, verify
 from .parser import Parser, Version, commands_of
 from .run import GuestFailed
 
@@ -51,6 +51,7 @@ def make_parser() -> Parser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     run.add(commands)
     kit.add(commands)
+    verify.add(commands)
     bench.add(commands)
     header.add(commands)
     report.add(commands)

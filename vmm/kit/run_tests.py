@@ -25,6 +25,6 @@ def run_tests(found: Named, arguments: list[str]) -> int:
     if not tests:
         raise UserError(f"{here}: no test_*.py; wanted tests beside {found.path.name}")
     search = os.pathsep.join(filter(None, (str(here), str(ROOT), os.environ.get("PYTHONPATH"))))
-    command = [sys.executable, "-m", "pytest", "-p", "vmm.testing.plugin", "--rootdir", str(here), "-c", os.devnull,
-               "-p", "no:cacheprovider", *map(str, tests), *arguments]
+    command = [sys.executable, "-m", "pytest", "-p", "vmm.testing.plugin", "-p", "vmm.verify.plugin",
+               "--rootdir", str(here), "-c", os.devnull, "-p", "no:cacheprovider", *map(str, tests), *arguments]
     return children.run(command, cwd=here, env={**os.environ, "PYTHONPATH": search}).returncode

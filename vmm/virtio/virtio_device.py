@@ -131,7 +131,7 @@ class VirtioDevice(Negotiation, InFlight, ReceiveQueues, RegisterDevice):
 
     def _serve_held(self, queue: UserQueue) -> None:
         started = monotonic_ns()
-        counters = queue.state.user
+        counters, pushed = queue.state.user, queue.pushed
         with queue.ownership:
             try:
                 requests, moved = self._settle(queue) if self.in_order(queue.index) else self._collect(queue)
@@ -140,6 +140,7 @@ class VirtioDevice(Negotiation, InFlight, ReceiveQueues, RegisterDevice):
                 served = self.serve(queue)
             except BrokenQueue as error:
                 self._finish_before(queue)
+                counters.handled += queue.pushed - pushed       # what it moved is not known
                 if queue.wants_interrupt():     # for what was completed before it
                     self.transport.queue_used(queue.index)
                 self._needs_reset(error)

@@ -32,6 +32,7 @@ class UserQueue:
         self.state = view_of(queue_layout())(address_of(state), state, self.ownership.held_by_user)
         self.uring: Uring | None = None
         self.ring: RingFormat | None = None
+        self.pushed = 0         # requests that userspace has completed
         self.latch()
 
     def latch(self) -> None:
@@ -78,6 +79,7 @@ class UserQueue:
         """Complete a request; the driver sees it at the next publish.  `chain` has its `head` and
         `slots`: a Chain, or a request in flight."""
         self.ring.push(chain.head, chain.slots, written)
+        self.pushed += 1
 
     def wants_interrupt(self) -> bool:
         """Whether the driver wants one for what was used since the last (2.7.7, 2.8.10)."""

@@ -1,0 +1,218 @@
+"""The checker: devices of ours are in step, and a device that is not is found, shortly."""
+
+import json
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.scale import scaled
+from vmm.cli.main import main
+from vmm.errors import UserError
+from vmm.kit.build import build
+from vmm.kit.load import named
+from vmm.kit.new import new
+from vmm.kvm.bpf import why_not
+from vmm.paths import ROOT
+from vmm.verify import NotInStep, RegisterStrategy, VirtioStrategy, verify
+from vmm.verify.campaign import Campaign, stateful
+from vmm.verify.shrink import shrunk
+from vmm.verify.source import Drawn, Seeded
+from vmm.verify.steps import Sequence, Step, load, save, script, step
+from vmm.verify.strategies import ours
+from vmm.verify.strategy import strategy_of
+
+EXECUTORS = ["off", "host", *([] if why_not() else ["on"])]
+SETTINGS = [{"transport": transport, "rings": rings} for transport in ("mmio", "pci") for rings in ("split", "packed")]
+
+
+@pytest.fixture(scope="module")
+def clang():
+    if not shutil.which("clang"):
+        pytest.skip("no clang on this machine")
+
+
+@pytest.fixture
+def module(clang, tmp_path, monkeypatch):
+    """module(name, edits): the files of a new device or of an example, changed and built: its module."""
+    made = []
+
+    def make(name: str, *edits: tuple[str, str, str], virtio: bool | None = None):
+        folder = tmp_path / name
+        if virtio is None:
+            shutil.copytree(ROOT / "examples" / name, folder, ignore=shutil.ignore_patterns("build", "__pycache__"))
+        else:
+            new(name, virtio, folder)
+        for file, old, becomes in edits:
+            text = (folder / file).read_text()
+            assert text.count(old) == 1, f"{file}: {old}"
+            (folder / file).write_text(text.replace(old, becomes))
+        made.append(name)
+        found = named(str(folder / f"{name}.py"))
+        build(found, wanted=("on", "host"))
+        return found.module
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield make
+    for name in made:
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: "-".join(setting.values()))
+@pytest.mark.parametrize("name", ours())
+def test_ours_are_in_step(name, setting):
+    result = verify(ours()[name](), EXECUTORS, None, scaled(2000), 1, **setting)
+    assert result.steps >= scaled(2000) and all(result.handled[mode] > result.steps / 50 for mode in EXECUTORS[1:])
+    assert len(result.kinds) >= 14 and all(len(reasons) > 3 for reasons in result.declined.values())
+
+
+@pytest.mark.parametrize("name", ["adder", "blitter"])
+def test_examples_are_in_step(module, name):
+    found = module(name)
+    kind = next(kind for key, kind in vars(found).items() if key == f"{name.capitalize()}Device")
+    assert verify(strategy_of(kind), EXECUTORS, None, scaled(2000), 2).handled["host"]
+
+
+@pytest.mark.parametrize("virtio", [False, True], ids=["register", "virtio"])
+def test_a_new_device_is_in_step(module, virtio):
+    found = module("blinker", virtio=virtio)
+    assert verify(strategy_of(found.BlinkerDevice), EXECUTORS, None, scaled(2000), 3).handled["host"]
+
+
+WRONG_SUM = ("adder.c", "WRITE_ONCE(adder->page->sum, sum)", "WRITE_ONCE(adder->page->sum, sum ^ 1)")
+FAULTS = {
+    "a carry lost": (("adder.c", "if (sum < summand)", "if (0)"), "page, carries"),
+    "another sum": (WRONG_SUM, "page, sum"),
+    "an interrupt too many": (("adder.c", "return DONE;", "return DONE_INTERRUPT;"), "interrupt of line 0 is raised"),
+    "it changes something, and declines": (("adder.c", "return ADDER_DECLINE_OVERFLOW;",
+                                            "{ WRITE_ONCE(adder->page->carries, 7); return ADDER_DECLINE_OVERFLOW; }"),
+                                           "page, carries"),
+}
+
+
+@pytest.mark.parametrize("edit, says", FAULTS.values(), ids=FAULTS)
+def test_what_is_out_of_step_is_found(module, edit, says):
+    found = module("adder", edit)
+    with pytest.raises(NotInStep) as error:
+        verify(strategy_of(found.AdderDevice), ["off", "host"], None, 4000, 4)
+    assert re.search(says, str(error.value)) and error.value.difference.number <= 4, error.value
+
+
+def test_a_virtio_fault_is_found(module):
+    found = module("louder", ("louder.c", "used_count(serving, from.length);", "used_count(serving, 0);"), virtio=True)
+    with pytest.raises(NotInStep, match="queue 0 bytes is 0"):
+        verify(strategy_of(found.LouderDevice), ["off", "host"], None, 4000, 4)
+
+
+def test_python_that_raises_differs(module):
+    found = module("adder")
+
+    class Broken(found.AdderDevice):
+        def on_write_add(self, value):
+            if value > 1000 and self.mode == "off":
+                raise ZeroDivisionError("mine")
+            super().on_write_add(value)
+    with pytest.raises(NotInStep, match=r"ZeroDivisionError: mine \(test_verify.py:"):
+        verify(RegisterStrategy(lambda: Broken("adder")), ["off", "host"], None, 4000, 5)
+
+
+# sequences
+
+def test_the_same_seed_is_the_same_sequence():
+    runs = [Campaign(ours()["blk"](), "blk", ["off"], {}).run(9, None, 400) for _ in range(2)]
+    assert runs[0].kinds == runs[1].kinds and runs[0].steps == 400
+    assert [Seeded(3).whole(0, 1 << 70) for _ in range(2)] == [Seeded(3).whole(0, 1 << 70)] * 2
+
+
+def test_a_sequence_is_kept_and_read(tmp_path):
+    kept = Sequence("blk", {"rings": "split"}, ["off", "host"], [
+        step("ring", queue=0), step("setup", features=1, size=8)], 3)
+    save(kept, tmp_path / "kept")
+    assert load(tmp_path / "kept") == kept
+    assert script(kept.steps) == "    1  ring queue=0\n    2  setup features=1 size=8\n"
+    assert str(step("x", on=True, data=[[0x90000, 16, 0]])) == "x on=yes data=[[0x90000, 0x10, 0]]"
+
+
+SOUND = {"format": "splitvmm sequence 1", "device": "a", "setting": {}, "executors": [], "steps": []}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": "another"}', '{"format": "splitvmm sequence 1"}',
+                                  json.dumps({**SOUND, "device": 1}), json.dumps({**SOUND, "steps": [["ring"]]}),
+                                  "[" * 100000])
+def test_a_file_that_is_no_sequence(tmp_path, text):
+    (tmp_path / "file").write_text(text)
+    with pytest.raises(UserError, match="wanted a sequence that verify saved"):
+        load(tmp_path / "file")
+
+
+def test_what_is_shrunk_still_fails_and_is_simple():
+    steps = [Step("a", {"n": n, "parts": [[n, 1], [2, n]]}) for n in range(300)]
+
+    def fails(tried):
+        return sum(each.given["n"] > 100 for each in tried) >= 2
+    found = shrunk(steps, fails, 20)
+    assert [each.given for each in found] == [{"n": n, "parts": []} for n in [found[0].given["n"], found[1].given["n"]]]
+    assert all(100 < each.given["n"] < 256 for each in found)
+
+
+def test_hypothesis_shrinks_it_as_well(module):
+    from hypothesis import settings
+    from hypothesis.stateful import run_state_machine_as_test
+    found = module("adder", WRONG_SUM)
+    machine = stateful(strategy_of(found.AdderDevice), ["off", "host"])
+    with pytest.raises(NotInStep, match="page, sum"):
+        run_state_machine_as_test(machine, settings=settings(max_examples=30, deadline=None, derandomize=True))
+
+
+def test_choices_that_hypothesis_makes():
+    from hypothesis import find
+    from hypothesis import strategies as st
+
+    @st.composite
+    def drawn(draw):
+        source = Drawn(draw)
+        return source.whole(3, 9), source.one("ab"), source.chance(50)
+    assert find(drawn(), lambda found: found[2] and found[0] > 4) == (5, "a", True)
+
+
+# the command
+
+def test_the_command(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["verify", "rng", "--steps", "400", "--seed", "1", "--executors", "off,host", "--json", "out"]) == 0
+    said, kept = capsys.readouterr().out, json.loads(Path("out").read_text())
+    assert "no difference" in said and "not compared: memory, what is read is random" in said
+    assert [campaign["steps"] for campaign in kept["campaigns"]] == [400, 400] and kept["seed"] == 1
+
+
+def test_a_difference_is_told_saved_and_played_again(module, tmp_path, capsys, monkeypatch):
+    module("adder", WRONG_SUM)
+    monkeypatch.chdir(tmp_path)
+    device = str(tmp_path / "adder" / "adder.py")
+    assert main(["verify", device, "--steps", "4000", "--seed", "1", "--executors", "host"]) == 1
+    said = capsys.readouterr().out
+    assert "page, sum is 01" in said and "    1  write register=add value=0" in said
+    assert main(["verify", device, "--replay", "adder.sequence.json"]) == 1
+    assert "page, sum is 01" in capsys.readouterr().out
+    assert main(["verify", "rng", "--replay", "adder.sequence.json"]) == os.EX_USAGE
+    assert "a sequence of adder; wanted one of rng" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words, says", [
+    (["nothing"], "'nothing'; wanted blk, rng, or a device's FILE.py"),
+    (["rng", "--executors", "off,there"], "'there'; wanted a list of off, host, on"),
+    (["rng", "--rings", "round"], "--rings round: 'round'; wanted a list of split, packed"),
+    (["rng", "--steps", "0"], "--steps '0'; wanted a whole number from 1"),
+    (["rng", "--replay", "/nowhere"], "/nowhere: No such file or directory; wanted a sequence"),
+    (["rng", "--steps", "1", "--json", "/nowhere/x", "--executors", "off"], "--json /nowhere/x: No such file")])
+def test_mistakes(capsys, words, says):
+    assert main(["verify", *words]) == os.EX_USAGE
+    assert says in capsys.readouterr().err
+
+
+def test_a_device_without_a_strategy_has_one():
+    from vmm.devices.probe import ProbeDevice
+    from vmm.devices.rng import RngDevice
+    assert isinstance(strategy_of(RngDevice), VirtioStrategy) and isinstance(strategy_of(ProbeDevice), RegisterStrategy)

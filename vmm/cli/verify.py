@@ -1,0 +1,150 @@
+"""`splitvmm verify`: whether a device's halves stay in step, by random sequences of guest actions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import UserError
+from . import standard
+
+EXECUTORS = ("off", "host", "on")
+
+
+def add(commands) -> None:
+    verify = commands.add_parser(
+        "verify", help="check that a device's halves stay in step",
+        description="Play random sequences of guest actions on a device in several modes at once; after each step all "
+        "that a guest can see, and what the halves share, has to be equal.",
+        epilog="The exit status is 0 if no difference was found, 1 if one was.  It is printed with the shortest "
+        "sequence of steps that was found to make it.")
+    verify.set_defaults(func=run, parser=verify)
+    verify.add_argument("device", metavar="DEVICE", help="blk, rng, or a device of one's own, FILE.py or "
+                        "FILE.py:CLASS; a Strategy in the file, if there is one, knows what its guests ask for")
+    verify.add_argument("--seconds", metavar="N", default="60", help="how long (default: 60)")
+    verify.add_argument("--steps", metavar="N", help="how many steps, in place of --seconds")
+    verify.add_argument("--seed", metavar="N", help="which sequences (default: others each time)")
+    verify.add_argument("--executors", metavar="LIST", default="off,host,on", help="modes, which are compared with off "
+                        "(default: off,host,on)")
+    verify.add_argument("--transport", metavar="LIST", default="mmio", help="of a virtio device: mmio, pci or both "
+                        "(default: mmio)")
+    verify.add_argument("--rings", metavar="LIST", default="split,packed", help="likewise: split, packed or both "
+                        "(default: both)")
+    verify.add_argument("--json", metavar="FILE", type=Path, help="write what was played and found to FILE")
+    verify.add_argument("--save", metavar="FILE", type=Path, help="write a sequence that makes a difference to FILE "
+                        "(default: DEVICE.sequence.json, here)")
+    verify.add_argument("--replay", metavar="FILE", type=Path, help="play what --save wrote, and nothing else")
+
+
+def run(options) -> int:
+    from ..verify.steps import load
+    name, strategy = _strategy(options.device)
+    executors = _executors(options.executors)
+    if options.replay:
+        return _replay(name, strategy, load(options.replay))
+    return _campaigns(options, name, strategy, executors, _settings(options, strategy))
+
+
+def _strategy(spec: str):
+    """The device's name and its strategy; what is out of date of it is built.  Raises UserError."""
+    from ..kit.build import build
+    from ..kit.load import is_file, named
+    from ..verify.strategies import ours
+    from ..verify.strategy import Strategy, strategy_of
+    if spec in ours():
+        return spec, ours()[spec]()
+    if not is_file(spec):
+        raise UserError(f"{spec!r}; wanted {', '.join(ours())}, or a device's FILE.py, or FILE.py:CLASS")
+    found = named(spec)
+    if found.half is None:
+        raise UserError(f"{spec}: {found.kind.__name__} is a schema; wanted its Python half")
+    build(found, standard.say, ("on", "host"))
+    own = [kind for kind in vars(found.module).values() if isinstance(kind, type) and issubclass(kind, Strategy)
+           and kind.__module__ == found.module.__name__]
+    return found.schema.c_name, own[0]() if own else strategy_of(found.half)
+
+
+def _executors(text: str) -> list[str]:
+    from ..kvm.bpf import why_not
+    wanted = _list(text, "--executors", EXECUTORS)
+    if "on" in wanted and (reason := why_not()):
+        raise UserError(f"--executors {text}: {reason}")
+    return wanted
+
+
+def _list(text: str, option: str, of: tuple[str, ...]) -> list[str]:
+    found = text.split(",")
+    for word in found:
+        if word not in of:
+            raise UserError(f"{option} {text}: {word!r}; wanted a list of {', '.join(of)}")
+    return found
+
+
+def _settings(options, strategy) -> list[dict[str, str]]:
+    """Each combination of what makes a difference to the device."""
+    from itertools import product
+
+    from ..verify.strategy import SETTINGS
+    given = {name: _list(getattr(options, name), f"--{name}", SETTINGS[name]) for name in strategy.settings}
+    return [dict(zip(given, values)) for values in product(*given.values())]
+
+
+def _campaigns(options, name: str, strategy, executors: list[str], settings: list[dict[str, str]]) -> int:
+    """One after the other, each its part of the time."""
+    import json
+    import time
+
+    from ..verify.campaign import Campaign, Result
+    from ..verify.report import table
+    from . import options as parse
+    seed = parse.whole(options.seed, "--seed", 0, (1 << 63) - 1) if options.seed else time.time_ns() & 0xffffffff
+    steps = parse.whole(options.steps, "--steps", 1, 1 << 40) if options.steps else None
+    seconds = None if steps else parse.whole(options.seconds, "--seconds", 1, 1 << 30) / len(settings)
+    total, results = Result(), []
+    for setting in settings:
+        result = Campaign(strategy, name, executors, setting).run(seed, seconds, steps and -(-steps // len(settings)))
+        results.append((setting, result))
+        total.add(result)
+        if result.difference:
+            break
+    standard.write(table(name, seed, strategy, results), None)
+    if options.json:
+        _write(options.json, json.dumps(_plain(name, seed, executors, results), indent=1) + "\n", "--json")
+    return _told(total.difference, total.sequence, options.save or Path(f"{name}.sequence.json"))
+
+
+def _told(difference, sequence, path: Path) -> int:
+    from ..verify.steps import save, script
+    if difference is None:
+        return 0
+    standard.write(f"\n{difference}\n\n{script(sequence.steps)}", None)
+    try:
+        save(sequence, path)
+    except OSError as error:
+        raise UserError(f"--save {path}: {error.strerror}; wanted a file to write") from None
+    standard.write(f"\nsaved in {path}; --replay plays it again\n", None)
+    return 1
+
+
+def _replay(name: str, strategy, sequence) -> int:
+    from ..verify.campaign import Campaign
+    from ..verify.steps import script
+    if sequence.device != name:
+        raise UserError(f"--replay: a sequence of {sequence.device}; wanted one of {name}")
+    executors = _executors(",".join(sequence.executors))
+    difference = Campaign(strategy, name, executors, sequence.setting).replay(sequence.steps)
+    standard.write(f"{difference or 'no difference'}\n\n{script(sequence.steps)}", None)
+    return int(difference is not None)
+
+
+def _plain(name: str, seed: int, executors: list[str], results: list) -> dict:
+    return {"device": name, "seed": seed, "executors": executors, "campaigns": [
+        {"setting": setting, "steps": result.steps, "sequences": result.sequences, "seconds": round(result.seconds, 3),
+         "kinds": dict(result.kinds), "handled": dict(result.handled), "declined": result.declined,
+         "difference": str(result.difference) if result.difference else None} for setting, result in results]}
+
+
+def _write(path: Path, text: str, option: str) -> None:
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise UserError(f"{option} {path}: {error.strerror}; wanted a file to write") from None

@@ -1,0 +1,145 @@
+"""Executors in lockstep: a step is done on all of them, and what they show is held against what `off` shows."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..devmodel.view import ffi
+from ..testing.bpf_run import machine_without_vcpus
+from .guest import Area, Guest
+from .source import Source
+from .steps import Step
+from .strategy import Strategy
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first one that a step made: in `mode`, `where` is `found`, and in `off` it is `wanted`."""
+
+    mode: str
+    where: str
+    found: str
+    wanted: str
+    number: int         # of the step, from 1
+
+    def __str__(self) -> str:
+        return f"step {self.number}: {self.where} is {self.found} with {self.mode}; wanted {self.wanted}, as with off"
+
+
+class NotInStep(AssertionError):
+    """A device whose halves do not do the same."""
+
+    def __init__(self, difference: Difference, text: str):
+        super().__init__(f"{difference}\n{text}")
+        self.difference = difference
+
+
+class Lockstep:
+    """Fresh executors of one device.  `off` is the first of them, whose halves cannot differ."""
+
+    def __init__(self, strategy: Strategy, executors: Iterable[str], setting: dict[str, Any]):
+        self.strategy, self.setting = strategy, setting
+        self.modes = ["off", *(mode for mode in executors if mode != "off")]
+        self.guests: list[Guest] = []
+        self.done = 0
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Lockstep:
+        with ExitStack() as stack:
+            stack.enter_context(_quiet())
+            folder = Path(tempfile.mkdtemp(prefix="splitvmm-verify-"))
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            for mode in self.modes:
+                own = folder / mode
+                own.mkdir()
+                machine = stack.enter_context(machine_without_vcpus(self.strategy.machine(mode, self.setting, own)))
+                self.guests.append(self.strategy.open(machine))
+            self._compared = [guest.areas for guest in self.guests]
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def next(self, source: Source) -> Step:
+        return self.strategy.next(source, self.guests[0])
+
+    def do(self, step: Step) -> Difference | None:
+        """Do a step on all; the first difference that it made."""
+        self.done += 1
+        outcomes = [self._outcome(guest, step) for guest in self.guests]
+        for guest, outcome in zip(self.guests[1:], outcomes[1:]):
+            found = self._first(guest, outcome, outcomes[0])
+            if found:
+                return Difference(guest.mode, *found, self.done)
+        return None
+
+    def _outcome(self, guest: Guest, step: Step) -> dict[str, Any]:
+        """What a step returns, and what can be seen as values then."""
+        try:
+            returned = getattr(guest, step.kind)(**step.given)
+            guest.settle()
+        except Exception as error:
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            returned = f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"
+        return {"what the step returns": returned, **guest.values()}
+
+    def _first(self, guest: Guest, outcome: dict, wanted: dict) -> tuple[str, str, str] | None:
+        for name, value in wanted.items():
+            if outcome[name] != value and name not in self.strategy.free:
+                return name, str(outcome[name]), str(value)
+        if found := self._interrupts(guest):
+            return found
+        for theirs, ours in zip(self.guests[0].areas, guest.areas):
+            if theirs.name not in self.strategy.free and (found := _byte(theirs, ours)):
+                return found
+        return None
+
+    def _interrupts(self, guest: Guest) -> tuple[str, str, str] | None:
+        """None may be missing, and none be there without a reason, unless the device's may be spurious."""
+        if guest is self.guests[1]:
+            self._wanted = self.guests[0].interrupted()
+        if self.guests[0].cause & ~guest.cause:
+            return "the interrupt's cause", f"{guest.cause:#x}", f"{self.guests[0].cause:#x} or more"
+        for line, (raised, wanted) in enumerate(zip(guest.interrupted(), self._wanted)):
+            if wanted and not raised:
+                return f"interrupt of line {line}", "missing", "raised"
+            if raised and not wanted and not guest.spurious:
+                return f"interrupt of line {line}", "raised", "none"
+        return None
+
+    def declined(self) -> dict[str, dict[str, int]]:
+        return {guest.mode: guest.declined for guest in self.guests[1:]}
+
+    def handled(self) -> dict[str, int]:
+        """What each kernel half did itself."""
+        return {guest.mode: guest.handled for guest in self.guests[1:]}
+
+
+def _byte(wanted: Area, found: Area) -> tuple[str, str, str] | None:
+    """The first byte that differs."""
+    theirs, ours = (ffi.buffer(ffi.cast("char *", area.address), area.size) for area in (wanted, found))
+    if theirs == ours:      # memcmp
+        return None
+    at = next(i for i in range(wanted.size) if theirs[i] != ours[i])
+    end = min(at + 8, wanted.size)
+    return (f"{wanted.name}, {wanted.tell(at)}", ours[at:end].hex(" "), theirs[at:end].hex(" "))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Every other step breaks a rule, and would be logged."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,85 @@
+"""What a driver of virtio-blk asks for (VIRTIO 1.2, 5.2.6): requests of every type, cut up anyhow, on a small image."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ...devmodel.devices.blk import SECTOR, RequestType
+from ...machine.config import DiskConfig, MachineConfig
+from ...testing.driver import WRITE
+from ..guest import Area, VirtioGuest
+from ..source import Source
+from ..steps import Step, step
+from ..strategy import VirtioStrategy
+
+SECTORS = 256
+HEADERS, DATA = 0x80000, 0x90000        # guest-physical: 32 headers and states, and buffers
+TYPES = {"IN": RequestType.IN, "OUT": RequestType.OUT, "FLUSH": RequestType.FLUSH, "GET_ID": RequestType.GET_ID,
+         "DISCARD": RequestType.DISCARD, "WRITE_ZEROES": RequestType.WRITE_ZEROES, "unknown": 99}
+RANGE = struct.Struct("<QII")
+
+
+class BlkGuest(VirtioGuest):
+    def request(self, queue: int, slot: int, type: str, sector: int, data: list, indirect: bool = False,
+                header: int = 16, status: int = 1) -> None:
+        """A request whose header, of `header` bytes, and status lie in `slot`; `data` are buffers as of `chain`."""
+        at = HEADERS + 0x100 * slot
+        self.machine.memory.write(at, struct.pack("<IIQ", int(TYPES[type]), 0, sector) + b"\xff" * 16)
+        self.chain(queue, slot * 4 % self.driver.size, [[at, header, 0], *data, [at + 16, status, WRITE]], indirect)
+
+    def ranges(self, slot: int, sector: int, count: int, flags: int) -> None:
+        """What a DISCARD or WRITE_ZEROES of this slot is about, in its data."""
+        self.machine.memory.write(DATA + 0x1000 * slot, RANGE.pack(sector, count, flags))
+
+    def _areas(self) -> Iterator[Area]:
+        yield from super()._areas()
+        image = self.device.image
+        yield Area("image", image.address, image.size, lambda at: f"sector {at // SECTOR}, byte {at % SECTOR}")
+
+    def tell_memory(self, at: int) -> str:
+        slot, inside = divmod(at - HEADERS, 0x100)
+        if 0 <= slot < 32 and inside < 0x20:
+            return f"{'header' if inside < 16 else 'status'} of slot {slot}"
+        return super().tell_memory(at)
+
+
+class BlkStrategy(VirtioStrategy):
+    guest = BlkGuest
+
+    def machine(self, mode: str, setting: dict[str, Any], folder: Path) -> MachineConfig:
+        image = folder / "image"
+        image.write_bytes(b"".join(i.to_bytes(8, "little") * (SECTOR // 8) for i in range(SECTORS)))
+        return MachineConfig(**self._common(), disks=[DiskConfig(
+            image, queues=2, serial="same", queue_size=32, **self._virtio(mode, setting))])
+
+    def request(self, source: Source, guest: VirtioGuest, queue: int) -> Step:
+        slot = source.whole(0, 7)
+        type_ = source.one(("IN",) * 20 + ("OUT",) * 10 + tuple(TYPES))
+        if type_ in ("DISCARD", "WRITE_ZEROES") and source.chance(50):
+            return step("ranges", slot=slot, sector=source.one((0, 8, 100, 255, 256, 1 << 40)),
+                        count=source.one((0, 1, 8, 156, 257, 0xffffffff)), flags=source.one((0, 0, 0, 1, 2)))
+        sector = source.one((SECTORS - 1, SECTORS, 1 << 55, (1 << 64) - 1)) if source.chance(8) else \
+            source.whole(0, SECTORS - 26)
+        return step("request", queue=queue, slot=slot, type=type_, sector=sector, data=self.data(source, type_, slot),
+                    indirect=source.chance(30), header=source.one((8, 15, 17, 0)) if source.chance(4) else 16,
+                    status=source.one((0, 2, 513)) if source.chance(4) else 1)
+
+    def data(self, source: Source, type_: str, slot: int) -> list[list[int]]:
+        writable = WRITE if type_ in ("IN", "GET_ID") else 0
+        if type_ in ("DISCARD", "WRITE_ZEROES"):
+            return [[DATA + 0x1000 * slot, source.one((16, 16, 16, 32, 15)), 0]]
+        if type_ == "FLUSH" and source.chance(80):
+            return []
+        sizes = [20] if type_ == "GET_ID" and source.chance(70) else \
+            [source.one((512, 512, 1024, 4096, 1536)) for _ in range(source.whole(1, 3))]
+        if source.chance(4):
+            sizes[source.whole(0, len(sizes) - 1)] = self.length(source)
+        at, found = DATA + 0x1000 * slot + source.one((0, 0, 0, 8, 512)), []
+        for size in sizes:
+            found.append([self.address(source) if source.chance(2) else at, size,
+                          writable ^ (WRITE if source.chance(1) else 0)])
+            at += size + source.one((0, 0, 700))
+        return found

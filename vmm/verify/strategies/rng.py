@@ -1,0 +1,27 @@
+"""What a driver of virtio-rng asks for (VIRTIO 1.2, 5.4.6): bytes, of which only how many there are can be compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ...machine.config import MachineConfig, RngConfig
+from ...testing.driver import WRITE
+from ..guest import VirtioGuest
+from ..source import Source
+from ..steps import Step, step
+from ..strategy import VirtioStrategy
+
+
+class RngStrategy(VirtioStrategy):
+    free = {"memory": "what is read is random; lengths are in the used ring, which is compared",
+            "state.pool": "random bytes that are kept for the handler"}
+
+    def machine(self, mode: str, setting: dict[str, Any], folder: Path) -> MachineConfig:
+        return MachineConfig(**self._common(), rng=RngConfig(**self._virtio(mode, setting)))
+
+    def request(self, source: Source, guest: VirtioGuest, queue: int) -> Step:
+        slot = source.whole(0, 7)
+        parts = [[0x90000 + 0x4000 * slot, source.one((1, 8, 16, 64, 256, 4096, 8192, 65536)), WRITE]
+                 for _ in range(source.one((1, 1, 1, 1, 2)))]
+        return step("chain", queue=queue, head=slot, parts=parts, indirect=source.chance(25))
