@@ -1,14 +1,16 @@
 """Do the tests find faults that only the BPF build has?  Each fault is a small edit of a copy of
 kernel_devices, behind `#ifdef __bpf__`, one at a time; the tests named beside it run on what is built of that.
 
-    python -m tools.faults [WORD ...]       those whose description has one of the words, or all
+    python -m tools.faults [--verify] [WORD ...]    those whose description has one of the words, or all
 
 Prints a table of which test found which fault; fails if one was found by none.  A fault that the kernel's
-verifier refuses to load says nothing of the tests, and counts as not found.
+verifier refuses to load says nothing of the tests, and counts as not found.  With --verify, `splitvmm verify` looks
+for them in place of the tests, on the devices that it has strategies of; what it does not find it says, and is 0.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -17,9 +19,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmm.verify.strategies import ours
+
 ROOT = Path(__file__).parent.parent
 WORK = ROOT / "build" / "faults"
 TESTS = "tests/kernel_devices/test_"
+VERIFY_STEPS = 40000    # of each device
 
 
 @dataclass(frozen=True)
@@ -137,7 +142,7 @@ def build(fault: Fault) -> None:
     commands = subprocess.run(["make", "-n", "-B", *objects], cwd=ROOT, capture_output=True, text=True, check=True)
     compilers = [line for line in commands.stdout.splitlines() if " -target bpf " in line and " -c kernel_dev" in line]
     for command in compilers:
-        subprocess.run(command, shell=True, cwd=WORK, check=True)
+        subprocess.run(command, shell=True, cwd=WORK, check=True, stdout=subprocess.DEVNULL)
     if len(compilers) != len(objects):
         raise RuntimeError(f"{len(compilers)} of {len(objects)} objects built; wanted a command of make for each")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -160,16 +165,40 @@ def verdict(fault: Fault) -> tuple[bool, str]:
     return "Timeout" in done.stdout, "a test that hung" if "Timeout" in done.stdout else "no test"
 
 
+def found_by_verify(fault: Fault) -> tuple[bool, str]:
+    """Whether random sequences found it, and how many steps that took."""
+    build(fault)
+    for device in ours():
+        report = WORK / "report.json"
+        done = subprocess.run(
+            [sys.executable, "-m", "vmm", "-q", "verify", device, "--steps", str(VERIFY_STEPS), "--seed", "1",
+             "--executors", "on", "--json", report, "--save", WORK / "sequence.json"],
+            cwd=ROOT, env={**os.environ, "SPLITVMM_BUILD": str(WORK / "build")}, capture_output=True, text=True)
+        if "the verifier refuses it" in done.stderr:
+            return False, "the kernel's verifier refuses it"
+        if done.returncode == 1 and report.exists():
+            campaigns = json.loads(report.read_text())["campaigns"]
+            what = campaigns[-1]["difference"].partition(": ")[2]
+            return True, f"verify {device}, step {sum(c['steps'] for c in campaigns)}: {what}"
+        if done.returncode:
+            return False, f"verify {device}: {done.stderr.strip()}"
+    return False, f"verify {', '.join(ours())}: {VERIFY_STEPS} steps each"
+
+
 def main(words: list[str]) -> int:
+    by_verify = "--verify" in words
+    words = [word for word in words if word != "--verify"]
     chosen = [fault for fault in FAULTS if not words or any(word in fault.what for word in words)]
+    if by_verify:       # of other devices it has no strategy
+        chosen = [fault for fault in chosen if "/" not in fault.file or fault.file.partition("/")[0] in ours()]
     missed = 0
     for fault in chosen:
-        found, by = verdict(fault)
+        found, by = found_by_verify(fault) if by_verify else verdict(fault)
         missed += not found
         print(f"{'found' if found else 'MISSED':7} {fault.what:55} {by}", flush=True)
     print(f"{len(chosen) - missed} of {len(chosen)} faults found")
     shutil.rmtree(WORK, ignore_errors=True)
-    return 1 if missed else 0
+    return 1 if missed and not by_verify else 0
 
 
 if __name__ == "__main__":
