@@ -31,7 +31,8 @@ enum {
 DEVICE_MEMORY(HANDLER_MEMORY_BYTES)
 
 /* `length` bytes of device memory at `offset`, at most CHUNK (256 KiB) of them; NULL if they are not all there.
- * All memories of a device lie one after the other; where one starts its header has:
+ * If a device has several memories, their offsets go on from one to the next.  The header has where each starts, which
+ * is not where a guest has it:
  *
  *	__u8 *pixel = memory_at(blitter->device, BLITTER_SCREEN + at, 4);
  */

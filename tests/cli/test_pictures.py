@@ -107,7 +107,7 @@ def test_a_window_that_is_closed_ends_nothing(blitter, tmp_path, monkeypatch):
     (["--screenshot", "a,colour=1"], "unknown key 'colour'"),
     (["--screenshot", "/tmp/none,device=disk"], "no picture of 'disk'; wanted one of blitter"),
     (["--show", "nowhere"], "--show 'nowhere'; wanted terminal or window"),
-    (["--show", "terminal"], "standard error is none; wanted a terminal there"),
+    (["--show", "terminal"], "standard error, where it is shown, is no terminal"),
     (["--show", "window"], "no tkinter, or no $DISPLAY")])
 def test_mistakes(blitter, options, says):
     env = {name: value for name, value in os.environ.items() if name != "DISPLAY"}

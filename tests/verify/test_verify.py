@@ -51,12 +51,13 @@ def module(clang, tmp_path, monkeypatch):
             assert text.count(old) == 1, f"{file}: {old}"
             (folder / file).write_text(text.replace(old, becomes))
         made.append(name)
+        monkeypatch.delitem(sys.modules, name, raising=False)
         found = named(str(folder / f"{name}.py"))
         build(found, wanted=("on", "host"))
         return found.module
     monkeypatch.setattr(sys, "path", [*sys.path])
     yield make
-    for name in made:
+    for name in made:       # what monkeypatch puts back was another one
         sys.modules.pop(name, None)
 
 

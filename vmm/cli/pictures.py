@@ -21,8 +21,8 @@ FRAME_S = 0.05          # between two pictures in the window
 WINDOW = Path(__file__).with_name("window.py")
 MOST_COLUMNS = 160      # of a terminal, which is a pixel each
 SCREENSHOT = "when the guest has ended, write the picture that a device has in its memory to FILE, as PNG"
-SHOW = ("show it: terminal, in this one, when the guest has ended; or window, while it is drawn (takes tkinter).  Key: "
-        "device=NAME, as of --screenshot, where several devices have one; both take Pillow")
+SHOW = ("show it: terminal, on standard error, when the guest has ended; or window, while it is drawn (takes "
+        "tkinter).  Key: device=NAME, as of --screenshot, where several devices have one; both take Pillow")
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def _file(given: dict[str, str], text: str) -> _File:
 
 def _terminal() -> _Terminal:
     if not (sys.stderr and sys.stderr.isatty()):
-        raise UserError("--show terminal: standard error is none; wanted a terminal there")
+        raise UserError("--show terminal: standard error, where it is shown, is no terminal; wanted one there")
     return _Terminal()
 
 

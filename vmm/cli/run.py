@@ -68,16 +68,18 @@ def add(commands) -> None:
                          "there, or fd=N[:N...]) or a UNIX datagram socket (socket=PATH); may be given more "
                          "than once.  Keys: mac=ADDRESS, queues=PAIRS, mtu=BYTES, spoof=allow|drop (drop what "
                          "is sent from another address), tx_packets=N and tx_bytes=N (most per second), "
-                         "queue_size=N, and those of --disk from offload on")
+                         "queue_size=N, offload, transport, packed and async, as of --disk")
     devices.add_argument("--console", metavar="WHERE[,KEY=VALUE...]", action="append", default=[],
                          help="add a virtio console that leads to stdio, null, file=PATH (output alone) or "
-                         "socket=PATH (a UNIX stream socket that listens).  Keys: those of --disk from offload on")
+                         "socket=PATH (a UNIX stream socket that listens).  Keys: offload, transport, packed and "
+                         "async, as of --disk")
     devices.add_argument("--rng", metavar="KEY=VALUE...", nargs="?", const="",
-                         help="add an entropy device.  Keys: those of --disk from offload on")
+                         help="add an entropy device.  Keys: offload, transport, packed and async, as of --disk")
     devices.add_argument("--device", metavar="FILE.py[:CLASS][,KEY=VALUE...]", action="append", default=[],
                          help="add a device of one's own (splitvmm new), whose handler is built if it is out of date; "
-                         "may be given more than once.  Keys: name=TEXT, offload, of a virtio device those behind it, "
-                         "of any other base=ADDRESS and bus=mmio|port; and the device's own (splitvmm doc)")
+                         "may be given more than once.  Keys: name=TEXT and offload; of a virtio device also "
+                         "transport, packed and async, of any other base=ADDRESS and bus=mmio|port; and the device's "
+                         "own (splitvmm doc)")
     devices.add_argument("--serial", metavar="WHERE",
                          help="where the serial port leads: stdout, stdio (input as well; a terminal is put in "
                          "raw mode, Ctrl-A x ends the guest), null, or file=PATH (default: stdio with --kernel, "

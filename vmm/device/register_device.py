@@ -84,6 +84,12 @@ class Routed:
         return self.offset // PAGE
 
 
+# what a class of a user's own may not call anything else
+FINAL = frozenset("line timer trace alone interrupt set_bits clear_bits ram routes page_routes cleared ownerships size "
+                  "taker registers layout mode lock name place page state memory control latched failed access_log "
+                  "handled_interrupt".split())
+
+
 def _raise(error: BaseException) -> None:
     raise error
 
@@ -114,6 +120,10 @@ class RegisterDevice:
         if file and "handler" in vars(cls) and "handlers" not in vars(cls) and not cls.__module__.startswith("vmm."):
             cls.handlers = Path(file).resolve().parent / "build"
         options_.check_declared(cls, RegisterDevice, cls.has_transport)
+        if not cls.__module__.startswith("vmm."):
+            for name in FINAL & vars(cls).keys():
+                raise SchemaError(f"{cls.__name__}.{name}", "a name that every device has for something of its own",
+                                  "another one")
         if (schema := getattr(cls, "schema", None)) is not None and not (
                 isinstance(schema, type) and issubclass(schema, Device)):
             raise SchemaError(f"{cls.__name__}.schema", repr(schema), "a class derived from Device")
@@ -139,6 +149,12 @@ class RegisterDevice:
         return self.layout
 
     @property
+    def ram(self) -> Any:
+        """Guest memory: `ram.read(address, bytes)`, `ram.write(address, data)`.  Raise GuestAddressError for what is
+        not all in it."""
+        return self.place.memory
+
+    @property
     def taker(self) -> object:
         """What has `on_write_<register>` and `on_read_<register>`."""
         return self
@@ -148,7 +164,8 @@ class RegisterDevice:
         return self.place.lines[0]
 
     def attach(self, place: Place) -> None:
-        """Take a place in a machine; the page and state are zeroed memory."""
+        """Take a place in a machine.  A device's own calls this first: then there are `page`, `state` and `memory`,
+        zeroed but for reset values, and it fills in what its options say."""
         self.place = place
         for line in place.lines:
             line.slot = place.slot

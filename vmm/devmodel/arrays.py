@@ -68,7 +68,7 @@ class Array(Sequence):
 
     def memoryview(self) -> memoryview:
         """The array's own memory, as bytes: to be written if userspace may write it now, else read-only.
-        Raises ValueError for elements that do not touch."""
+        Raises ValueError if the array has a stride."""
         if self._step != 1:
             raise ValueError(f"elements {self._step * self._size} bytes apart; wanted ones that touch")
         found = memoryview(ffi.buffer(self._pointer, self._count * self._size)).cast("B")

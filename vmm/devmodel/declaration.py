@@ -27,6 +27,10 @@ class Declared:
     """What has a name of its own in a class body: a field, say, or a register."""
 
 
+class Undeclared:
+    """What declares something only when it is called."""
+
+
 class _OnceOnly(dict):
     """A class body in which no name is declared twice (Python keeps the last without a word)."""
 
@@ -54,9 +58,16 @@ class Declaration(type):
         cls = super().__new__(mcs, name, bases, dict(body))
         cls.options = options
         cls.c_name = snake(name)
-        for attribute in body:
-            if isinstance(body[attribute], Declared):
+        for attribute, value in body.items():
+            if isinstance(value, Declared):
                 check_name(f"{name}.{attribute}", attribute)
+            elif isinstance(value, Undeclared):
+                raise SchemaError(f"{name}.{attribute}", f"a type, {value!r}",
+                                  "a field of it, as in `u32(\"what it is\")`")
+        for attribute in body.get("__annotations__", {}):
+            if attribute not in body:
+                raise SchemaError(f"{name}.{attribute}", "an annotation alone",
+                                  "a declaration, as in `x = u32(\"...\")`")
         return cls
 
     def __init__(cls, name, bases, body, **_options):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from .device_layout import DeviceLayout, own_enums
 from .emit_c import bit_lines, comment, enumeration, struct
+from .layout import in_order
 from .register_layout import PlacedRegister, all_files, several
 from .schema import Register, Takes, Values
 
@@ -13,7 +14,7 @@ def device_parts(layout: DeviceLayout, known: frozenset[str] = frozenset(),
                  declared: tuple[Values, ...] = ()) -> list[str]:
     """What the header of a device holds, less the structs in `known`, which it includes, and the enums in
     `declared`, which it has already."""
-    page_structs = {block.c_name for block in layout.c_pages}
+    page_structs = {block.c_name for block in in_order(layout.c_pages)}     # whose bits are the registers'
     structs = [struct(block, block.c_name not in page_structs) for block in layout.structs()
                if block.c_name not in known]
     return [_identity(layout), _handling(layout), *_enums(layout, declared), *_registers(layout),
@@ -79,7 +80,8 @@ def _registers(layout: DeviceLayout) -> list[str]:
     for name, place in layout.memory_places().items():
         item, about = layout.memories[name], comment(layout.memories[name].doc)
         plain += [f"\t{prefix}_{name.upper()} = {place:#x},\t/* {about}: where it starts in all device memory */",
-                  f"\t{prefix}_{name.upper()}_BYTES = {item.size:#x},\t/* how much of it there is */"]
+                  f"\t{prefix}_{name.upper()}_BYTES = {item.size:#x},\t/* how much of it there is */",
+                  f"\t{prefix}_{name.upper()}_AT = {item.offset:#x},\t/* where a guest has it, from the base */"]
     rung = [_line(prefix, register) for register in firsts if register.takes is Takes.NOTIFY]
     masks = [line for register in firsts for line in bit_lines(f"{prefix}_{register.declared.upper()}", register.bits)]
     return ["\n".join([head, *lines, "};"]) for head, lines in (

@@ -21,10 +21,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
-from .declaration import Declaration, Declared
+from .declaration import Declaration, Declared, Undeclared
 from .declaration import SchemaError as SchemaError
 
 
@@ -81,7 +81,7 @@ BitsAt = int | tuple[int, int] | tuple[int, int, Values]    # a bit, or the lowe
 
 
 @dataclass(frozen=True)
-class Type:
+class Type(Undeclared):
     """A field's type.  Calling it declares a field; indexing it makes a fixed array."""
 
     c_name: str                     # as C spells one element
@@ -166,7 +166,8 @@ def reg(offset: int, type_: Type, doc: str, *, bits: Mapping[str, BitsAt] | None
     """Declare a register, or an array of them: `reg(0x40, u32[8], "...", stride=16)`.
 
     `bits` is `{name: bit}`, `{name: (lowest bit, width)}` or `{name: (lowest bit, width, IntEnum)}`.
-    `latches` names registers that are read together, once, before this doorbell is answered.  Options:
+    `latches` names registers that are read, each once, before this doorbell is answered: both halves have what was
+    read as `latched`.  Both are registers of the device itself, on its first page, and no arrays.  Options:
 
     - `access`: RW (default), RO, WO, or W1C, whose ones clear.
     - `takes`: without it, userspace; POSTED, stored without an exit; NOTIFY, the handler.
@@ -179,7 +180,12 @@ def reg(offset: int, type_: Type, doc: str, *, bits: Mapping[str, BitsAt] | None
     - `halves=True`: 8 bytes that may be written as two times 4, the lower half first.
     - `stride`: of an array, bytes from one element to the next.
     """
-    return Register(offset, type_, doc, bits=_bits(bits or {}), latches=tuple(latches), **options)
+    unknown = set(options) - {each.name for each in fields(Register)}
+    if unknown:
+        raise SchemaError(f"reg({offset!r}, ...)", f"option {min(unknown)!r}", "access, takes, reset, bits, clears, "
+                          "latches, read_effect, interrupts, widths, halves or stride")
+    return Register(offset, type_, doc, bits=_bits(bits or {}) or getattr(type_, "bits", ()), latches=tuple(latches),
+                    **options)
 
 
 @dataclass(frozen=True)
@@ -196,7 +202,11 @@ class RegisterFileAt(Declared):
 def regfile(offset: int, kind: type[RegisterFile], doc: str, *, count: int | None = None,
             stride: int) -> RegisterFileAt:
     """Declare register files inside a device's pages, or inside another register file.  `stride` is how
-    many bytes each takes."""
+    many bytes each takes.
+
+    `channel = regfile(0x100, Channel, "...", count=4, stride=0x20)` with a doorbell `go` in it: Python takes its
+    writes by `on_write_channel_go(index, value)`, and has the registers as `self.page.channel[i].go`; tests call it
+    `"channel[2].go"`. In C `ON(DEVICE_CHANNEL_GO, go)` is for all of them, and `device->channel` which one it is."""
     return RegisterFileAt(offset, kind, doc, count, stride)
 
 
@@ -240,7 +250,14 @@ def reasons(**named: str) -> dict[str, str]:
 
 class Block(metaclass=Declaration):
     """Fields that lie together.  `writer=` puts it on cache lines of its own in shared state;
-    without one it is a plain struct, to be nested or to describe guest memory."""
+    without one it is a plain struct, to be nested or to describe guest memory.
+
+        class Counts(Block, writer=HOLDER):
+            commands = u64("so many")
+
+    in the body of `Meter` is `self.state.counts.commands` in Python, and `meter->state->counts.commands` in C. Python
+    writes blocks of USER at any time, of HOLDER while it holds the device, as in an `on_write_`; C writes those of
+    KERNEL and HOLDER, and has USER's as `const`."""
 
 
 class RegisterFile(metaclass=Declaration):
@@ -260,6 +277,7 @@ class Device(metaclass=Declaration):
     `acpi="SVMM0001"` or `compatible="vendor,name"` is the name by which a guest finds it, and its driver.
 
     An IntEnum in its body is its own: C has its values under the device's name, `BLITTER_COMMAND_FILL`.
+    Registers, memories, enums, reasons and the module's CONSTANTS share one namespace there.
     """
 
     decline: dict[str, str] = {}

@@ -126,7 +126,8 @@ def _check_owner(where: str, writer: Writer | None, held: Callable[[], bool] | N
     if writer is Writer.KERNEL:
         raise OwnershipError(f"{where} is written by the kernel half; userspace may only read it")
     if writer is Writer.HOLDER and held is not None and not held():
-        raise OwnershipError(f"{where} belongs to the holder, which is the kernel half now")
+        raise OwnershipError(f"{where} belongs to the holder, which is the kernel half now; wanted it held, by "
+                             "`with device.alone():`")
 
 
 def _part(item: FieldLayout, address: int, keep: object, held: Callable[[], bool] | None,

@@ -22,6 +22,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
+
 from ..device.register_device import RegisterDevice
 from ..devmodel.schema import Device
 from ..errors import UserError
@@ -229,6 +232,8 @@ def _make(part: Part) -> None:
     try:
         _compile(part, tool, "-o", str(fresh))
         files = _dependencies(_compile(part, tool, "-MM"))      # of all sources: in a file, each replaces the last
+        if part.tool is CLANG:
+            _check_tables(part, fresh)
         fresh.replace(part.target)      # a process that has the old one mapped keeps it
     except OSError as error:
         raise UserError(f"{part.target}: {error.strerror}; wanted a folder to build in") from None
@@ -236,6 +241,21 @@ def _make(part: Part) -> None:
         with suppress(OSError):
             fresh.unlink(missing_ok=True)
     _write(_beside(part.target, "made"), json.dumps({"tool": tool, "flags": part.flags, "files": files}))
+
+
+def _check_tables(part: Part, built: Path) -> None:
+    """Constant tables that clang has put where the BTF that it wrote does not have them: the kernel refuses to load
+    those.  Raises UserError."""
+    with built.open("rb") as file:
+        elf = ELFFile(file)
+        merged = {index for index, section in enumerate(elf.iter_sections())
+                  if re.match(r"\.rodata\.(cst|str)", section.name)}
+        names = [symbol.name for table in elf.iter_sections() if isinstance(table, SymbolTableSection)
+                 for symbol in table.iter_symbols()
+                 if symbol["st_shndx"] in merged and symbol["st_info"]["type"] == "STT_OBJECT"]
+    if names:
+        raise UserError(f"{part.source}: {', '.join(names)}: a constant table, which clang puts where no BPF program "
+                        "may have it; wanted it declared `static const volatile`")
 
 
 def _compile(part: Part, tool: str, *more: str) -> str:

@@ -28,7 +28,7 @@ TABLE = (
            "move what is large from the stack, of which a chain of calls has 512 bytes, to DEVICE_SCRATCH", whole=True),
     Advice(r"too large\. Processed|too complex|back-edge|infinite loop",
            "make it a step function for loop(), with a constant limit to the count, and make __apart what is long in "
-           "it: the verifier walks these once, but a `for` as often as it goes round"),
+           "it (`__apart` before a function): the verifier walks these once, but a `for` as often as it goes round"),
     Advice(r"Caller passes invalid args|doesn't return scalar|reference type\(.*size cannot be determined",
            "give an __apart function numbers and pointers to structs only, in memory that was looked up and checked, "
            "and have it return a number; or make it `static __always_inline`"),
@@ -62,8 +62,9 @@ TABLE = (
     Advice(r"pointer arithmetic|pointer \+= pointer|on pointer prohibited|subtract pointer from",
            "only add bounded numbers to a pointer: mask, shift and align the number, before it is added"),
     Advice(r"invalid mem access '(scalar|inv)'|type=(scalar|inv) expected=",
-           "use ram_at() for an address of the guest's, and check what it returned; look a pointer up again that was "
-           "kept in a map, as it is a number then, and bound what is added to one"),
+           "use ram_at() for an address of the guest's, and check what it returned, or memory_at(), or another "
+           "look-up: `if (!to) return reason;`; look a pointer up again that was kept in a map, and bound what is "
+           "added to one"),
 )
 
 

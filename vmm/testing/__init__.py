@@ -12,9 +12,11 @@ drivers in Python in the guest's place.
 `-p vmm.testing.plugin`, `drive` is a fixture that does this once for each mode.
 """
 
+from ..virtio.virtio_device import EVENT_IDX, INDIRECT_DESC, RING_PACKED
 from .bpf_run import BpfRunMachine, machine_without_vcpus
 from .drive import HANDLED, TO_USER, driven, driven_virtio
 from .driver import INDIRECT, NEXT, WRITE, Driver, PackedRing, Registers, Ring
 
 __all__ = ["BpfRunMachine", "machine_without_vcpus", "driven", "driven_virtio", "HANDLED", "TO_USER", "Driver",
-           "Registers", "Ring", "PackedRing", "NEXT", "WRITE", "INDIRECT"]
+           "Registers", "Ring", "PackedRing", "NEXT", "WRITE", "INDIRECT",
+           "EVENT_IDX", "INDIRECT_DESC", "RING_PACKED"]

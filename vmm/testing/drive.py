@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from ..device.register_device import RegisterDevice
 from ..devmodel.exit_path import Verdict
 from ..machine.config import MachineConfig
-from ..virtio.virtio_device import INDIRECT_DESC, VirtioDevice
+from ..virtio.virtio_device import INDIRECT_DESC, RING_PACKED, VirtioDevice
 from .bpf_run import machine_without_vcpus
 from .driver import Driver, Registers
 
@@ -32,6 +32,8 @@ def driven(device: RegisterDevice, mode: str = "off", memory: int = MEMORY, trac
 def driven_virtio(device: VirtioDevice, mode: str = "off", features: int = INDIRECT_DESC, size: int = 16,
                   memory: int = MEMORY, trace: bool = False) -> Iterator[Driver]:
     """The same of a virtio device: a driver that has negotiated `features` and set up every queue, with
-    `size` entries each."""
+    `size` entries each.  With RING_PACKED among them the rings are packed."""
+    if features & RING_PACKED:
+        device.offer_packed()
     with machine_without_vcpus(_config(memory, trace), ((device, mode),)) as machine:
         yield Driver(machine, device, features, size)

@@ -6,6 +6,7 @@ descriptor and index can be written at will.
 
 from __future__ import annotations
 
+import difflib
 import struct
 from dataclasses import dataclass, field
 from time import monotonic, sleep
@@ -24,14 +25,15 @@ class Registers:
     """A device's registers, by name, as a guest reaches them: `read("sum")`, `write("channel[2].start", 1)`."""
 
     def __init__(self, machine: Machine, device: RegisterDevice):
-        self.machine, self.device = machine, device
+        self.machine, self.device, self.memory = machine, device, machine.memory
         self._registers = device.registers.registers
 
     def _place(self, name: str) -> tuple[int, int]:
         """Address and width.  Raises KeyError, with the names that there are."""
         register = self._registers.get(name)
         if register is None:
-            raise KeyError(f"{self.device.name} has no register {name}; wanted one of {', '.join(self._registers)}")
+            near = difflib.get_close_matches(name, self._registers, 3) or list(self._registers)[:10]
+            raise KeyError(f"{self.device.name} has no register {name}; wanted one of its own, as {', '.join(near)}")
         return self.device.place.at(register.offset), register.type.size
 
     def read(self, name: str) -> int:
@@ -222,7 +224,8 @@ class Driver:
             regs.write("driver_features_sel", window)
             regs.write("driver_features", bits)
         regs.write("status", ACKNOWLEDGE | DRIVER | FEATURES_OK)
-        assert regs.read("status") & FEATURES_OK
+        assert regs.read("status") & FEATURES_OK, (
+            f"{self.device.name} refuses features {self.features:#x}; it offers {self.device.offered:#x}")
         self.rings = [self._start_queue(i) for i in range(len(self.device.queue_sizes))]
         if ready:
             self.make_ready()
@@ -247,6 +250,13 @@ class Driver:
             regs.write(f"queue_{name}_high", at >> 32)
         regs.write("queue_ready", 1)
         return regs.read("queue_ready")
+
+    @property
+    def declined(self) -> dict[str, int]:
+        """Doorbells that the kernel half declined, of all queues, by the reason's name."""
+        entries = [self.device.state.queue[i].entry for i in range(len(self.device.queue_sizes))]
+        return {reason.name: count for reason in self.device.layout.reasons
+                if (count := sum(entry.declined[reason] for entry in entries))}
 
     @property
     def needs_reset(self) -> bool:

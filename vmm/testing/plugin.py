@@ -39,17 +39,24 @@ def drive(mode):
         yield put
 
 
+def _text(value: object) -> str:
+    """As in a list of keys."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value).replace(",", ",,")
+
+
 @pytest.fixture
 def boot(mode):
-    """boot(Class, *options, guest=...): `splitvmm run` with a device of that class and its guest, once for each
-    mode; what became of it.  The guest is build/guest.elf beside the device's file."""
+    """boot(Class, *options, guest=..., KEY=...): `splitvmm run` with a device of that class and its guest, once for
+    each mode; what became of it.  The guest is a path, or build/guest.elf beside the device's file.  `options` are of
+    the command (`"--cpus", "2"`), keys are of `--device` (`limit=7`, `transport="pci"`)."""
     if not os.path.exists("/dev/kvm"):
         pytest.skip("no /dev/kvm on this machine")
 
-    def run(kind: type[RegisterDevice], *options: str, keys: str = "",
-            guest: Path | None = None) -> subprocess.CompletedProcess:
+    def run(kind: type[RegisterDevice], *options: str, guest: Path | None = None,
+            **keys: object) -> subprocess.CompletedProcess:
         path = Path(inspect.getfile(kind))
-        device = f"{str(path).replace(',', ',,')}:{kind.__name__},offload={mode}{keys and ','}{keys}"
+        given = "".join(f",{name}={_text(value)}" for name, value in keys.items())
+        device = f"{_text(path)}:{kind.__name__},offload={mode}{given}"
         return subprocess.run([sys.executable, "-m", "vmm", "run", str(guest or path.parent / "build" / "guest.elf"),
                                "--mem", "32M", "--device", device, *options], capture_output=True, text=True,
                               timeout=HANG_S)
