@@ -87,3 +87,15 @@ def test_what_tests_may_use(clang, kvm, tmp_path, virtio, body):
     (tmp_path / "blinker" / "test_blinker.py").write_text(TESTS.replace("{body}", body))
     done = splitvmm("test", "blinker.py", cwd=tmp_path / "blinker")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_ports(tmp_path, kvm):
+    """As many as there are registers, at a place that is said."""
+    (tmp_path / "odd.py").write_text(ODD + "    a = reg(0, u32, 'x')\nclass OddDevice(RegisterDevice):\n"
+                                     "    schema = Odd\n")
+    (tmp_path / "guest.bin").write_bytes(bytes.fromhex("ba0105 66b803000000 66ef ebfe"))   # status 3
+    for keys, status, says in (("bus=port", os.EX_USAGE, "bus=port without base; wanted its first port"),
+                               ("bus=port,base=0x3f4", 3, ""), ("bus=port,base=0x3f8", os.EX_USAGE, "serial port")):
+        done = splitvmm("-q", "run", "--device", f"odd.py,offload=off,{keys}", "guest.bin", "--flat", "0x7c00", "--mem",
+                        "1M", cwd=tmp_path)
+        assert done.returncode == status and says in done.stderr, done.stderr

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..device.register_device import Routed
+from ..device.place import Routed
 from ..devices.probe import ProbeDevice, ProbeReadDevice
 from ..devmodel.devices.probe import Probe
 from ..devmodel.exit_path import Action, Bus

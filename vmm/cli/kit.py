@@ -125,4 +125,6 @@ def _config(kind, given: dict[str, str], make):
     ours = {key: given.pop(key) for key in _keys(kind) if key in given}
     base = parse.whole(ours["base"], "--device base", 0, (1 << 48) - 1) if "base" in ours else None
     bus = parse.choice(ours.get("bus", "mmio"), "--device bus", ("mmio", "port"))
+    if bus == "port" and base is None:
+        raise UserError("--device bus=port without base; wanted its first port, as base=0x300")
     return DeviceConfig(make, base=base, bus=bus, **parse.virtio(ours, "--device"))

@@ -16,14 +16,12 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from ..devmodel.device_layout import DeviceLayout, layout_device
-from ..devmodel.exit_path import Action, Bus
-from ..devmodel.layout import PAGE
+from ..devmodel.exit_path import Action
 from ..devmodel.register_layout import PlacedRegister, beside
 from ..devmodel.schema import Access, Device, SchemaError, Takes
 from ..devmodel.view import ffi, view_of
@@ -35,53 +33,10 @@ from . import options as options_
 from .accesses import Accesses
 from .accessors import check_accessors
 from .guestlog import GuestLog
-from .timers import Timer, Timers
+from .place import Place, Routed
+from .timers import Timer
 
 log = logging.getLogger("splitvmm.trace")
-
-
-@dataclass
-class Place:
-    """Where a device is put, by the machine."""
-
-    slot: int                   # of its program on the exit path
-    bus: Bus
-    base: int | None            # guest-physical address or port; None while the guest has it nowhere
-    page: int                   # address of the first register page in this process
-    first_page: int             # its number among all devices' pages
-    state: int                  # address of the shared state
-    state_fd: int
-    lines: list                 # interrupts.Line: one, or one a queue and one for all else
-    memory: object              # GuestMemory
-    own_memory: int = 0         # address of the device's memory, or 0
-    own_memory_fd: int = -1     # of the map that it lies in, or -1
-    urings: int = 0            # address of its queues' io_urings, or 0
-    urings_fd: int = -1        # of the map that they lie in, or -1
-    timers: Timers | None = None    # of the machine
-    keep: tuple = ()            # what must live as long as the device
-
-    def at(self, offset: int) -> int:
-        """The address or port of what lies `offset` bytes from its base."""
-        assert self.base is not None
-        return self.base + offset
-
-
-@dataclass(frozen=True)
-class Routed:
-    """A write that the kernel half takes."""
-
-    address: int
-    width: int
-    action: Action
-    offset: int
-    target: int = 0
-    queue: int = 0              # whose doorbell it is, if that matters
-    interrupts: bool = False    # the device interrupts once it is done
-
-    @property
-    def page(self) -> int:
-        """Which of the device's pages it is in."""
-        return self.offset // PAGE
 
 
 # what a class of a user's own may not call anything else

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 
-from ..device.register_device import Place
+from ..device.place import Place
 from ..devmodel.devices.blk import (
     ID_BYTES,
     PUNCH_HOLE,

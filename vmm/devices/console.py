@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ..device.register_device import Place
+from ..device.place import Place
 from ..devmodel.devices.console import RECEIVE, TRANSMIT, Console, ConsoleConfig
 from ..devmodel.layout import layout_block
 from ..virtio.receiver import Receiver

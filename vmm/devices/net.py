@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from time import monotonic_ns
 
-from ..device.register_device import Place
+from ..device.place import Place
 from ..devmodel.devices.net import (
     ETHER_BYTES,
     HEADER_BYTES,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ..device.register_device import Place
+from ..device.place import Place
 from ..devmodel.devices.rng import MOST_BYTES, POOL_BYTES, Rng
 from ..virtio.virtio_device import VirtioDevice
 from ..virtqueue.ring import BrokenQueue

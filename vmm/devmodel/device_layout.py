@@ -74,6 +74,11 @@ class DeviceLayout:
         """Bytes of guest-physical memory from the device's base on: registers, then memory."""
         return max([self.register_bytes or PAGE, *(item.offset + item.size for item in self.memories.values())])
 
+    @property
+    def ports(self) -> int:
+        """How many it takes from its base on, where its registers are ports."""
+        return max((r.offset + r.type.size for r in self.registers.values()), default=0)
+
     def memory_places(self) -> dict[str, int]:
         """Where each memory lies in all of it, one after the other; bytes."""
         places, at = {}, 0

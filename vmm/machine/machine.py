@@ -25,16 +25,13 @@ from ..sync.handoff import Declined
 from ..sync.signals import uninterrupted
 from ..virtio.virtio_device import VirtioDevice
 from ..virtio.virtio_mmio import MmioTransport
-from . import building, inventory
+from . import building, inventory, process
 from .config import MachineConfig
 from .offloading import Offloading
 from .placing import Placing
 from .running import Running
 
 log = logging.getLogger("splitvmm.machine")
-
-_live: set[Machine] = set()     # with vCPUs, in this process
-
 
 class Machine:
     """A VM; a context manager that takes everything down again.  Of its life, signals whose handlers raise
@@ -45,7 +42,6 @@ class Machine:
 
     memory: GuestMemory
     offloading: Offloading
-    joining = threading.Lock()      # of all machines: held while one comes into the process, or onto the exit path
 
     def __init__(self, config: MachineConfig, devices: tuple[tuple[RegisterDevice, str], ...] = ()):
         """`devices` are further ones, each with its offload mode: of one's own, say."""
@@ -72,7 +68,7 @@ class Machine:
     def _build(self, extra) -> None:
         config = self.config
         if config.kvm:
-            self._join_process()
+            process.join(self)
         self.vm = self._make_vm()
         building.build_memory(self, {device.offload for device in (*config.virtio, *config.devices)} |
                               {mode for _, mode in extra})
@@ -91,17 +87,6 @@ class Machine:
     def _make_vm(self) -> Vm | None:
         """What the kernel has of this machine."""
         return self.closes(Vm()) if self.config.kvm else None
-
-    def _join_process(self) -> None:
-        with self.joining:
-            if any(other.bpf and other.bpf.attached for other in _live):
-                raise UserError("another VM of this process has offload on; wanted a process for each")
-            _live.add(self)
-
-    @staticmethod
-    def vms_in_process() -> int:
-        """How many VMs with vCPUs this process has."""
-        return len(_live)
 
     def closes(self, part):
         """`part`, which is closed when the machine is: the last one first."""
@@ -313,7 +298,7 @@ class Machine:
                     self._closing.pop().close()
                 except Exception as error:
                     failures.append(error)
-            _live.discard(self)
+            process.leave(self)
         if failures:
             raise failures[0]
 

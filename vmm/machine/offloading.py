@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import nullcontext, suppress
 
 from ..device.register_device import RegisterDevice
 from ..devmodel.virtqueue import Side
@@ -16,6 +15,7 @@ from ..offload.bpf_backend import BpfBackend
 from ..offload.native import HostBackend
 from ..offload.objects import LOADING_ERRORS, OffloadError, unavailable
 from ..offload.tracing import Tracing
+from . import process
 
 log = logging.getLogger("splitvmm.machine")
 
@@ -97,21 +97,13 @@ class Offloading:
         if not backend:
             return
         try:
-            with self._only_vm(mode):
+            with process.alone() if mode == "on" else nullcontext():
                 backend.enable(device)
         except BaseException:
             device.stop_urings()
             raise
         device.mode = mode
         device.assign(Side.KERNEL)
-
-    @contextmanager
-    def _only_vm(self, mode: str) -> Iterator[None]:
-        """With `on`, no other VM comes into this process meanwhile.  Raises OffloadError if there is one."""
-        with self._machine.joining:
-            if mode == "on" and (count := self._machine.vms_in_process()) > 1:
-                raise OffloadError(f"{count} VMs in this process; wanted a process for each with offload on")
-            yield
 
     def backend(self, mode: str):
         """What serves devices in this mode, made when first wanted; None for `off`.  Raises OffloadError."""

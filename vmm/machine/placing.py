@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from ..device.register_device import Place, RegisterDevice
+from ..device.place import Place
+from ..device.register_device import RegisterDevice
 from ..devmodel.exit_path import DEVICES, Bus
 from ..devmodel.layout import PAGE
 from ..errors import UserError
@@ -58,8 +59,9 @@ class Placing:
             function.moved = lambda base: self._moved(device, base)
             machine.pci.add(function)
         else:
-            self._check_window(device, base, bus)
-            machine.buses[bus].add(base, device.size, device, device.name)
+            size = device.size if bus is Bus.MMIO else device.layout.ports
+            self._check_window(device, base, size, bus)
+            machine.buses[bus].add(base, size, device, device.name)
             self._map_page(device)
             self._map_memory(device)
 
@@ -72,9 +74,9 @@ class Placing:
                             f"{DEVICE_WINDOWS_END - base:#x} left for devices; wanted less, or a base")
         return base
 
-    def _check_window(self, device: RegisterDevice, base: int, bus: Bus) -> None:
+    def _check_window(self, device: RegisterDevice, base: int, size: int, bus: Bus) -> None:
         """A base that the user chose.  Raises UserError."""
-        end = base + device.size
+        end = base + size
         if bus is Bus.PORT:
             if end > 1 << 16 or device.layout.memories:
                 raise UserError(f"{device.name}: ports {base:#x} to {end - 1:#x}; wanted at most 0xffff, and no device "

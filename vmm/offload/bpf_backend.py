@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 
-from ..device.register_device import Place, RegisterDevice, Routed
+from ..device.place import Place, Routed
+from ..device.register_device import RegisterDevice
 from ..devmodel.exit_path import (
     DEVICES,
     ROUTES,

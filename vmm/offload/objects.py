@@ -7,7 +7,8 @@ import contextlib
 import hashlib
 from pathlib import Path
 
-from ..device.register_device import RegisterDevice, Routed
+from ..device.place import Routed
+from ..device.register_device import RegisterDevice
 from ..devmodel.abi import AbiMismatch, check_object
 from ..devmodel.device_layout import DeviceLayout
 from ..devmodel.exit_path import Route, RouteKey

@@ -14,11 +14,12 @@ strategies/ has those of the devices that come with splitvmm.
 """
 
 from .campaign import Campaign, verify
-from .guest import Guest, VirtioGuest
+from .guest import Guest
 from .lockstep import Difference, NotInStep
 from .source import Source
 from .steps import Step
 from .strategy import RegisterStrategy, Strategy, VirtioStrategy
+from .virtio_guest import VirtioGuest
 
 __all__ = ["Campaign", "verify", "Guest", "VirtioGuest", "Difference", "NotInStep", "Source", "Step", "Strategy",
            "RegisterStrategy", "VirtioStrategy"]

@@ -9,7 +9,6 @@ device adds (`output`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +17,7 @@ from ..devmodel.layout import BlockLayout
 from ..devmodel.schema import HOLDER
 from ..devmodel.virtqueue import control_layout, queue_layout
 from ..machine.machine import Machine
-from ..testing.driver import NEXT, Driver, PackedRing, Registers
-from ..virtio.virtio_device import EVENT_IDX, NEEDS_RESET, VirtioDevice
-
-CAUSE = "interrupt_status"      # as virtio-mmio calls it
+from ..testing.driver import Registers
 
 
 @dataclass(frozen=True)
@@ -84,7 +80,7 @@ class Guest:
         for block in device.layout.state.fields:
             if block.block and block.block is not control_layout() and block.block is not queue_layout() and \
                     block.writer is HOLDER:     # what a handler alone may write, off never has
-                yield Area(f"state.{block.name}", place.state + block.offset, block.size, _field(block.block))
+                yield Area(f"state.{block.name}", place.state + block.offset, block.size, field_at(block.block))
 
     def tell_memory(self, at: int) -> str:
         return f"guest-physical {at:#x}"
@@ -129,177 +125,6 @@ class Guest:
         return []
 
 
-class VirtioGuest(Guest):
-    """Of a virtio device: a driver with all its queues, able to do what no driver would."""
-
-    device: Any                 # a VirtioDevice
-    driver: Any                 # None before the first setup
-    TABLES = 0x60000            # guest-physical; indirect tables, 4 KiB for each queue
-
-    def __init__(self, machine: Machine, device: VirtioDevice):
-        self.driver = None
-        self._broken = False
-        super().__init__(machine, device)
-        self.spurious = True        # each doorbell's claim interrupts; VIRTIO 1.2, 2.7.7.1: a driver expects it
-
-    @property
-    def broken(self) -> bool:
-        """Whether a driver of before has ever broken a rule."""
-        self._broken |= bool(self.device.page.status & NEEDS_RESET)
-        return self._broken
-
-    # steps
-
-    def setup(self, features: int, size: int, ready: bool = True) -> None:
-        """Reset, negotiate, set up all queues."""
-        if self.driver is None:
-            self.driver = _Unstarted(self.machine, self.device)
-        self.driver.features, self.driver.size = features & self.device.offered, size
-        with suppress(AssertionError):      # features that the device refuses
-            self.driver.start(ready)
-        self.settle()
-
-    def ready(self) -> None:
-        self.driver.make_ready()
-
-    def reset(self) -> None:
-        self.registers.write("status", 0)
-
-    def chain(self, queue: int, head: int, parts: list, indirect: bool = False, split_at: int = 0) -> None:
-        """Make buffers available: each a list of address, bytes, and flags (1 next, 2 device-writable).  `head` is the
-        first descriptor, or a packed ring's buffer ID.  With `indirect` they are in a table, but for the first
-        `split_at`."""
-        ring = self.driver.rings[queue]
-        parts = [tuple(part) for part in parts]
-        if indirect:
-            table = self.TABLES + 0x1000 * queue
-            self._table(ring, parts[split_at:], table)
-            parts = [*parts[:split_at], (table, 16 * len(parts[split_at:]), 4)]
-        if isinstance(ring, PackedRing):
-            ring.request(parts[:ring.size], head)
-            return
-        places = [(head + i) % ring.size for i in range(len(parts))]
-        for i, (address, length, flags) in enumerate(parts[:ring.size]):
-            last = i == len(parts) - 1
-            ring.put(places[i], address, length, flags | (0 if last else NEXT), 0 if last else places[i + 1])
-        ring.offer(head)
-
-    @staticmethod
-    def _table(ring: Any, parts: list[tuple[int, int, int]], table: int) -> None:
-        if isinstance(ring, PackedRing):
-            for i, (address, length, flags) in enumerate(parts):
-                ring.put(i, address, length, flags, 0, table)
-        else:
-            ring.chain(parts, 0, table)
-
-    def descriptor(self, queue: int, index: int, address: int, length: int, flags: int, following: int) -> None:
-        """Write one descriptor, whatever is there."""
-        ring = self.driver.rings[queue]
-        ring.put(index % ring.size, address, length, flags, following)
-
-    def offer(self, queue: int, head: int) -> None:
-        """Make a chain available that may be none: of a split ring."""
-        ring = self.driver.rings[queue]
-        if not isinstance(ring, PackedRing):
-            ring.offer(head)
-
-    def avail_index(self, queue: int, ahead: int) -> None:
-        """Claim that so many more are available: of a split ring."""
-        ring = self.driver.rings[queue]
-        if not isinstance(ring, PackedRing):
-            ring.offered = ring.offered + ahead & 0xffff
-            ring.memory.write_u16(ring.avail + 2, ring.offered)
-
-    def ring(self, queue: int) -> None:
-        self.registers.write("queue_notify", queue)
-
-    def wish(self, queue: int, interrupts: bool, event: int) -> None:
-        """What the driver wants interrupts for: all, none, or the event index."""
-        ring = self.driver.rings[queue]
-        if isinstance(ring, PackedRing):
-            ring.set_event(ring.AT_DESCRIPTOR if self.driver.features & EVENT_IDX and interrupts else
-                           ring.ENABLE if interrupts else ring.DISABLE, event % ring.size, bool(event & 0x8000))
-        else:
-            ring.set_no_interrupt(not interrupts)
-            ring.set_used_event(event & 0xffff)
-
-    def acknowledge(self) -> None:
-        """Clear the cause, as an interrupt handler does."""
-        if CAUSE in self.device.registers.registers:
-            self.registers.write("interrupt_ack", 3)
-
-    def take(self, queue: int = 0) -> None:
-        """Userspace takes a queue over, and gives it back."""
-        with self.device.lock:
-            self.device._serve(self.device.queues[queue % len(self.device.queues)])
-        self.settle()
-
-    def switch(self) -> None:
-        """Offload off, and on again.  Either has somebody look at each queue."""
-        super().switch()
-        if self.mode == "off":
-            for queue in range(len(self.device.queues)):
-                self.take(queue)
-        self.settle()
-
-    # what is seen
-
-    @property
-    def cause(self) -> int:
-        return self.device.page.interrupt_status if CAUSE in self.device.registers.registers else 0
-
-    def _areas(self) -> Iterator[Area]:
-        for area in super()._areas():
-            yield from self._without_cause(area) if area.name == "page" else [area]
-        state = self.device.place.state
-        queue, = (block for block in self.device.layout.state.fields if block.name == "queue")
-        position, = (block for block in queue_layout().fields if block.name == "position")
-        for i in range(len(self.device.queue_sizes)):
-            yield Area(f"queue {i} position", state + queue.offset + i * queue.type.size + position.offset,
-                       position.block.field("shown_flags").offset,      # what is there counts within a visit alone
-                       _field(position.block))
-
-    def _without_cause(self, page: Area) -> Iterator[Area]:
-        """It may have more in it than with `off`, and is looked at by itself."""
-        register = self.device.registers.registers.get(CAUSE)
-        if register is None:
-            yield page
-            return
-        end = register.offset + register.type.size
-        yield Area("page", page.address, register.offset, page.tell)
-        yield Area("page", page.address + end, page.size - end, lambda at: page.tell(at + end))
-
-    def tell_memory(self, at: int) -> str:
-        for ring in self.driver.rings if self.driver else []:
-            for name in ("used", "avail", "desc"):
-                if 0 <= at - getattr(ring, name) < 0x1000:
-                    return f"queue {ring.index} {name} + {at - getattr(ring, name):#x}"
-        return super().tell_memory(at)
-
-    def values(self) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for i, state in enumerate(self._queues()):
-            found |= {f"queue {i} {name}": count for name, count in self._done(state).items()}
-            if self.broken:     # what was moved before the break, Python has not counted
-                del found[f"queue {i} bytes"]
-        return found
-
-    def _queues(self) -> list:
-        return [self.device.state.queue[i] for i in range(len(self.device.queue_sizes))]
-
-    def settle(self) -> None:
-        for ring in self.driver.rings if self.driver else []:
-            ring.settle()
-
-
-class _Unstarted(Driver):
-    """A driver that has done nothing yet."""
-
-    def __post_init__(self) -> None:
-        self.memory = self.machine.memory
-        self.registers = Registers(self.machine, self.device)
-
-
 def _register(device: RegisterDevice, at: int) -> str:
     for name, register in device.registers.registers.items():
         if register.offset <= at < register.offset + register.type.size:
@@ -307,7 +132,7 @@ def _register(device: RegisterDevice, at: int) -> str:
     return f"byte {at:#x}, of no register"
 
 
-def _field(block: BlockLayout) -> Callable[[int], str]:
+def field_at(block: BlockLayout) -> Callable[[int], str]:
     def tell(at: int) -> str:
         return next((field.name for field in block.fields if field.offset <= at < field.offset + field.size),
                     f"byte {at:#x}")

@@ -13,9 +13,10 @@ from ..machine.config import DeviceConfig, MachineConfig
 from ..machine.machine import Machine
 from ..testing.driver import ACKNOWLEDGE, DRIVER, DRIVER_OK, FEATURES_OK, INDIRECT, WRITE
 from ..virtio.virtio_device import EVENT_IDX, INDIRECT_DESC, NEEDS_RESET, RING_PACKED, VirtioDevice
-from .guest import Guest, VirtioGuest
+from .guest import Guest
 from .source import EDGES, Source, value
 from .steps import Step, step
+from .virtio_guest import VirtioGuest
 
 MEMORY = 1 << 20        # bytes of guest memory: little, as all of it is compared after each step
 FREE = 0x30000          # guest-physical; below are the rings of as many queues as there are

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..device.accessors import check_accessors
-from ..device.register_device import Routed
+from ..device.place import Routed
 from ..devmodel.device_layout import layout_device
 from ..virtqueue.virtqueue import UserQueue
 

@@ -12,7 +12,8 @@ from contextlib import suppress
 from time import monotonic_ns
 
 from ..device.guestlog import GuestLog
-from ..device.register_device import Place, RegisterDevice, Routed
+from ..device.place import Place, Routed
+from ..device.register_device import RegisterDevice
 from ..devmodel.device_layout import DeviceLayout
 from ..devmodel.layout import layout_block
 from ..devmodel.uring import STRIDE

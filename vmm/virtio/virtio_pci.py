@@ -11,7 +11,7 @@ Interrupts are messages only: there is no INTx pin.
 
 from __future__ import annotations
 
-from ..device.register_device import Routed
+from ..device.place import Routed
 from ..devmodel.devices.pci import CapabilityId, VirtioCapability, VirtioCapabilityKind
 from ..devmodel.devices.virtio_pci import COMMON_BYTES, CONFIG, VirtioPci
 from ..devmodel.exit_path import Action

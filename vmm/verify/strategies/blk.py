@@ -10,10 +10,11 @@ from typing import Any
 from ...devmodel.devices.blk import SECTOR, RequestType
 from ...machine.config import DiskConfig, MachineConfig
 from ...testing.driver import WRITE
-from ..guest import Area, VirtioGuest
+from ..guest import Area
 from ..source import Source
 from ..steps import Step, step
 from ..strategy import VirtioStrategy
+from ..virtio_guest import VirtioGuest
 
 SECTORS = 256
 HEADERS, DATA = 0x80000, 0x90000        # guest-physical: 32 headers and states, and buffers

@@ -7,10 +7,10 @@ from typing import Any
 
 from ...machine.config import MachineConfig, RngConfig
 from ...testing.driver import WRITE
-from ..guest import VirtioGuest
 from ..source import Source
 from ..steps import Step, step
 from ..strategy import VirtioStrategy
+from ..virtio_guest import VirtioGuest
 
 
 class RngStrategy(VirtioStrategy):
