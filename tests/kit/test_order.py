@@ -8,8 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from vmm import RegisterDevice
+from vmm.devmodel.exit_path import Bus
+from vmm.devmodel.schema import POSTED, W1C, Device, reg, u32
+from vmm.machine.config import DeviceConfig, MachineConfig
 from vmm.paths import ROOT
-from vmm.testing import driven
+from vmm.testing import driven, machine_without_vcpus
+from vmm.testing.played_vm import PIO_OUT, values
 
 
 @pytest.fixture
@@ -50,3 +55,27 @@ def test_guest(order, mode, kvm, sse, request):
         wanted += [("base", 0x1111), ("seen", 0x2222), ("seen", 0x3333), ("seen", 0x3333), ("count", kicks + 1)]
     assert (done.returncode, done.stdout.split(), done.stderr) == (
         0, [f"{name}{value:016x}" for name, value in wanted], "")
+
+
+class Flags(Device, id=0, version=1):
+    """No specification but this file."""
+
+    flags = reg(0, u32, "ones clear", access=W1C, takes=POSTED, reset=0xffffffff)
+    mine = reg(4, u32, "userspace's")
+
+
+class FlagsDevice(RegisterDevice):
+    schema = Flags
+
+
+def test_a_string_out_to_what_ones_clear(bpf_run):
+    """KVM traces all of it at once: each element clears its own bits."""
+    config = MachineConfig(memory=1 << 20, serial="null", kvm=False, devices=[DeviceConfig(
+        lambda: FlagsDevice("flags"), offload="on", bus="port", base=0x300)])
+    with machine_without_vcpus(config) as machine:
+        machine.guest_write(Bus.PORT, 0x304, 4, 1)          # this thread is a vCPU from here on
+        data = values().put(1 | 2 << 32)
+        for program in list(machine.vm.attached):
+            program.run("on_pio", PIO_OUT, 0x300, 4, 2, data)
+        machine.guest_write(Bus.PORT, 0x304, 4, 2)          # which finds what has gone up
+        assert machine.devices[0].page.flags == 0xfffffffc and machine.devices[0].page.mine == 2
