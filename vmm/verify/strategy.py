@@ -16,10 +16,9 @@ from ..virtio.virtio_device import EVENT_IDX, INDIRECT_DESC, NEEDS_RESET, RING_P
 from .guest import Guest
 from .source import EDGES, Source, value
 from .steps import Step, step
-from .virtio_guest import VirtioGuest
+from .virtio_guest import FREE, VirtioGuest
 
 MEMORY = 1 << 20        # bytes of guest memory: little, as all of it is compared after each step
-FREE = 0x30000          # guest-physical; below are the rings of as many queues as there are
 SETTINGS = {"transport": ("mmio", "pci"), "rings": ("split", "packed")}
 
 
@@ -143,7 +142,8 @@ class VirtioStrategy(Strategy):
             return self.wild(source, guest, queue)
         slot, length = source.whole(0, 7), source.one((1, 8, 64, 300, 1024, 4096))
         parts = [[0x80000 + 0x4000 * slot, length, 0], [0x82000 + 0x4000 * slot, source.one((length, 1, 4096)), WRITE]]
-        return step("chain", queue=queue, head=slot * 2 % guest.driver.size, parts=parts, indirect=source.chance(25))
+        return step("chain", queue=queue, head=slot * 2 % guest.driver.size, parts=parts, indirect=source.chance(25),
+                    **self.table(source))
 
     @staticmethod
     def stuck(guest: VirtioGuest) -> bool:
@@ -198,7 +198,12 @@ class VirtioStrategy(Strategy):
         parts = [[self.address(source), self.length(source), source.one((0, WRITE, WRITE, INDIRECT, 8))]
                  for _ in range(source.whole(1, 4))]
         return step("chain", queue=queue, head=source.whole(0, guest.driver.size - 1), parts=parts,
-                    indirect=source.chance(25), split_at=source.whole(0, 1))
+                    indirect=source.chance(25), split_at=source.whole(0, 1), **self.table(source))
+
+    @staticmethod
+    def table(source: Source) -> dict[str, Any]:
+        """How an indirect table is not what it should be, now and then."""
+        return {"odd": source.one((8, 1, 16))} if source.chance(4) else {"beyond": True} if source.chance(4) else {}
 
     def register(self, source: Source, guest: VirtioGuest) -> Step:
         """A transport's register, at a bad time perhaps; not those that only say where rings are."""
@@ -216,7 +221,7 @@ class VirtioStrategy(Strategy):
         that reads or writes those finds what of the others before it is the device's own."""
         if source.chance(60):
             return 0x80000 + 0x100 * source.whole(0, 0x1ff)
-        return source.one((0, MEMORY - 512, MEMORY - 1, MEMORY, 0xd0000000, 1 << 32, (1 << 64) - 16,
+        return source.one((FREE, MEMORY - 512, MEMORY - 1, MEMORY, 0xd0000000, 1 << 32, (1 << 64) - 16,
                            source.whole(FREE, MEMORY - 1)))
 
     @staticmethod

@@ -8,10 +8,11 @@ from typing import Any
 
 from ..devmodel.virtqueue import queue_layout
 from ..machine.machine import Machine
-from ..testing.driver import NEXT, Driver, PackedRing, Registers
+from ..testing.driver import INDIRECT, NEXT, Driver, PackedRing, Registers
 from ..virtio.virtio_device import EVENT_IDX, NEEDS_RESET, VirtioDevice
 from .guest import Area, Guest, field_at
 
+FREE = 0x30000          # guest-physical; below are the rings of as many queues as there are
 CAUSE = "interrupt_status"      # as virtio-mmio calls it
 
 
@@ -51,16 +52,20 @@ class VirtioGuest(Guest):
     def reset(self) -> None:
         self.registers.write("status", 0)
 
-    def chain(self, queue: int, head: int, parts: list, indirect: bool = False, split_at: int = 0) -> None:
-        """Make buffers available: each a list of address, bytes, and flags (1 next, 2 device-writable).  `head` is the
-        first descriptor, or a packed ring's buffer ID.  With `indirect` they are in a table, but for the first
-        `split_at`."""
+    def chain(self, queue: int, head: int, parts: list, indirect: bool = False, split_at: int = 0, odd: int = 0,
+              beyond: bool = False) -> None:
+        """Make buffers available: each a list of address, bytes, and flags (1 next, 2 device-writable, 4 indirect).
+        `head` is the first descriptor, or a packed ring's buffer ID.  With `indirect` they are in a table, but for the
+        first `split_at`; it is said to be `odd` bytes longer than it is, and with `beyond` its last descriptor goes on
+        behind it."""
         ring = self.driver.rings[queue]
         parts = [tuple(part) for part in parts]
         if indirect:
-            table = self.TABLES + 0x1000 * queue
-            self._table(ring, parts[split_at:], table)
-            parts = [*parts[:split_at], (table, 16 * len(parts[split_at:]), 4)]
+            table, inside = self.TABLES + 0x1000 * queue, parts[split_at:]
+            self._table(ring, [*inside, *inside[-1:]], table)       # there is one more than is told
+            if not beyond and inside and not isinstance(ring, PackedRing):
+                ring.put(len(inside) - 1, *inside[-1], 0, table)
+            parts = [*parts[:split_at], (table, 16 * len(inside) + odd, INDIRECT)]
         if isinstance(ring, PackedRing):
             ring.request(parts[:ring.size], head)
             return
@@ -136,7 +141,8 @@ class VirtioGuest(Guest):
 
     def _areas(self) -> Iterator[Area]:
         for area in super()._areas():
-            yield from self._without_cause(area) if area.name == "page" else [area]
+            yield from self._without_cause(area) if area.name == "page" else \
+                self._parts_of(area) if area.name == "memory" else [area]
         state = self.device.place.state
         queue, = (block for block in self.device.layout.state.fields if block.name == "queue")
         position, = (block for block in queue_layout().fields if block.name == "position")
@@ -144,6 +150,11 @@ class VirtioGuest(Guest):
             yield Area(f"queue {i} position", state + queue.offset + i * queue.type.size + position.offset,
                        position.block.field("shown_flags").offset,      # what is there counts within a visit alone
                        field_at(position.block))
+
+    def _parts_of(self, memory: Area) -> Iterator[Area]:
+        """What is the driver's and the device's own, and buffers."""
+        yield Area("rings", memory.address, FREE, memory.tell)
+        yield Area("memory", memory.address + FREE, memory.size - FREE, lambda at: memory.tell(at + FREE))
 
     def _without_cause(self, page: Area) -> Iterator[Area]:
         """It may have more in it than with `off`, and is looked at by itself."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...devmodel.devices.blk import SECTOR, RequestType
 from ...machine.config import DiskConfig, MachineConfig
-from ...testing.driver import WRITE
+from ...testing.driver import INDIRECT, WRITE
 from ..guest import Area
 from ..source import Source
 from ..steps import Step, step
@@ -25,11 +25,17 @@ RANGE = struct.Struct("<QII")
 
 class BlkGuest(VirtioGuest):
     def request(self, queue: int, slot: int, type: str, sector: int, data: list, indirect: bool = False,
-                header: int = 16, status: int = 1) -> None:
-        """A request whose header, of `header` bytes, and status lie in `slot`; `data` are buffers as of `chain`."""
+                header: int = 16, status: int = 1, nested: bool = False, **table: Any) -> None:
+        """A request whose header, of `header` bytes, and status lie in `slot`; `data` are buffers as of `chain`.  With
+        `nested` they, and the status, are in an indirect table of their own."""
         at = HEADERS + 0x100 * slot
         self.machine.memory.write(at, struct.pack("<IIQ", int(TYPES[type]), 0, sector) + b"\xff" * 16)
-        self.chain(queue, slot * 4 % self.driver.size, [[at, header, 0], *data, [at + 16, status, WRITE]], indirect)
+        rest = [*data, [at + 16, status, WRITE]]
+        if nested:
+            inner = self.TABLES + 0x1000 * queue + 0x800
+            self._table(self.driver.rings[queue], [tuple(part) for part in rest], inner)
+            rest = [[inner, 16 * len(rest), INDIRECT]]
+        self.chain(queue, slot * 4 % self.driver.size, [[at, header, 0], *rest], indirect, **table)
 
     def ranges(self, slot: int, sector: int, count: int, flags: int) -> None:
         """What a DISCARD or WRITE_ZEROES of this slot is about, in its data."""
@@ -65,7 +71,8 @@ class BlkStrategy(VirtioStrategy):
         sector = source.one((SECTORS - 1, SECTORS, 1 << 55, (1 << 64) - 1)) if source.chance(8) else \
             source.whole(0, SECTORS - 26)
         return step("request", queue=queue, slot=slot, type=type_, sector=sector, data=self.data(source, type_, slot),
-                    indirect=source.chance(30), header=source.one((8, 15, 17, 0)) if source.chance(4) else 16,
+                    indirect=source.chance(30), nested=source.chance(3), **self.table(source),
+                    header=source.one((8, 15, 17, 0)) if source.chance(4) else 16,
                     status=source.one((0, 2, 513)) if source.chance(4) else 1)
 
     def data(self, source: Source, type_: str, slot: int) -> list[list[int]]:

@@ -14,7 +14,7 @@ from ..virtio_guest import VirtioGuest
 
 
 class RngStrategy(VirtioStrategy):
-    free = {"memory": "what is read is random; lengths are in the used ring, which is compared",
+    free = {"memory": "buffers, as what is read is random; rings are compared",
             "state.pool": "random bytes that are kept for the handler"}
 
     def machine(self, mode: str, setting: dict[str, Any], folder: Path) -> MachineConfig:
