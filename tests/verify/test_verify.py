@@ -159,12 +159,13 @@ def test_what_is_shrunk_still_fails_and_is_simple():
 
 
 def test_hypothesis_shrinks_it_as_well(module):
-    from hypothesis import settings
+    from hypothesis import Phase, settings
     from hypothesis.stateful import run_state_machine_as_test
     found = module("adder", WRONG_SUM)
     machine = stateful(strategy_of(found.AdderDevice), ["off", "host"])
     with pytest.raises(NotInStep, match="page, sum"):
-        run_state_machine_as_test(machine, settings=settings(max_examples=30, deadline=None, derandomize=True))
+        run_state_machine_as_test(machine, settings=settings(
+            max_examples=30, deadline=None, derandomize=True, phases=(Phase.generate, Phase.shrink)))
 
 
 def test_choices_that_hypothesis_makes():

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import threading
+from functools import lru_cache
 
 from ..device.register_device import RegisterDevice
 from ..devmodel.exit_path import Bus
@@ -34,6 +35,7 @@ extern uint64_t layout_hash;
 """
 
 
+@lru_cache(maxsize=1)
 def native_ffi():
     """cffi for the shared objects, which are loaded by path (ABI mode)."""
     from cffi import FFI
