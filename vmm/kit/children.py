@@ -10,18 +10,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from ..sync.signals import uninterrupted
+
 PATIENCE_S = 5      # for what was asked to end
 
 
 def run(command: list[str], **options: Any) -> subprocess.CompletedProcess:
     """As subprocess.run does, in a process group of its own, which has the terminal if we have it.  Raises OSError."""
-    with subprocess.Popen(command, process_group=0, **options) as process:
-        try:
-            with _terminal_of(process.pid):
-                out, error = process.communicate()
-        except BaseException:
+    process = None
+    try:
+        with uninterrupted():       # or it runs, and nobody knows
+            process = subprocess.Popen(command, process_group=0, **options)
+        with _terminal_of(process.pid):
+            out, error = process.communicate()
+    except BaseException:
+        if process:
             _end(process)
-            raise
+        raise
     return subprocess.CompletedProcess(command, process.returncode, out, error)
 
 
