@@ -23,6 +23,7 @@ from tools.driver import BlkDriver
 from vmm.bench import run as bench
 from vmm.bench.rows import Wanted
 from vmm.devmodel.devices.blk import SECTOR
+from vmm.kit import children
 from vmm.kvm.bpf import why_not
 from vmm.machine.config import DiskConfig, MachineConfig
 from vmm.machine.machine import Machine
@@ -41,8 +42,8 @@ def say(text: str) -> None:
 def tool(*command, **options) -> str:
     """Run a program of e2fsprogs; its output."""
     path = f"{os.environ['PATH']}:/sbin:/usr/sbin"
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True,
-                          env={**os.environ, "PATH": path}, **options)
+    done = children.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                        env={**os.environ, "PATH": path}, **options)
     if done.returncode:
         sys.exit(f"demo: {command[0]} failed: {done.stdout}{done.stderr}")
     return done.stdout
@@ -91,11 +92,11 @@ def verify(image: Path, wanted: dict[str, str], into: Path) -> None:
 
 def guest_in(mode: str, image: Path, area: tuple[int, int]) -> str:
     """Run the checking guest; what it said."""
-    done = subprocess.run(
+    done = children.run(
         [sys.executable, "-m", "vmm", "run", str(BUILD / "check.elf"), "--mem", "64M", "--cmdline",
          f"area={area[0]} area_sectors={area[1]} rounds=60", "--disk",
          f"path={image},offload={mode},queues=2,serial=demo"],
-        capture_output=True, text=True)
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if done.returncode or "check: passed" not in done.stdout:
         sys.exit(f"demo: the guest failed with offload {mode}: status {done.returncode}\n{done.stdout}{done.stderr}")
     return done.stdout.splitlines()[0]
