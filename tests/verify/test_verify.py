@@ -148,6 +148,12 @@ def test_a_file_that_is_no_sequence(tmp_path, text):
         load(tmp_path / "file")
 
 
+def test_steps_that_there_are_not(tmp_path, capsys):
+    save(Sequence("rng", {}, ["off"], [step("settle"), step("__init__")]), tmp_path / "file")
+    assert main(["verify", "rng", "--replay", str(tmp_path / "file")]) == os.EX_USAGE
+    assert "step 'settle'; wanted one of acknowledge, avail_index, chain" in capsys.readouterr().err
+
+
 def test_what_is_shrunk_still_fails_and_is_simple():
     steps = [Step("a", {"n": n, "parts": [[n, 1], [2, n]]}) for n in range(300)]
 

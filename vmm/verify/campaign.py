@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any
 
+from ..errors import UserError
 from .lockstep import Difference, Lockstep, NotInStep
 from .shrink import shrunk
 from .source import Drawn, Seeded
@@ -79,6 +80,11 @@ class Campaign:
             result.sequence = Played(self.name, self.setting, self.executors, played, seed)
 
     def replay(self, steps: list[Step]) -> Difference | None:
+        """Raises UserError for steps that the device's guest does not have."""
+        known = self.strategy.guest.kinds()
+        for each in steps:
+            if each.kind not in known:
+                raise UserError(f"step {each.kind!r}; wanted one of {', '.join(sorted(known))}")
         with Lockstep(self.strategy, self.executors, self.setting) as lockstep:
             for step in steps:
                 if difference := lockstep.do(step):

@@ -8,6 +8,7 @@ device adds (`output`).
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -30,8 +31,17 @@ class Area:
     tell: Callable[[int], str]
 
 
+LOOKS = ("tell_memory", "values", "interrupted", "settle")
+
+
 class Guest:
-    """Of a register device.  Each public method is a step; what it returns is to be equal, too."""
+    """Of a register device.  Each public method but LOOKS is a step; what it returns is to be equal, too."""
+
+    @classmethod
+    def kinds(cls) -> set[str]:
+        """Of steps that there are."""
+        return {name for base in cls.__mro__ for name, value in vars(base).items()
+                if inspect.isfunction(value) and not name.startswith("_") and name not in LOOKS}
 
     def __init__(self, machine: Machine, device: RegisterDevice):
         self.machine, self.device, self.mode = machine, device, device.mode

@@ -62,7 +62,6 @@ class Lockstep:
                 own.mkdir()
                 machine = stack.enter_context(machine_without_vcpus(self.strategy.machine(mode, self.setting, own)))
                 self.guests.append(self.strategy.open(machine))
-            self._compared = [guest.areas for guest in self.guests]
             self._stack = stack.pop_all()
         return self
 
@@ -76,8 +75,10 @@ class Lockstep:
         """Do a step on all; the first difference that it made."""
         self.done += 1
         outcomes = [self._outcome(guest, step) for guest in self.guests]
-        for guest, outcome in zip(self.guests[1:], outcomes[1:]):
-            found = self._first(guest, outcome, outcomes[0])
+        interrupts = [guest.interrupted() for guest in self.guests]
+        for number, guest in enumerate(self.guests[1:], 1):
+            found = self._values(outcomes[number], outcomes[0]) or \
+                self._interrupts(guest, interrupts[number], interrupts[0]) or self._areas(guest)
             if found:
                 return Difference(guest.mode, *found, self.done)
         return None
@@ -92,24 +93,25 @@ class Lockstep:
             returned = f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"
         return {"what the step returns": returned, **guest.values()}
 
-    def _first(self, guest: Guest, outcome: dict, wanted: dict) -> tuple[str, str, str] | None:
+    # the first difference: where, what was found, what was wanted
+
+    def _values(self, outcome: dict[str, Any], wanted: dict[str, Any]) -> tuple[str, str, str] | None:
         for name, value in wanted.items():
             if outcome[name] != value and name not in self.strategy.free:
                 return name, str(outcome[name]), str(value)
-        if found := self._interrupts(guest):
-            return found
+        return None
+
+    def _areas(self, guest: Guest) -> tuple[str, str, str] | None:
         for theirs, ours in zip(self.guests[0].areas, guest.areas):
             if theirs.name not in self.strategy.free and (found := _byte(theirs, ours)):
                 return found
         return None
 
-    def _interrupts(self, guest: Guest) -> tuple[str, str, str] | None:
+    def _interrupts(self, guest: Guest, lines: list[bool], wanted_lines: list[bool]) -> tuple[str, str, str] | None:
         """None may be missing, and none be there without a reason, unless the device's may be spurious."""
-        if guest is self.guests[1]:
-            self._wanted = self.guests[0].interrupted()
         if self.guests[0].cause & ~guest.cause:
             return "the interrupt's cause", f"{guest.cause:#x}", f"{self.guests[0].cause:#x} or more"
-        for line, (raised, wanted) in enumerate(zip(guest.interrupted(), self._wanted)):
+        for line, (raised, wanted) in enumerate(zip(lines, wanted_lines)):
             if wanted and not raised:
                 return f"interrupt of line {line}", "missing", "raised"
             if raised and not wanted and not guest.spurious:
