@@ -70,7 +70,9 @@ def test_what_was_begun_ends(adder, command):
     for number in (signal.SIGTERM, signal.SIGINT)[:scaled(2)] * scaled(4):
         shutil.rmtree(adder / "build", ignore_errors=True)
         process = start(command, "adder.py", cwd=adder)
-        time.sleep(chance.uniform(0.15, 1.6 if command == "build" else 4))
+        while not (adder / "build").exists():       # before that it is Python that starts
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0, 1.4 if command == "build" else 4))
         process.send_signal(number)
         process.communicate(timeout=HANG_S)
         assert process.returncode in (0, 128 + number) and not running(adder)
