@@ -92,11 +92,16 @@ class Campaign:
         return None
 
     def _shorten(self, result: Result) -> None:
-        assert result.sequence
-        before = result.sequence.steps
+        assert result.sequence and result.difference
+        before, first = result.sequence.steps, result.difference
         if not self.replay(before):         # it takes more than the steps: chance, or time
             return
-        steps = shrunk(before, lambda tried: self.replay(tried) is not None, SHRINK_S)
+
+        def same(steps: list[Step]) -> bool:
+            """Whether they make the same difference, and not one of their own."""
+            found = self.replay(steps)
+            return found is not None and found.kind == first.kind
+        steps = shrunk(before, same, SHRINK_S)
         again = self.replay(steps)
         if again:
             result.difference = again

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import tempfile
 import traceback
@@ -29,6 +30,11 @@ class Difference:
     found: str
     wanted: str
     number: int         # of the step, from 1
+
+    @property
+    def kind(self) -> str:
+        """Where it is, but for numbers."""
+        return re.sub(r"0x[0-9a-f]+|\d+", "", f"{self.mode} {self.where}")
 
     def __str__(self) -> str:
         return f"step {self.number}: {self.where} is {self.found} with {self.mode}; wanted {self.wanted}, as with off"

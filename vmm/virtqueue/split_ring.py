@@ -29,6 +29,7 @@ class SplitRing(RingFormat):
         setup = state.setup
         self._desc, self._avail, self._used = (memory.offset(at, length) for at, (_, length) in zip(
             (setup.desc, setup.avail, setup.used), self.areas(self.size)))
+        self._unpublished = False
 
     def available(self, position: int) -> bool:
         count = self.words[self._avail + 2 >> 1] - position & 0xffff
@@ -63,10 +64,13 @@ class SplitRing(RingFormat):
         used = position.next_used
         _USED.pack_into(self.view, self._used + 4 + 8 * (used & self.size - 1), head, written)
         position.next_used = used + 1 & 0xffff
+        self._unpublished = True
         self.count_used(1)
 
     def publish(self) -> None:
-        self.words[self._used + 2 >> 1] = self.state.position.next_used
+        if self._unpublished:       # else the index is the driver's to look at, whatever it is
+            self._unpublished = False
+            self.words[self._used + 2 >> 1] = self.state.position.next_used
 
     def enable_notify(self) -> None:
         """Have the driver ring at the next request."""
