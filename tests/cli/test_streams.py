@@ -1,5 +1,6 @@
 """Standard streams that are closed, full or gone, and few descriptors: a line at most, and the guest goes on."""
 
+import argparse
 import os
 import resource
 import signal
@@ -9,6 +10,7 @@ import time
 import pytest
 
 from tests.cli.started import SPLITVMM, start
+from vmm.cli.main import main
 from vmm.devmodel.device_layout import layout_device
 from vmm.devmodel.devices.rng import Rng
 from vmm.offload import objects
@@ -56,6 +58,16 @@ def test_errors_that_nobody_can_read(kvm, line, status, streams):
     """They change no status, and are not said elsewhere."""
     done = shell(f"SPLITVMM {line} {streams}")
     assert (done.returncode, done.stdout, done.stderr) == (status, "", "")
+
+
+def test_mistakes_do_not_depend_on_argparse(monkeypatch):
+    """That of Debian 12's Python raises what standard error does."""
+    def refused(*_):
+        raise OSError(28, "No space left on device")
+    monkeypatch.setattr(argparse.ArgumentParser, "_print_message", refused)
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "--bogus", "x"])
+    assert ended.value.code == os.EX_USAGE
 
 
 def test_doctor_where_nothing_may_be_written(monkeypatch):

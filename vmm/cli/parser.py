@@ -6,14 +6,15 @@ import argparse
 import os
 import sys
 
+from . import standard
+
 
 class Parser(argparse.ArgumentParser):
     """Ends with EX_USAGE, after the usage of the command that was given."""
 
     def error(self, message: str):
-        if sys.stderr:      # or it would be on standard output
-            self.print_usage(sys.stderr)
-        self.exit(os.EX_USAGE, f"{self.prog}: {message}\n")
+        standard.tell(f"{self.format_usage()}{self.prog}: {message}\n")
+        self.exit(os.EX_USAGE)
 
     def parse_known_args(self, args=None, namespace=None):
         args = list(sys.argv[1:] if args is None else args)

@@ -30,9 +30,16 @@ def open_missing() -> None:
 
 def say(text: str) -> None:
     """A line on standard error, if it takes one."""
-    with suppress(OSError, AttributeError):
-        if sys.stderr is not None:      # print() would take standard output then
-            print(f"splitvmm: {text}", file=sys.stderr, flush=True)
+    tell(f"splitvmm: {text}\n")
+
+
+def tell(text: str) -> None:
+    """Text on standard error, if it takes it.  Not argparse's to write, nor print()'s: the one raises what is
+    refused (in Python 3.11.2), the other would take standard output where there is no other."""
+    with suppress(OSError):
+        if sys.stderr is not None:
+            sys.stderr.write(text)
+            sys.stderr.flush()
 
 
 def write(text: str, output: Path | None) -> None:
