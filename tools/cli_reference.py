@@ -14,6 +14,8 @@ from vmm.cli.main import make_parser
 from vmm.cli.parser import Attached, commands_of
 from vmm.paths import ROOT
 
+from .reference import written
+
 PAGE = ROOT / "docs" / "cli.md"
 HEAD = """# Command line
 
@@ -92,16 +94,5 @@ def _marked(text: str) -> str:
     return "".join(words)
 
 
-def main(arguments: list[str]) -> int:
-    text = page()
-    if "--check" not in arguments:
-        PAGE.write_text(text)
-        return 0
-    if PAGE.exists() and PAGE.read_text() == text:
-        return 0
-    print("cli_reference: docs/cli.md is not what the parser says; run `make headers`", file=sys.stderr)
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(written(PAGE, page(), "the parser says", sys.argv[1:]))

@@ -9,6 +9,7 @@ import ast
 import inspect
 import re
 import sys
+from pathlib import Path
 
 from vmm.device import options
 from vmm.device.register_device import RegisterDevice
@@ -141,16 +142,16 @@ def page() -> str:
     return "\n\n".join([HEAD.strip(), *python_parts(), *c_parts()]) + "\n"
 
 
-def main(arguments: list[str]) -> int:
-    text = page()
+def written(path: Path, text: str, source: str, arguments: list[str]) -> int:
+    """Write a page, or with --check see whether it is written: an exit status."""
     if "--check" not in arguments:
-        PAGE.write_text(text)
+        path.write_text(text)
         return 0
-    if PAGE.exists() and PAGE.read_text() == text:
+    if path.exists() and path.read_text() == text:
         return 0
-    print("reference: docs/reference.md is not what docstrings and headers say; run `make headers`", file=sys.stderr)
+    print(f"docs/{path.name} is not what {source}; run `make headers`", file=sys.stderr)
     return 1
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(written(PAGE, page(), "docstrings and headers say", sys.argv[1:]))

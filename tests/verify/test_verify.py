@@ -210,6 +210,7 @@ def test_a_difference_is_told_saved_and_played_again(module, tmp_path, capsys, m
 
 @pytest.mark.parametrize("words, says", [
     (["nothing"], "'nothing'; wanted blk, rng, or a device's FILE.py"),
+    (["rng", "--executors", "on,on"], "--executors on,on: on given twice; wanted it once"),
     (["rng", "--executors", "off,there"], "'there'; wanted a list of off, host, on"),
     (["rng", "--rings", "round"], "--rings round: 'round'; wanted a list of split, packed"),
     (["rng", "--steps", "0"], "--steps '0'; wanted a whole number from 1"),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from argparse import SUPPRESS, ArgumentParser
 from pathlib import Path
 
 from ..errors import UserError
 from . import options as parse
+from . import standard
 
-MODES = ("off", "host", "on")
 WHAT = {"exits": "the exit path itself, and the longest visits of a handler to a queue",
         "blk": "block requests", "net": "packets", "linux": "a Linux guest's disk, network and boot"}
 PEERS = {"exits": (), "blk": ("qemu",), "net": ("qemu",), "linux": ("qemu", "vhost")}
@@ -31,7 +30,7 @@ def add(commands) -> None:
 
 
 def _add_measuring(measured: ArgumentParser, what: str) -> None:
-    measured.add_argument("--modes", metavar="LIST", default=",".join(MODES),
+    measured.add_argument("--modes", metavar="LIST", default=",".join(parse.MODES),
                           help="which modes to compare (default: off,host,on)")
     measured.add_argument("--peer", metavar="LIST", default="", help="run the same guest there as well: "
                           + {"linux": "qemu, vhost (QEMU with the kernel's network device)"}.get(what, "qemu")
@@ -50,12 +49,12 @@ def _add_measuring(measured: ArgumentParser, what: str) -> None:
 
 def measure(options) -> int:
     from ..bench.rows import Wanted
-    peers = _list(options.peer, "--peer") if options.peer else []
+    peers = parse.words(options.peer, "--peer") if options.peer else []
     for peer in peers:
         if peer not in PEERS[options.what]:
             raise UserError(f"--peer {peer!r} with {options.what}; wanted "
                             + (" or ".join(PEERS[options.what]) or "none"))
-    modes = [parse.choice(mode, "--modes", MODES) for mode in _list(options.modes, "--modes")]
+    modes = [parse.choice(mode, "--modes", parse.MODES) for mode in parse.words(options.modes, "--modes")]
     _writable(options.json, "--json")
     _writable(options.html, "--html", options.json)
     wanted = Wanted(options.what, modes, peers, parse.whole(options.repeat, "--repeat", 1, 100), options.quick,
@@ -67,14 +66,6 @@ def measure(options) -> int:
     return run.main(wanted)
 
 
-def _list(text: str, option: str) -> list[str]:
-    found = text.split(",")
-    for word in found:
-        if found.count(word) > 1:
-            raise UserError(f"{option} {text}: {word} given twice; wanted it once")
-    return found
-
-
 def _writable(path: Path | None, option: str, *others: Path | None) -> None:
     """Whether it can be, and is none of the others; said before anything is measured.  Raises UserError."""
     if path is None:
@@ -84,7 +75,7 @@ def _writable(path: Path | None, option: str, *others: Path | None) -> None:
             raise UserError(f"{option} {path}: the same file as {other}; wanted another one")
     if not path.parent.is_dir():
         raise UserError(f"{option} {path}: no folder {path.parent}; wanted it to be there")
-    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+    if not standard.may_write(path):
         raise UserError(f"{option} {path}: {'a folder' if path.is_dir() else 'may not be written'}; wanted a file to "
                         "write")
 

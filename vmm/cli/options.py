@@ -15,6 +15,15 @@ def parts(text: str) -> list[str]:
     return [part.replace("\0", ",") for part in text.replace(",,", "\0").split(",")]
 
 
+def words(text: str, option: str) -> list[str]:
+    """`a,b` as a list, each once."""
+    found = text.split(",")
+    for word in found:
+        if found.count(word) > 1:
+            raise UserError(f"{option} {text}: {word} given twice; wanted it once")
+    return found
+
+
 def pairs(text: str, option: str, known: tuple[str, ...], first: str = "") -> dict[str, str]:
     """`a=1,b=2` as a dict; without a key, the first value is that of `first`."""
     head, *rest = parts(text)
@@ -44,6 +53,7 @@ def keyed(given: list[str], what: str) -> dict[str, str]:
     return found
 
 
+MODES = ("off", "host", "on")
 VIRTIO = ("offload", "async", "transport", "packed")      # keys that every virtio device has
 
 

@@ -14,8 +14,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..devmodel.register_layout import PIXEL_BYTES
 from ..errors import UserError
 from . import options as parse
+from . import standard
 
 FRAME_S = 0.05          # between two pictures in the window
 WINDOW = Path(__file__).with_name("window.py")
@@ -27,7 +29,7 @@ SHOW = ("show it: terminal, on standard error, when the guest has ended; or wind
 
 @dataclass(frozen=True)
 class Picture:
-    """Pixels are 4 bytes, 0x00RRGGBB in little-endian order, row by row."""
+    """Pixels are PIXEL_BYTES, 0x00RRGGBB in little-endian order, row by row."""
 
     width: int
     height: int
@@ -47,7 +49,7 @@ def pictures(machine) -> dict[str, Picture]:
         for name, item in of_it.items():
             width, height = item.pixels
             found[device.name if len(of_it) == 1 else f"{device.name}.{name}"] = Picture(
-                width, height, getattr(device.memory, name)[:4 * width * height])
+                width, height, getattr(device.memory, name)[:PIXEL_BYTES * width * height])
     return found
 
 
@@ -94,7 +96,7 @@ def _file(given: dict[str, str], text: str) -> _File:
     if not given.get("path"):
         raise UserError(f"--screenshot {text}: no file; wanted its name")
     path = Path(given["path"])
-    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+    if not standard.may_write(path):
         raise UserError(f"--screenshot {path}: it cannot be written; wanted a file in a folder that is there")
     return _File(path)
 

@@ -7,7 +7,8 @@ import os
 import resource
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import UserError
@@ -47,10 +48,22 @@ def write(text: str, output: Path | None) -> None:
     if output is None:
         sys.stdout.write(text)
         return
-    try:
+    with written(output, "--output"):
         output.write_text(text)
+
+
+@contextmanager
+def written(path: Path, option: str) -> Iterator[None]:
+    """What the system refuses of writing the file of an option is a UserError."""
+    try:
+        yield
     except OSError as error:
-        raise UserError(f"--output {output}: {error.strerror}; wanted a file to write") from None
+        raise UserError(f"{option} {path}: {error.strerror}; wanted a file to write") from None
+
+
+def may_write(path: Path) -> bool:
+    """Whether a file can be written there, as far as that is known beforehand."""
+    return not path.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK)
 
 
 def failed(error: OSError) -> int:
@@ -66,25 +79,23 @@ def failed(error: OSError) -> int:
 
 
 def flush() -> None:
-    """All of standard output is written.  Raises OSError, and then never again: what was left of it is
-    dropped, as Python would complain about it once more at its end."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        with suppress(OSError):
-            null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-            os.dup2(null, OUTPUT)
-            os.close(null)
-        raise
+    """All of standard output is written.  Raises OSError, and then never again."""
+    _flush(sys.stdout, OUTPUT)
 
 
 def drop_errors() -> None:
-    """What standard error did not take is dropped: Python's own end would fail on it (status 120)."""
+    """What standard error did not take is dropped."""
+    with suppress(OSError, AttributeError):
+        _flush(sys.stderr, ERROR)
+
+
+def _flush(stream, fd: int) -> None:
+    """Raises OSError, and then what was left is dropped: Python's own end would fail on it (status 120)."""
     try:
-        if sys.stderr is not None:
-            sys.stderr.flush()
+        stream.flush()
     except OSError:
         with suppress(OSError):
             null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-            os.dup2(null, ERROR)
+            os.dup2(null, fd)
             os.close(null)
+        raise

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import UserError
+from . import options as parse
 from . import standard
-
-EXECUTORS = ("off", "host", "on")
 
 
 def add(commands) -> None:
@@ -65,14 +64,14 @@ def _strategy(spec: str):
 
 def _executors(text: str) -> list[str]:
     from ..kvm.bpf import why_not
-    wanted = _list(text, "--executors", EXECUTORS)
+    wanted = _list(text, "--executors", parse.MODES)
     if "on" in wanted and (reason := why_not()):
         raise UserError(f"--executors {text}: {reason}")
     return wanted
 
 
 def _list(text: str, option: str, of: tuple[str, ...]) -> list[str]:
-    found = text.split(",")
+    found = parse.words(text, option)
     for word in found:
         if word not in of:
             raise UserError(f"{option} {text}: {word!r}; wanted a list of {', '.join(of)}")
@@ -95,7 +94,6 @@ def _campaigns(options, name: str, strategy, executors: list[str], settings: lis
 
     from ..verify.campaign import Campaign, Result
     from ..verify.report import table
-    from . import options as parse
     seed = parse.whole(options.seed, "--seed", 0, (1 << 63) - 1) if options.seed else time.time_ns() & 0xffffffff
     steps = parse.whole(options.steps, "--steps", 1, 1 << 40) if options.steps else None
     seconds = None if steps else parse.whole(options.seconds, "--seconds", 1, 1 << 30) / len(settings)
@@ -108,7 +106,8 @@ def _campaigns(options, name: str, strategy, executors: list[str], settings: lis
             break
     standard.write(table(name, seed, strategy, results), None)
     if options.json:
-        _write(options.json, json.dumps(_plain(name, seed, executors, results), indent=1) + "\n", "--json")
+        with standard.written(options.json, "--json"):
+            options.json.write_text(json.dumps(_plain(name, seed, executors, results), indent=1) + "\n")
     return _told(total.difference, total.sequence, options.save or Path(f"{name}.sequence.json"))
 
 
@@ -117,10 +116,8 @@ def _told(difference, sequence, path: Path) -> int:
     if difference is None:
         return 0
     standard.write(f"\n{difference}\n\n{script(sequence.steps)}", None)
-    try:
+    with standard.written(path, "--save"):
         save(sequence, path)
-    except OSError as error:
-        raise UserError(f"--save {path}: {error.strerror}; wanted a file to write") from None
     standard.write(f"\nsaved in {path}; --replay plays it again\n", None)
     return 1
 
@@ -141,10 +138,3 @@ def _plain(name: str, seed: int, executors: list[str], results: list) -> dict:
         {"setting": setting, "steps": result.steps, "sequences": result.sequences, "seconds": round(result.seconds, 3),
          "kinds": dict(result.kinds), "handled": dict(result.handled), "declined": result.declined,
          "difference": str(result.difference) if result.difference else None} for setting, result in results]}
-
-
-def _write(path: Path, text: str, option: str) -> None:
-    try:
-        path.write_text(text)
-    except OSError as error:
-        raise UserError(f"{option} {path}: {error.strerror}; wanted a file to write") from None

@@ -11,7 +11,7 @@ the default.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -75,14 +75,13 @@ def path(default: PathOrNone, doc: str) -> Path | PathOrNone:
 
 
 TAKEN = ("name", "offload", "base", "bus", "async", "transport", "packed")      # keys that every --device has
-OF_DEVICES = ("layout", "mode", "lock", "place", "page", "state", "memory", "control", "access_log", "failed")
 OF_VIRTIO = ("offered", "queue_sizes", "accepted", "queues", "assigned", "upcalls", "insists", "log", "config")
 
 
-def check_declared(kind: type, base: type, virtio: bool) -> None:
-    """Raises SchemaError for an option that is a key of every device's, or an attribute of the framework's, and for a
+def check_declared(kind: type, taken: Collection[str], virtio: bool) -> None:
+    """Raises SchemaError for an option that is a key of every device's, or `taken` by the framework, and for a
     default that cannot be given."""
-    known = {*TAKEN, *dir(base), *OF_DEVICES, *(OF_VIRTIO if virtio else ())}
+    known = {*TAKEN, *taken, *(OF_VIRTIO if virtio else ())}
     for name, option in vars(kind).items():
         if not isinstance(option, Option):
             continue

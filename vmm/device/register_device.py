@@ -74,7 +74,7 @@ class RegisterDevice:
         file = getattr(sys.modules.get(cls.__module__), "__file__", None)
         if file and "handler" in vars(cls) and "handlers" not in vars(cls) and not cls.__module__.startswith("vmm."):
             cls.handlers = Path(file).resolve().parent / "build"
-        options_.check_declared(cls, RegisterDevice, cls.has_transport)
+        options_.check_declared(cls, {*FINAL, *dir(RegisterDevice)}, cls.has_transport)
         if not cls.__module__.startswith("vmm."):
             for name in FINAL & vars(cls).keys():
                 raise SchemaError(f"{cls.__name__}.{name}", "a name that every device has for something of its own",

@@ -77,21 +77,22 @@ def build(found: Named, say: Callable[[str], None] = lambda text: None,
           wanted: Collection[str] = PARTS) -> list[Path]:
     """Build what is out of date, of `wanted`, of the devices in a module and the one that was named; the files that
     were made.  Raises UserError."""
-    made = []
-    for folder in dict.fromkeys([*map(_folder, _kinds(found)), found.path.parent / "build"]):
+    made, kinds = [], _kinds(found)
+    for folder in dict.fromkeys([*map(_folder, kinds), found.path.parent / "build"]):
         with _alone_in(folder):
-            made += _built_in(folder, found, say, wanted)
+            made += _built_in(folder, found, kinds, say, wanted)
     return made
 
 
-def _built_in(folder: Path, found: Named, say: Callable[[str], None], wanted: Collection[str]) -> list[Path]:
+def _built_in(folder: Path, found: Named, kinds: list[type[RegisterDevice]], say: Callable[[str], None],
+              wanted: Collection[str]) -> list[Path]:
     made: list[Path] = []
-    kinds = [kind for kind in _kinds(found) if _folder(kind) == folder]
-    for schema in dict.fromkeys([kind.schema for kind in kinds] or ([] if _kinds(found) else [found.schema])):
+    here = [kind for kind in kinds if _folder(kind) == folder]
+    for schema in dict.fromkeys([kind.schema for kind in here] or ([] if kinds else [found.schema])):
         if _header(folder, found, schema):
             made.append(folder / f"{schema.c_name}.gen.h")
             say(f"building {_shown(made[-1], found)}")
-    stale = list(filter(_stale, _parts(folder, [kind.handler for kind in kinds if kind.handler], wanted)))
+    stale = list(filter(_stale, _parts(folder, [kind.handler for kind in here if kind.handler], wanted)))
     _check_tools(stale)
     for part in stale:
         say(f"building {_shown(part.target, found)}")

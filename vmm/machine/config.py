@@ -111,6 +111,11 @@ class MachineConfig:
     kvm: bool = True                # without it there are no vCPUs: a driver in Python is the guest
 
     @property
+    def modes(self) -> set[str]:
+        """Those that its devices ask for."""
+        return {device.offload for device in (*self.virtio, *self.devices)}
+
+    @property
     def virtio(self) -> list[VirtioConfig]:
         """Every virtio device."""
         return [*self.disks, *self.nets, *self.consoles, *([self.rng] if self.rng else [])]

@@ -70,8 +70,7 @@ class Machine:
         if config.kvm:
             process.join(self)
         self.vm = self._make_vm()
-        building.build_memory(self, {device.offload for device in (*config.virtio, *config.devices)} |
-                              {mode for _, mode in extra})
+        building.build_memory(self, config.modes | {mode for _, mode in extra})
         self.interrupts = self.closes(Interrupts(self.vm))
         self.buses = {bus: AddressSpace(bus) for bus in Bus}
         self.timers = self.closes(Timers())

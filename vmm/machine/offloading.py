@@ -96,14 +96,20 @@ class Offloading:
             device.stop_urings()
         if not backend:
             return
-        try:
-            with process.alone() if mode == "on" else nullcontext():
-                backend.enable(device)
-        except BaseException:
-            device.stop_urings()
-            raise
+        with process.alone() if mode == "on" else nullcontext():
+            self._enable(backend, device)
         device.mode = mode
         device.assign(Side.KERNEL)
+
+    @staticmethod
+    def _enable(backend, device: RegisterDevice) -> None:
+        """All of it, or nothing."""
+        try:
+            backend.enable(device)
+        except BaseException:
+            backend.disable(device)
+            device.stop_urings()
+            raise
 
     def backend(self, mode: str):
         """What serves devices in this mode, made when first wanted; None for `off`.  Raises OffloadError."""

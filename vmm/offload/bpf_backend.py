@@ -1,8 +1,9 @@
 """`on`: devices' kernel halves as BPF on KVM's tracepoints.
 
 What a backend is asked: `load(device)` once, then `enable(device)` and `disable(device)`
-any number of times while no vCPU runs.  Everything it makes is held by file descriptors of
-this process, so that its end, however it comes, ends all of it.
+any number of times while no vCPU runs; a device that was enabled in part only is disabled, too.
+Everything it makes is held by file descriptors of this process, so that its end, however it
+comes, ends all of it.
 """
 
 from __future__ import annotations
@@ -136,16 +137,8 @@ class BpfBackend:
         return self._attached is not None
 
     def enable(self, device: RegisterDevice) -> None:
-        """All of it, or nothing."""
-        self._claims[device.place.slot] = []
-        try:
-            self._enable(device)
-        except BaseException:
-            self.disable(device)
-            raise
-
-    def _enable(self, device: RegisterDevice) -> None:
         slot = device.place.slot
+        self._claims[slot] = []
         if slot in self._objects:
             fd = self._objects[slot].program("device_exit")
             self.maps.update(self._programs, slot.to_bytes(4, "little"), fd.to_bytes(4, "little"))

@@ -126,15 +126,7 @@ class HostBackend:
         return self.ffi.cast("void *", address)
 
     def enable(self, device: RegisterDevice) -> None:
-        """All of it, or nothing."""
         self._routed[device.place.slot] = []
-        try:
-            self._enable(device)
-        except BaseException:
-            self.disable(device)
-            raise
-
-    def _enable(self, device: RegisterDevice) -> None:
         library, handle = self._devices.get(device.place.slot, (None, None))
         self.connect(device)
         if device.uring_queues and library:

@@ -145,5 +145,5 @@ def machine_without_vcpus(config: MachineConfig, devices: tuple[tuple[RegisterDe
     """A machine for a driver in Python; one that runs BPF if a device of it asks for that.  `devices` are
     as a Machine takes them."""
     config = replace(config, kvm=False)
-    modes = {device.offload for device in (*config.virtio, *config.devices)} | {mode for _, mode in devices}
+    modes = config.modes | {mode for _, mode in devices}
     return BpfRunMachine(config, devices) if "on" in modes else Machine(config, devices)
