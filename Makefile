@@ -32,7 +32,7 @@ MODULES := vmm/kvm/_kvm.so vmm/kvm/_bpf.so vmm/virtqueue/_uring.so vmm/bench/_lo
 demo: build
 	@$(PY) -m tools.demo
 
-test: build check lint wide man docs
+test: build check lint wide man docs build/explore/blk.so
 	@$(PY) -m pytest
 
 # In machines with hardware-style KVM, emulated on this one: Linux guests, and older kernels.
@@ -183,6 +183,13 @@ wide: $(BUILT) $(WIDE)
 	@for place in wide widest; do for built in $(BUILT:build/%=%); do \
 		test -e build/$$place/$$built || ln -sf ../$$built build/$$place/; done; done
 
+# The explorer: all interleavings of the code that shares a queue, up to a bound; --help says what else it takes.
+build/explore/blk.so: build/blk.so $(wildcard tools/explore/*.[ch])
+	@mkdir -p build/explore
+	$(call run,SO)$(CC) $(NATIVE_FLAGS) -Wno-unused-but-set-variable -DEXPLORE -Itools/explore -o $@ tools/explore/blk.c
+explore: build/explore/blk.so
+	@$(PY) -m tools.explore
+
 # Faults that only the BPF handlers have, one at a time: which test finds each.
 faults: build
 	@$(PY) -m tools.faults
@@ -196,4 +203,4 @@ clean:
 distclean: clean
 	rm -rf .venv dist *.egg-info
 
-.PHONY: demo test test-nested build setup needed parts wheel headers check lint man docs sanitize wide faults bench clean distclean
+.PHONY: demo test test-nested build setup needed parts wheel headers check lint man docs sanitize wide explore faults bench clean distclean

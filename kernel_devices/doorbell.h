@@ -47,7 +47,7 @@ static long collect_queue(__u32 index, void *context)
 		return 0;
 	}
 	visit.deadline_ns = collection_deadline(collecting);
-	if (visit_queue(&visit, &reason) == VERDICT_TO_USER && reason != DECLINE_HELD_BY_USER)
+	if (goes_up(visit_queue(&visit, &reason)) && reason != DECLINE_HELD_BY_USER)
 		upcall(collecting, index, reason);
 	/* with any other reason userspace decides on that again */
 	if (visit.interrupt && (!reason || reason == DECLINE_RING_ASLEEP))

@@ -40,6 +40,7 @@ enum verdict {
 	VERDICT_TO_USER = 0,
 	VERDICT_HANDLED = 1,
 	VERDICT_HANDLED_INTERRUPT = 2,
+	VERDICT_TO_USER_INTERRUPT = 3,
 };
 
 enum half {

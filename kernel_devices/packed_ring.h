@@ -57,13 +57,13 @@ static __always_inline __u32 packed_push(struct device *device, struct virtqueue
 
 	if (!desc)
 		return reason;
-	*(volatile __u32 *)(desc + 4) = written;
-	desc[6] = head;
+	WRITE_ONCE(*(volatile __u32 *)(desc + 4), written);
+	WRITE_ONCE(desc[6], head);
 	if (queue->position.shown == position) {
 		queue->position.shown_flags = flags;
 	} else {
 		barrier();	/* flags last (2.8.21.1) */
-		desc[7] = flags;
+		WRITE_ONCE(desc[7], flags);
 	}
 	queue->position.next_used = packed_after(queue, position, slots);
 	return 0;
@@ -89,8 +89,8 @@ static __always_inline void packed_enable_notify(struct device *device, struct v
 	volatile __u32 *event = ram_at(device, queue->setup.used, 4, &reason);
 
 	if (event)
-		*event = queue->setup.event_index ?
-			 queue->position.next_avail | (__u32)EVENT_AT_DESCRIPTOR << 16 : EVENT_ENABLE;
+		WRITE_ONCE(*event, queue->setup.event_index ?
+			   queue->position.next_avail | (__u32)EVENT_AT_DESCRIPTOR << 16 : EVENT_ENABLE);
 }
 
 /* Positions on a line that goes round twice the ring. */
@@ -107,7 +107,7 @@ static __always_inline int packed_wants_interrupt(struct device *device, struct 
 
 	if (!area)
 		return 1;
-	event = *area;
+	event = READ_ONCE(*area);
 	if ((event >> 16 & 3) != EVENT_AT_DESCRIPTOR || !queue->setup.event_index)
 		return (event >> 16 & 3) != EVENT_DISABLE;
 	since = packed_line(queue, queue->position.next_used) + around - packed_line(queue, event) - 1;

@@ -28,10 +28,14 @@
 #include "virtqueue.gen.h"
 #include "uring.gen.h"
 
+#define PAGE_BYTES	4096
+
+#ifdef EXPLORE		/* tools/explore: each is a point where another actor may go on */
+#include <points.h>
+#else
 /* One access of the field's own width: of what a guest or another CPU may be writing, or reading. */
 #define READ_ONCE(x)	(*(const volatile __typeof__(x) *)&(x))
 #define WRITE_ONCE(x, v) (*(volatile __typeof__(x) *)&(x) = (v))
-#define PAGE_BYTES	4096
 
 /* Atomics on words of 4 or 8 bytes at multiples of their size, and full barriers; each returns what was there
  * before. */
@@ -40,6 +44,7 @@
 #define fetch_and(word, n)	__sync_fetch_and_and(word, n)
 #define exchange(word, n)	__sync_lock_test_and_set(word, n)
 #define compare_exchange(word, from, to)	__sync_val_compare_and_swap(word, from, to)
+#endif
 
 /* What named bits of a value say: bits_of(control, BLITTER_CONTROL_MODE). */
 #define bits_of(value, mask)	(((value) & (mask)) / ((mask) & -(mask)))
@@ -105,6 +110,12 @@ struct collecting {
 	__u32 interrupts;	/* a bit for each queue whose driver wants one, */
 	__u32 upcalls;		/* and for each that userspace is to look at */
 };
+
+/* Whether userspace is to see the write. */
+static __always_inline int goes_up(enum verdict verdict)
+{
+	return verdict == VERDICT_TO_USER || verdict == VERDICT_TO_USER_INTERRUPT;
+}
 
 /* What every device's state begins with. */
 #define DEVICE_CONTROL(type)							\

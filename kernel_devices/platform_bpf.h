@@ -240,7 +240,7 @@ static __always_inline void raise_line(const struct access *access)
 			return 0;						\
 		access = *given;						\
 		verdict = run_handler(&device, &access, &reason);		\
-		if (verdict == VERDICT_TO_USER)					\
+		if (goes_up(verdict))						\
 			decline(&access, reason);				\
 		else if (HANDLER_RAISES && verdict == VERDICT_HANDLED_INTERRUPT)	\
 			raise_line(&access);					\

@@ -24,7 +24,9 @@
 /* Has the compiler know nothing of a variable from here on, so that a comparison that it takes as needless stays in
  * the program, where the verifier looks for it. */
 #define barrier_var(x)	__asm__ volatile("" : "+r"(x))
+#ifndef EXPLORE
 #define barrier()	__asm__ volatile("" ::: "memory")
+#endif
 
 /* One exit copies no more.  There is no end to its time: here it can be preempted, and may wait. */
 enum {
@@ -146,6 +148,7 @@ static inline void raise_line(int vm_fd, __s32 line)
 	ioctl(vm_fd, KVM_IRQ_LINE, &low);
 }
 
+#ifndef EXPLORE
 /* Hand over what was submitted, in place; a ring that is polled is at most woken. */
 static __always_inline __u32 uring_enter(struct uring *uring, __u32 submitted, const __u32 *flags)
 {
@@ -161,11 +164,6 @@ static __always_inline __u32 uring_enter(struct uring *uring, __u32 submitted, c
 	return got < 0 ? DECLINE_RING_ASLEEP : 0;
 }
 
-static __always_inline void interrupt_later(struct collecting *collecting, __u32 index)
-{
-	collecting->interrupts |= 1u << (index & 31);
-}
-
 static __always_inline void upcall(struct collecting *collecting, __u32 index, __u32 reason)
 {
 	(void)reason;
@@ -178,6 +176,20 @@ static inline void lock_wait(void)
 	sched_yield();
 }
 
+static __always_inline __u64 now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ull + now.tv_nsec;
+}
+#endif
+
+static __always_inline void interrupt_later(struct collecting *collecting, __u32 index)
+{
+	collecting->interrupts |= 1u << (index & 31);
+}
+
 static __always_inline long loop(__u32 count, long (*step)(__u32, void *), void *context)
 {
 	__u32 i;
@@ -186,14 +198,6 @@ static __always_inline long loop(__u32 count, long (*step)(__u32, void *), void 
 		if (step(i, context))
 			break;
 	return i;
-}
-
-static __always_inline __u64 now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000ull + now.tv_nsec;
 }
 
 static __attribute__((format(printf, 2, 3), unused)) void trace_line(struct device *device, const char *format, ...)

@@ -35,7 +35,7 @@ static __always_inline int ring_read16(struct device *device, __u64 gpa, __u16 *
 
 	if (!at)
 		return -1;
-	*value = *at;
+	*value = READ_ONCE(*at);
 	return 0;
 }
 
@@ -45,7 +45,7 @@ static __always_inline int ring_write16(struct device *device, __u64 gpa, __u16 
 
 	if (!at)
 		return -1;
-	*at = value;
+	WRITE_ONCE(*at, value);
 	return 0;
 }
 

@@ -47,8 +47,8 @@ static __always_inline __u32 split_push(struct device *device, struct virtqueue 
 
 	if (!elem)
 		return reason;
-	elem[0] = head;
-	elem[1] = written;
+	WRITE_ONCE(elem[0], head);
+	WRITE_ONCE(elem[1], written);
 	queue->position.next_used++;
 	return 0;
 }

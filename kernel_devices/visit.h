@@ -121,11 +121,11 @@ static __always_inline void count_served(struct serving *serving)
 
 	WRITE_ONCE(entry->sequence, entry->sequence + 1);
 	barrier();
-	entry->handled += tally->requests - tally->counted_requests;
-	entry->bytes += tally->moved - tally->counted_bytes;
-	entry->busy_ns += now - tally->start_ns;
+	WRITE_ONCE(entry->handled, entry->handled + tally->requests - tally->counted_requests);
+	WRITE_ONCE(entry->bytes, entry->bytes + tally->moved - tally->counted_bytes);
+	WRITE_ONCE(entry->busy_ns, entry->busy_ns + now - tally->start_ns);
 	if (now - tally->began_ns > entry->longest_ns)
-		entry->longest_ns = now - tally->began_ns;
+		WRITE_ONCE(entry->longest_ns, now - tally->began_ns);
 	barrier();
 	WRITE_ONCE(entry->sequence, entry->sequence + 1);
 	tally->counted_requests = tally->requests;
@@ -248,7 +248,8 @@ static __always_inline __u32 serve_locked(struct visit *visit)
 	return reason;
 }
 
-/* Visit a queue: HANDLED if it is empty, or another handler will see to it. */
+/* Visit a queue: HANDLED if it is empty, or another handler will see to it.  An interrupt that was decided on is the
+ * caller's to raise, also where userspace has a ring to wake: that finds nothing more to interrupt for. */
 static __always_inline enum verdict visit_queue(struct visit *visit, __u32 *reason)
 {
 	struct serving *serving = &visit->serving;
@@ -268,7 +269,7 @@ static __always_inline enum verdict visit_queue(struct visit *visit, __u32 *reas
 	if (!*reason)
 		return visit->interrupt ? VERDICT_HANDLED_INTERRUPT : VERDICT_HANDLED;
 	count_decline(&queue->entry, *reason);
-	return VERDICT_TO_USER;
+	return visit->drained && visit->interrupt ? VERDICT_TO_USER_INTERRUPT : VERDICT_TO_USER;
 }
 
 #endif

@@ -71,7 +71,7 @@ static __always_inline __u32 finish(struct serving *serving, __u64 status_gpa, _
 
 	if (!status)
 		return reason;
-	*status = STATUS_OK;
+	WRITE_ONCE(*status, STATUS_OK);
 	reason = used_push(serving->device, serving->queue, head, slots, written + 1);
 	if (reason)
 		return reason;

@@ -45,6 +45,7 @@ class Verdict(enum.IntEnum):
     TO_USER = 0             # not ours, or declined
     HANDLED = 1             # done
     HANDLED_INTERRUPT = 2   # done, and the device interrupts
+    TO_USER_INTERRUPT = 3   # it interrupts, and userspace has something to do
 
 
 class Half(enum.IntEnum):

@@ -265,9 +265,9 @@ class Machine:
         host = self.offloading.host
         if host:
             verdict, line = host.write(bus, address, width, value)
-            if verdict == Verdict.HANDLED_INTERRUPT:
+            if verdict in (Verdict.HANDLED_INTERRUPT, Verdict.TO_USER_INTERRUPT):
                 self.interrupts.raise_(line)
-            if verdict:
+            if verdict in (Verdict.HANDLED, Verdict.HANDLED_INTERRUPT):
                 return verdict
         self.buses[bus].write(address, width, value)
         return 0

@@ -163,10 +163,10 @@ int vcpu_enter(struct vcpu_loop *loop)
 		if (!access_of(loop) || !loop->is_write || loop->count != 1 || !loop->hook)
 			return loop->run->exit_reason;
 		verdict = loop->hook(loop->path, loop->bus, loop->address, loop->width, loop->value, &line);
-		if (!verdict)
+		if (verdict == HANDLED_INTERRUPT || verdict == TO_USER_INTERRUPT)
+			raise_line(loop->vm_fd, line);
+		if (verdict == TO_USER || verdict == TO_USER_INTERRUPT)
 			return loop->run->exit_reason;
 		loop->hooked++;
-		if (verdict == 2)
-			raise_line(loop->vm_fd, line);
 	}
 }

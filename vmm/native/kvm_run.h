@@ -2,8 +2,11 @@
 #include <linux/kvm.h>
 #include <stdint.h>
 
-/* exit_path_write() of the native dispatcher; 0 is TO_USER, 2 asks for the interrupt
- * `line`: a GSI to pulse, or an eventfd to signal, inverted. */
+/* What the native dispatcher says of a write: Verdict of vmm/devmodel/exit_path.py. */
+enum { TO_USER, HANDLED, HANDLED_INTERRUPT, TO_USER_INTERRUPT };
+
+/* exit_path_write() of the native dispatcher.  `line` is the interrupt that some verdicts ask for: a GSI to pulse, or
+ * an eventfd to signal, inverted. */
 typedef int (*write_hook)(void *path, uint32_t bus, uint64_t address, uint32_t width,
 			  uint64_t value, int32_t *line);
 

@@ -91,24 +91,22 @@ class InFlight:
         """How long to wait for what is in flight before it is cancelled; None: it is not."""
         return 0 if self.receives(queue.index) else None
 
-    def _settle(self, queue: UserQueue) -> tuple[int, int]:
-        """Wait for what is in flight, however long that takes, and deal with it; returns requests and
-        bytes.  Userspace holds the queue."""
-        uring, patience = queue.uring, self.patience_s(queue)
-        started, (requests, moved) = monotonic(), self._collect(queue)
+    def _settle(self, queue: UserQueue) -> None:
+        """Wait for what is in flight, however long that takes, and deal with it.  Userspace holds the queue.
+        May raise BrokenQueue."""
+        uring, patience, started = queue.uring, self.patience_s(queue), monotonic()
+        self._collect(queue)
         while uring and uring.outstanding:
             if patience is not None and monotonic() >= started + patience:
                 uring.cancel()
             uring.wait(None if patience is None else CANCEL_S)
-            more = self._collect(queue)
-            requests, moved = requests + more[0], moved + more[1]
-        return requests, moved
+            self._collect(queue)
 
-    def _collect(self, queue: UserQueue) -> tuple[int, int]:
-        """Deal with what came back from the ring; returns requests and bytes.  May raise BrokenQueue."""
-        uring, requests, moved = queue.uring, 0, 0
+    def _collect(self, queue: UserQueue) -> None:
+        """Deal with what came back from the ring, and count it.  May raise BrokenQueue."""
+        uring = queue.uring
         if uring is None or not uring.ready:
-            return 0, 0
+            return
         uring.enter()
         for tag, index, result in uring.completions():
             if not tag.kind:
@@ -117,12 +115,19 @@ class InFlight:
                 uring.keep(index)
             else:
                 uring.release(index)
-                requests, moved = requests + done[0], moved + done[1]
+                self._count_done(queue, *done)
         for tag, index in self.to_redo(queue):
-            moved += self.redo(queue, tag, uring.parts(tag, index))
+            moved = self.redo(queue, tag, uring.parts(tag, index))
             uring.release(index)
-            requests += 1
-        return requests, moved
+            self._count_done(queue, 1, moved)
+
+    @staticmethod
+    def _count_done(queue: UserQueue, requests: int, moved: int) -> None:
+        """Userspace has completed so many requests, of so many bytes."""
+        if requests:
+            counters = queue.state.user
+            counters.handled += requests
+            counters.bytes += moved
 
     def came_back(self, queue: UserQueue, tag, result: int) -> tuple[int, int] | None:
         """Something is back from the ring: push it and return requests and bytes, or None to keep it."""

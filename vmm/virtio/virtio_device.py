@@ -132,27 +132,34 @@ class VirtioDevice(Negotiation, InFlight, ReceiveQueues, RegisterDevice):
 
     def _serve_held(self, queue: UserQueue) -> None:
         started = monotonic_ns()
-        counters, pushed = queue.state.user, queue.pushed
         with queue.ownership:
             try:
-                requests, moved = self._settle(queue) if self.in_order(queue.index) else self._collect(queue)
+                if self.in_order(queue.index):
+                    self._settle(queue)
+                else:
+                    self._collect(queue)
                 if self.receives(queue.index):
                     self._keep_if_declined_for_good(queue)
-                served = self.serve(queue)
+                self._serve_available(queue)
             except BrokenQueue as error:
                 self._finish_before(queue)
-                counters.handled += queue.pushed - pushed       # what it moved is not known
                 if queue.wants_interrupt():     # for what was completed before it
                     self.transport.queue_used(queue.index)
                 self._needs_reset(error)
                 return
             wanted = queue.wants_interrupt()
-        if requests + served[0]:
-            counters.handled += requests + served[0]
-            counters.bytes += moved + served[1]
-        counters.busy_ns += monotonic_ns() - started
+        queue.state.user.busy_ns += monotonic_ns() - started
         if wanted:
             self.transport.queue_used(queue.index)
+
+    def _serve_available(self, queue: UserQueue) -> None:
+        """Raises BrokenQueue."""
+        pushed = queue.pushed
+        try:
+            self._count_done(queue, *self.serve(queue))
+        except BrokenQueue:
+            self._count_done(queue, queue.pushed - pushed, 0)    # what it moved is not known
+            raise
 
     def _finish_before(self, queue: UserQueue) -> None:
         """What the driver asked for before it broke a rule is done, and used, as without a ring.  Reads
