@@ -17,7 +17,7 @@ def add(commands) -> None:
         epilog="The exit status is 0 if no difference was found, 1 if one was.  It is printed with the shortest "
         "sequence of steps that was found to make it.")
     verify.set_defaults(func=run, parser=verify)
-    verify.add_argument("device", metavar="DEVICE", help="blk, rng, or a device of one's own, FILE.py or "
+    verify.add_argument("device", metavar="DEVICE", help="blk, net, console, rng, or a device of one's own, FILE.py or "
                         "FILE.py:CLASS; a Strategy in the file, if there is one, knows what its guests ask for")
     verify.add_argument("--seconds", metavar="N", default="60", help="how long (default: 60)")
     verify.add_argument("--steps", metavar="N", help="how many steps, in place of --seconds")
@@ -28,6 +28,8 @@ def add(commands) -> None:
                         "(default: mmio)")
     verify.add_argument("--rings", metavar="LIST", default="split,packed", help="likewise: split, packed or both "
                         "(default: both)")
+    verify.add_argument("--async", metavar="LIST", default="off,on", help="of blk: whether requests may be in flight, "
+                        "through an io_uring: off, on or both (default: both)")
     verify.add_argument("--json", metavar="FILE", type=Path, help="write what was played and found to FILE")
     verify.add_argument("--save", metavar="FILE", type=Path, help="write a sequence that makes a difference to FILE "
                         "(default: DEVICE.sequence.json, here)")

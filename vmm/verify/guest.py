@@ -31,11 +31,13 @@ class Area:
     tell: Callable[[int], str]
 
 
-LOOKS = ("tell_memory", "values", "interrupted", "settle")
+LOOKS = ("begin", "tell_memory", "values", "interrupted", "settle", "took", "taken_in")
 
 
 class Guest:
     """Of a register device.  Each public method but LOOKS is a step; what it returns is to be equal, too."""
+
+    patience_s = 0.0            # for what is in flight to come back, before it makes a difference
 
     @classmethod
     def kinds(cls) -> set[str]:
@@ -80,6 +82,9 @@ class Guest:
             pass
 
     # what is seen
+
+    def begin(self) -> None:
+        """A step is about to be done."""
 
     def _areas(self) -> Iterator[Area]:
         device, place = self.device, self.device.place

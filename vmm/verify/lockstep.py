@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 from ..devmodel.view import ffi
@@ -19,6 +20,8 @@ from .guest import Area, Guest
 from .source import Source
 from .steps import Step
 from .strategy import Strategy
+
+LOOK_S = 0.0005         # between two looks at what is in flight
 
 
 @dataclass(frozen=True)
@@ -80,24 +83,34 @@ class Lockstep:
     def do(self, step: Step) -> Difference | None:
         """Do a step on all; the first difference that it made."""
         self.done += 1
-        outcomes = [self._outcome(guest, step) for guest in self.guests]
-        interrupts = [guest.interrupted() for guest in self.guests]
+        returned = [self._returned(guest, step) for guest in self.guests]
+        raised = [guest.interrupted() for guest in self.guests]
+        found, deadline = self._difference(returned, raised), monotonic() + self.guests[0].patience_s
+        while found and monotonic() < deadline:     # what was in flight may be as good as done
+            sleep(LOOK_S)
+            raised = [[a or b for a, b in zip(lines, guest.interrupted())] for lines, guest in zip(raised, self.guests)]
+            found = self._difference(returned, raised)
+        return found
+
+    def _difference(self, returned: list[Any], raised: list[list[bool]]) -> Difference | None:
+        values = [{"what the step returns": answer, **guest.values()} for answer, guest in zip(returned, self.guests)]
         for number, guest in enumerate(self.guests[1:], 1):
-            found = self._values(outcomes[number], outcomes[0]) or \
-                self._interrupts(guest, interrupts[number], interrupts[0]) or self._areas(guest)
+            found = self._values(values[number], values[0]) or \
+                self._interrupts(guest, raised[number], raised[0]) or self._areas(guest)
             if found:
                 return Difference(guest.mode, *found, self.done)
         return None
 
-    def _outcome(self, guest: Guest, step: Step) -> dict[str, Any]:
-        """What a step returns, and what can be seen as values then."""
+    @staticmethod
+    def _returned(guest: Guest, step: Step) -> Any:
         try:
+            guest.begin()
             returned = getattr(guest, step.kind)(**step.given)
             guest.settle()
+            return returned
         except Exception as error:
             last = traceback.extract_tb(error.__traceback__)[-1]
-            returned = f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"
-        return {"what the step returns": returned, **guest.values()}
+            return f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"
 
     # the first difference: where, what was found, what was wanted
 

@@ -19,7 +19,7 @@ from .steps import Step, step
 from .virtio_guest import FREE, VirtioGuest
 
 MEMORY = 1 << 20        # bytes of guest memory: little, as all of it is compared after each step
-SETTINGS = {"transport": ("mmio", "pci"), "rings": ("split", "packed")}
+SETTINGS = {"transport": ("mmio", "pci"), "rings": ("split", "packed"), "async": ("off", "on")}
 
 
 class Strategy:
@@ -27,7 +27,7 @@ class Strategy:
 
     guest: type[Guest] = Guest
     settings: tuple[str, ...] = ()      # of SETTINGS, those that make a difference to the device
-    free: dict[str, str] = {}           # what need not be equal, and why: names of areas, values or "spurious"
+    free: dict[str, str] = {}           # what need not be equal, and why: names of areas or values
 
     def machine(self, mode: str, setting: dict[str, Any], folder: Path) -> MachineConfig:
         """A machine with the device as its first; `folder` is this executor's own."""
@@ -107,8 +107,8 @@ class VirtioStrategy(Strategy):
     device, unless `machine` is another one's."""
 
     guest: type[VirtioGuest] = VirtioGuest
-    settings = ("transport", "rings")
-    sizes = (16, 16, 16, 8, 4, 32)      # of the rings
+    settings: tuple[str, ...] = ("transport", "rings")
+    sizes: tuple[int, ...] = (16, 16, 16, 8, 4, 32)     # of the rings
 
     def __init__(self, make: Callable[[], RegisterDevice] | None = None):
         self._make = make
@@ -119,10 +119,9 @@ class VirtioStrategy(Strategy):
 
     @staticmethod
     def _virtio(mode: str, setting: dict[str, Any]) -> dict[str, Any]:
-        """As fields of any VirtioConfig.  Nothing is in flight after a step: in which order it came back, two
-        executors need not agree on."""
-        return {"offload": mode, "asynchronous": "off", "transport": setting.get("transport", "mmio"),
-                "packed": setting.get("rings") == "packed"}
+        """As fields of any VirtioConfig."""
+        return {"offload": mode, "asynchronous": setting.get("async", "off"),
+                "transport": setting.get("transport", "mmio"), "packed": setting.get("rings") == "packed"}
 
     def next(self, source: Source, guest: Any) -> Step:
         if guest.driver is None or (self.stuck(guest) and source.chance(90)):

@@ -143,6 +143,10 @@ class VirtioGuest(Guest):
         for area in super()._areas():
             yield from self._without_cause(area) if area.name == "page" else \
                 self._parts_of(area) if area.name == "memory" else [area]
+        yield from self._positions()
+
+    def _positions(self) -> Iterator[Area]:
+        """Where the holder stands, of each queue."""
         state = self.device.place.state
         queue, = (block for block in self.device.layout.state.fields if block.name == "queue")
         position, = (block for block in queue_layout().fields if block.name == "position")

@@ -5,5 +5,7 @@ from ..strategy import Strategy
 
 def ours() -> dict[str, type[Strategy]]:
     from .blk import BlkStrategy
+    from .console import ConsoleStrategy
+    from .net import NetStrategy
     from .rng import RngStrategy
-    return {"blk": BlkStrategy, "rng": RngStrategy}
+    return {"blk": BlkStrategy, "net": NetStrategy, "console": ConsoleStrategy, "rng": RngStrategy}

@@ -9,8 +9,11 @@ from typing import Any
 
 from ...devmodel.devices.blk import SECTOR, RequestType
 from ...machine.config import DiskConfig, MachineConfig
+from ...machine.machine import Machine
 from ...testing.driver import INDIRECT, WRITE
-from ..guest import Area
+from ..guest import Area, Guest
+from ..in_flight import PARTS, InFlightStrategy
+from ..in_flight_guest import InFlightGuest
 from ..source import Source
 from ..steps import Step, step
 from ..strategy import VirtioStrategy
@@ -25,7 +28,7 @@ RANGE = struct.Struct("<QII")
 
 class BlkGuest(VirtioGuest):
     def request(self, queue: int, slot: int, type: str, sector: int, data: list, indirect: bool = False,
-                header: int = 16, status: int = 1, nested: bool = False, **table: Any) -> None:
+                header: int = 16, status: int = 1, nested: bool = False, head: int | None = None, **table: Any) -> None:
         """A request whose header, of `header` bytes, and status lie in `slot`; `data` are buffers as of `chain`.  With
         `nested` they, and the status, are in an indirect table of their own."""
         at = HEADERS + 0x100 * slot
@@ -35,7 +38,8 @@ class BlkGuest(VirtioGuest):
             inner = self.TABLES + 0x1000 * queue + 0x800
             self._table(self.driver.rings[queue], [tuple(part) for part in rest], inner)
             rest = [[inner, 16 * len(rest), INDIRECT]]
-        self.chain(queue, slot * 4 % self.driver.size, [[at, header, 0], *rest], indirect, **table)
+        head = slot * PARTS % self.driver.size if head is None else head
+        self.chain(queue, head, [[at, header, 0], *rest], indirect, **table)
 
     def ranges(self, slot: int, sector: int, count: int, flags: int) -> None:
         """What a DISCARD or WRITE_ZEROES of this slot is about, in its data."""
@@ -53,8 +57,29 @@ class BlkGuest(VirtioGuest):
         return super().tell_memory(at)
 
 
-class BlkStrategy(VirtioStrategy):
+class BlkInFlightGuest(InFlightGuest, BlkGuest):
+    """Requests go through the ring."""
+
+
+class BlkStrategy(InFlightStrategy):
+    """With async=on each request of a doorbell has sectors of its own, beside its buffers."""
+
     guest = BlkGuest
+    settings = (*InFlightStrategy.settings, "async")
+
+    def open(self, machine: Machine) -> Guest:
+        kind: type[Guest] = BlkInFlightGuest if machine.config.disks[0].asynchronous == "on" else BlkGuest
+        return kind(machine, machine.devices[0])
+
+    def next(self, source: Source, guest: Any) -> Step:
+        if isinstance(guest, InFlightGuest):
+            return super().next(source, guest)
+        return VirtioStrategy.next(self, source, guest)
+
+    def seldom(self, source: Source, guest: VirtioGuest, queue: int) -> Step:
+        if isinstance(guest, InFlightGuest):
+            return super().seldom(source, guest, queue)
+        return VirtioStrategy.seldom(self, source, guest, queue)
 
     def machine(self, mode: str, setting: dict[str, Any], folder: Path) -> MachineConfig:
         image = folder / "image"
@@ -63,6 +88,8 @@ class BlkStrategy(VirtioStrategy):
             image, queues=2, serial="same", queue_size=32, **self._virtio(mode, setting))])
 
     def request(self, source: Source, guest: VirtioGuest, queue: int) -> Step:
+        if isinstance(guest, InFlightGuest):
+            return self.apart(source, guest, queue)
         slot = source.whole(0, 7)
         type_ = source.one(("IN",) * 20 + ("OUT",) * 10 + tuple(TYPES))
         if type_ in ("DISCARD", "WRITE_ZEROES") and source.chance(50):
@@ -75,12 +102,32 @@ class BlkStrategy(VirtioStrategy):
                     header=source.one((8, 15, 17, 0)) if source.chance(4) else 16,
                     status=source.one((0, 2, 513)) if source.chance(4) else 1)
 
-    def data(self, source: Source, type_: str, slot: int) -> list[list[int]]:
+    def apart(self, source: Source, guest: InFlightGuest, queue: int) -> Step:
+        """One that has nothing to do with any other of this doorbell."""
+        slot, own = self.slot(source, guest, queue), SECTORS // 16
+        if slot < 0:
+            return step("ring", queue=queue)
+        place, first = slot + 8 * queue, (slot + 8 * queue) * own
+        type_ = source.one(("IN",) * 5 + ("OUT",) * 5 + tuple(TYPES))
+        if type_ in ("DISCARD", "WRITE_ZEROES"):
+            if source.chance(50):
+                return step("ranges", slot=3 * place, sector=first + source.whole(0, 7),
+                            count=source.one((0, 1, 8)), flags=source.one((0, 0, 1, 2)))
+            data = [[DATA + 0x1000 * 3 * place, source.one((16, 16, 15)), 0]]
+        else:
+            data = self.data(source, type_, 3 * place, source.one(([512], [1024, 512], [4096], [512, 512, 1024])))
+        return step("request", queue=queue, slot=place, head=PARTS * slot, type=type_,
+                    sector=first + source.whole(0, 7), data=data, indirect=source.chance(30))
+
+    def data(self, source: Source, type_: str, slot: int, sizes: list[int] | None = None) -> list[list[int]]:
         writable = WRITE if type_ in ("IN", "GET_ID") else 0
         if type_ in ("DISCARD", "WRITE_ZEROES"):
             return [[DATA + 0x1000 * slot, source.one((16, 16, 16, 32, 15)), 0]]
         if type_ == "FLUSH" and source.chance(80):
             return []
+        if sizes:
+            at = DATA + 0x1000 * slot
+            return [[at + 0x1000 * i, 20 if type_ == "GET_ID" else size, writable] for i, size in enumerate(sizes)]
         sizes = [20] if type_ == "GET_ID" and source.chance(70) else \
             [source.one((512, 512, 1024, 4096, 1536)) for _ in range(source.whole(1, 3))]
         if source.chance(4):

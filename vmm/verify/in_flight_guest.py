@@ -1,0 +1,120 @@
+"""A guest whose requests are in flight for a while: through an io_uring, or in a network that has to take them."""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+import termios
+from array import array
+from collections.abc import Iterator
+from functools import partial
+from time import monotonic, sleep
+from typing import Any
+
+from ..devmodel.layout import PAGE
+from ..devmodel.virtqueue import queue_layout
+from ..machine.machine import Machine
+from ..testing.driver import Driver
+from ..virtio.virtio_device import RING_PACKED, VirtioDevice
+from .guest import Area
+from .virtio_guest import FREE, VirtioGuest
+
+LOOK_S = 0.0001         # between two looks at what is unread
+PATIENCE_S = 1.0        # until that is given up: the device need not read on
+RINGS_BYTES = 0x4000        # of each queue: descriptors, avail ring, used ring, a page each
+
+
+class InFlightGuest(VirtioGuest):
+    """Requests of one doorbell may be used in any order (VIRTIO 1.2, 2.7.1), so used entries are compared as those of
+    the whole step, sorted.  When the device asks for doorbells is its own affair, and how far a receive queue's buffers
+    are taken on before there is something for them."""
+
+    patience_s = 3.0
+
+    def __init__(self, machine: Machine, device: VirtioDevice):
+        self._used: list[list[tuple[int, int]]] = [[] for _ in device.queue_sizes]
+        self.waiting: list[dict[int, tuple]] = [{} for _ in device.queue_sizes]     # of each queue: head -> its chain
+        self.posted: set[int] = set()       # heads of receive buffers that nothing has come into, and were rung for
+        super().__init__(machine, device)
+
+    def begin(self) -> None:
+        self._take_used()
+        for used in self._used:
+            used.clear()
+
+    def setup(self, features: int, size: int, ready: bool = True) -> None:
+        super().setup(features, size, ready)
+        for used, waiting in zip(self._used, self.waiting):
+            used.clear()
+            waiting.clear()
+        self.posted.clear()
+
+    def reset(self) -> None:
+        super().reset()
+        self.posted.clear()
+
+    def chain(self, queue: int, head: int, parts: list, indirect: bool = False, split_at: int = 0, odd: int = 0,
+              beyond: bool = False) -> None:
+        """It is made available when the queue is rung, and not before: a device may look by itself."""
+        self.waiting[queue][head] = parts, indirect, split_at, odd, beyond
+
+    def ring(self, queue: int) -> None:
+        for head, chain in self.waiting[queue].items():
+            super().chain(queue, head, *chain)
+        super().ring(queue)
+        if self.device.receives(queue):
+            self.posted |= self.waiting[queue].keys()
+        self.waiting[queue].clear()
+
+    def _take_used(self) -> None:
+        for used, ring in zip(self._used, self.driver.rings if self.driver else []):
+            found = ring.take()
+            used += found
+            for head, written in found:
+                self.took(ring.index, head, written)
+                if self.device.receives(ring.index):
+                    self.posted.discard(head)
+
+    def taken_in(self, peer: socket.socket) -> None:
+        """Wait until the device has read what `peer` has sent it, if it does."""
+        deadline, unread = monotonic() + PATIENCE_S, array("i", [1])
+        while unread[0] and monotonic() < deadline:
+            fcntl.ioctl(peer, termios.TIOCOUTQ, unread)
+            sleep(LOOK_S * bool(unread[0]))
+        with self.device.lock:
+            pass
+
+    def took(self, queue: int, head: int, written: int) -> None:
+        """The driver has found a used entry."""
+
+    def settle(self) -> None:
+        for ring in self.driver.rings if self.driver else []:
+            if not self.device.receives(ring.index):        # what is in flight there waits for input
+                ring.settle()
+
+    def values(self) -> dict[str, Any]:
+        self._take_used()
+        found = super().values()
+        for i, used in enumerate(self._used):
+            if not self.device.receives(i):
+                found[f"queue {i} used"] = sorted(used)
+        return found
+
+    def _parts_of(self, memory: Area) -> Iterator[Area]:
+        packed = self.device.offered & RING_PACKED      # descriptors are then where used entries come
+        for i in range(len(self.device.queue_sizes)):
+            base = Driver.RINGS + RINGS_BYTES * i
+            at, size = (base + PAGE, PAGE) if packed else (base, 2 * PAGE)
+            yield Area("rings", memory.address + at, size, partial(self._tell_behind, at))
+        yield Area("memory", memory.address + FREE, memory.size - FREE, lambda at: memory.tell(at + FREE))
+
+    def _tell_behind(self, base: int, at: int) -> str:
+        return self.tell_memory(base + at)
+
+    def _positions(self) -> Iterator[Area]:
+        for i, area in enumerate(super()._positions()):
+            if self.device.receives(i):
+                offset = queue_layout().field("position").block.field("next_used").offset
+                yield Area(area.name, area.address + offset, 2, lambda at: "next_used")
+            else:
+                yield area

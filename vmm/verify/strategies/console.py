@@ -1,0 +1,103 @@
+"""What a driver of virtio-console does, and whoever is at the other end of the port (VIRTIO 1.2, 5.3.6)."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+from ...devmodel.devices.console import RECEIVE
+from ...machine.config import ConsoleConfig, MachineConfig
+from ...machine.machine import Machine
+from ...testing.driver import WRITE
+from ..guest import Guest
+from ..in_flight import PARTS, InFlightStrategy
+from ..in_flight_guest import InFlightGuest
+from ..source import Source
+from ..steps import Step, step
+from ..virtio_guest import VirtioGuest
+
+INPUT, OUTPUT = 0x90000, 0xa0000        # guest-physical: 4 KiB a slot
+SHORTEST = 64                           # bytes of a receive buffer: one takes what is typed at once
+
+
+class ConsoleGuest(InFlightGuest):
+    """The other end is a socket."""
+
+    def __init__(self, machine: Machine, device: Any, peer: socket.socket):
+        self.peer, self._output, self._input = peer, b"", b""
+        self._buffers: dict[int, int] = {}      # buffer's head -> its address
+        peer.setblocking(False)
+        super().__init__(machine, device)
+
+    # steps
+
+    def write_out(self, queue: int, slot: int, texts: list) -> None:
+        """Output, a buffer for each text."""
+        parts = []
+        for i, text in enumerate(texts):
+            at = OUTPUT + 0x1000 * slot + 0x400 * i
+            self.machine.memory.write(at, text.encode())
+            parts.append([at, len(text), 0])
+        self.chain(queue, PARTS * slot, parts)
+
+    def buffer(self, queue: int, slot: int, length: int) -> None:
+        """Somewhere for what is typed."""
+        self._buffers[PARTS * slot] = INPUT + 0x1000 * slot
+        self.chain(queue, PARTS * slot, [[INPUT + 0x1000 * slot, length, WRITE]])
+
+    def typed(self, text: str) -> None:
+        """Somebody types at the other end."""
+        self.peer.send(text.encode())
+        self.taken_in(self.peer)
+
+    # what is seen
+
+    def took(self, queue: int, head: int, written: int) -> None:
+        if queue == RECEIVE:
+            self._input += self.machine.memory.read(self._buffers[head], written)
+
+    def values(self) -> dict[str, Any]:
+        found = super().values()
+        try:
+            while got := self.peer.recv(1 << 16):
+                self._output += got
+        except BlockingIOError:
+            pass
+        return found | {"output": self._output, "input": self._input}
+
+
+class ConsoleStrategy(InFlightStrategy):
+    guest = ConsoleGuest
+    free = InFlightStrategy.free | {
+        "memory": "buffers: which of them is filled is any that is there; what comes out of them is compared"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._listeners: dict[str, socket.socket] = {}
+
+    def machine(self, mode: str, setting: dict[str, Any], folder: Path) -> MachineConfig:
+        where = str(folder / "port")
+        self._listeners[where] = socket.socket(socket.AF_UNIX)
+        self._listeners[where].bind(where)
+        self._listeners[where].listen()
+        return MachineConfig(**self._common(), consoles=[
+            ConsoleConfig(f"socket={where}", **self._virtio(mode, setting) | {"asynchronous": "auto"})])
+
+    def open(self, machine: Machine) -> Guest:
+        with self._listeners.pop(machine.config.consoles[0].where.removeprefix("socket=")) as listener:
+            return ConsoleGuest(machine, machine.devices[0], listener.accept()[0])
+
+    def request(self, source: Source, guest: VirtioGuest, queue: int) -> Step:
+        assert isinstance(guest, ConsoleGuest)
+        if guest.posted and source.chance(30):
+            return step("typed", text="".join(source.one("abcdefgh") for _ in range(source.whole(1, SHORTEST))))
+        slot = self.slot(source, guest, queue)
+        if slot < 0:
+            return step("ring", queue=queue)
+        if queue == RECEIVE:
+            return step("buffer", queue=queue, slot=slot,
+                        length=source.one((SHORTEST, 100, 1024, 4096)))
+        texts = ["".join(source.one("ijklmnop") for _ in range(source.one((1, 7, 80, 700))))
+                 for _ in range(source.one((1, 1, 2, 3)))]
+        return step("write_out", queue=queue, slot=slot, texts=texts)

@@ -1,0 +1,125 @@
+"""What a driver of virtio-net does, and the network (VIRTIO 1.2, 5.1.6): a pair of queues."""
+
+from __future__ import annotations
+
+import random
+import socket
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from ...devices.net_backend import Socket
+from ...devmodel.devices.net import HEADER_BYTES
+from ...machine.config import MachineConfig, NicConfig
+from ...machine.machine import Machine
+from ...testing.driver import WRITE
+from ..guest import Guest
+from ..in_flight import PARTS, InFlightStrategy
+from ..in_flight_guest import InFlightGuest
+from ..source import Source
+from ..steps import Step, step
+from ..virtio_guest import VirtioGuest
+
+MAC = bytes.fromhex("020000000001")
+RECEIVE, TRANSMIT, COMMANDS = 0, 1, 2
+BUFFERS, PACKETS = 0x90000, 0xb0000     # guest-physical: 4 KiB a slot
+ROOM = 1600                             # bytes of a receive buffer: any packet fits
+
+
+def frame(to: str, length: int, seed: int) -> bytes:
+    """An Ethernet frame of `length` bytes."""
+    address = {"us": MAC, "all": b"\xff" * 6, "other": bytes.fromhex("02000000ffff")}[to]
+    return (address + MAC + b"\x08\x00" + random.Random(seed).randbytes(max(0, length - 14)))[:length]
+
+
+class NetGuest(InFlightGuest):
+    """The network is a socket, whose other end is `peer`."""
+
+    def __init__(self, machine: Machine, device: Any, peer: socket.socket):
+        self.peer = peer
+        self._sent: list[str] = []
+        self._received: list[str] = []
+        self._buffers: dict[int, int] = {}      # buffer's head -> its address
+        peer.setblocking(False)
+        super().__init__(machine, device)
+
+    # steps
+
+    def packet(self, queue: int, slot: int, to: str, length: int, seed: int, cuts: list,
+               indirect: bool = False) -> None:
+        """Make a packet available, cut at these places; `length` is without the header."""
+        at, data = PACKETS + 0x1000 * slot, bytes(HEADER_BYTES) + frame(to, length, seed)
+        self.machine.memory.write(at, data)
+        places = sorted({0, *(cut for cut in cuts if cut < len(data)), len(data)})
+        self.chain(queue, PARTS * slot, [[at + start, end - start, 0] for start, end in pairwise(places)], indirect)
+
+    def buffer(self, queue: int, slot: int, length: int) -> None:
+        self._buffers[PARTS * slot] = BUFFERS + 0x1000 * slot
+        self.chain(queue, PARTS * slot, [[BUFFERS + 0x1000 * slot, length, WRITE]])
+
+    def arrives(self, to: str, length: int, seed: int) -> None:
+        """A packet comes from the network."""
+        self.peer.send(bytes(HEADER_BYTES) + frame(to, length, seed))
+        self.taken_in(self.peer)
+
+    # what is seen
+
+    def begin(self) -> None:
+        super().begin()
+        self._sent.clear()
+        self._received.clear()
+
+    def took(self, queue: int, head: int, written: int) -> None:
+        if queue == RECEIVE:
+            self._received.append(self.machine.memory.read(self._buffers[head], written).hex())
+
+    def values(self) -> dict[str, Any]:
+        found = super().values()
+        try:
+            while got := self.peer.recv(1 << 16):
+                self._sent.append(got.hex())
+        except BlockingIOError:
+            pass
+        dropped = self.device.state.dropped
+        return found | {"sent": sorted(self._sent), "received": sorted(self._received)} | {
+            f"dropped, {name}": getattr(dropped, name) for name in ("spoofed", "limited", "link_down", "failed")}
+
+
+class NetStrategy(InFlightStrategy):
+    guest = NetGuest
+    free = InFlightStrategy.free | {
+        "memory": "buffers: which of them is filled is any that is there; what comes out of them is compared"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._peers: dict[int, socket.socket] = {}
+
+    def machine(self, mode: str, setting: dict[str, Any], folder: Path) -> MachineConfig:
+        ours, peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        backend = Socket(connected=[ours])
+        self._peers[id(backend)] = peer
+        return MachineConfig(**self._common(), nets=[NicConfig(
+            backend=backend, mac=MAC, anti_spoof=True, queue_size=32,
+            **self._virtio(mode, setting) | {"asynchronous": "auto"})])
+
+    def open(self, machine: Machine) -> Guest:
+        return NetGuest(machine, machine.devices[0], self._peers.pop(id(machine.config.nets[0].backend)))
+
+    def request(self, source: Source, guest: VirtioGuest, queue: int) -> Step:
+        assert isinstance(guest, NetGuest)
+        length = source.one((14, 60, 64, 200, 1000, 1514))
+        if guest.posted and source.chance(30):
+            return step("arrives", to=source.one(("us", "us", "all", "other")), length=length,
+                        seed=source.whole(0, 255))
+        slot = self.slot(source, guest, queue)
+        if slot < 0:
+            return step("ring", queue=queue)
+        if queue == RECEIVE:
+            return step("buffer", queue=queue, slot=slot,
+                        length=source.one((ROOM, ROOM, 2048, 4096)))
+        if queue == COMMANDS:
+            return step("ring", queue=TRANSMIT)
+        cuts = source.one(([], [], [12], [12, 26], [5, 40]))
+        return step("packet", queue=queue, slot=slot, to=source.one(("us", "all")),
+                    length=source.one((0, 13, 1600)) if source.chance(4) else length, seed=source.whole(0, 255),
+                    cuts=cuts, indirect=source.chance(25))
