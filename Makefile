@@ -188,7 +188,7 @@ build/explore/blk.so: build/blk.so $(wildcard tools/explore/*.[ch])
 	@mkdir -p build/explore
 	$(call run,SO)$(CC) $(NATIVE_FLAGS) -Wno-unused-but-set-variable -DEXPLORE -Itools/explore -o $@ tools/explore/blk.c
 explore: build/explore/blk.so
-	@$(PY) -m tools.explore
+	@$(PY) -m tools.explore --long
 
 # Faults that only the BPF handlers have, one at a time: which test finds each.
 faults: build

@@ -1,0 +1,44 @@
+"""What is explored: who does what, and how far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Requests of two vCPUs' drivers to one queue of a disk."""
+
+    name: str
+    requests: tuple[int, int]           # of each vCPU
+    through_ring: int = 0               # a bit for each slot whose request is asynchronous; those of vCPU 1 from bit 8
+    event_index: bool = True
+    failing: int = 0                    # a bit for each entry of the ring that comes back with an error
+    script: tuple[str, ...] = ()        # what userspace does of itself: take, kick, switch, reset
+    preemptions: int = 1                # of one schedule, at most
+    delays: int = 1                     # store buffers that begin to fill, at most
+    long: tuple[int, int] = (2, 1)      # preemptions and delays where there is time for more
+
+    @property
+    def slots(self) -> int:
+        """Those that requests are in."""
+        return 8 + self.requests[1] if self.requests[1] else self.requests[0]
+
+
+RING = 0xffff
+SCENARIOS = [
+    Scenario("two doorbells", (1, 1), long=(3, 1)),
+    Scenario("two doorbells, flags", (1, 1), event_index=False, long=(3, 1)),
+    Scenario("taken", (1, 0), script=("take",), long=(3, 1)),
+    Scenario("two doorbells, taken", (1, 1), script=("take",)),
+    Scenario("two in a row", (2, 0), long=(3, 2)),
+    Scenario("ring", (1, 0), RING, long=(3, 2)),
+    Scenario("ring, flags", (1, 0), RING, event_index=False, long=(3, 1)),
+    Scenario("ring, taken", (1, 0), RING, script=("take",)),
+    Scenario("ring, kicked", (1, 0), RING, script=("kick",)),
+    Scenario("ring, switched", (1, 0), RING, script=("switch",)),
+    Scenario("ring, reset", (1, 0), RING, script=("reset",)),
+    Scenario("ring, error", (1, 0), RING, failing=1, long=(3, 1)),
+    Scenario("ring, beside another", (1, 1), 1, long=(2, 0)),
+    Scenario("ring, two", (1, 1), RING, delays=0, long=(1, 1)),
+]

@@ -1,0 +1,322 @@
+"""The Python half of an explored disk: the real one, whose accesses to shared words are the explorer's to order."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from vmm.devmodel.layout import PAGE
+from vmm.devmodel.uring import uring_layout
+from vmm.devmodel.view import address_of
+from vmm.devmodel.virtqueue import Side
+from vmm.machine.config import DiskConfig, MachineConfig
+from vmm.machine.machine import Machine
+from vmm.offload.native import native_ffi
+from vmm.sync.handoff import Declined
+from vmm.testing.driver import NEXT, WRITE, Driver
+from vmm.virtio.virtio_device import EVENT_IDX
+
+from .scenario import Scenario
+from .words import Over, Word, Words, patched, word_of
+
+CDEF = """
+struct scenario {
+    void *device, *queue;
+    uint64_t ram, ram_bytes, uring, desc, avail, used;
+    uint32_t size, event_index, requests[2], through_ring, failing, scripts, preemptions, delays, forgets;
+};
+struct event { uint64_t at, value; uint8_t actor, what, size, delayed; };
+void explore_scenario(const struct scenario *given, const uint16_t *heads);
+void explore_region(uint64_t at, uint64_t bytes, uint64_t hashed);
+void explore_span(uint64_t at, uint64_t bytes);
+void explore_start(void);
+int explore_next(void);
+void explore_restore(void);
+int explore_end(void);
+const char *explore_violation(void);
+const struct event *explore_events(uint32_t *count);
+void explore_counts(uint64_t *counts);
+int user_over(void);
+uint32_t user_wait(void);
+void user_served(uint32_t vcpu);
+uint64_t user_load(uint64_t at, uint32_t size);
+void user_store(uint64_t at, uint32_t size, uint64_t value);
+uint64_t user_or(uint64_t at, uint32_t bits);
+void user_fence(void);
+void user_yield(void);
+void user_interrupt(void);
+void user_signal(void);
+void user_wake(void);
+void user_pause(void);
+void user_resume(void);
+"""
+DOORBELL, UPCALLED = 1, 2       # enum mail_kind
+QUIET, VIOLATED = 1, 2          # enum over
+SLOTS, SIZE = 16, 64
+REQUESTS = 0x8000               # guest-physical: 0x100 for each slot, its status at 0x40
+CQES = 512                      # in the ring's page, behind its heads and tails
+FLUSH, GET_ID = 4, 8
+
+
+@lru_cache(maxsize=1)
+def explorers_ffi():
+    from cffi import FFI
+    found = FFI()
+    found.cdef(CDEF)
+    return found
+
+
+class Explored:
+    """One scenario's machine."""
+
+    machine: Any
+    device: Any         # a BlkDevice
+
+    def __init__(self, scenario: Scenario, build: Path, image: Path):
+        self.ffi = explorers_ffi()
+        self.lib = self.ffi.dlopen(str(build / "blk.so"))
+        self.scenario = scenario
+        image.write_bytes(bytes(4096))
+        self.machine = Machine(MachineConfig(memory=1 << 20, serial="null", kvm=False, disks=[
+            DiskConfig(image, offload="off", asynchronous="off", queue_size=SIZE)]))
+        self.device = self.machine.devices[0]
+        self.device.handlers = build
+        self.notify = self.device.registers.registers["queue_notify"].offset
+        self.device.image.flush = lambda: None
+        driver = Driver(self.machine, self.device, EVENT_IDX if scenario.event_index else 0, SIZE)
+        self.ring = driver.rings[0]
+        self.queue = self.device.queues[0]
+        self._heads()
+        self.machine.set_offload(self.device, "host")
+        self._make_ring()
+        self._explored()
+
+    def close(self) -> None:
+        self.lib.explore_restore()
+        self.queue.uring.fd = -1
+        self.machine.close()
+
+    def _heads(self) -> None:
+        """Every request that a driver may make, ready to be made available."""
+        self.heads = []
+        for slot in range(SLOTS):
+            at, head = REQUESTS + 0x100 * slot, 3 * slot
+            through_ring = self.scenario.through_ring >> slot & 1
+            self.machine.memory.write(at, struct.pack("<IIQ", FLUSH if through_ring else GET_ID, 0, 0))
+            self.machine.memory.write(at + 0x40, b"\xff")
+            parts = [(at, 16, 0), (at + 0x20, 20, WRITE), (at + 0x40, 1, WRITE)]
+            if through_ring:
+                del parts[1]
+            for i, (address, length, flags) in enumerate(parts):
+                last = i == len(parts) - 1
+                self.ring.put(head + i, address, length, flags | (0 if last else NEXT), 0 if last else head + i + 1)
+            self.heads.append(head)
+
+    def _make_ring(self) -> None:
+        """An io_uring whose other end is the explorer's."""
+        uring = self.queue.uring
+        uring.wiring.address, uring.wiring.ram, uring.wiring.polled = uring.address, uring.ram, 1
+        places = {"sq_head": 0, "sq_tail": 64, "sq_flags": 128, "cq_head": 192, "cq_tail": 256}
+        for name, at in places.items():
+            setattr(uring.wiring, name, at)
+        uring.wiring.cqes = CQES
+        self.base = uring.address + 2 * PAGE
+        uring._words = [Word(self, self.base + at) for at in places.values()]
+        uring._cqes, uring._completion_fd, uring.fd = self.base + CQES, -1, 1 << 20
+        self.ring_words = {name: self.base + at for name, at in places.items()}
+        with self.queue.ownership:
+            uring._forget()
+        uring.wiring.ready = 1
+
+    def _explored(self) -> None:
+        """Say what is shared, and what the state is."""
+        scenario, queue, place, lib = self.scenario, self.queue, self.device.place, self.lib
+        state, memory, uring = address_of(queue.state), self.machine.memory, queue.uring
+        _library, handle = self.machine.offloading.host._devices[place.slot]
+        given = self.ffi.new("struct scenario *", {
+            "device": self.ffi.cast("void *", address_in_native(handle)), "queue": self.ffi.cast("void *", state),
+            "ram": memory.address, "ram_bytes": memory.size, "uring": uring.address, "desc": self.ring.desc,
+            "avail": self.ring.avail, "used": self.ring.used, "size": SIZE,
+            "event_index": int(scenario.event_index), "requests": list(scenario.requests),
+            "through_ring": scenario.through_ring, "failing": scenario.failing, "scripts": len(scenario.script),
+            "preemptions": scenario.preemptions, "delays": scenario.delays, "forgets": int("reset" in scenario.script)})
+        lib.explore_scenario(given, self.heads)
+        self.names: dict[int, str] = {}
+        for name, at, size in self._shared(state):
+            self.names[at] = name
+            lib.explore_span(at, size)
+        for at, size, hashed in self._regions(state):
+            lib.explore_region(at, size, hashed)
+
+    def _shared(self, state: int) -> Iterator[tuple[str, int, int]]:
+        """(name, address, bytes) of the words that several touch."""
+        queue, ram = self.queue.state, self.machine.memory.address
+        for block, names in (("ownership", ("holder", "generation")), ("entry", ("active", "rings"))):
+            for name in names:
+                yield name, word_of(getattr(queue, block), name), 4
+        yield "avail.flags", ram + self.ring.avail, 2
+        yield "avail.idx", ram + self.ring.avail + 2, 2
+        yield "used_event", ram + self.ring.avail + 4 + 2 * SIZE, 2
+        yield "used.flags", ram + self.ring.used, 2
+        yield "used.idx", ram + self.ring.used + 2, 2
+        yield "avail_event", ram + self.ring.used + 4 + 8 * SIZE, 2
+        for name, at in self.ring_words.items():
+            yield name, at, 4
+        wiring = self.queue.uring.wiring
+        yield "kicks", word_of(wiring, "kicks"), 4
+
+    def _regions(self, state: int) -> Iterator[tuple[int, int, int]]:
+        """(address, bytes to be put back, bytes that are part of the state)."""
+        place, memory, uring, queue = self.device.place, self.machine.memory, self.queue.uring, self.queue.state
+        user = address_of(queue.user) - state
+        yield place.state, state - place.state, state - place.state     # the device's own, whose control block is first
+        yield state, user, user                                         # all but userspace's counters, which tell time
+        yield state + user, 32, 0
+        yield place.page, PAGE, 0x100
+        for at, size in ((self.ring.avail, 4 + 2 * SIZE + 2), (self.ring.used, 4 + 8 * SIZE + 2)):
+            yield memory.address + at, (size + 7) & ~7, (size + 7) & ~7
+        yield memory.address + REQUESTS, 0x100 * SLOTS, 0x100 * max(1, self.scenario.slots)
+        yield self.base, 2 * PAGE, CQES + 16 * 16
+        wiring = uring_layout().field("wiring").offset
+        end = uring_layout().field("receive").offset
+        yield uring.address + wiring, end - wiring, end - wiring
+
+    # a schedule
+
+    def run(self, end: float = math.inf) -> str:
+        """Explore, until that time at most: what is wrong with the first schedule that ends badly, or ""."""
+        self.lib.explore_start()
+        with patched(self):
+            while monotonic() < end and self.lib.explore_next():
+                if wrong := self._schedule():
+                    return wrong
+        return ""
+
+    def _schedule(self) -> str:
+        self._fresh()
+        try:
+            self._userspace()
+        except Over:
+            pass
+        except Exception as error:
+            self.lib.explore_end()
+            return f"userspace: {type(error).__name__}: {error}"
+        over = self.lib.explore_end()
+        if over == VIOLATED:
+            return self.ffi.string(self.lib.explore_violation()).decode()
+        return self._quiet() if over == QUIET else ""
+
+    def _fresh(self) -> None:
+        """What Python keeps beside shared memory, as it was."""
+        queue, device = self.queue, self.device
+        queue.latch()
+        queue.ring.words = Words(self)
+        device.assigned = queue.ownership.assigned = Side.KERNEL
+        queue.ownership._depth = device.control._depth = 0
+        for name in ("holder", "generation", "active"):
+            block = queue.state.entry if name == "active" else queue.state.ownership
+            setattr(queue.ownership, f"_{name}", Word(self, word_of(block, name)))
+        device.transport.queue_used = self._queue_used
+
+    def _queue_used(self, _queue: int) -> None:
+        transport = self.device.transport
+        self.lib.user_or(transport.place.page + transport.cause_offset, 1)
+        self.lib.user_interrupt()
+        self.check()
+
+    def check(self) -> None:
+        if self.lib.user_over():
+            raise Over
+
+    def _userspace(self) -> None:
+        """The thread of userspace that has something to do; there is one at a time, under the device's lock."""
+        while got := self.lib.user_wait():
+            kind, of = got & 0xff, got >> 8
+            if kind == DOORBELL:
+                self._handed_over(of >> 4)
+                self.lib.user_served(of & 15)
+            elif kind == UPCALLED:
+                self.device.upcalled(0, of)
+            else:
+                getattr(self, f"_{self.scenario.script[of]}")()
+
+    def _handed_over(self, reason: int) -> None:
+        """A doorbell that was declined: as the machine has it done."""
+        access = Declined(0, self.device.place.slot, self.notify, 4, reason, 0)
+        if self.machine.only_tells(access):
+            self.device.upcalled(0, reason)
+        else:
+            self.device.notified(0)
+
+    # what userspace does of itself
+
+    def _take(self) -> None:
+        """Take the queue, serve it, give it back: as for a doorbell of nobody's."""
+        with self.device.lock:
+            self.device._serve(self.queue)
+
+    def _kick(self) -> None:
+        with self.device.lock:
+            self.queue.uring.kick()
+
+    def _switch(self) -> None:
+        """Offload off, and on again: vCPUs and collector stand still for each half of it."""
+        for side in (Side.USER, Side.KERNEL):
+            self.lib.user_pause()
+            self.check()
+            self.device.assign(side)
+            self.lib.user_resume()
+
+    def _reset(self) -> None:
+        self.device.set_status(0)
+
+    def _quiet(self) -> str:
+        """What is wrong now that nobody has anything to do, or ""."""
+        entry, uring = self.queue.state.entry, self.queue.uring
+        if entry.active or entry.rings:
+            return f"active is {entry.active}, rings is {entry.rings}; wanted 0 and 0"
+        if uring.flying:
+            return f"{uring.flying} tags are taken; wanted none"
+        if "reset" in self.scenario.script:
+            return ""
+        handled, total = entry.handled + self.queue.state.user.handled, sum(self.scenario.requests)
+        if handled != total:
+            return f"{handled} requests are counted; wanted {total}"
+        if self.queue.ownership._holder.plain() != Side.KERNEL:
+            return "userspace holds the queue; wanted the kernel half to"
+        return ""
+
+    # what was explored
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Schedules, states, steps."""
+        found = self.ffi.new("uint64_t[3]")
+        self.lib.explore_counts(found)
+        return tuple(found)
+
+    def events(self) -> list[str]:
+        """The last schedule, a line for each step that somebody else could see."""
+        count = self.ffi.new("uint32_t *")
+        found, lines = self.lib.explore_events(count), []
+        for event in found[0:count[0]]:
+            actor = ACTOR_NAMES[event.actor]
+            name = self.names.get(event.at, f"{event.at:#x}")
+            lines.append(f"{actor:10}" + {
+                0: f"reads {name}: {event.value:#x}", 1: f"writes {name} = {event.value:#x}"
+                + (", which stays in its store buffer" if event.delayed else ""),
+                2: f"makes {name} {event.value:#x}", 3: f"store to {name} = {event.value:#x} is seen",
+                4: "goes on" + (", in place of another that could" if event.value else "")}[event.what])
+        return lines
+
+
+ACTOR_NAMES = ("vCPU 0", "vCPU 1", "ring", "collector", "guest irq", "userspace")
+
+
+def address_in_native(handle: Any) -> int:
+    return int(native_ffi().cast("uintptr_t", handle))

@@ -1,0 +1,67 @@
+"""One check of the halves that this is run with, as a line of JSON: what it found, and in how many steps.
+
+    python -m tools.mutants.check explore BUILD SECONDS
+    python -m tools.mutants.check verify DEVICE SECONDS
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import tempfile
+from itertools import product
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from tools.explore.scenario import SCENARIOS
+from tools.explore.world import Explored
+from vmm.verify.lockstep import Lockstep
+from vmm.verify.source import Seeded
+from vmm.verify.strategies import ours
+from vmm.verify.strategy import SETTINGS
+
+STEPS = 100         # of a sequence: short ones, as each setting has its turn
+
+
+def explored(build: Path, seconds: float) -> dict[str, Any]:
+    """All scenarios, with ever more preemptions and delays, until one ends badly."""
+    end, steps = monotonic() + seconds, 0
+    with tempfile.TemporaryDirectory(prefix="splitvmm-mutant-") as folder:
+        for preemptions, delays in ((0, 0), (1, 0), (0, 1), (1, 1), (2, 0), (2, 1)):
+            for scenario in SCENARIOS:
+                scenario = dataclasses.replace(scenario, preemptions=preemptions, delays=delays)
+                world = Explored(scenario, build, Path(folder) / "image")
+                wrong = world.run(end)
+                steps += world.counts[2]
+                if wrong:
+                    return {"by": f"explore, {scenario.name}, {preemptions} preemptions, {delays} delays",
+                            "steps": steps, "what": wrong}
+                world.close()
+                if monotonic() > end:
+                    return {"by": "", "steps": steps}
+    return {"by": "", "steps": steps}
+
+
+def verified(name: str, seconds: float) -> dict[str, Any]:
+    """Sequences on off and host, each setting by turns."""
+    strategy, end, steps, seed = ours()[name](), monotonic() + seconds, 0, 1
+    settings = [dict(zip(strategy.settings, values)) for values in product(*(SETTINGS[s] for s in strategy.settings))]
+    while monotonic() < end:
+        for setting in settings:
+            source = Seeded(seed)
+            seed += 1
+            with Lockstep(strategy, ["off", "host"], setting) as lockstep:
+                for _ in range(STEPS):
+                    difference, steps = lockstep.do(lockstep.next(source)), steps + 1
+                    if difference:
+                        return {"by": f"verify {name}, {', '.join(setting.values())}", "steps": steps,
+                                "what": f"{difference.where} is {difference.found}"[:90]}
+    return {"by": "", "steps": steps}
+
+
+if __name__ == "__main__":
+    kind, what, seconds = sys.argv[1:]
+    found = explored(Path(what), float(seconds)) if kind == "explore" else verified(what, float(seconds))
+    print(json.dumps(found), flush=True)
