@@ -194,6 +194,11 @@ explore: build/explore/blk.so
 faults: build
 	@$(PY) -m tools.faults
 
+# The protocol's models, in every order of their steps; and each of its rules left out, which must be found.
+model: setup
+	@$(PY) -m tools.model
+	@$(PY) -m tools.model --faults
+
 bench: build
 	.venv/bin/splitvmm bench exits
 	.venv/bin/splitvmm bench blk --peer qemu
@@ -203,4 +208,4 @@ clean:
 distclean: clean
 	rm -rf .venv dist *.egg-info
 
-.PHONY: demo test test-nested build setup needed parts wheel headers check lint man docs sanitize wide explore faults bench clean distclean
+.PHONY: demo test test-nested build setup needed parts wheel headers check lint man docs sanitize wide explore faults model bench clean distclean

@@ -25,6 +25,7 @@ PAGES = {
     "tutorials/louder.md": "examples/louder/README.md",
     "architecture.md": "ARCHITECTURE.md",
     "protocol.md": "vmm/sync/PROTOCOL.md",
+    "models.md": "models/README.md",
     "benchmarks.md": "vmm/bench/README.md",
     "nested.md": "tools/nested/README.md",
     "contributing.md": "CONTRIBUTING.md",

@@ -7,6 +7,7 @@ import pytest
 
 from vmm.devmodel.view import address_of, ffi, view_of
 from vmm.devmodel.virtqueue import Side, queue_layout
+from vmm.sync import ownership as ownership_module
 from vmm.sync.ownership import ARCS, HandoffTimeout, IllegalArc, Ownership
 
 
@@ -33,6 +34,23 @@ def test_there_and_back(queue, ownership):
     assert ownership.holder == Side.KERNEL and queue.ownership.generation == 1
     ownership.take()
     assert ownership.holder == Side.USER and queue.ownership.generation == 2
+
+
+def test_barriers(queue, ownership, monkeypatch):
+    """Behind what others must have seen, before what we read next: as the model in models/ has them."""
+    seen = []
+    real = ownership_module.lib.full_barrier
+
+    class Lib:
+        @staticmethod
+        def full_barrier():
+            seen.append((ownership.holder, queue.ownership.generation))
+            real()
+    monkeypatch.setattr(ownership_module, "lib", Lib)
+    ownership.give()
+    assert seen == [(Side.USER, 1), (Side.KERNEL, 1)]
+    ownership.take()
+    assert seen[2:] == [(Side.USER, 2)]
 
 
 @pytest.mark.parametrize("arc", ARCS)

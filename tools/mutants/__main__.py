@@ -1,6 +1,8 @@
 """The mutation score: which check finds which fault, and in how many steps.
 
-    python -m tools.mutants [--seconds N] [--json FILE] [WORD...]     those whose description or file has one of the words
+    python -m tools.mutants [--seconds N] [--json FILE] [WORD...]
+
+Of all faults, or those whose description or file has one of the words.
 
 Each fault is an edit of a copy of kernel_devices/ and vmm/, whose native handlers are built anew.  A fault of the
 protocol is looked for by the explorer first (tools/explore) and then, as any other is, by random sequences
@@ -106,7 +108,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--json", type=Path)
     parser.add_argument("words", nargs="*")
     given = parser.parse_args(arguments)
-    chosen = [fault for fault in FAULTS if not given.words or any(w in fault.what or w in fault.file for w in given.words)]
+    chosen = [fault for fault in FAULTS if not given.words or any(
+        word in fault.what or word in fault.file for word in given.words)]
     rows, table = [], Table("fault", "found by", "steps", "s")
     with tempfile.TemporaryDirectory(prefix="splitvmm-mutants-") as folder:
         copied(Path(folder))
@@ -115,7 +118,7 @@ def main(arguments: list[str]) -> int:
             found = looked_for(Path(folder), fault, given.seconds)
             rows.append({"fault": fault.what, "protocol": fault.protocol, "expected": fault.expected,
                          "seconds": round(monotonic() - began, 1), **found})
-            shown = f"{found['by']}: {found.get('what', '')}" if found["by"] else f"NOT FOUND{fault.expected and ': '}{fault.expected}"
+            shown = f"{found['by']}: {found['what']}" if found["by"] else f"NOT FOUND; {fault.expected or 'unexpected'}"
             table.add_row(fault.what, shown, f"{found['steps']:,}", f"{rows[-1]['seconds']}")
             print(f"{fault.what}: {shown}", file=sys.stderr, flush=True)
     Console(width=160).print(table)

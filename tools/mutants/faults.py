@@ -77,6 +77,7 @@ FAULTS = [
         ("take: does not wait for handlers inside", "        if self._active[0]:\n", "        if False:\n"),
         ("take: the generation stays", "        self._holder[0] = USER\n        self._generation[0] = (self._generation[0] + 1) & 0xffffffff\n",
          "        self._holder[0] = USER\n"),
+        ("no barrier behind give", "        self._holder[0] = KERNEL\n        lib.full_barrier()", "        self._holder[0] = KERNEL\n        pass"),
         ("give: no barrier before the holder", "lib.full_barrier()      # all that we wrote", "pass      # all that we wrote")),
     *_protocol(VIRTIO + "virtio_device.py",
         ("no look at completions after give", "again = queue.uring and queue.uring.pending and self._live", "again = False"),

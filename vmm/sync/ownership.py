@@ -88,6 +88,7 @@ class Ownership:
         self._generation[0] = (self._generation[0] + 1) & 0xffffffff
         lib.full_barrier()      # all that we wrote is out before a handler may enter
         self._holder[0] = KERNEL
+        lib.full_barrier()      # `holder` is out before completions are looked at again; partner: collect_queue()
 
     def _leave(self, arc: str, side: int) -> None:
         if self._holder[0] != side:
