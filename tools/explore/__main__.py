@@ -2,9 +2,10 @@
 
     python -m tools.explore [--long] [--preemptions N] [--delays N] [--build DIR] [--json FILE] [NAME...]
 
-Each is explored through all its schedules of at most so many preemptions, and so many times that a store buffer begins
-to fill; the bounds are the scenario's (its wider ones with --long), or those given.  Prints states, schedules and steps.
-The exit status is 1 if a schedule ended badly, which is printed: the first with as few preemptions as it takes.
+Each is explored through all its schedules of at most so many preemptions, and so many times that a store buffer
+begins to fill; the bounds are the scenario's (its wider ones with --long), or those given.  Prints states, schedules
+and steps.  The exit status is 1 if a schedule ended badly, which is printed: the first with as few preemptions as it
+takes.
 """
 
 from __future__ import annotations

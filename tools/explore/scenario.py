@@ -30,7 +30,6 @@ SCENARIOS = [
     Scenario("two doorbells", (1, 1), long=(3, 1)),
     Scenario("two doorbells, flags", (1, 1), event_index=False, long=(3, 1)),
     Scenario("taken", (1, 0), script=("take",), long=(3, 1)),
-    Scenario("two doorbells, taken", (1, 1), script=("take",)),
     Scenario("two in a row", (2, 0), long=(3, 2)),
     Scenario("ring", (1, 0), RING, long=(3, 2)),
     Scenario("ring, flags", (1, 0), RING, event_index=False, long=(3, 1)),
@@ -39,6 +38,7 @@ SCENARIOS = [
     Scenario("ring, switched", (1, 0), RING, script=("switch",)),
     Scenario("ring, reset", (1, 0), RING, script=("reset",)),
     Scenario("ring, error", (1, 0), RING, failing=1, long=(3, 1)),
+    Scenario("two doorbells, taken", (1, 1), script=("take",), delays=0, long=(1, 1)),
     Scenario("ring, beside another", (1, 1), 1, long=(2, 0)),
     Scenario("ring, two", (1, 1), RING, delays=0, long=(1, 1)),
 ]

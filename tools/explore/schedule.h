@@ -6,7 +6,7 @@
 
 #include "world.h"
 
-enum { DEPTH = 8192, STATES = 1 << 24, REGIONS = 32, SPANS = 64, EVENTS = 8192 };
+enum { DEPTH = 8192, STATES = 1 << 23, REGIONS = 32, SPANS = 64, EVENTS = 8192 };
 
 enum kind { RUN, LEAVE, LEAVE_LAST, THROUGH, DELAY, MAIL_ITEM, SCRIPT_ITEM };
 
@@ -250,9 +250,11 @@ static void add_option(struct option *option, __u32 *count, enum kind kind, __u3
 static struct option next_step(void)
 {
 	struct option option[3 * ACTORS];
-	__u32 count = 0, i, current = world.current, goes_on = may_run(current);
+	__u32 count = 0, i, current = world.current;
+	/* whoever waits for the next thing to do is not preempted */
+	__u32 goes_on = may_run(current) && world.actor[current].wait != MAILED;
 
-	if (goes_on)
+	if (may_run(current))
 		add_option(option, &count, RUN, current, 0);
 	for (i = 0; i < ACTORS; i++)
 		if (i != current && may_run(i))

@@ -73,7 +73,7 @@ FAULTS = [
     *_protocol(KERNEL + "split_ring.h",
         ("the used index may be seen before its entries", "\tbarrier();\n\treturn ring_write16", "\treturn ring_write16")),
     *_protocol(SYNC + "ownership.py",
-        ("take: no barrier between holder and active", "lib.full_barrier()      # `holder` is out", "pass      # `holder` is out"),
+        ("take: no barrier between holder and active", "lib.full_barrier()      # `holder` is out before `active`", "pass      # `holder` is out before `active`"),
         ("take: does not wait for handlers inside", "        if self._active[0]:\n", "        if False:\n"),
         ("take: the generation stays", "        self._holder[0] = USER\n        self._generation[0] = (self._generation[0] + 1) & 0xffffffff\n",
          "        self._holder[0] = USER\n"),
