@@ -190,6 +190,36 @@ build/explore/blk.so: build/blk.so $(wildcard tools/explore/*.[ch])
 explore: build/explore/blk.so
 	@$(PY) -m tools.explore --long
 
+# Inputs made up by libFuzzer for the native handlers, FUZZ_RUNS of them over all devices (docs/fuzzing.md).  What is
+# built is of the handlers in FUZZ_HANDLERS.
+FUZZ_RUNS ?= 1000000
+FUZZ_HANDLERS ?= kernel_devices
+FUZZ_INTO ?= build/fuzz
+# Handlers read words of guest memory at any address, as x86 lets them: no check of alignment.
+FUZZ_FLAGS := -O1 $(NO_PATHS) -fno-strict-aliasing -Wall -Werror -Wno-unused-function -I$(FUZZ_HANDLERS)
+FUZZ_CHECKS := -gline-tables-only -fsanitize=fuzzer,address,undefined -fno-sanitize=alignment -fno-sanitize-recover=all
+COVERED := -g -fprofile-instr-generate -fcoverage-mapping
+FUZZED := $(HANDLERS) exit_path
+FUZZ_DEPS := $(wildcard tools/fuzz/*.h $(FUZZ_HANDLERS)/*.[ch] $(FUZZ_HANDLERS)/*/*) | $(TOOLS)
+$(FUZZED:%=$(FUZZ_INTO)/%): $(FUZZ_INTO)/%: tools/fuzz/%.c $(FUZZ_DEPS)
+	@mkdir -p $(FUZZ_INTO)
+	$(call run,FUZZ)$(CLANG) $(FUZZ_FLAGS) $(FUZZ_CHECKS) -o $@ $<
+fuzzers: $(FUZZED:%=$(FUZZ_INTO)/%)
+fuzz: setup
+	@$(PY) -m tools.fuzz --runs $(FUZZ_RUNS)
+
+# Which lines and branches of the handlers the corpus runs, and the Python tests with it.
+build/coverage/%.fuzz: tools/fuzz/%.c $(FUZZ_DEPS)
+	@mkdir -p build/coverage
+	$(call run,COVER)$(CLANG) $(FUZZ_FLAGS) $(COVERED) -fsanitize=fuzzer -o $@ $<
+build/coverage/%.so: build/%.so
+	@mkdir -p build/coverage
+	$(call run,COVER)$(CLANG) $(filter-out -O2,$(NATIVE_FLAGS)) -O1 $(COVERED) -o $@ $(firstword $(wildcard kernel_devices/$*/$*.c kernel_devices/$*.c))
+coverage-parts: build $(FUZZED:%=build/coverage/%.fuzz) $(FUZZED:%=build/coverage/%.so)
+	@cp build/*.bpf.o build/*.elf build/*.bin build/*.aml build/coverage/
+coverage: coverage-parts
+	@$(PY) -m tools.fuzz.coverage --tests
+
 # Faults that only the BPF handlers have, one at a time: which test finds each.
 faults: build
 	@$(PY) -m tools.faults
@@ -208,4 +238,5 @@ clean:
 distclean: clean
 	rm -rf .venv dist *.egg-info
 
-.PHONY: demo test test-nested build setup needed parts wheel headers check lint man docs sanitize wide explore faults model bench clean distclean
+.PHONY: demo test test-nested build setup needed parts wheel headers check lint man docs sanitize fuzz fuzzers coverage coverage-parts \
+	wide explore faults model bench clean distclean

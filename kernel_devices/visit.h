@@ -95,8 +95,8 @@ static __always_inline __u32 serve_waiting(struct serving *serving)
 	if (serving->uring && !collect_one(0, serving))
 		loop(URING_COMPLETIONS - 1, collect_one, serving);
 	waiting = avail_waiting(serving->device, serving->queue, &reason);
-	if (waiting < 0)
-		return reason;
+	if (waiting < 0)	/* what came back is shown all the same */
+		tally->reason = reason;
 	if (waiting > 0 && !tally->stalled && !tally->reason && !serve_one(0, serving))
 		loop(waiting - 1, serve_one, serving);
 	after_serving(serving);

@@ -10,6 +10,7 @@ from tools.driver import EVENT_IDX, INDIRECT, INDIRECT_DESC, NEXT, WRITE, BlkDri
 from vmm.devices.blk import FLUSH
 from vmm.devmodel.devices.blk import SECTOR, RequestType, Status, Writes
 from vmm.devmodel.virtqueue import Side
+from vmm.offload.native import Collector
 from vmm.sync._shared import ffi, lib
 
 IN, OUT, GET_ID = RequestType.IN, RequestType.OUT, RequestType.GET_ID
@@ -399,6 +400,25 @@ def test_malformed_behind_one_in_flight(image, machine_of, mode_of_device, ring)
         assert driver.rings[0].take() == [(0, 1)] and driver.status() == 0
         assert image.read_bytes()[512 * i:512 * (i + 1)] == bytes([i + 1]) * 512
         driver.start()
+
+
+def test_done_is_shown_though_a_rule_is_broken_behind_it(image, machine_of, ring, monkeypatch):
+    """A handler that declines has published what it completed (PROTOCOL.md, "A decline")."""
+    monkeypatch.setattr(Collector, "start", lambda self: None)      # the doorbell alone collects
+    driver = _driver(machine_of, image, "host", disk={"asynchronous": "on"})
+    queue, seen, notified = driver.rings[0], [], driver.device.notified
+    driver.header(OUT, 1)
+    queue.chain([HEAD, (D.DATA, 512, 0), END])
+    queue.offer(0)
+    assert driver.registers.write("queue_notify", 0) != 0
+    driver.device.queues[0].uring.wait()
+
+    def watch(index):
+        seen.append(queue.used_index())
+        notified(index)
+    driver.device.notified = watch
+    driver.memory.write_u16(queue.avail + 2, driver.size + 2)
+    assert driver.registers.write("queue_notify", 0) == 0 and driver.needs_reset and seen == [1]
 
 
 def test_indirect_that_was_not_negotiated(image, machine_of, mode_of_device):
