@@ -89,18 +89,22 @@ _Static_assert(__builtin_offsetof(struct entry, longest_ns) == 0x30, "entry.long
 _Static_assert(__builtin_offsetof(struct entry, declined) == 0x38, "entry.declined");
 _Static_assert(sizeof(struct entry) == 0xf8, "entry");
 
-/* What the Python half did. */
+/* What the Python half did.  `sequence` is odd while what is counted with a request moves. */
 struct user_counters {
-	__u64 doorbells;	/* 0x000 doorbells served in userspace */
-	__u64 handled;	/* 0x008 requests completed in userspace */
-	__u64 bytes;	/* 0x010 data moved by userspace [bytes] */
-	__u64 busy_ns;	/* 0x018 time serving in userspace [ns] */
+	__u32 sequence;	/* 0x000 odd while the Python half counts requests */
+	__u32 reserved;	/* 0x004 to a multiple of 8 */
+	__u64 doorbells;	/* 0x008 doorbells served in userspace */
+	__u64 handled;	/* 0x010 requests completed in userspace */
+	__u64 bytes;	/* 0x018 data moved by userspace [bytes] */
+	__u64 busy_ns;	/* 0x020 time serving in userspace [ns] */
 };
-_Static_assert(__builtin_offsetof(struct user_counters, doorbells) == 0x0, "user_counters.doorbells");
-_Static_assert(__builtin_offsetof(struct user_counters, handled) == 0x8, "user_counters.handled");
-_Static_assert(__builtin_offsetof(struct user_counters, bytes) == 0x10, "user_counters.bytes");
-_Static_assert(__builtin_offsetof(struct user_counters, busy_ns) == 0x18, "user_counters.busy_ns");
-_Static_assert(sizeof(struct user_counters) == 0x20, "user_counters");
+_Static_assert(__builtin_offsetof(struct user_counters, sequence) == 0x0, "user_counters.sequence");
+_Static_assert(__builtin_offsetof(struct user_counters, reserved) == 0x4, "user_counters.reserved");
+_Static_assert(__builtin_offsetof(struct user_counters, doorbells) == 0x8, "user_counters.doorbells");
+_Static_assert(__builtin_offsetof(struct user_counters, handled) == 0x10, "user_counters.handled");
+_Static_assert(__builtin_offsetof(struct user_counters, bytes) == 0x18, "user_counters.bytes");
+_Static_assert(__builtin_offsetof(struct user_counters, busy_ns) == 0x20, "user_counters.busy_ns");
+_Static_assert(sizeof(struct user_counters) == 0x28, "user_counters");
 
 /* ownership and counters of one device */
 struct device_control {
@@ -109,14 +113,14 @@ struct device_control {
 	struct entry entry;	/* 0x040 who is inside, and what came of it */
 	__u8 reserved_138[8];	/* 0x138 to the next field's place */
 	const struct user_counters user;	/* 0x140 what the Python half did */
-	__u8 reserved_160[32];	/* 0x160 to the next field's place */
+	__u8 reserved_168[24];	/* 0x168 to the next field's place */
 };
 _Static_assert(__builtin_offsetof(struct device_control, ownership) == 0x0, "device_control.ownership");
 _Static_assert(__builtin_offsetof(struct device_control, reserved_8) == 0x8, "device_control.reserved_8");
 _Static_assert(__builtin_offsetof(struct device_control, entry) == 0x40, "device_control.entry");
 _Static_assert(__builtin_offsetof(struct device_control, reserved_138) == 0x138, "device_control.reserved_138");
 _Static_assert(__builtin_offsetof(struct device_control, user) == 0x140, "device_control.user");
-_Static_assert(__builtin_offsetof(struct device_control, reserved_160) == 0x160, "device_control.reserved_160");
+_Static_assert(__builtin_offsetof(struct device_control, reserved_168) == 0x168, "device_control.reserved_168");
 _Static_assert(sizeof(struct device_control) == 0x180, "device_control");
 
 /* What the driver set up, latched when it made the queue ready. */
@@ -170,7 +174,7 @@ struct virtqueue {
 	struct position position;	/* 0x180 where the holder stands */
 	__u8 reserved_190[48];	/* 0x190 to the next field's place */
 	const struct user_counters user;	/* 0x1c0 what the Python half did */
-	__u8 reserved_1e0[32];	/* 0x1e0 to the next field's place */
+	__u8 reserved_1e8[24];	/* 0x1e8 to the next field's place */
 };
 _Static_assert(__builtin_offsetof(struct virtqueue, ownership) == 0x0, "virtqueue.ownership");
 _Static_assert(__builtin_offsetof(struct virtqueue, reserved_8) == 0x8, "virtqueue.reserved_8");
@@ -181,7 +185,7 @@ _Static_assert(__builtin_offsetof(struct virtqueue, reserved_178) == 0x178, "vir
 _Static_assert(__builtin_offsetof(struct virtqueue, position) == 0x180, "virtqueue.position");
 _Static_assert(__builtin_offsetof(struct virtqueue, reserved_190) == 0x190, "virtqueue.reserved_190");
 _Static_assert(__builtin_offsetof(struct virtqueue, user) == 0x1c0, "virtqueue.user");
-_Static_assert(__builtin_offsetof(struct virtqueue, reserved_1e0) == 0x1e0, "virtqueue.reserved_1e0");
+_Static_assert(__builtin_offsetof(struct virtqueue, reserved_1e8) == 0x1e8, "virtqueue.reserved_1e8");
 _Static_assert(sizeof(struct virtqueue) == 0x200, "virtqueue");
 
 #endif /* SPLITVMM_VIRTQUEUE_GEN_H */

@@ -122,6 +122,7 @@ static __always_inline void count_served(struct serving *serving)
 	WRITE_ONCE(entry->sequence, entry->sequence + 1);
 	barrier();
 	WRITE_ONCE(entry->handled, entry->handled + tally->requests - tally->counted_requests);
+	WINDOW();
 	WRITE_ONCE(entry->bytes, entry->bytes + tally->moved - tally->counted_bytes);
 	WRITE_ONCE(entry->busy_ns, entry->busy_ns + now - tally->start_ns);
 	if (now - tally->began_ns > entry->longest_ns)

@@ -114,7 +114,7 @@ _Static_assert(sizeof(struct blk_range) == 0x10, "blk_range");
 
 #define BLK_ID 2
 #define BLK_VERSION 1
-#define BLK_LAYOUT_HASH 0x1afb4688fa92de8bull
+#define BLK_LAYOUT_HASH 0x5fadcd60f0427639ull
 #define BLK_QUEUES 16
 
 #define HANDLER_LOCKED 0	/* it has the device to itself */

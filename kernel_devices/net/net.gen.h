@@ -60,7 +60,7 @@ _Static_assert(sizeof(struct net_header) == 0xc, "net_header");
 
 #define NET_ID 1
 #define NET_VERSION 1
-#define NET_LAYOUT_HASH 0xb1645edfadc9dbe1ull
+#define NET_LAYOUT_HASH 0x75140e0530a0e61full
 #define NET_QUEUES 17
 
 #define HANDLER_LOCKED 0	/* it has the device to itself */

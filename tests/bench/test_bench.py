@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 
 from tests.bench.pages import parse, words
-from vmm.bench import measure, run
+from vmm.bench import measure, run, shadow
 from vmm.bench.rows import EXIT_CASES, BlkCase, blk_cases, net_cases
 from vmm.bench.saved import read
 from vmm.bench.visits import VISIT_CASES
 from vmm.cli import main as cli
 from vmm.devices.disk_image import DiskImage
-from vmm.devmodel.devices.blk import SECTOR
+from vmm.devmodel import layout_device
+from vmm.devmodel.devices.blk import SECTOR, Blk
+from vmm.devmodel.virtqueue import queue_layout
 from vmm.errors import UserError
 from vmm.kvm.coalesced import CAPABILITY, CoalescedRing
 from vmm.kvm.vm import Vm
@@ -35,7 +37,7 @@ def rows_of(tmp_path, *arguments):
     saved = json.loads(path.read_text())
     assert saved["schema"] == 1 and saved["machine"]["tsc_khz"] > 0
     for row in saved["rows"]:
-        assert sorted(row) == sorted(KEYS)
+        assert sorted(row) == sorted([*KEYS, *["retries"] * (row["bench"] == "shadow")])
         assert 0 < row["ns_min"] <= row["ns_per_request"] <= row["ns_max"]
         assert row["ns_each"] == [row["ns_per_request"]]
     assert read(path).rows == saved["rows"]
@@ -73,6 +75,17 @@ def test_exits(tmp_path, kvm, bpf, capsys):
 def test_exits_of_some_modes(tmp_path, kvm, modes):
     saved = rows_of(tmp_path, "exits", "--modes", modes)
     assert {row["mode"] for row in saved["rows"]} == set(modes.split(","))
+
+
+def test_shadow(tmp_path, kvm, bpf, capsys):
+    page = tmp_path / "page.html"
+    saved = rows_of(tmp_path, "shadow", "--html", str(page))
+    assert [(row["op"], row["mode"]) for row in saved["rows"]] == [
+        (op, mode) for op in shadow.OPS for mode in ("off", "host", "on")]
+    assert {row["bytes"] for row in saved["rows"]} == {layout_device(Blk).state.field("queue").offset
+                                                       + shadow.QUEUES * queue_layout().size}
+    assert all(row["floor_ns"] > 0 and row["cpu_ns_per_request"] > 0 for row in saved["rows"])
+    assert "looked again" in capsys.readouterr().out and "read beside-decoded" in " ".join(words(parse(page)).split())
 
 
 def case_of(op):

@@ -22,7 +22,8 @@ def wanted(monkeypatch):
     (["exits"], Wanted("exits", ["off", "host", "on"], [])),
     (["blk", "--peer", "qemu", "--quick"], Wanted("blk", ["off", "host", "on"], ["qemu"], quick=True)),
     (["net", "--modes", "on,off", "--one-cpu", "--repeat", "3"], Wanted("net", ["on", "off"], [], 3, one_cpu=True)),
-    (["linux", "--peer", "qemu,vhost"], Wanted("linux", ["off", "host", "on"], ["qemu", "vhost"]))])
+    (["linux", "--peer", "qemu,vhost"], Wanted("linux", ["off", "host", "on"], ["qemu", "vhost"])),
+    (["shadow", "--modes", "host"], Wanted("shadow", ["host"], []))])
 def test_what_is_measured(wanted, words, says):
     assert cli.main(["bench", *words]) == 0 and wanted == [says]
 
@@ -60,7 +61,7 @@ def test_usage_is_that_of_what_was_asked(words, usage, capsys):
     assert end.value.code == os.EX_USAGE and capsys.readouterr().err.startswith(usage)
 
 
-@pytest.mark.parametrize("what", ["exits", "blk", "net", "linux", "compare", "draw"])
+@pytest.mark.parametrize("what", ["exits", "blk", "net", "linux", "shadow", "compare", "draw"])
 def test_help(what, capsys):
     with pytest.raises(SystemExit) as end:
         cli.main(["bench", what, "--help"])

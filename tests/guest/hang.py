@@ -6,20 +6,20 @@ from collections.abc import Callable
 
 import pytest
 
-from vmm.machine.stats import queue_counters
+from vmm.machine.stats import counters
 from vmm.virtio.virtio_device import VirtioDevice
 
 
 def _queues(device: VirtioDevice) -> list[str]:
     lines = []
-    for queue in device.queues:
+    for queue, counted in zip(device.queues, counters(device)):
         if not queue.ready:
             continue
         state, uring = queue.state, queue.uring
         flight = f", {uring.outstanding} in flight, {uring.pending} back" if uring and uring.ready else ""
         lines.append(f"  {queue.name}: {queue.ownership.holder!r}, {state.entry.active} handlers inside, next avail "
                      f"{state.position.next_avail:#x}, next used {state.position.next_used:#x}{flight}; "
-                     f"{queue_counters(state)}")
+                     f"{counted}")
     return lines
 
 

@@ -78,6 +78,8 @@ def with_state(saved, change):
     (lambda s: with_state(s, lambda f: f["queue"][3]["position"].update(next_used=65536)),
      "state.queue\\[3\\].position.next_used: 65536"),
     (lambda s: with_state(s, lambda f: f["queue"][0]["ownership"].update(holder=5)), "one of \\[0, 1\\]"),
+    (lambda s: with_state(s, lambda f: f["queue"][0]["user"].update(sequence=7)),
+     "state.queue\\[0\\].user.sequence: 7; wanted it even"),
 ])
 def test_hostile(saved, change, says):
     state = blank()

@@ -10,10 +10,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from vmm.devmodel.layout import PAGE
+from vmm.devmodel.layout import PAGE, layout_block
 from vmm.devmodel.uring import uring_layout
 from vmm.devmodel.view import address_of
-from vmm.devmodel.virtqueue import Side
+from vmm.devmodel.virtqueue import Side, UserCounters
 from vmm.machine.config import DiskConfig, MachineConfig
 from vmm.machine.machine import Machine
 from vmm.offload.native import native_ffi
@@ -176,7 +176,7 @@ class Explored:
         user = address_of(queue.user) - state
         yield place.state, state - place.state, state - place.state     # the device's own, whose control block is first
         yield state, user, user                                         # all but userspace's counters, which tell time
-        yield state + user, 32, 0
+        yield state + user, layout_block(UserCounters).size, 0
         yield place.page, PAGE, 0x100
         for at, size in ((self.ring.avail, 4 + 2 * SIZE + 2), (self.ring.used, 4 + 8 * SIZE + 2)):
             yield memory.address + at, (size + 7) & ~7, (size + 7) & ~7

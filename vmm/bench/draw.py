@@ -16,6 +16,7 @@ KINDS = {Verdict.SLOWER: "bad", Verdict.TOO_FEW: "unsure", Verdict.NOISE: "plain
 HOW = {Verdict.SLOWER: "beyond noise", Verdict.TOO_FEW: "of too few repetitions to tell", Verdict.NOISE: "within noise"}
 MODES = {"off": "off: Python alone", "host": "host: the handlers as C in the process",
          "on": "on: the handlers in the kernel"}
+ALONE = ("exits", "shadow")     # there is no peer that has such
 # charts of `exits`; any other access is one write
 EXITS = {"register-read-page": "one read", "register-read-exit": "one read", "user-5": "five writes",
          "coalesced-4-user-1": "five writes", "posted-4-user-1": "five writes", "posted-4-handled-1": "five writes"}
@@ -47,7 +48,7 @@ def _about(saved: Saved) -> Element:
 def _boxes(rows: list[dict], lost: list[Loss]) -> list[Element]:
     fought = duels(rows)
     if not fought:
-        return [] if all(row["bench"] == "exits" for row in rows) else [element(
+        return [] if all(row["bench"] in ALONE for row in rows) else [element(
             "div", element("h2", "No peer beside on"), element("p", "Nothing was measured that on could lose to: "
                            "--peer has the same guest run elsewhere."), class_="box")]
     counts = {verdict: sum(loss.verdict == verdict for loss in lost) for verdict in KINDS}
@@ -82,7 +83,8 @@ def _legend(rows: list[dict]) -> Element:
     entries.append(("least to most", [element("line", x1=2, y1=8, x2=22, y2=8, class_="spread"), *(
         element("line", x1=x, y1=3, x2=x, y2=13, class_="spread") for x in (2, 22))]))
     if any(row["floor_ns"] > 0 for row in rows):
-        entries.append(("the floor: the exit alone", [element("line", x1=2, y1=8, x2=24, y2=8, class_="floor")]))
+        floor = "one copy" if all(row["bench"] == "shadow" for row in rows) else "the exit alone"
+        entries.append((f"the floor: {floor}", [element("line", x1=2, y1=8, x2=24, y2=8, class_="floor")]))
     return element("ul", *(element("li", element("svg", *shapes, viewBox="0 0 24 16", aria_hidden="true"), text)
                            for text, shapes in entries), class_="legend")
 
@@ -106,7 +108,8 @@ def _charts(rows: list[dict], lost: list[Loss]) -> list[Element]:
 def _section(row: dict) -> str:
     if row["bench"] == "blk":
         return {"read": "Reads of a disk", "write": "Writes to a disk"}.get(row["op"], row["op"])
-    return {"exits": "Exits", "net": "Network", "linux": "A Linux guest"}[row["bench"]]
+    return {"exits": "Exits", "net": "Network", "linux": "A Linux guest",
+            "shadow": "Reads of shared state"}[row["bench"]]
 
 
 def _groups(rows: list[dict]) -> dict[tuple[str, str], tuple[str, list[dict]]]:

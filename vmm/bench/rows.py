@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 
 UNROLLED = 32       # the measuring guest's batches come in multiples of this
-BENCHES = ("exits", "blk", "net", "linux")
+BENCHES = ("exits", "blk", "net", "linux", "shadow")
 MODES = ("off", "host", "on")
 PEERS = ("qemu", "vhost")       # modes that are not ours begin so
 IDENTITY = ("bench", "mode", "op", "pattern", "bytes", "depth", "wait", "ring", "cache")
@@ -157,7 +157,8 @@ def longer(ratio: float, than: str) -> str:
 
 def label(row: dict) -> str:
     """What a row asks for, its mode aside."""
-    labels = {"exits": lambda row: row["op"], "blk": _blk_label, "net": _net_label, "linux": _linux_label}
+    labels = {"exits": lambda row: row["op"], "blk": _blk_label, "net": _net_label, "linux": _linux_label,
+              "shadow": lambda row: f"read {row['op']}"}
     return labels[row["bench"]](row)
 
 

@@ -51,6 +51,9 @@ def _measure(wanted: Wanted, machine: dict) -> list[dict]:
     if wanted.what == "net":
         from . import net
         return net.rows(modes, peers, repeat, quick, machine, _progress)
+    if wanted.what == "shadow":
+        from . import shadow
+        return shadow.rows(modes, repeat, quick, _progress)
     from . import linux
     return linux.rows(modes, peers, repeat, quick, wanted.directory)
 

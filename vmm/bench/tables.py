@@ -10,6 +10,7 @@ from .rows import DECLINED, declined_share, label
 WANTED_US = 100     # that one visit may take
 WIDTH = 132         # at least: what is cut off helps nobody
 _FIGURES = ("µs", "min", "max", "floor", "above floor", "CPU", "of it ring", "to user", "handled", "declined")
+_SHADOW_FIGURES = ("µs", "min", "max", "one copy", "CPU", "bytes", "reads", "looked again")
 _LINUX_FIGURES = ("µs", "min", "max", "p99", "CPU", "exits", "to user", "on is")
 
 
@@ -66,6 +67,8 @@ def requests(what: str, machine: dict, rows: list[dict]) -> Grid:
         best = {label(row): row["ns_each"] for row in rows if row["mode"] == "on"}
         return Grid(title, ("request", "mode", *_LINUX_FIGURES),
                     [_linux_line(row, best.get(label(row), [])) for row in rows])
+    if what == "shadow":
+        return Grid(title, ("read", "mode", *_SHADOW_FIGURES), [_shadow_line(row) for row in rows])
     first = {"exits": "op", "net": "packet"}.get(what, "request")
     return Grid(title, (first, "mode", *_FIGURES), [_line(row) for row in rows])
 
@@ -76,6 +79,12 @@ def _line(row: dict) -> tuple[str, ...]:
         f"{(row['ns_per_request'] - row['floor_ns']) / 1e3:.2f}",
         f"{row['cpu_ns_per_request'] / 1e3:.2f}", f"{row['cpu_ring_ns'] / 1e3:.2f}",
         *(_share(row, key) for key in ("exits_to_user", "handled", "declined")))
+
+
+def _shadow_line(row: dict) -> tuple[str, ...]:
+    return (row["op"], row["mode"], *(f"{row[key] / 1e3:.2f}" for key in (
+        "ns_per_request", "ns_min", "ns_max", "floor_ns", "cpu_ns_per_request")),
+        *(str(row.get(key, "-")) for key in ("bytes", "requests", "retries")))
 
 
 def _share(row: dict, key: str) -> str:

@@ -10,15 +10,16 @@ from . import options as parse
 from . import standard
 
 WHAT = {"exits": "the exit path itself, and the longest visits of a handler to a queue",
-        "blk": "block requests", "net": "packets", "linux": "a Linux guest's disk, network and boot"}
-PEERS = {"exits": (), "blk": ("qemu",), "net": ("qemu",), "linux": ("qemu", "vhost")}
+        "blk": "block requests", "net": "packets", "linux": "a Linux guest's disk, network and boot",
+        "shadow": "consistent reads of a disk's shared state while a guest runs"}
+PEERS = {"exits": (), "blk": ("qemu",), "net": ("qemu",), "linux": ("qemu", "vhost"), "shadow": ()}
 
 
 def add(commands) -> None:
     bench = commands.add_parser(
         "bench", help="time exits, block requests, packets or a Linux guest, with offload off and on",
-        description="Time the exit path, block requests, packets or a Linux guest's disk and network, in several "
-        "modes, interleaved in one run; compare two such runs, or draw one.")
+        description="Time the exit path, block requests, packets, a Linux guest's disk and network, or reads of shared "
+        "state, in several modes, interleaved in one run; compare two such runs, or draw one.")
     bench.set_defaults(parser=bench)
     parts = bench.add_subparsers(title="what to do", metavar="WHAT", required=True)
     for what, meaning in WHAT.items():

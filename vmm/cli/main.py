@@ -7,7 +7,7 @@ import os
 
 from ..errors import UserError
 from ..sync.signals import ending_once
-from . import bench, completion, header, kit, messages, report, run, standard, verify
+from . import bench, completion, header, kit, messages, report, run, standard, top, verify
 from .parser import Parser, Version, commands_of
 from .run import GuestFailed
 
@@ -52,6 +52,7 @@ def make_parser() -> Parser:
     run.add(commands)
     kit.add(commands)
     verify.add(commands)
+    top.add(commands)
     bench.add(commands)
     header.add(commands)
     report.add(commands)

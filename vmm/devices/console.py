@@ -7,6 +7,7 @@ import os
 from ..device.place import Place
 from ..devmodel.devices.console import RECEIVE, TRANSMIT, Console, ConsoleConfig
 from ..devmodel.layout import layout_block
+from ..sync.counting import count
 from ..virtio.receiver import Receiver
 from ..virtio.virtio_device import VirtioDevice
 from ..virtqueue.ring import BrokenQueue
@@ -125,8 +126,7 @@ class ConsoleDevice(VirtioDevice):
         queue.take_buffers([which])
         queue.memory.view[at:at + len(data)] = data
         queue.push(chain, len(data))
-        queue.state.user.handled += 1
-        queue.state.user.bytes += len(data)
+        count(queue.state.user, 1, len(data))
         if queue.wants_interrupt():
             self.transport.queue_used(RECEIVE)
 

@@ -9,6 +9,7 @@ from time import monotonic_ns
 
 from ..devmodel.devices.net import ETHER_BYTES, HEADER_BYTES
 from ..devmodel.virtqueue import Side
+from ..sync.counting import count
 from ..virtqueue.ring import BrokenQueue
 from ..virtqueue.virtqueue import UserQueue
 from .net_backend import receive
@@ -57,10 +58,7 @@ class NetReceive:
             self.log.warning("%s: receiving: %s", self.name, error)
             self._dead.add(fd)
             return
-        counters = queue.state.user
-        counters.handled += packets
-        counters.bytes += moved
-        counters.busy_ns += monotonic_ns() - started
+        count(queue.state.user, packets, moved, monotonic_ns() - started)
         if wanted:
             self.transport.queue_used(queue.index)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -126,17 +127,31 @@ def _check_queue(where: str, queue: Queue) -> None:
 
 def _hash(device: type[Device], blocks: list[BlockLayout], registers: dict[str, PlacedRegister],
           memories: dict[str, Memory], reasons: type[enum.IntEnum], locked: bool) -> int:
-    text = [f"version {device.options['version']}{' locked' if locked else ''}"]
-    for block in blocks:
-        text.append(f"{block.c_name} {block.size} {block.align}")
-        text += [f" {f.name} {f.offset} {f.size} {f.step} {f.type.c_name} {f.writer} {_bits_text(f.type.bits)}"
-                 f" {_enum_text(f.type.enum)}" for f in block.fields]
+    text = [f"version {device.options['version']}{' locked' if locked else ''}", *_blocks_text(blocks)]
     text += [f"{name} {r.offset} {r.type.size} {r.access} {r.takes} {_bits_text(r.bits)} {r.clears} {r.latches}"
              f" {r.halves}{' interrupts' if r.interrupts else ''}" for name, r in registers.items()]
     text += [f"{name} {item.offset} {item.size}" for name, item in memories.items()]
     text += [f"{reason.name} {int(reason)}" for reason in reasons]
     text += [f"{values.__name__} {_enum_text(values)}" for values in own_enums(device)]
+    return _digest(text)
+
+
+def hash_of(roots: Iterable[BlockLayout]) -> int:
+    """What says whether two builds agree about these structs, and all that they contain."""
+    return _digest(_blocks_text(in_order(roots)))
+
+
+def _digest(text: list[str]) -> int:
     return int.from_bytes(hashlib.sha256("\n".join(text).encode()).digest()[:8], "little")
+
+
+def _blocks_text(blocks: Iterable[BlockLayout]) -> list[str]:
+    text = []
+    for block in blocks:
+        text.append(f"{block.c_name} {block.size} {block.align}")
+        text += [f" {f.name} {f.offset} {f.size} {f.step} {f.type.c_name} {f.writer} {_bits_text(f.type.bits)}"
+                 f" {_enum_text(f.type.enum)}" for f in block.fields]
+    return text
 
 
 def _bits_text(bits: tuple[Bits, ...]) -> str:

@@ -69,6 +69,11 @@ def pointer_to(view: View, name: str) -> Any:
     return ffi.cast(_POINTERS[item.type.size], view._address + item.offset)
 
 
+def words_of(view: View) -> tuple[Any, Any]:
+    """The block as an array of u32 and as one of u64, likewise."""
+    return view._u32, view._u64
+
+
 def read_together(view: View, *names: str, tries: int = 10_000) -> tuple:
     """Values of several fields as they were at one moment, by the block's `sequence`.
 

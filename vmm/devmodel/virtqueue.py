@@ -108,8 +108,10 @@ class Position(Block, writer=HOLDER):
 
 
 class UserCounters(Block, writer=USER):
-    """What the Python half did."""
+    """What the Python half did.  `sequence` is odd while what is counted with a request moves."""
 
+    sequence = u32("odd while the Python half counts requests")
+    reserved = u32("to a multiple of 8")
     doorbells = u64("doorbells served in userspace")
     handled = u64("requests completed in userspace")
     bytes = u64("data moved by userspace", unit="bytes")

@@ -28,11 +28,15 @@ class VcpuThread(threading.Thread):
     def __init__(self, vcpu: Vcpu, host, running):
         super().__init__(name=f"vcpu{vcpu.index}", daemon=True)
         self.vcpu, self.host, self.running, self.lib = vcpu, host, running, vcpu.lib
-        self.exits = 0              # returns to Python with an access
         self.port_exits = 0         # of them, those with one of a port
         self.cpu_ns = 0             # time on a CPU, once it has ended
         self.thread = 0             # as the kernel numbers it
         self.through = False        # it uses its vCPU no more
+
+    @property
+    def exits(self) -> int:
+        """Returns to Python with an access."""
+        return self.vcpu.loop.exits
 
     def run(self) -> None:
         try:
@@ -56,7 +60,6 @@ class VcpuThread(threading.Thread):
             if vcpu.coalesced:
                 vcpu.coalesced.drain()
             if reason == mmio or reason == io:  # noqa: SIM109
-                self.exits += 1
                 self.port_exits += reason == io
                 self._access(host.buses[Bus.MMIO if reason == mmio else Bus.PORT])
             elif reason == interrupted:

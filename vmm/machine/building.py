@@ -28,6 +28,7 @@ from ..kvm.memory import GuestMemory
 from ..offload.objects import unavailable
 from ..offload.places import SharedPlaces
 from ..virtio.virtio_device import VirtioDevice
+from ..virtio.virtio_mmio import MmioTransport
 from ..virtio.virtio_pci import PciTransport
 from .config import ConsoleConfig, DeviceConfig, DiskConfig, NicConfig, VirtioConfig
 from .offloading import Offloading, make_maps
@@ -177,8 +178,22 @@ def load_guest(machine) -> None:
     acpi.write(memory, config.cpus, machine.placing.virtio_mmio, config.serial != "null", announced(machine.devices))
     mptable.write(memory, config.cpus)
     modules, what = ([config.initrd], "initrd") if config.initrd else (config.modules, "module")
-    entry = boot.load(memory, config.guest, machine.command_line, modules, config.flat, what)
+    entry = boot.load(memory, config.guest, command_line(machine), modules, config.flat, what)
     boot.start(machine.vcpus[0], memory, entry)
+
+
+def command_line(machine) -> str:
+    """The guest's, with its devices announced unless ACPI alone shall: virtio-mmio ones as Linux has it,
+    `adder.base=0xd0000000 adder.pin=5` those that are not virtio."""
+    told = [word for device in machine.devices if machine.config.announce for word in _words(device)]
+    return " ".join(filter(None, [machine.config.cmdline, *told]))
+
+
+def _words(device: RegisterDevice) -> list[str]:
+    base, pin = device.place.base, device.place.lines[0].gsi
+    if not isinstance(device, VirtioDevice):
+        return [f"{device.name}.base={base:#x}", f"{device.name}.pin={pin}"]
+    return [f"virtio_mmio.device=4K@{base:#x}:{pin}"] if isinstance(device.transport, MmioTransport) else []
 
 
 def announced(devices: list[RegisterDevice]) -> list[Announced]:

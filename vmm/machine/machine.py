@@ -23,12 +23,11 @@ from ..offload.bpf_backend import WATCHED
 from ..pci.pci import PciBus
 from ..sync.handoff import Declined
 from ..sync.signals import uninterrupted
-from ..virtio.virtio_device import VirtioDevice
-from ..virtio.virtio_mmio import MmioTransport
 from . import building, inventory, process
 from .config import MachineConfig
 from .offloading import Offloading
 from .placing import Placing
+from .published import Published
 from .running import Running
 
 log = logging.getLogger("splitvmm.machine")
@@ -54,6 +53,7 @@ class Machine:
         self.first_run_s: float | None = None       # CLOCK_BOOTTIME
         self.typed: Sink | None = None              # of what is typed at the terminal
         self.terminal: Terminal | None = None
+        self.published = Published(self)
         self.placing = Placing(self)
         self.vcpus: list[Vcpu] = []
         self._closing: list = []
@@ -82,6 +82,8 @@ class Machine:
         building.add_devices(self, extra)
         if config.guest:
             building.load_guest(self)
+        if config.kvm:
+            self.closes(self.published).begin()     # the first to be closed: the memory that it tells of goes later
 
     def _make_vm(self) -> Vm | None:
         """What the kernel has of this machine."""
@@ -101,20 +103,7 @@ class Machine:
         self.placing.place(device, base, bus)
         self.devices.append(device)
         self.offloading.choose(device, mode)
-
-    @property
-    def command_line(self) -> str:
-        """The guest's, with its devices announced unless ACPI alone shall: virtio-mmio ones as Linux has it,
-        `adder.base=0xd0000000 adder.pin=5` those that are not virtio."""
-        announced = [found for device in self.devices if self.config.announce for found in self._announced(device)]
-        return " ".join(filter(None, [self.config.cmdline, *announced]))
-
-    @staticmethod
-    def _announced(device: RegisterDevice) -> list[str]:
-        base, pin = device.place.base, device.place.lines[0].gsi
-        if not isinstance(device, VirtioDevice):
-            return [f"{device.name}.base={base:#x}", f"{device.name}.pin={pin}"]
-        return [f"virtio_mmio.device=4K@{base:#x}:{pin}"] if isinstance(device.transport, MmioTransport) else []
+        self.published.update()
 
     def terminal_resized(self) -> None:
         """Tell the consoles that lead to a terminal how large it is now."""
@@ -151,7 +140,10 @@ class Machine:
         with uninterrupted(), self._switching, self.paused():
             self._check_open()
             before = device.mode
-            self.offloading.set_mode(device, mode)
+            try:
+                self.offloading.set_mode(device, mode)
+            finally:
+                self.published.update()
         if device.mode != before:
             log.info("%s: offload %s, was %s", device.name, device.mode, before)
 

@@ -7,21 +7,21 @@ import sys
 from pathlib import Path
 
 from ..device.register_device import RegisterDevice
-from ..devmodel.view import TornRead, read_together
+from ..devmodel.view import TornRead, address_of
+from ..sync.shadow import Shadow, copies_of
 from ..virtio.virtio_device import VirtioDevice
 
 
-def queue_counters(queue) -> dict:
-    """One queue's counters: the kernel half's as of one moment, and the user half's."""
-    entry = queue.entry
+def counters(device: RegisterDevice) -> list[dict]:
+    """Those of each queue, or of a device without queues: each half's as of one moment."""
+    queues = device.queue_count
+    shadow = Shadow(device.name, queues, device.layout.state.field("queue").offset if queues else 0)
+    copies = copies_of(address_of(device.state), shadow.size)
     try:
-        handled, moved, busy_ns = read_together(entry, "handled", "bytes", "busy_ns")
-    except TornRead:        # a live writer; say the last that was seen
-        handled, moved, busy_ns = entry.handled, entry.bytes, entry.busy_ns
-    user = queue.user
-    return {"doorbells": entry.doorbells, "handled": handled, "bytes": moved, "busy_ns": busy_ns,
-            "longest_ns": entry.longest_ns, "declined": list(entry.declined), "user_doorbells": user.doorbells,
-            "user_handled": user.handled, "user_bytes": user.bytes, "user_busy_ns": user.busy_ns}
+        data = shadow.read(copies)
+    except TornRead:        # a handler that never came to its end; say what was seen
+        data = copies()[1]
+    return [shadow.counters(data, number) for number in (range(1, queues + 1) if queues else (0,))]
 
 
 def device_totals(device: VirtioDevice) -> dict:
@@ -32,8 +32,8 @@ def device_totals(device: VirtioDevice) -> dict:
 
 def _totals(device: VirtioDevice) -> dict:
     total: dict = {}
-    for state in device.state.queue[:len(device.queue_sizes)]:
-        for name, value in queue_counters(state).items():
+    for queue in counters(device):
+        for name, value in queue.items():
             if name == "declined":
                 before = total.setdefault(name, [0] * len(value))
                 total[name] = [a + b for a, b in zip(before, value)]
@@ -65,9 +65,9 @@ def _device_counters(machine, device: RegisterDevice) -> dict:
     """A device without queues has the counters of the device as a whole."""
     found = {"device": device.name, "offload": device.mode, "choice": machine.choices[device.name]}
     if not isinstance(device, VirtioDevice):
-        return found | {"total": _named(queue_counters(device.state.control), device)}
-    queues = [{"queue": index, **_named(queue_counters(device.state.queue[index]), device), "upcalls": upcalls}
-              for index, upcalls in enumerate(device.upcalls)]
+        return found | {"total": _named(counters(device)[0], device)}
+    queues = [{"queue": index, **_named(queue, device), "upcalls": device.upcalls[index]}
+              for index, queue in enumerate(counters(device))]
     return found | {"total": _totals(device) | {"upcalls": sum(device.upcalls)}, "queues": queues}
 
 
@@ -87,8 +87,8 @@ def print_stats(machine, file=None) -> None:
     for column in ("queue", "offload", "half", "doorbells", "served", "bytes", "ns each"):
         table.add_column(column, justify="left" if column in ("queue", "offload", "half") else "right")
     for device in machine.devices:
-        for name, state in _counted(device):
-            c = queue_counters(state)
+        for index, c in enumerate(counters(device)):
+            name = f"{device.name}.{index}" if isinstance(device, VirtioDevice) else device.name
             table.add_row(name, device.mode, "kernel", *_figures(c, ""))
             table.add_row("", "", "user", *_figures(c, "user_"))
             for reason in device.layout.reasons:
@@ -101,13 +101,6 @@ def print_stats(machine, file=None) -> None:
         console.print(f"vcpu{thread.vcpu.index}: {thread.exits} accesses left to Python, "
                       f"{thread.vcpu.loop.hooked} taken by the native exit path")
     console.print(f"first instruction {startup_ms(machine):.0f} ms after the process began")
-
-
-def _counted(device: RegisterDevice) -> list[tuple]:
-    """What has counters, by name: each queue, or a device without queues."""
-    if isinstance(device, VirtioDevice):
-        return [(f"{device.name}.{i}", state) for i, state in enumerate(device.state.queue[:len(device.queue_sizes)])]
-    return [(device.name, device.state.control)]
 
 
 def _figures(c: dict, half: str) -> list[str]:

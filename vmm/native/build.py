@@ -56,7 +56,7 @@ struct kvm_run { uint8_t request_interrupt_window, immediate_exit; uint32_t exit
 typedef int (*write_hook)(void *, uint32_t, uint64_t, uint32_t, uint64_t, int32_t *);
 struct vcpu_loop { int vcpu_fd, vm_fd, signal; struct kvm_run *run; write_hook hook; void *path;
                    const volatile uint32_t *declines, *declines_read; uint32_t waiting;
-                   uint64_t runs, hooked; uint32_t bus, is_write, width, count;
+                   uint64_t runs, hooked, exits; uint32_t bus, is_write, width, count;
                    uint64_t address, value; uint8_t *data; };
 int vcpu_enter(struct vcpu_loop *loop);
 void vcpu_answer(struct vcpu_loop *loop, uint64_t value);
@@ -221,6 +221,8 @@ int unmap_file(uint64_t at, size_t bytes);
 int populate(uint64_t at, size_t bytes);
 int resident(uint64_t at, size_t bytes, uint8_t *pages);
 int file_allocate(int fd, int mode, uint64_t offset, uint64_t bytes);
+struct memory_place { uint64_t address, size; };
+int read_process(int pid, const struct memory_place *places, uint32_t count, void *into);
 """
 
 URING = """

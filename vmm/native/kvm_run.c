@@ -135,6 +135,14 @@ static int declines_wait(const struct vcpu_loop *loop)
 	return loop->declines && *loop->declines != *loop->declines_read;
 }
 
+/* Offer the access to the native exit path: its verdict, TO_USER if there is none. */
+static int offer(struct vcpu_loop *loop, int32_t *line)
+{
+	if (!loop->is_write || loop->count != 1 || !loop->hook)
+		return TO_USER;
+	return loop->hook(loop->path, loop->bus, loop->address, loop->width, loop->value, line);
+}
+
 /* Run the guest until Python is needed: an exit reason, or -errno (-EINTR: declines, or a kick).  An exit that
  * follows declines is told at the next call, when Python has read them. */
 int vcpu_enter(struct vcpu_loop *loop)
@@ -160,13 +168,15 @@ int vcpu_enter(struct vcpu_loop *loop)
 			}
 		}
 		loop->waiting = 0;
-		if (!access_of(loop) || !loop->is_write || loop->count != 1 || !loop->hook)
+		if (!access_of(loop))
 			return loop->run->exit_reason;
-		verdict = loop->hook(loop->path, loop->bus, loop->address, loop->width, loop->value, &line);
+		verdict = offer(loop, &line);
 		if (verdict == HANDLED_INTERRUPT || verdict == TO_USER_INTERRUPT)
 			raise_line(loop->vm_fd, line);
-		if (verdict == TO_USER || verdict == TO_USER_INTERRUPT)
+		if (verdict == TO_USER || verdict == TO_USER_INTERRUPT) {
+			loop->exits++;
 			return loop->run->exit_reason;
+		}
 		loop->hooked++;
 	}
 }

@@ -19,6 +19,7 @@ struct vcpu_loop {
 	uint32_t waiting;		/* the exit is to be dealt with after the declines that it follows */
 	uint64_t runs;			/* KVM_RUN calls that returned */
 	uint64_t hooked;		/* exits that the hook took */
+	uint64_t exits;			/* exits with an access that were left to Python */
 
 	/* the access, where the exit is one */
 	uint32_t bus, is_write, width, count;

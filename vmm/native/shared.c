@@ -6,7 +6,9 @@
 #include <stdint.h>
 #include <stddef.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 
 static void full_barrier(void)
 {
@@ -97,4 +99,27 @@ static int resident(uint64_t at, size_t bytes, uint8_t *pages)
 static int file_allocate(int fd, int mode, uint64_t offset, uint64_t bytes)
 {
 	return fallocate(fd, mode, offset, bytes) ? -errno : 0;
+}
+
+struct memory_place { uint64_t address, size; };
+_Static_assert(sizeof(struct memory_place) == sizeof(struct iovec), "a place is an iovec");
+
+/* Memory of another process, place after place in this order, one behind the other into `into`; -errno (-EFAULT: not
+ * all of it is there).  The places are read by one system call, or several where there are more than it takes. */
+static int read_process(int pid, const struct memory_place *places, uint32_t count, void *into)
+{
+	while (count) {
+		uint32_t now = count < IOV_MAX ? count : IOV_MAX;
+		struct iovec local = { .iov_base = into };
+
+		for (uint32_t i = 0; i < now; i++)
+			local.iov_len += places[i].size;
+		ssize_t got = process_vm_readv(pid, &local, 1, (const struct iovec *)places, now, 0);
+		if (got < 0)
+			return -errno;
+		if ((size_t)got != local.iov_len)
+			return -EFAULT;
+		places += now, count -= now, into = (char *)into + got;
+	}
+	return 0;
 }

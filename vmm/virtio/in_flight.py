@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic
 
+from ..sync.counting import count
 from ..virtqueue.uring import UringUnavailable
 from ..virtqueue.virtqueue import UserQueue
 
@@ -125,9 +126,7 @@ class InFlight:
     def _count_done(queue: UserQueue, requests: int, moved: int) -> None:
         """Userspace has completed so many requests, of so many bytes."""
         if requests:
-            counters = queue.state.user
-            counters.handled += requests
-            counters.bytes += moved
+            count(queue.state.user, requests, moved)
 
     def came_back(self, queue: UserQueue, tag, result: int) -> tuple[int, int] | None:
         """Something is back from the ring: push it and return requests and bytes, or None to keep it."""

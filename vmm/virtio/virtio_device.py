@@ -19,6 +19,7 @@ from ..devmodel.layout import layout_block
 from ..devmodel.uring import STRIDE
 from ..devmodel.view import view_of
 from ..devmodel.virtqueue import NoConfig, Side
+from ..sync.counting import count
 from ..sync.ownership import Ownership
 from ..virtqueue.ring import BrokenQueue
 from ..virtqueue.uring import Uring
@@ -148,7 +149,7 @@ class VirtioDevice(Negotiation, InFlight, ReceiveQueues, RegisterDevice):
                 self._needs_reset(error)
                 return
             wanted = queue.wants_interrupt()
-        queue.state.user.busy_ns += monotonic_ns() - started
+        count(queue.state.user, 0, 0, monotonic_ns() - started)
         if wanted:
             self.transport.queue_used(queue.index)
 

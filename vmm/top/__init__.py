@@ -1,0 +1,1 @@
+"""Running VMs, looked at from another process: who they are, what their devices do, rates."""
