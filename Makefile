@@ -78,7 +78,7 @@ vmm/virtqueue/_uring.so: vmm/native/uring.c $(NATIVE_DEPS)
 	@$(PY) vmm/native/build.py uring
 vmm/bench/_load.so: vmm/native/load.c $(NATIVE_DEPS)
 	@$(PY) vmm/native/build.py load
-vmm/sync/_shared.so: vmm/native/shared.c $(NATIVE_DEPS)
+vmm/sync/_shared.so: vmm/native/shared.c $(addprefix kernel_devices/,recording.h recording.gen.h atomic.h) $(NATIVE_DEPS)
 	@$(PY) vmm/native/build.py shared
 
 build/exit_path.bpf.o: kernel_devices/exit_path.bpf.c $(COMMON_HEADERS) | $(TOOLS)

@@ -24,6 +24,7 @@ static long decline_one(__u32 i, void *context)
 		return 1;
 	burst->access.value = 0;
 	bpf_probe_read_kernel(&burst->access.value, width, burst->data + i * width);
+	record_access(recording, EVENT_KIND_WRITE, &burst->access, 0);
 	decline(&burst->access, 0);
 	return 0;
 }
@@ -52,6 +53,7 @@ static long decline_piece(__u32 i, void *context)
 		access.offset = route->offset;
 		access.width = width;
 		bpf_probe_read_kernel(&access.value, width, wide->data);
+		record_access(recording, EVENT_KIND_WRITE, &access, 0);
 		decline(&access, 0);
 	}
 	wide->key.address += width;
@@ -70,6 +72,14 @@ static __always_inline int declines_before(struct machine_exits *exits)
 		return 0;
 	vcpu = this_vcpu();
 	return vcpu && vcpu->outbox.head != vcpu->inbox.tail;
+}
+
+/* The claim raises the line of a register whose every write does. */
+static __always_inline void record_write(const struct access *access, const struct route *route)
+{
+	record_access(recording, EVENT_KIND_WRITE, access, 0);
+	if (route->interrupts)
+		record_access(recording, EVENT_KIND_INTERRUPT, access, 0);
 }
 
 static __always_inline int dispatch(struct bpf_raw_tracepoint_args *context, struct route_key *key,
@@ -94,6 +104,8 @@ static __always_inline int dispatch(struct bpf_raw_tracepoint_args *context, str
 	access.device = index;
 	access.offset = route->offset;
 	access.width = width;
+	if (action != ACTION_WATCH && count == 1)
+		record_write(&access, route);
 	if (action == ACTION_NOTIFY && count == 1 && !declines_before(exits)) {
 		*shown = access;
 		bpf_tail_call(context, &programs, index);
@@ -163,5 +175,7 @@ int register_vcpu(struct bpf_raw_tracepoint_args *context)
 	if (!exits)
 		return 1;
 	exits->kernel.process = current >> 32;
+	if (recording)
+		record_event(EVENT_WHAT(EVENT_KIND_VCPU, 0, 0), EVENT_WHERE(0, NO_QUEUE, 0), index, 0);
 	return bpf_map_update_elem(&vcpu_of_thread, &thread, &index, BPF_ANY) ? 1 : 0;
 }

@@ -19,6 +19,7 @@ struct entry_point {
 /* Routes change while vCPUs run: a guest may move a PCI device's registers. */
 struct exit_path {
 	pthread_rwlock_t lock;
+	struct event_ring *events;	/* NULL if nobody records */
 	struct entry_point slot[SLOTS];
 };
 
@@ -40,12 +41,14 @@ static struct entry_point *find(struct exit_path *path, const struct route_key *
 	return NULL;
 }
 
-struct exit_path *exit_path_new(void)
+struct exit_path *exit_path_new(void *events)
 {
 	struct exit_path *path = calloc(1, sizeof(*path));
 
-	if (path)
+	if (path) {
 		pthread_rwlock_init(&path->lock, NULL);
+		path->events = events;
+	}
 	return path;
 }
 
@@ -100,6 +103,21 @@ static int lookup(struct exit_path *path, const struct route_key *key, struct en
 	return entry && found->used;
 }
 
+/* A routed write: a Verdict, and why it is TO_USER. */
+static enum verdict write_routed(const struct entry_point *entry, const struct access *access, __u32 *reason)
+{
+	enum verdict verdict;
+
+	if (entry->route.action != ACTION_NOTIFY)
+		verdict = entry->page && posted_write(entry->page, &entry->route, access->width, access->value) ?
+			  VERDICT_HANDLED : VERDICT_TO_USER;
+	else if (entry->notify)
+		verdict = entry->notify(entry->device, access, reason);
+	else
+		return VERDICT_TO_USER;	/* a device without a handler */
+	return verdict == VERDICT_HANDLED && entry->route.interrupts ? VERDICT_HANDLED_INTERRUPT : verdict;
+}
+
 /* A write: a Verdict, and the line to raise if that is HANDLED_INTERRUPT. */
 int exit_path_write(struct exit_path *path, __u32 bus, __u64 address, __u32 width, __u64 value,
 		    __s32 *line)
@@ -115,15 +133,13 @@ int exit_path_write(struct exit_path *path, __u32 bus, __u64 address, __u32 widt
 	if (entry.route.action == ACTION_IGNORE)
 		return VERDICT_HANDLED;
 	*line = entry.line;
-	if (entry.route.action == ACTION_NOTIFY) {
-		if (!entry.notify)
-			return VERDICT_TO_USER;	/* a device without a handler */
-		access = (struct access){ .value = value, .device = entry.route.device,
-					  .offset = entry.route.offset, .width = width };
-		verdict = entry.notify(entry.device, &access, &reason);
-	} else {
-		verdict = entry.page && posted_write(entry.page, &entry.route, width, value) ?
-			  VERDICT_HANDLED : VERDICT_TO_USER;
-	}
-	return verdict == VERDICT_HANDLED && entry.route.interrupts ? VERDICT_HANDLED_INTERRUPT : verdict;
+	access = (struct access){ .value = value, .device = entry.route.device, .offset = entry.route.offset,
+				  .width = width };
+	record_access(path->events, EVENT_KIND_WRITE, &access, 0);
+	verdict = write_routed(&entry, &access, &reason);
+	if (goes_up(verdict))
+		record_access(path->events, EVENT_KIND_DECLINE, &access, reason);
+	if (verdict == VERDICT_HANDLED_INTERRUPT || verdict == VERDICT_TO_USER_INTERRUPT)
+		record_access(path->events, EVENT_KIND_INTERRUPT, &access, 0);
+	return verdict;
 }

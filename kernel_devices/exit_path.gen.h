@@ -46,6 +46,7 @@ enum verdict {
 enum half {
 	HALF_KERNEL = 0,
 	HALF_NATIVE = 1,
+	HALF_PYTHON = 2,
 };
 
 /* An access, exactly: another width at the same address is another key. */

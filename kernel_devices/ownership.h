@@ -96,10 +96,11 @@ static __always_inline void unlock_device(struct device_control *control)
 	leave(&control->entry);
 }
 
-/* A handler as its schema wants it run.  HANDLER_LOCKED comes from the device's header. */
+/* A handler as its schema wants it run.  HANDLER_LOCKED and HANDLER_RAISES come from the device's header; what
+ * handlers of queues do is recorded where a queue is visited. */
 #define RUN_HANDLER(notify)								\
-	static __always_inline enum verdict run_handler(struct device *device,		\
-							const struct access *access, __u32 *reason) \
+	static __always_inline enum verdict run_locked(struct device *device,		\
+						       const struct access *access, __u32 *reason) \
 	{										\
 		struct device_control *control;						\
 		enum verdict verdict;							\
@@ -113,6 +114,17 @@ static __always_inline void unlock_device(struct device_control *control)
 		if (verdict == VERDICT_TO_USER)						\
 			count_decline(&control->entry, *reason);			\
 		unlock_device(control);							\
+		return verdict;								\
+	}										\
+	static __always_inline enum verdict run_handler(struct device *device,		\
+							const struct access *access, __u32 *reason) \
+	{										\
+		__u64 began = HANDLER_RAISES ? record_from(device) : 0;			\
+		enum verdict verdict = run_locked(device, access, reason);		\
+											\
+		if (HANDLER_RAISES)							\
+			record(device, EVENT_KIND_VISIT, NO_QUEUE,			\
+			       verdict == VERDICT_TO_USER ? *reason : 0, verdict != VERDICT_TO_USER, began); \
 		return verdict;								\
 	}
 

@@ -16,6 +16,7 @@ const volatile struct memory_layout memory;
 const volatile __u32 slot;
 const volatile __u32 first_page;	/* of the device, in `pages` */
 const volatile __u32 tracing;	/* whether anybody listens to trace() */
+const volatile __u32 recording;	/* whether what devices do is recorded */
 
 #define MAP(name, kind, entries, key_bytes, value_bytes)	\
 	struct {						\
@@ -41,6 +42,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, TRACES_BYTES);
 } traces SEC(".maps");
+MAP(events, BPF_MAP_TYPE_ARRAY, 1, 4, sizeof(struct event_ring));
 
 /* What one exit or one collection may take: preemption is off, in a collection interrupts may be, too. */
 enum {
@@ -158,6 +160,9 @@ static __always_inline void lock_wait(void)
 
 #define loop(count, step, context)	bpf_loop(count, step, context, 0)
 #define now_ns()			bpf_ktime_get_ns()
+#define recorder(device)		recording
+#define slot_of(device)			slot
+#include "recorder.h"
 
 static __always_inline struct access *current_access(void)
 {
@@ -184,46 +189,7 @@ static __always_inline struct vcpu_exits *this_vcpu(void)
 	return bpf_map_lookup_elem(&vcpus, &index);
 }
 
-/* Hand a write to userspace: KVM_RUN returns EINTR before the guest's next instruction.
- * Writer and reader of an outbox are one thread, so it needs no barrier.  Off the hot path,
- * and a function of its own, so that it is verified once. */
-static __attribute__((noinline)) int decline(struct access *access, __u32 reason)
-{
-	struct machine_exits *exits = this_machine();
-	struct vcpu_exits *vcpu = this_vcpu();
-	struct declined *declined;
-	__u32 head;
-
-	if (!exits || !access)
-		return 0;
-	if (!vcpu) {	/* where the ring completes requests: no vCPU to interrupt, a thread is called */
-		struct declined call = { .access = *access, .reason = reason };
-
-		bpf_ringbuf_output(&upcalls, &call, sizeof(call), BPF_RB_FORCE_WAKEUP);
-		return 0;
-	}
-	head = vcpu->outbox.head;
-	declined = &vcpu->outbox.ring[head & (DECLINES - 1)];
-	if (head - vcpu->inbox.tail >= DECLINES) {
-		vcpu->outbox.lost++;
-	} else {
-		declined->access = *access;
-		declined->reason = reason;
-		vcpu->outbox.head = head + 1;
-		fetch_add(&exits->kernel.declined, 1);
-	}
-	bpf_send_signal_thread(DECLINE_SIGNAL);
-	return 0;
-}
-
-/* The guest's write is done, and the device interrupts: BPF can signal no eventfd, so userspace raises
- * the line, before the guest's next instruction.  Where every write interrupts, the claim does it. */
-static __always_inline void raise_line(const struct access *access)
-{
-	struct access call = { .value = access->offset, .device = access->device, .width = RAISE };
-
-	decline(&call, 0);
-}
+#include "decline_bpf.h"
 
 /* The program that the dispatcher tail-calls for NOTIFY registers, with the access in `current`. */
 #define DEVICE_HANDLER(notify, hash)						\
@@ -244,12 +210,15 @@ static __always_inline void raise_line(const struct access *access)
 			decline(&access, reason);				\
 		else if (HANDLER_RAISES && verdict == VERDICT_HANDLED_INTERRUPT)	\
 			raise_line(&access);					\
+		if (!HANDLER_RAISES && (verdict == VERDICT_HANDLED_INTERRUPT || verdict == VERDICT_TO_USER_INTERRUPT)) \
+			record(&device, EVENT_KIND_INTERRUPT, access.value, 0, 0, 0);	\
 		return 0;							\
 	}
 
 /* The message that this is a collection of is injected anyway. */
 static __always_inline void interrupt_later(struct collecting *collecting, __u32 index)
 {
+	record(collecting->device, EVENT_KIND_INTERRUPT, index, 0, 0, 0);
 }
 
 /* A line for `splitvmm run -v` of at most 119 bytes: trace(device, "fill %u x %u", width, height), with the formats
@@ -270,14 +239,6 @@ static __always_inline void interrupt_later(struct collecting *collecting, __u32
 		BPF_SNPRINTF((char *)traced->text, TRACE_TEXT, format, ##__VA_ARGS__);	\
 		bpf_ringbuf_submit(traced, 0);					\
 	} while (0)
-
-/* Have userspace look at a queue: there is no guest's write to hand over. */
-static __always_inline void upcall(struct collecting *collecting, __u32 index, __u32 reason)
-{
-	struct access access = { .value = index, .device = slot, .width = UPCALL };
-
-	decline(&access, reason);
-}
 
 /* The program that runs where an interrupt of this device is injected (args: address, data), which is
  * where io_uring's completions are signalled: on its own threads, or on a vCPU's.  A message tells whose

@@ -24,9 +24,6 @@
 /* Has the compiler know nothing of a variable from here on, so that a comparison that it takes as needless stays in
  * the program, where the verifier looks for it. */
 #define barrier_var(x)	__asm__ volatile("" : "+r"(x))
-#ifndef EXPLORE
-#define barrier()	__asm__ volatile("" ::: "memory")
-#endif
 
 /* One exit copies no more.  There is no end to its time: here it can be preempted, and may wait. */
 enum {
@@ -41,10 +38,25 @@ struct device {
 	__u32 uring_count;
 	__u32 slot;
 	__s32 tracing_fd;	/* where trace() writes its lines, as struct traced; -1 if nobody listens */
+	struct event_ring *events;	/* NULL if nobody records */
 	__s32 line[LINES];	/* interrupt of each queue: a GSI to pulse, or ~eventfd */
 	__u8 *ram;
 	struct memory_layout memory;
 };
+
+#ifndef EXPLORE
+static __always_inline __u64 now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ull + now.tv_nsec;
+}
+#endif
+
+#define recorder(device)	((device)->events)
+#define slot_of(device)		((device)->slot)
+#include "recorder.h"
 
 #define DEVICE_STATE(type)						\
 	static __always_inline type *device_state(struct device *device)	\
@@ -166,7 +178,7 @@ static __always_inline __u32 uring_enter(struct uring *uring, __u32 submitted, c
 
 static __always_inline void upcall(struct collecting *collecting, __u32 index, __u32 reason)
 {
-	(void)reason;
+	record(collecting->device, EVENT_KIND_UPCALL, index, reason, 0, 0);
 	collecting->upcalls |= 1u << (index & 31);
 }
 
@@ -174,14 +186,6 @@ static __always_inline void upcall(struct collecting *collecting, __u32 index, _
 static inline void lock_wait(void)
 {
 	sched_yield();
-}
-
-static __always_inline __u64 now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000ull + now.tv_nsec;
 }
 #endif
 
@@ -219,8 +223,8 @@ static __attribute__((format(printf, 2, 3), unused)) void trace_line(struct devi
 	RUN_HANDLER(notify)								\
 	const __u64 layout_hash = hash;							\
 	struct device *device_new(void *state, void *page, void *memory_of_device, void *ram, void *urings, \
-				  __u32 uring_count, __u32 slot, __s32 tracing_fd, const struct memory_layout *memory, \
-				  const __s32 *lines, __u32 line_count)			\
+				  __u32 uring_count, __u32 slot, __s32 tracing_fd, void *events,		\
+				  const struct memory_layout *memory, const __s32 *lines, __u32 line_count) \
 	{										\
 		struct device *device = calloc(1, sizeof(*device));			\
 											\
@@ -234,6 +238,7 @@ static __attribute__((format(printf, 2, 3), unused)) void trace_line(struct devi
 		device->uring_count = uring_count;					\
 		device->slot = slot;							\
 		device->tracing_fd = tracing_fd;					\
+		device->events = events;						\
 		device->memory = *memory;						\
 		for (__u32 i = 0; i < line_count && i < LINES; i++)			\
 			device->line[i] = lines[i];					\
@@ -268,8 +273,10 @@ static __attribute__((format(printf, 2, 3), unused)) void trace_line(struct devi
 			collect(&collecting);						\
 			*interrupts = vm_fd < 0 ? collecting.interrupts : 0;		\
 			for (__u32 i = 0; vm_fd >= 0 && i < LINES; i++)			\
-				if (collecting.interrupts >> i & 1)			\
+				if (collecting.interrupts >> i & 1) {			\
+					record(device, EVENT_KIND_INTERRUPT, i, 0, 0, 0);	\
 					raise_line(vm_fd, device->line[i]);		\
+				}							\
 			*upcalls = collecting.upcalls;					\
 			if (*upcalls || *interrupts || count > 1 << 30)			\
 				return 0;						\

@@ -175,6 +175,13 @@ static __always_inline void used_count(struct serving *serving, __u64 bytes)
 	serving->work->tally.unpublished = 1;
 }
 
+/* Take a tag and its entry, of a request of this queue's: uring_commit(). */
+static __always_inline void serving_commit(struct serving *serving, struct tag *tag, __u32 index, struct sqe *sqe)
+{
+	uring_commit(serving->uring, tag, index, sqe);
+	record(serving->device, EVENT_KIND_SUBMIT, serving->index, 0, sqe->user_data, 0);
+}
+
 /* Work is charged when it is done, not when it succeeds: a descriptor read, a completion taken. */
 static __always_inline void charge_step(struct serving *serving)
 {

@@ -18,6 +18,7 @@ struct visit {
 	__u32 drained;		/* the queue was found empty, and its lock let go */
 	__u32 interrupt;	/* of the tally's, once that is no more ours */
 	__u32 asleep, kick_collector;
+	__u32 requests;		/* done, where that is recorded */
 };
 
 /* There is no time for more: what is left is done in a visit of its own, or by userspace. */
@@ -71,6 +72,8 @@ static long collect_one(__u32 i, void *context)
 	if (!tag)
 		return 0;
 	reason = tag->kind ? complete_one_apart(serving->index, serving->collecting, index, result) : 0;
+	if (tag->kind)
+		record(serving->device, EVENT_KIND_COMPLETE, serving->index, reason, index | (__u64)tag->serial << 32, 0);
 	if (!reason) {
 		uring_release(uring, tag, index);
 	} else {
@@ -142,6 +145,8 @@ static __always_inline void keep_outcome(struct visit *visit)
 	visit->interrupt = READ_ONCE(tally->interrupt);
 	visit->asleep = READ_ONCE(tally->asleep);
 	visit->kick_collector = READ_ONCE(tally->kick_collector);
+	if (recorder(visit->serving.device))
+		visit->requests = READ_ONCE(tally->requests);
 }
 
 /* The driver wants an interrupt: said to whoever runs us, or through the ring.  False if that has no
@@ -255,6 +260,7 @@ static __always_inline enum verdict visit_queue(struct visit *visit, __u32 *reas
 {
 	struct serving *serving = &visit->serving;
 	struct virtqueue *queue = serving->queue;
+	__u64 began = record_from(serving->device);
 
 	*reason = DECLINE_HELD_BY_USER;
 	if (enter(&queue->ownership, &queue->entry, &visit->generation)) {
@@ -267,6 +273,8 @@ static __always_inline enum verdict visit_queue(struct visit *visit, __u32 *reas
 		uring_signal(serving->uring);	/* with the lock let go, or they would find it taken */
 	if (!*reason && visit->asleep)
 		*reason = DECLINE_RING_ASLEEP;
+	record(serving->device, serving->collecting ? EVENT_KIND_COLLECT : EVENT_KIND_VISIT, serving->index, *reason,
+	       visit->requests, began);
 	if (!*reason)
 		return visit->interrupt ? VERDICT_HANDLED_INTERRUPT : VERDICT_HANDLED;
 	count_decline(&queue->entry, *reason);

@@ -114,7 +114,7 @@ static __always_inline void walk_submit(struct serving *serving, struct tag *tag
 	tag->buffers = buffers;
 	tag->wanted = walk->total;
 	tag->written = 0;
-	uring_commit(uring, tag, walk->tag, sqe);
+	serving_commit(serving, tag, walk->tag, sqe);
 	avail_take(serving->queue, &walk->chain);
 }
 

@@ -24,16 +24,17 @@ BOOT = (*KVM, "vmm/boot")
 MACHINE = (*DEVICES, "vmm/offload", "vmm/boot", "vmm/machine")
 TOP = (*SYNC, "vmm/top", *LEAVES)
 BENCH = (*MACHINE, "vmm/top", "vmm/bench")
+TRACEFILE = (*BENCH, "vmm/tracefile")
 TESTING = (*MACHINE, "vmm/testing")
 KIT = (*TESTING, "vmm/kit")
-VERIFY = (*TESTING, "vmm/verify")
-CLI = (*BENCH, *KIT, *VERIFY, *TOP, "vmm/cli")
+VERIFY = (*TESTING, *TRACEFILE, "vmm/verify")
+CLI = (*TRACEFILE, *KIT, *VERIFY, *TOP, "vmm/cli")
 TOOLS = ("vmm", "tools")
 ALLOWED = {
     "vmm/devmodel": DEVMODEL, "vmm/sync": SYNC, "vmm/kvm": KVM, "vmm/device": DEVICE, "vmm/virtqueue": VIRTQUEUE,
     "vmm/pci": PCI, "vmm/virtio": VIRTIO, "vmm/devices": DEVICES, "vmm/offload": OFFLOAD, "vmm/boot": BOOT,
     "vmm/machine": MACHINE, "vmm/bench": BENCH, "vmm/testing": TESTING, "vmm/kit": KIT,
-    "vmm/verify": VERIFY, "vmm/top": TOP, "vmm/cli": CLI,
+    "vmm/tracefile": TRACEFILE, "vmm/verify": VERIFY, "vmm/top": TOP, "vmm/cli": CLI,
     "vmm/native": (), "vmm/paths": (), "vmm/errors": (), "vmm/values": ("vmm/errors",),
     "vmm/__init__": CLI, "vmm/__main__": CLI, "tools": TOOLS, "tests": (*TOOLS, "tests"), "examples": ("vmm",),
 }

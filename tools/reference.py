@@ -52,9 +52,10 @@ PYTHON = (
 )
 C = (
     ("A register device's handler: `device.h`", "device.h", ("DEVICE", "ON", "memory_at")),
+    ("Memory that others read or write meanwhile: `atomic.h`", "atomic.h", (
+        "READ_ONCE", "WRITE_ONCE", "fetch_or", "fetch_and")),
     ("What every handler may use: `platform.h`", "platform.h", (
-        "READ_ONCE", "WRITE_ONCE", "fetch_or", "fetch_and", "ram_at", "copy", "now_ns", "bits_of", "registers_at",
-        "device_page", "ram_holds", "ram_address")),
+        "ram_at", "copy", "now_ns", "bits_of", "registers_at", "device_page", "ram_holds", "ram_address")),
     ("The same, of the BPF build: `platform_bpf.h`", "platform_bpf.h", ("device_page_at", "trace")),
     ("The same, of the native build: `platform_native.h`", "platform_native.h", ("barrier_var",)),
     ("A virtio device's handler: `serving.h`", "serving.h", (

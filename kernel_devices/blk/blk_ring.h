@@ -104,7 +104,7 @@ static __always_inline __u32 submit(struct serving *serving)
 	tag->head = work->common.walk.chain.head;
 	tag->slots = work->common.walk.chain.slots;
 	tag->kind = work->type + 1;
-	uring_commit(uring, tag, index, sqe);
+	serving_commit(serving, tag, index, sqe);
 	return 0;
 }
 

@@ -75,7 +75,7 @@ static __noinline void after_serving(struct serving *serving)
 		    (__u64)first * sizeof(struct uring_iovec);
 	sqe->len = uring->receive.end - uring->receive.first;
 	tag->kind = MERGED;
-	uring_commit(uring, tag, index, sqe);
+	serving_commit(serving, tag, index, sqe);
 }
 
 /* Tell the driver in its header how many buffers a packet fills (5.1.6.4): 0, or a reason. */

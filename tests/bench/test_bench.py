@@ -54,6 +54,9 @@ def test_exits(tmp_path, kvm, bpf, capsys):
     for op, each in {"claimed": 0, "handled": 0, "declined": 1, "user-c": 0, "user-python": 1, "register-read-page": 0,
                      "register-read-exit": 1, **EXITS_OF_FIVE_WRITES}.items():
         assert by_op[op]["exits_to_user"] == each * count, op
+    for op in ("handled", "declined", "user-python"):
+        wanted, recorded = (by_op[each] for each in (op, f"{op}-recorded"))
+        assert all(recorded[name] == wanted[name] for name in ("exits_to_user", "handled", "declined"))
     for op in ("handled", "posted-4-handled-1"):
         assert (by_op[op]["handled"], by_op[op]["declined"]) == (count, 0)
     assert by_op["declined"]["declined"] == count

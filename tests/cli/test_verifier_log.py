@@ -50,10 +50,10 @@ def test_refused(run, wrong, tmp_path):
     done = run("on", "--verifier-log", tmp_path / "log")
     first, source, kept = done.stderr.splitlines()
     assert done.returncode == os.EX_USAGE
-    assert re.match(rf"splitvmm: blk_work.h:{wrong[1]}: the verifier refuses it: invalid access to map value, .*; "
-                    r"check what ram_at\(\) returned", first)
-    assert (source, kept) == ("    *status = STATUS_OK;", f"(the whole log: in {tmp_path}/log)")
-    assert "invalid access to map value" in (tmp_path / "log").read_text()
+    assert re.match(rf"splitvmm: blk_work.h:{wrong[1]}: the verifier refuses it: R\d invalid mem access 'scalar'; use "
+                    r"ram_at\(\) for an address of the guest", first)
+    assert (source, kept) == ("    WRITE_ONCE(*status, STATUS_OK);", f"(the whole log: in {tmp_path}/log)")
+    assert "invalid mem access" in (tmp_path / "log").read_text()
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) == 1, reason="on one CPU, auto does not try the handler")

@@ -15,7 +15,7 @@ from vmm.sync.shadow import CONTROL, QUEUE, Shadow, copies_of
 from vmm.top import process
 
 QUEUES = 3
-SEEN = 100
+SEEN = 20
 
 
 @pytest.fixture

@@ -304,7 +304,7 @@ int explore_end(void)
 }
 
 const char *explore_violation(void) { return violation; }
-const struct event *explore_events(__u32 *count) { *count = event_count; return events; }
+const struct seen *explore_events(__u32 *count) { *count = event_count; return events; }
 void explore_counts(__u64 *counts)
 {
 	counts[0] = schedules;

@@ -18,14 +18,14 @@ struct region { __u8 *at, *kept; __u64 bytes, hashed; };
 
 struct span { __u64 at, bytes; };	/* words that several actors touch */
 
-struct event { __u64 at, value; __u8 actor, what, size, delayed; };
+struct seen { __u64 at, value; __u8 actor, what, size, delayed; };
 enum what { READ, WRITTEN, UPDATED, LEFT, RAN, NOTED };
 
 static struct world world;
 static struct scenario scenario;
 static struct region regions[REGIONS];
 static struct span spans[SPANS];
-static struct event events[EVENTS];
+static struct seen events[EVENTS];
 static struct choice choices[DEPTH];
 static __u64 *states;		/* hashes, in an open table */
 static __u8 *costs;		/* preemptions that it took to get there */
@@ -47,7 +47,7 @@ __asm__(".text\nexplored_switch:\n"
 static void note(enum what what, __u64 at, __u32 size, __u64 value, int delayed)
 {
 	if (event_count < EVENTS)
-		events[event_count++] = (struct event){ at, value, world.current, what, size, delayed };
+		events[event_count++] = (struct seen){ at, value, world.current, what, size, delayed };
 }
 
 static void end(enum over how)
@@ -159,7 +159,7 @@ static void leave_memory(__u32 number, int at)
 
 	into_memory(number, &store);
 	if (event_count < EVENTS)
-		events[event_count++] = (struct event){ store.at, store.value, number, LEFT, store.size, 0 };
+		events[event_count++] = (struct seen){ store.at, store.value, number, LEFT, store.size, 0 };
 	memmove(&actor->store[at], &actor->store[at + 1], (--actor->stores - at) * sizeof(store));
 	memset(&actor->store[actor->stores], 0, sizeof(store));
 	if (!actor->stores)

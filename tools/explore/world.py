@@ -30,7 +30,7 @@ struct scenario {
     uint64_t ram, ram_bytes, uring, desc, avail, used;
     uint32_t size, event_index, requests[2], through_ring, failing, scripts, preemptions, delays, forgets;
 };
-struct event { uint64_t at, value; uint8_t actor, what, size, delayed; };
+struct seen { uint64_t at, value; uint8_t actor, what, size, delayed; };
 void explore_scenario(const struct scenario *given, const uint16_t *heads);
 void explore_region(uint64_t at, uint64_t bytes, uint64_t hashed);
 void explore_span(uint64_t at, uint64_t bytes);
@@ -39,7 +39,7 @@ int explore_next(void);
 void explore_restore(void);
 int explore_end(void);
 const char *explore_violation(void);
-const struct event *explore_events(uint32_t *count);
+const struct seen *explore_events(uint32_t *count);
 void explore_counts(uint64_t *counts);
 int user_over(void);
 uint32_t user_wait(void);

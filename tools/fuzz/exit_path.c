@@ -117,7 +117,7 @@ static void fill(void)
 	require(added == SLOTS, "%d routes in a table of %d", added, SLOTS);
 	require(exit_path_write(path, BUS_MMIO, ~0ull, 4, 0, &(__s32){ 0 }) == VERDICT_TO_USER, "a route that nobody added");
 	exit_path_free(path);
-	path = exit_path_new();
+	path = exit_path_new(NULL);
 	count = 0;
 }
 
@@ -127,7 +127,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 	struct record record;
 
 	if (!path) {
-		path = exit_path_new();
+		path = exit_path_new(NULL);
 		page = calloc(1, PAGE_BYTES);
 		host.said = !!getenv("FUZZ_SAY");
 	}

@@ -73,7 +73,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 
 	if (!state) {
 		state = calloc(1, sizeof(*state));
-		device = device_new(state, calloc(1, PAGE_BYTES), NULL, NULL, NULL, 0, 0, -1, &memory, NULL, 0);
+		device = device_new(state, calloc(1, PAGE_BYTES), NULL, NULL, NULL, 0, 0, -1, NULL, &memory, NULL, 0);
 		host.said = !!getenv("FUZZ_SAY");
 	}
 	memset(state, 0, sizeof(*state));

@@ -35,8 +35,8 @@ static void set_up(const struct setup_record *setup)
 	host = (struct host){ .now_ns = 1000000000, .ns_per_look = 100, .said = host.said };
 	memset((void *)state, 0, sizeof(*state));
 	memset(world.page, 0, PAGE_BYTES);
-	world.device = device_new((void *)state, world.page, NULL, world.ram, world.urings, HAS_RINGS ? LIVE_QUEUES : 0, 0, -1,
-				  &world.layout, lines, LIVE_QUEUES);
+	world.device = device_new((void *)state, world.page, NULL, world.ram, world.urings,
+				  HAS_RINGS ? LIVE_QUEUES : 0, 0, -1, NULL, &world.layout, lines, LIVE_QUEUES);
 	for (int q = 0; q < LIVE_QUEUES; q++) {
 		if (HAS_RINGS)
 			memset((void *)ring_of(q), 0, offsetof(struct uring, iovecs));

@@ -20,7 +20,7 @@ from ..devmodel.exit_path import Action, Bus
 from ..devmodel.schema import Access
 from ..errors import UserError
 from ..kvm.coalesced import CoalescedRing, why_not
-from ..machine.config import DiskConfig, MachineConfig
+from ..machine.config import DiskConfig, MachineConfig, RecordConfig
 from ..machine.machine import Machine
 from ..machine.stats import device_totals
 from ..offload.objects import route_bytes
@@ -161,7 +161,9 @@ def run_exits(case, count: int) -> Sample:
         shown.update({name: getattr(device.page, name) for name in case.writes if registers[name].access is Access.RW})
     config = MachineConfig(BUILD / "exits.elf", MEMORY, cmdline=" ".join([f"count={count}", *words]))
     try:
-        sample = _run(config, ((device, case.mode),), prepare, look)
+        with tempfile.NamedTemporaryFile() as record:
+            config.record = RecordConfig(Path(record.name)) if case.recorded else None
+            sample = _run(config, ((device, case.mode),), prepare, look)
     finally:
         for fd in fds:
             os.close(fd)

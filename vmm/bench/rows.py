@@ -101,22 +101,27 @@ def linux_net_cases() -> list[LinuxCase]:
 @dataclass(frozen=True)
 class ExitCase:
     """One way for an access to go: registers of Probe that are written in turn, or one read.  The first
-    `coalesced` of the writes, of registers side by side, go into KVM's own ring."""
+    `coalesced` of the writes, of registers side by side, go into KVM's own ring.  `recorded`: all that is
+    done is recorded, too."""
 
     op: str
     mode: str
     writes: tuple[str, ...] = ()
     read: str = ""
     coalesced: int = 0
+    recorded: bool = False
 
 
 ARGUMENTS = ("posted0", "posted1", "posted2", "posted3")    # of a command, which a driver writes first
 EXIT_CASES = (
     ExitCase("claimed", "off", ("claimed",)),
     ExitCase("handled", "on", ("handled",)),
+    ExitCase("handled-recorded", "on", ("handled",), recorded=True),
     ExitCase("declined", "on", ("declined",)),
+    ExitCase("declined-recorded", "on", ("declined",), recorded=True),
     ExitCase("user-c", "host", ("claimed",)),
     ExitCase("user-python", "off", ("user",)),
+    ExitCase("user-python-recorded", "off", ("user",), recorded=True),
     ExitCase("register-read-page", "off", read="constant"),
     ExitCase("register-read-exit", "off", read="counter"),
     ExitCase("user-5", "off", (*ARGUMENTS, "user")),

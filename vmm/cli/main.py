@@ -7,7 +7,7 @@ import os
 
 from ..errors import UserError
 from ..sync.signals import ending_once
-from . import bench, completion, header, kit, messages, report, run, standard, top, verify
+from . import bench, completion, header, kit, messages, report, run, standard, top, trace, verify
 from .parser import Parser, Version, commands_of
 from .run import GuestFailed
 
@@ -50,6 +50,7 @@ def make_parser() -> Parser:
     messages.add_options(parser, messages.BEFORE)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     run.add(commands)
+    trace.add(commands)
     kit.add(commands)
     verify.add(commands)
     top.add(commands)

@@ -53,6 +53,7 @@ def keyed(given: list[str], what: str) -> dict[str, str]:
     return found
 
 
+RECORD_SMALLEST = 64 << 10      # bytes
 MODES = ("off", "host", "on")
 VIRTIO = ("offload", "async", "transport", "packed")      # keys that every virtio device has
 
@@ -147,3 +148,17 @@ def net(text: str):
         packets_per_s=whole(given.get("tx_packets", "0"), "--net tx_packets", 0, 1 << 40),
         bytes_per_s=whole(given.get("tx_bytes", "0"), "--net tx_bytes", 0, 1 << 50),
         queue_size=_queue_size(given, "--net"), **own, **virtio(given, "--net"))
+
+
+def record(text: str):
+    """--record, as a RecordConfig."""
+    from ..machine.config import RecordConfig
+    given = pairs(text, "--record", ("path", "max"), first="path")
+    if not given.get("path"):
+        raise UserError(f"--record {text}: no path; wanted FILE")
+    found = RecordConfig(Path(given["path"]))
+    if "max" in given:
+        found.most_bytes = size(given["max"], "--record max")
+        if found.most_bytes < RECORD_SMALLEST:
+            raise UserError(f"--record max={given['max']}; wanted {RECORD_SMALLEST >> 10}K or more")
+    return found

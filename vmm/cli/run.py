@@ -86,6 +86,8 @@ def add(commands) -> None:
                          "or null if there is a --console, else stdout)")
     report = run.add_argument_group("reporting")
     report.add_argument("--stats", metavar="FORMAT[,file=FILE]", action=Attached, const="table", help=counters.HELP)
+    report.add_argument("--record", metavar="FILE[,max=SIZE]", help="record what the devices do, in each half, to "
+                        "FILE, which splitvmm trace shows; of SIZE at most (default: 256M)")
     report.add_argument("--screenshot", metavar="FILE[,device=NAME]", help=pictures.SCREENSHOT)
     report.add_argument("--show", metavar="WHERE[,device=NAME]", help=pictures.SHOW)
     report.add_argument("--verifier-log", metavar="FILE", type=Path, help="write all that the kernel's verifier "
@@ -225,4 +227,4 @@ def _machine_config(options):
         serial=parse.where(options.serial, "--serial") if options.serial else
         "stdio" if linux and not options.console else "null" if linux else "stdout",
         announce=not linux, trace=logging.getLogger("splitvmm.trace").isEnabledFor(logging.INFO),
-        verifier_log=options.verifier_log)
+        verifier_log=options.verifier_log, record=parse.record(options.record) if options.record else None)

@@ -33,13 +33,17 @@ def add(commands) -> None:
     verify.add_argument("--json", metavar="FILE", type=Path, help="write what was played and found to FILE")
     verify.add_argument("--save", metavar="FILE", type=Path, help="write a sequence that makes a difference to FILE "
                         "(default: DEVICE.sequence.json, here)")
-    verify.add_argument("--replay", metavar="FILE", type=Path, help="play what --save wrote, and nothing else")
+    verify.add_argument("--replay", metavar="FILE", type=Path, help="play what --save wrote, and nothing else; or, of "
+                        "a device without queues, the accesses of a guest that run --record has recorded")
 
 
 def run(options) -> int:
+    from ..verify.recorded import is_recording
     from ..verify.steps import load
     name, strategy = _strategy(options.device)
     executors = _executors(options.executors)
+    if options.replay and is_recording(options.replay):
+        return _replay_recording(name, strategy, executors, options.replay)
     if options.replay:
         return _replay(name, strategy, load(options.replay))
     return _campaigns(options, name, strategy, executors, _settings(options, strategy))
@@ -133,6 +137,19 @@ def _replay(name: str, strategy, sequence) -> int:
     difference = Campaign(strategy, name, executors, sequence.setting).replay(sequence.steps)
     standard.write(f"{difference or 'no difference'}\n\n{script(sequence.steps)}", None)
     return int(difference is not None)
+
+
+def _replay_recording(name: str, strategy, executors: list[str], path: Path) -> int:
+    from ..verify.campaign import Campaign
+    from ..verify.recorded import steps_of
+    from ..verify.steps import script
+    steps = steps_of(path, name)
+    difference = Campaign(strategy, name, executors, {}).replay(steps)
+    if difference:
+        standard.write(f"{difference}\n\n{script(steps[:difference.number])}", None)
+        return 1
+    standard.write(f"{len(steps):,} accesses of a guest's; no difference\n", None)
+    return 0
 
 
 def _plain(name: str, seed: int, executors: list[str], results: list) -> dict:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from ..devmodel.exit_path import Action, Bus
 from ..devmodel.layout import PAGE
+from ..devmodel.recording import NO_QUEUE
+from ..sync.ownership import Ownership
+from .recorded import Recorder
 from .timers import Timers
 
 
@@ -28,11 +32,16 @@ class Place:
     urings_fd: int = -1        # of the map that they lie in, or -1
     timers: Timers | None = None    # of the machine
     keep: tuple = ()            # what must live as long as the device
+    recorder: Recorder | None = None    # of what its Python half does, if that is recorded
 
     def at(self, offset: int) -> int:
         """The address or port of what lies `offset` bytes from its base."""
         assert self.base is not None
         return self.base + offset
+
+    def ownership(self, *given: Any, queue: int = NO_QUEUE) -> Ownership:
+        """Of a queue, or of the device, as Ownership takes it."""
+        return self.recorder.ownership(*given, queue=queue) if self.recorder else Ownership(*given)
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ class RegisterDevice:
         self.page = view_of(self.registers.page)(place.page, place.keep)
         self.memory = self._memory_views()
         self.state = view_of(self.layout.state)(place.state, place.keep, self.holds_blocks)
-        self.control = Ownership(self.name, self.state.control.ownership, self.state.control.entry, self.lock)
+        self.control = place.ownership(self.name, self.state.control.ownership, self.state.control.entry, self.lock)
         check_accessors(self.taker, self.registers.device)      # again, as an object may have its own
         self._accesses = Accesses(self)
         for register in self.registers.registers.values():

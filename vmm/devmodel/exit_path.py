@@ -49,10 +49,11 @@ class Verdict(enum.IntEnum):
 
 
 class Half(enum.IntEnum):
-    """Which build of a handler."""
+    """Who does something: a build of a handler, or the Python half."""
 
     KERNEL = 0
     NATIVE = 1
+    PYTHON = 2
 
 
 class Traced(Block):

@@ -7,7 +7,7 @@ from importlib import import_module
 from types import ModuleType
 
 from . import devices as declared
-from . import emit_c, exit_path, uring, virtqueue
+from . import emit_c, exit_path, recording, uring, virtqueue
 from .c_names import check_names
 from .device_layout import DeviceLayout, layout_device
 from .emit_device import device_parts
@@ -43,6 +43,12 @@ def uring_header() -> str:
     return emit_c.header("uring", "vmm/devmodel/uring.py", [
         emit_c.constants(uring.CONSTANTS, "URING_"), *(emit_c.enumeration(e) for e in uring.ENUMS),
         *_structs(*(layout_block(b) for b in uring.STRUCTS), uring.uring_layout())])
+
+
+def recording_header() -> str:
+    return emit_c.header("recording", "vmm/devmodel/recording.py", [
+        emit_c.constants(recording.CONSTANTS), *(emit_c.enumeration(e) for e in recording.ENUMS),
+        *_structs(recording.event_ring_layout())])
 
 
 def device_header(device: type[Device], source: str, extra: tuple = (), prefix: str = "") -> str:
@@ -103,6 +109,7 @@ def committed() -> dict[str, str]:
         "virtqueue.gen.h": virtqueue_header(),
         "exit_path.gen.h": exit_path_header(),
         "uring.gen.h": uring_header(),
+        "recording.gen.h": recording_header(),
     }
     for name, module in devices().items():
         headers[f"{name}/{name}.gen.h"] = device_header(

@@ -27,6 +27,7 @@ from ..kvm.bpf import BpfUnavailable
 from ..kvm.memory import GuestMemory
 from ..offload.objects import unavailable
 from ..offload.places import SharedPlaces
+from ..offload.recording import Recording
 from ..virtio.virtio_device import VirtioDevice
 from ..virtio.virtio_mmio import MmioTransport
 from ..virtio.virtio_pci import PciTransport
@@ -48,6 +49,9 @@ def build_memory(machine, asked: set[str]) -> None:
         maps, no_bpf = None, unavailable(error)
         machine.memory = machine.closes(GuestMemory(machine.config.memory))
     machine.places = machine.closes(SharedPlaces(maps))
+    if machine.config.record:
+        machine.recording = machine.closes(Recording(machine.config.record.path, machine.config.record.most_bytes,
+                                                     maps, machine.config.fresh, machine.running.failed))
     machine.offloading = Offloading(machine, maps, no_bpf)
     if machine.vm:
         for gpa, size, address in machine.memory.slots():

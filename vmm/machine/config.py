@@ -88,6 +88,14 @@ class DeviceConfig(VirtioConfig):
 
 
 @dataclass
+class RecordConfig:
+    """`--record`."""
+
+    path: Path
+    most_bytes: int = 256 << 20     # of the file
+
+
+@dataclass
 class MachineConfig:
     """What `splitvmm run` was told."""
 
@@ -107,6 +115,7 @@ class MachineConfig:
     fresh: bool = True              # output files are emptied first, not appended to
     announce: bool = True           # virtio-mmio devices on the command line, as well as by ACPI
     trace: bool = False             # log what devices' kernel halves say of themselves, by trace()
+    record: RecordConfig | None = None  # where what devices do is written to
     verifier_log: Path | None = None    # keeps all that the verifier says of handlers that it refuses
     kvm: bool = True                # without it there are no vCPUs: a driver in Python is the guest
 

@@ -12,6 +12,7 @@ from ..device.timers import Timers
 from ..devices.console import ConsoleDevice
 from ..devices.terminal import Sink, Terminal
 from ..devmodel.exit_path import RAISE, UPCALL, Bus, Verdict
+from ..devmodel.recording import EventKind
 from ..devmodel.virtqueue import BUDGET, RING_ASLEEP
 from ..errors import UserError
 from ..kvm import lapic
@@ -55,6 +56,7 @@ class Machine:
         self.terminal: Terminal | None = None
         self.published = Published(self)
         self.placing = Placing(self)
+        self.recording = None       # of what its devices do (vmm/offload/recording.py)
         self.vcpus: list[Vcpu] = []
         self._closing: list = []
         try:
@@ -157,6 +159,8 @@ class Machine:
         if self.bpf:
             self.bpf.on_thread(vcpu.index)
             vcpu.follow(*self.bpf.counts(vcpu.index))
+        if self.recording:
+            self.recording.ring.record(EventKind.VCPU, 0, value=vcpu.index)
         if self.first_run_s is None:
             self.first_run_s = clock_gettime(CLOCK_BOOTTIME)
 

@@ -125,7 +125,8 @@ class Offloading:
 
     def _make_host(self) -> None:
         machine = self._machine
-        self.host = machine.closes(HostBackend(machine.memory, machine.vm, self._tracing))
+        self.host = machine.closes(HostBackend(machine.memory, machine.vm, self._tracing,
+                                                 machine.recording and machine.recording.ring))
         for vcpu in machine.vcpus:
             vcpu.loop.hook = vcpu.ffi.cast("write_hook", self.host.hook)
             vcpu.loop.path = vcpu.ffi.cast("void *", self.host.context)
@@ -139,7 +140,7 @@ class Offloading:
         try:
             self.bpf = machine.closes(BpfBackend(self.maps, machine.memory, machine.vm, machine.interrupts,
                                                  machine.config.cpus, machine.hand_over, machine.running.failed,
-                                                 self._tracing, self._log))
+                                                 self._tracing, self._log, machine.recording is not None))
         except LOADING_ERRORS as error:
             self._failed = error
             raise

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 
 from ..device.place import Place
+from ..device.recorded import Recorder
 from ..device.register_device import RegisterDevice
 from ..devmodel.exit_path import DEVICES, Bus
 from ..devmodel.layout import PAGE
 from ..errors import UserError
 from ..kvm.addresses import DEVICE_WINDOWS, DEVICE_WINDOWS_END, FIRST_PIN, IOAPIC, MIB, VIRTIO_MMIO
 from ..kvm.bus import BusOverlap
+from ..virtio import recorded
 from ..virtio.virtio_device import VirtioDevice
 from ..virtio.virtio_mmio import MmioTransport
 from ..virtio.virtio_pci import PciTransport
@@ -51,9 +53,15 @@ class Placing:
         urings, urings_fd = machine.places.urings(device.name, device.uring_queues)
         own, own_fd = machine.places.memory(device.name, device.layout.memory_bytes)
         first_page, page = machine.places.take_pages(device.name, device.registers.register_bytes // PAGE)
+        recorder = Recorder(machine.recording.ring, slot) if machine.recording else None
         device.attach(Place(slot, bus, None if pci else base, page, first_page, region.address, fd,
                             device.transport.lines if pci else lines, machine.memory, own, own_fd,
-                            urings, urings_fd, machine.timers, (machine.places, region)))
+                            urings, urings_fd, machine.timers, (machine.places, region), recorder))
+        if recorder:
+            machine.recording.describe(device)
+            recorder.watch(device)
+            if isinstance(device, VirtioDevice):
+                recorded.watch(device, recorder)
         if pci:
             function = device.transport.function
             function.moved = lambda base: self._moved(device, base)

@@ -223,6 +223,8 @@ int resident(uint64_t at, size_t bytes, uint8_t *pages);
 int file_allocate(int fd, int mode, uint64_t offset, uint64_t bytes);
 struct memory_place { uint64_t address, size; };
 int read_process(int pid, const struct memory_place *places, uint32_t count, void *into);
+void event_record(uint64_t ring, uint32_t what, uint32_t where, uint64_t value, uint64_t began_ns);
+uint32_t events_take(uint64_t ring, void *events, uint32_t most);
 """
 
 URING = """
@@ -257,7 +259,7 @@ def main(which: str) -> None:
     builder = FFI()
     builder.cdef(declarations)
     builder.set_source(name, "#ifndef _GNU_SOURCE\n#define _GNU_SOURCE\n#endif\n" + source,
-                       include_dirs=[str(HERE)],
+                       include_dirs=[str(HERE), str(ROOT / "kernel_devices")],
                        extra_compile_args=["-O2", "-Wall", "-Wno-discarded-qualifiers"], **options)
     built = Path(builder.compile(tmpdir=str(ROOT / "build" / "native")))
     place = ROOT / Path(*name.split(".")).with_suffix(".so")

@@ -7,8 +7,14 @@
 #include <stddef.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+#include "exit_path.gen.h"
+#include "recording.h"
 
 static void full_barrier(void)
 {
@@ -122,4 +128,38 @@ static int read_process(int pid, const struct memory_place *places, uint32_t cou
 		places += now, count -= now, into = (char *)into + got;
 	}
 	return 0;
+}
+
+/* The Python half's events, as handlers put in theirs (kernel_devices/recorder.h). */
+static void event_record(uint64_t ring, uint32_t what, uint32_t where, uint64_t value, uint64_t began_ns)
+{
+	static __thread uint32_t thread;
+	struct timespec now;
+
+	if (!thread)
+		thread = syscall(SYS_gettid);
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	event_put((struct event_ring *)ring, now.tv_sec * 1000000000ull + now.tv_nsec, thread, HALF_PYTHON, what, where,
+		  value, began_ns);
+}
+
+/* Take events out, `most` at most, up to the first place that was claimed and is not written yet; how many. */
+static uint32_t events_take(uint64_t address, void *events, uint32_t most)
+{
+	struct event_ring *ring = (struct event_ring *)address;
+	struct event *to = events;
+	uint32_t count;
+
+	for (count = 0; count < most; count++) {
+		struct event *event = &ring->event[ring->reader.taken & (EVENT_PLACES - 1)];
+
+		if (!READ_ONCE(event->kind))
+			break;
+		barrier();	/* x86: loads are done in order; partner: event_put() */
+		to[count] = *event;
+		event->kind = 0;
+		barrier();	/* the place is free before it may be claimed */
+		WRITE_ONCE(ring->reader.taken, ring->reader.taken + 1);
+	}
+	return count;
 }

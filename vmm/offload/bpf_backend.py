@@ -49,10 +49,11 @@ class BpfBackend:
     """`on`: the dispatcher and one object a device, attached while at least one is enabled."""
 
     def __init__(self, maps: Maps, memory: GuestMemory, vm, interrupts, vcpus: int, hand_over, failed,
-                 tracing: Tracing | None = None, log: LogFile | None = None):
+                 tracing: Tracing | None = None, log: LogFile | None = None, recording: bool = False):
         """`hand_over(Declined)` is told, on a thread of ours, what no vCPU can be told of; `failed(error)`
-        that this thread has ended.  `log` keeps what the verifier says of handlers that it refuses."""
-        self._log, self._tracing = log, tracing
+        that this thread has ended.  `log` keeps what the verifier says of handlers that it refuses.  With
+        `recording`, `maps` has the ring of events already."""
+        self._log, self._tracing, self._recording = log, tracing, recording
         self.maps, self.vm, self.interrupts = maps, vm, interrupts
         self._attached: Attachment | None = None
         self._objects: dict[int, Object] = {}
@@ -72,6 +73,8 @@ class BpfBackend:
         self._map_exits(parts, vcpus)
         upcalls = maps.ring("upcalls", UPCALLS_BYTES)
         traces = maps.ring("traces", TRACES_BYTES if self._tracing else PAGE)
+        if not self._recording:
+            maps.array("events", PAGE, 1)
         maps.hash("vcpu_of_thread", 4, 4, VCPUS)
         self._routes = maps.hash("routes", layout_block(RouteKey).size, layout_block(Route).size, ROUTES)
         self._programs = maps.programs("programs", DEVICES)
@@ -100,6 +103,8 @@ class BpfBackend:
                                            layout_block(MemoryLayout).size))}
         if self._tracing:
             constants["tracing"] = (1).to_bytes(4, "little")
+        if self._recording:
+            constants["recording"] = (1).to_bytes(4, "little")
         if place:
             constants["slot"] = place.slot.to_bytes(4, "little")
             constants["first_page"] = place.first_page.to_bytes(4, "little")

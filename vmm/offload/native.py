@@ -13,12 +13,13 @@ from ..devmodel.layout import PAGE
 from ..devmodel.view import address_of, ffi
 from ..kvm.memory import GuestMemory
 from ..paths import BUILD
+from ..sync.event_ring import EventRing
 from .objects import OffloadError, check_abi, check_hash, route_bytes
 from .tracing import Tracing
 
 _NATIVE = """
 struct exit_path; struct device;
-struct exit_path *exit_path_new(void);
+struct exit_path *exit_path_new(void *events);
 void exit_path_free(struct exit_path *path);
 int exit_path_add(struct exit_path *path, const void *key, const void *route, void *page,
                   void *notify, struct device *device, int32_t line);
@@ -26,7 +27,7 @@ void exit_path_remove(struct exit_path *path, const void *key);
 int exit_path_write(struct exit_path *path, uint32_t bus, uint64_t address, uint32_t width,
                     uint64_t value, int32_t *line);
 struct device *device_new(void *state, void *page, void *memory_of_device, void *ram, void *urings,
-                          uint32_t uring_count, uint32_t slot, int32_t tracing_fd, const void *memory,
+                          uint32_t uring_count, uint32_t slot, int32_t tracing_fd, void *events, const void *memory,
                           const int32_t *lines, uint32_t line_count);
 int device_collect(struct device *device, int eventfd, int vm_fd, uint32_t *upcalls, uint32_t *interrupts);
 void device_free(struct device *device);
@@ -88,13 +89,15 @@ class Collector:
 class HostBackend:
     """`host`: the native dispatcher, asked by the vCPU loop about every write that leaves KVM_RUN."""
 
-    def __init__(self, memory: GuestMemory, vm, tracing: Tracing | None = None):
+    def __init__(self, memory: GuestMemory, vm, tracing: Tracing | None = None, events: EventRing | None = None):
+        """Handlers put what they do into `events`."""
         self.ffi, self.memory, self.vm, self._tracing = native_ffi(), memory, vm, tracing
+        self._events = self._pointer(events.address if events else 0)
         path = BUILD / "exit_path.so"
         if not path.exists():
             raise OffloadError(f"{path} is missing; wanted `make` to have built it")
         self.lib = self.ffi.dlopen(str(path))
-        self.path = self.lib.exit_path_new()
+        self.path = self.lib.exit_path_new(self._events)
         self.hook = int(self.ffi.cast("uintptr_t", self.ffi.addressof(self.lib, "exit_path_write")))
         self.context = int(self.ffi.cast("uintptr_t", self.path))
         self._devices: dict[int, tuple] = {}
@@ -118,7 +121,7 @@ class HostBackend:
         handle = library.device_new(self._pointer(place.state), self._pointer(place.page),
                                     self._pointer(place.own_memory), self._pointer(self.memory.address),
                                     self._pointer(place.urings), device.uring_queues, place.slot,
-                                    self._tracing.native_fd if self._tracing else -1,
+                                    self._tracing.native_fd if self._tracing else -1, self._events,
                                     self._pointer(address_of(layout)), lines, len(lines))
         self._devices[device.place.slot] = (library, handle)
 

@@ -9,6 +9,7 @@ and queues for input are parts of their own: negotiation.py, in_flight.py, recei
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from time import monotonic_ns
 
 from ..device.guestlog import GuestLog
@@ -68,7 +69,8 @@ class VirtioDevice(Negotiation, InFlight, ReceiveQueues, RegisterDevice):
     def attach(self, place: Place) -> None:
         super().attach(place)
         self.config = view_of(layout_block(self.config_type))(place.page + self.transport.config, place.keep)
-        self.queues = [UserQueue(f"{self.name} queue {i}", i, self.state.queue[i], place.memory)
+        self.queues = [UserQueue(f"{self.name} queue {i}", i, self.state.queue[i], place.memory,
+                                 partial(place.ownership, queue=i))
                        for i in range(len(self.queue_sizes))]
         if place.urings:
             for i, queue in enumerate(self.queues[:self.uring_queues]):

@@ -8,7 +8,7 @@ split_ring.py and packed_ring.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ..devmodel.view import address_of, view_of
 from ..devmodel.virtqueue import queue_layout
@@ -24,11 +24,12 @@ from .uring import Uring
 class UserQueue:
     """One queue, as the Python half sees it.  Used only while userspace holds it."""
 
-    def __init__(self, name: str, index: int, state, memory: GuestMemory):
+    def __init__(self, name: str, index: int, state, memory: GuestMemory,
+                 ownership: Callable[..., Ownership] = Ownership):
         """`state` is the view of the queue's shared state; ours refuses to write HOLDER fields
-        while the kernel half holds the queue."""
+        while the kernel half holds the queue.  `ownership` makes the Ownership."""
         self.name, self.index, self.memory = name, index, memory
-        self.ownership = Ownership(name, state.ownership, state.entry)
+        self.ownership = ownership(name, state.ownership, state.entry)
         self.state = view_of(queue_layout())(address_of(state), state, self.ownership.held_by_user)
         self.uring: Uring | None = None
         self.ring: RingFormat | None = None
