@@ -198,6 +198,21 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     assert [campaign["steps"] for campaign in kept["campaigns"]] == [400, 400] and kept["seed"] == 1
 
 
+def test_several_processes(tmp_path, capsys):
+    assert main(["verify", "rng", "--steps", "1600", "--seed", "1", "--executors", "off,host", "--rings", "split",
+                 "--workers", "2", "--json", str(tmp_path / "out")]) == 0
+    assert "1,600 steps in 4 sequences" in capsys.readouterr().out
+
+
+def test_a_cluster(tmp_path, capsys):
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None,
+                                  host="127.0.0.1") as cluster:
+        assert main(["verify", "blk", "--steps", "1600", "--seed", "1", "--executors", "off,host", "--rings", "split",
+                     "--async", "off", "--dask", cluster.scheduler_address]) == 0
+    assert "1,600 steps in 4 sequences" in capsys.readouterr().out
+
+
 def test_a_difference_is_told_saved_and_played_again(module, tmp_path, capsys, monkeypatch):
     module("adder", WRONG_SUM)
     monkeypatch.chdir(tmp_path)
@@ -216,6 +231,8 @@ def test_a_difference_is_told_saved_and_played_again(module, tmp_path, capsys, m
     (["rng", "--executors", "on,on"], "--executors on,on: on given twice; wanted it once"),
     (["rng", "--executors", "off,there"], "'there'; wanted a list of off, host, on"),
     (["rng", "--rings", "round"], "--rings round: 'round'; wanted a list of split, packed"),
+    (["rng", "--workers", "0"], "--workers '0'; wanted a whole number from 1"),
+    (["rng", "--steps", "1", "--dask", "nowhere"], "--dask nowhere: "),
     (["rng", "--steps", "0"], "--steps '0'; wanted a whole number from 1"),
     (["rng", "--replay", "/nowhere"], "/nowhere: No such file or directory; wanted a sequence"),
     (["rng", "--steps", "1", "--json", "/nowhere/x", "--executors", "off"], "--json /nowhere/x: No such file")])

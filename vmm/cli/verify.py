@@ -30,6 +30,9 @@ def add(commands) -> None:
                         "(default: both)")
     verify.add_argument("--async", metavar="LIST", default="off,on", help="of blk: whether requests may be in flight, "
                         "through an io_uring: off, on or both (default: both)")
+    verify.add_argument("--workers", metavar="N", default="1", help="in so many processes at once (default: 1)")
+    verify.add_argument("--dask", metavar="ADDRESS", help="on the workers of a Dask scheduler, tcp://host:8786, which "
+                        "have splitvmm installed; takes the package distributed")
     verify.add_argument("--json", metavar="FILE", type=Path, help="write what was played and found to FILE")
     verify.add_argument("--save", metavar="FILE", type=Path, help="write a sequence that makes a difference to FILE "
                         "(default: DEVICE.sequence.json, here)")
@@ -40,7 +43,7 @@ def add(commands) -> None:
 def run(options) -> int:
     from ..verify.recorded import is_recording
     from ..verify.steps import load
-    name, strategy = _strategy(options.device)
+    name, strategy = strategy_of(options.device)
     executors = _executors(options.executors)
     if options.replay and is_recording(options.replay):
         return _replay_recording(name, strategy, executors, options.replay)
@@ -49,12 +52,12 @@ def run(options) -> int:
     return _campaigns(options, name, strategy, executors, _settings(options, strategy))
 
 
-def _strategy(spec: str):
+def strategy_of(spec: str):
     """The device's name and its strategy; what is out of date of it is built.  Raises UserError."""
     from ..kit.build import build
     from ..kit.load import is_file, named
+    from ..verify import strategy as kinds
     from ..verify.strategies import ours
-    from ..verify.strategy import Strategy, strategy_of
     if spec in ours():
         return spec, ours()[spec]()
     if not is_file(spec):
@@ -63,9 +66,9 @@ def _strategy(spec: str):
     if found.half is None:
         raise UserError(f"{spec}: {found.kind.__name__} is a schema; wanted its Python half")
     build(found, standard.say, ("on", "host"))
-    own = [kind for kind in vars(found.module).values() if isinstance(kind, type) and issubclass(kind, Strategy)
+    own = [kind for kind in vars(found.module).values() if isinstance(kind, type) and issubclass(kind, kinds.Strategy)
            and kind.__module__ == found.module.__name__]
-    return found.schema.c_name, own[0]() if own else strategy_of(found.half)
+    return found.schema.c_name, own[0]() if own else kinds.strategy_of(found.half)
 
 
 def _executors(text: str) -> list[str]:
@@ -98,14 +101,17 @@ def _campaigns(options, name: str, strategy, executors: list[str], settings: lis
     import json
     import time
 
-    from ..verify.campaign import Campaign, Result
+    from ..verify.campaign import Result
     from ..verify.report import table
+    from . import workers
     seed = parse.whole(options.seed, "--seed", 0, (1 << 63) - 1) if options.seed else time.time_ns() & 0xffffffff
     steps = parse.whole(options.steps, "--steps", 1, 1 << 40) if options.steps else None
     seconds = None if steps else parse.whole(options.seconds, "--seconds", 1, 1 << 30) / len(settings)
+    count = parse.whole(options.workers, "--workers", 1, 1024)
     total, results = Result(), []
     for setting in settings:
-        result = Campaign(strategy, name, executors, setting).run(seed, seconds, steps and -(-steps // len(settings)))
+        share = workers.Share(options.device, executors, setting, seed, seconds, steps and -(-steps // len(settings)))
+        result = workers.spread(share, count, options.dask)
         results.append((setting, result))
         total.add(result)
         if result.difference:
