@@ -38,7 +38,7 @@ SCENARIOS = [
     Scenario("ring, switched", (1, 0), RING, script=("switch",)),
     Scenario("ring, reset", (1, 0), RING, script=("reset",)),
     Scenario("ring, error", (1, 0), RING, failing=1, long=(3, 1)),
-    Scenario("two doorbells, taken", (1, 1), script=("take",), delays=0, long=(1, 1)),
+    Scenario("two doorbells, taken", (1, 1), script=("take",), delays=0, long=(2, 0)),
     Scenario("ring, beside another", (1, 1), 1, long=(2, 0)),
     Scenario("ring, two", (1, 1), RING, delays=0, long=(1, 1)),
 ]

@@ -76,7 +76,7 @@ def looked_for(folder: Path, fault: Fault, seconds: float) -> dict[str, Any]:
     end, steps = monotonic() + seconds, 0
     try:
         for number, check in enumerate(checks):
-            share = max(2.0, (end - monotonic()) / (len(checks) - number) * (2 if check[0] == "explore" else 1))
+            share = max(2.0, (end - monotonic()) * (0.75 if check[0] == "explore" else 1 / (len(checks) - number)))
             found = run(folder, check, share)
             steps += found.get("steps", 0)
             if found["by"]:
