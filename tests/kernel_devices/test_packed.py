@@ -73,6 +73,15 @@ def test_batch(driver):
     assert driver.memory.read(D.DATA, 2560) == b"".join(sector(100 + i) for i in range(5))
 
 
+def test_a_status_behind_what_was_not_written(driver):
+    """There is no length, but something was written (2.8.3, 2.8.4)."""
+    ring = driver.rings[0]
+    driver.request(99, 0, [DATA])
+    assert driver.status() == 2
+    _, length, _, flags = struct.unpack("<QIHH", driver.memory.read(ring.desc, 16))
+    assert (length, flags) == (0, ring.AVAIL | ring.USED | WRITE)
+
+
 def test_indirect(driver):
     """A table is one place in the ring; its descriptors follow each other, whatever their flags."""
     ring = driver.rings[0]

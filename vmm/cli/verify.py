@@ -22,8 +22,10 @@ def add(commands) -> None:
     verify.add_argument("--seconds", metavar="N", default="60", help="how long (default: 60)")
     verify.add_argument("--steps", metavar="N", help="how many steps, in place of --seconds")
     verify.add_argument("--seed", metavar="N", help="which sequences (default: others each time)")
-    verify.add_argument("--executors", metavar="LIST", default="off,host,on", help="modes, which are compared with off "
-                        "(default: off,host,on)")
+    verify.add_argument("--executors", metavar="LIST", help="modes, which are compared with off (default: "
+                        "off,host,on; off with --against)")
+    verify.add_argument("--against", metavar="qemu", choices=("qemu",), help="compare off with QEMU's device of the "
+                        "same kind, as far as a driver can see")
     verify.add_argument("--transport", metavar="LIST", default="mmio", help="of a virtio device: mmio, pci or both "
                         "(default: mmio)")
     verify.add_argument("--rings", metavar="LIST", default="split,packed", help="likewise: split, packed or both "
@@ -44,11 +46,13 @@ def run(options) -> int:
     from ..verify.recorded import is_recording
     from ..verify.steps import load
     name, strategy = strategy_of(options.device)
-    executors = _executors(options.executors)
+    executors = _executors(options.executors or ("off" if options.against else "off,host,on"))
     if options.replay and is_recording(options.replay):
         return _replay_recording(name, strategy, executors, options.replay)
     if options.replay:
         return _replay(name, strategy, load(options.replay))
+    if options.against:
+        executors.append(_against(options.against, name))
     return _campaigns(options, name, strategy, executors, _settings(options, strategy))
 
 
@@ -79,6 +83,17 @@ def _executors(text: str) -> list[str]:
     return wanted
 
 
+def _against(other: str, name: str) -> str:
+    """The executor that is none of ours.  Raises UserError where there is no QEMU, or it has no such device."""
+    from ..verify.qemu.against import COMPARED
+    from ..verify.qemu.process import TRIED, version
+    if name not in COMPARED:
+        raise UserError(f"{name} --against {other}: not compared with it; wanted {' or '.join(COMPARED)}")
+    if (found := version()) != TRIED:
+        standard.say(f"QEMU {found}: what is known of differences was found with {TRIED}")
+    return other
+
+
 def _list(text: str, option: str, of: tuple[str, ...]) -> list[str]:
     found = parse.words(text, option)
     for word in found:
@@ -93,6 +108,8 @@ def _settings(options, strategy) -> list[dict[str, str]]:
 
     from ..verify.strategy import SETTINGS
     given = {name: _list(getattr(options, name), f"--{name}", SETTINGS[name]) for name in strategy.settings}
+    if options.against and "async" in given:
+        given["async"] = ["off"]        # QEMU is shown one request at a time
     return [dict(zip(given, values)) for values in product(*given.values())]
 
 
@@ -136,10 +153,13 @@ def _told(difference, sequence, path: Path) -> int:
 
 def _replay(name: str, strategy, sequence) -> int:
     from ..verify.campaign import Campaign
+    from ..verify.lockstep import QEMU
     from ..verify.steps import script
     if sequence.device != name:
         raise UserError(f"--replay: a sequence of {sequence.device}; wanted one of {name}")
-    executors = _executors(",".join(sequence.executors))
+    executors = _executors(",".join(mode for mode in sequence.executors if mode != QEMU))
+    if QEMU in sequence.executors:
+        executors.append(_against(QEMU, name))
     difference = Campaign(strategy, name, executors, sequence.setting).replay(sequence.steps)
     standard.write(f"{difference or 'no difference'}\n\n{script(sequence.steps)}", None)
     return int(difference is not None)

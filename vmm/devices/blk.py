@@ -33,6 +33,12 @@ RANGE_SEGMENTS = 16                 # of one discard or write-zeroes
 IN, OUT = int(RequestType.IN), int(RequestType.OUT)
 
 
+def _used_length(written: int, room: int) -> int:
+    """What was written from the first writable byte on, without a gap (2.7.8.2, 2.8.4): the status lies behind all the
+    `room` that there is for data, and counts if that is full."""
+    return written + 1 if written == room else written
+
+
 class BlkDevice(VirtioDevice):
     """A disk: `image` through `queues` request queues."""
 
@@ -97,12 +103,12 @@ class BlkDevice(VirtioDevice):
     def came_back(self, queue: UserQueue, tag, result: int) -> tuple[int, int] | None:
         if result != tag.wanted:
             return None
-        self._finish(queue, tag, Status.OK, tag.written if tag.buffers else 0)
+        self._finish(queue, tag, Status.OK, (tag.written if tag.buffers else 0) + 1)
         return 1, tag.wanted
 
-    def _finish(self, queue: UserQueue, tag, status: Status, written: int) -> None:
+    def _finish(self, queue: UserQueue, tag, status: Status, used: int) -> None:
         self._view[queue.memory.offset(tag.status, 1)] = status
-        queue.push(tag, written + 1)
+        queue.push(tag, used, touched=True)
 
     def redo(self, queue: UserQueue, tag, parts: list[tuple[int, int]]) -> int:
         kind, length = RequestType(tag.kind - 1), sum(size for _, size in parts)
@@ -115,20 +121,20 @@ class BlkDevice(VirtioDevice):
         except OSError as error:
             self.log.warning("%s: %s", self.name, error)
             status, written, moved = Status.IOERR, 0, 0
-        self._finish(queue, tag, status, written)
+        self._finish(queue, tag, status, _used_length(written, length if kind == IN else 0))
         return moved
 
     def serve(self, queue: UserQueue) -> tuple[int, int]:
         requests = moved = 0
         for chain in queue.chains():
             data = self._request(queue, chain)
-            queue.push(chain, data[0])
+            queue.push(chain, data[0], touched=True)     # its status at least
             requests += 1
             moved += data[1]
         return requests, moved
 
     def _request(self, queue: UserQueue, chain: Chain) -> tuple[int, int]:
-        """Do one request; returns bytes written to the guest, and bytes of data moved.
+        """Do one request; returns its used length, and bytes of data moved.
 
         The driver may cut a request anywhere (5.2.6.4): the header is the first 16 readable
         bytes, the status the last writable one.
@@ -148,7 +154,7 @@ class BlkDevice(VirtioDevice):
             self.log.warning("%s: %s", self.name, error)
             status, written, moved = Status.IOERR, 0, 0
         self._view[at + length - 1] = status
-        return written + 1, moved
+        return _used_length(written, room), moved
 
     def _split(self, readable: list[tuple[int, int]]) -> tuple[bytes, list[tuple[int, int]]]:
         """The 16 bytes of header, and the readable buffers behind them."""

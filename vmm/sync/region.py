@@ -30,7 +30,7 @@ class Region:
         """Takes `owned_fds` over.  Raises OSError if the memory cannot be mapped."""
         self.name, self._released, self.address = name, False, 0
         self.size = sum(piece.length for piece in pieces)
-        self._fds = owned_fds
+        self.fds = owned_fds
         self.address = lib.reserve(self.size)
         if not self.address:
             raise MemoryError(f"{name}: no address space for {self.size:#x} bytes")
@@ -62,7 +62,7 @@ class Region:
         if not self._released:
             self._released = True
             self.view.release()
-            for fd in self._fds:
+            for fd in self.fds:
                 os.close(fd)
 
     def _unmap(self) -> None:

@@ -10,6 +10,7 @@ import difflib
 import struct
 from dataclasses import dataclass, field
 from time import monotonic, sleep
+from typing import ClassVar
 
 from ..device.register_device import RegisterDevice
 from ..devmodel.layout import PAGE
@@ -91,6 +92,10 @@ class Ring:
         """Make a chain available."""
         self.memory.write_u16(self.avail + 4 + 2 * (self.offered % self.size), head)
         self.offered = (self.offered + 1) & 0xffff
+        self.publish()
+
+    def publish(self) -> None:
+        """Write the avail index."""
         self.memory.write_u16(self.avail + 2, self.offered)
 
     def request(self, parts: list[tuple[int, int, int]], head: int = 0) -> None:
@@ -167,7 +172,11 @@ class PackedRing(Ring):
             self.put(self.place, address, length, 0 if i == 0 else flags, head)
             first = flags if i == 0 else first
             self._step()
-        self.memory.write_u16(self.desc + 16 * start + 14, first)
+        self.show(start, first)
+
+    def show(self, place: int, flags: int) -> None:
+        """Write a descriptor's flags."""
+        self.memory.write_u16(self.desc + 16 * place + 14, flags)
 
     def _step(self) -> None:
         self.place += 1
@@ -208,6 +217,8 @@ class Driver:
     rings: list[Ring] = field(default_factory=list)
 
     RINGS = 0x10000     # guest-physical; 16 KiB for each queue's rings
+    SPLIT: ClassVar[type[Ring]] = Ring
+    PACKED: ClassVar[type[PackedRing]] = PackedRing
 
     def __post_init__(self):
         self.memory = self.machine.memory
@@ -236,7 +247,7 @@ class Driver:
     def _start_queue(self, index: int) -> Ring:
         base = self.RINGS + index * 0x4000
         self.memory.write(base, bytes(0x4000))
-        ring = (PackedRing if self.features & RING_PACKED else Ring)(self, index, self.size, base)
+        ring = (self.PACKED if self.features & RING_PACKED else self.SPLIT)(self, index, self.size, base)
         self.place(ring)
         return ring
 

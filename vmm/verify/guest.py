@@ -19,6 +19,7 @@ from ..devmodel.schema import HOLDER
 from ..devmodel.virtqueue import control_layout, queue_layout
 from ..machine.machine import Machine
 from ..testing.driver import Registers
+from .steps import Step
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Area:
     tell: Callable[[int], str]
 
 
-LOOKS = ("begin", "tell_memory", "values", "interrupted", "settle", "took", "taken_in")
+LOOKS = ("begin", "tell_memory", "values", "interrupted", "settle", "took", "taken_in", "play")
 
 
 class Guest:
@@ -51,6 +52,10 @@ class Guest:
         self.areas = list(self._areas())
         self.spurious = False       # whether an interrupt may come of the last step without a reason
         self._interrupts = [0] * len(device.place.lines)
+
+    def play(self, step: Step) -> Any:
+        """Do a step; what it returns."""
+        return getattr(self, step.kind)(**step.given)
 
     # steps
 

@@ -14,10 +14,9 @@ from typing import Any
 from ..devmodel.layout import PAGE
 from ..devmodel.virtqueue import queue_layout
 from ..machine.machine import Machine
-from ..testing.driver import Driver
 from ..virtio.virtio_device import RING_PACKED, VirtioDevice
 from .guest import Area
-from .virtio_guest import FREE, VirtioGuest
+from .virtio_guest import FREE, RINGS, VirtioGuest
 
 LOOK_S = 0.0001         # between two looks at what is unread
 PATIENCE_S = 1.0        # until that is given up: the device need not read on
@@ -103,7 +102,7 @@ class InFlightGuest(VirtioGuest):
     def _parts_of(self, memory: Area) -> Iterator[Area]:
         packed = self.device.offered & RING_PACKED      # descriptors are then where used entries come
         for i in range(len(self.device.queue_sizes)):
-            base = Driver.RINGS + RINGS_BYTES * i
+            base = RINGS + RINGS_BYTES * i
             at, size = (base + PAGE, PAGE) if packed else (base, 2 * PAGE)
             yield Area("rings", memory.address + at, size, partial(self._tell_behind, at))
         yield Area("memory", memory.address + FREE, memory.size - FREE, lambda at: memory.tell(at + FREE))

@@ -14,14 +14,17 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-from ..devmodel.view import ffi
 from ..testing.bpf_run import machine_without_vcpus
-from .guest import Area, Guest
+from .compare import Shown, in_step
+from .guest import Guest
+from .qemu.against import next_step, opened
+from .qemu.compare import as_a_driver
 from .source import Source
 from .steps import Step
 from .strategy import Strategy
 
 LOOK_S = 0.0005         # between two looks at what is in flight
+QEMU = "qemu"       # the executor that is none of ours
 
 
 @dataclass(frozen=True)
@@ -64,20 +67,28 @@ class Lockstep:
     def __enter__(self) -> Lockstep:
         with ExitStack() as stack:
             stack.enter_context(_quiet())
-            folder = Path(tempfile.mkdtemp(prefix="splitvmm-verify-"))
+            folder = self.folder = Path(tempfile.mkdtemp(prefix="splitvmm-verify-"))
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             for mode in self.modes:
                 own = folder / mode
                 own.mkdir()
-                machine = stack.enter_context(machine_without_vcpus(self.strategy.machine(mode, self.setting, own)))
-                self.guests.append(self.strategy.open(machine))
+                self.guests.append(self._open(mode, own, stack))
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    def _open(self, mode: str, folder: Path, stack: ExitStack) -> Guest:
+        if mode == QEMU:
+            return stack.enter_context(opened(self.strategy, self.guests[0], self.setting, folder))
+        machine = stack.enter_context(machine_without_vcpus(self.strategy.machine(mode, self.setting, folder)))
+        return self.strategy.open(machine)
+
     def next(self, source: Source) -> Step:
+        for guest in self.guests:
+            if guest.mode == QEMU:
+                return next_step(self.strategy, source, self.guests[0], guest)
         return self.strategy.next(source, self.guests[0])
 
     def do(self, step: Step) -> Difference | None:
@@ -93,49 +104,27 @@ class Lockstep:
         return found
 
     def _difference(self, returned: list[Any], raised: list[list[bool]]) -> Difference | None:
-        values = [{"what the step returns": answer, **guest.values()} for answer, guest in zip(returned, self.guests)]
-        for number, guest in enumerate(self.guests[1:], 1):
-            found = self._values(values[number], values[0]) or \
-                self._interrupts(guest, raised[number], raised[0]) or self._areas(guest)
+        off, *others = [Shown(guest, {"what the step returns": answer, **guest.values()}, lines)
+                        for guest, answer, lines in zip(self.guests, returned, raised)]
+        for shown in others:
+            if shown.guest.mode == QEMU:
+                found = as_a_driver(shown, off, self.strategy.free | self.strategy.choices)
+            else:
+                found = in_step(shown, off, self.strategy.free)
             if found:
-                return Difference(guest.mode, *found, self.done)
+                return Difference(shown.guest.mode, *found, self.done)
         return None
 
     @staticmethod
     def _returned(guest: Guest, step: Step) -> Any:
         try:
             guest.begin()
-            returned = getattr(guest, step.kind)(**step.given)
+            returned = guest.play(step)
             guest.settle()
             return returned
         except Exception as error:
             last = traceback.extract_tb(error.__traceback__)[-1]
             return f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"
-
-    # the first difference: where, what was found, what was wanted
-
-    def _values(self, outcome: dict[str, Any], wanted: dict[str, Any]) -> tuple[str, str, str] | None:
-        for name, value in wanted.items():
-            if outcome[name] != value and name not in self.strategy.free:
-                return name, str(outcome[name]), str(value)
-        return None
-
-    def _areas(self, guest: Guest) -> tuple[str, str, str] | None:
-        for theirs, ours in zip(self.guests[0].areas, guest.areas):
-            if theirs.name not in self.strategy.free and (found := _byte(theirs, ours)):
-                return found
-        return None
-
-    def _interrupts(self, guest: Guest, lines: list[bool], wanted_lines: list[bool]) -> tuple[str, str, str] | None:
-        """None may be missing, and none be there without a reason, unless the device's may be spurious."""
-        if self.guests[0].cause & ~guest.cause:
-            return "the interrupt's cause", f"{guest.cause:#x}", f"{self.guests[0].cause:#x} or more"
-        for line, (raised, wanted) in enumerate(zip(lines, wanted_lines)):
-            if wanted and not raised:
-                return f"interrupt of line {line}", "missing", "raised"
-            if raised and not wanted and not guest.spurious:
-                return f"interrupt of line {line}", "raised", "none"
-        return None
 
     def declined(self) -> dict[str, dict[str, int]]:
         return {guest.mode: guest.declined for guest in self.guests[1:]}
@@ -143,16 +132,6 @@ class Lockstep:
     def handled(self) -> dict[str, int]:
         """What each kernel half did itself."""
         return {guest.mode: guest.handled for guest in self.guests[1:]}
-
-
-def _byte(wanted: Area, found: Area) -> tuple[str, str, str] | None:
-    """The first byte that differs."""
-    theirs, ours = (ffi.buffer(ffi.cast("char *", area.address), area.size) for area in (wanted, found))
-    if theirs == ours:      # memcmp
-        return None
-    at = next(i for i in range(wanted.size) if theirs[i] != ours[i])
-    end = min(at + 8, wanted.size)
-    return (f"{wanted.name}, {wanted.tell(at)}", ours[at:end].hex(" "), theirs[at:end].hex(" "))
 
 
 @contextmanager

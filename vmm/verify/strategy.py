@@ -18,7 +18,7 @@ from .source import EDGES, Source, value
 from .steps import Step, step
 from .virtio_guest import FREE, VirtioGuest
 
-MEMORY = 1 << 20        # bytes of guest memory: little, as all of it is compared after each step
+MEMORY = 2 << 20        # bytes of guest memory: little, as all of it is compared after each step
 SETTINGS = {"transport": ("mmio", "pci"), "rings": ("split", "packed"), "async": ("off", "on")}
 
 
@@ -28,6 +28,7 @@ class Strategy:
     guest: type[Guest] = Guest
     settings: tuple[str, ...] = ()      # of SETTINGS, those that make a difference to the device
     free: dict[str, str] = {}           # what need not be equal, and why: names of areas or values
+    choices: dict[str, str] = {}        # likewise, but of devices that are not ours
 
     def machine(self, mode: str, setting: dict[str, Any], folder: Path) -> MachineConfig:
         """A machine with the device as its first; `folder` is this executor's own."""
@@ -140,7 +141,8 @@ class VirtioStrategy(Strategy):
         if source.chance(10):
             return self.wild(source, guest, queue)
         slot, length = source.whole(0, 7), source.one((1, 8, 64, 300, 1024, 4096))
-        parts = [[0x80000 + 0x4000 * slot, length, 0], [0x82000 + 0x4000 * slot, source.one((length, 1, 4096)), WRITE]]
+        at = 0x180000 + 0x4000 * slot
+        parts = [[at, length, 0], [at + 0x2000, source.one((length, 1, 4096)), WRITE]]
         return step("chain", queue=queue, head=slot * 2 % guest.driver.size, parts=parts, indirect=source.chance(25),
                     **self.table(source))
 
@@ -219,7 +221,7 @@ class VirtioStrategy(Strategy):
         """Of a buffer: where a driver has some, and at the edges of what there is.  Not in the rings: when a request
         that reads or writes those finds what of the others before it is the device's own."""
         if source.chance(60):
-            return 0x80000 + 0x100 * source.whole(0, 0x1ff)
+            return 0x180000 + 0x100 * source.whole(0, 0x1ff)
         return source.one((FREE, MEMORY - 512, MEMORY - 1, MEMORY, 0xd0000000, 1 << 32, (1 << 64) - 16,
                            source.whole(FREE, MEMORY - 1)))
 

@@ -12,8 +12,20 @@ from ..testing.driver import INDIRECT, NEXT, Driver, PackedRing, Registers
 from ..virtio.virtio_device import EVENT_IDX, NEEDS_RESET, VirtioDevice
 from .guest import Area, Guest, field_at
 
-FREE = 0x30000          # guest-physical; below are the rings of as many queues as there are
+RINGS = 0x110000        # guest-physical; from here on to FREE, those of as many queues as there are.  Nothing is below
+                        # 1 MiB, where other machines than ours have something else than RAM
+FREE = 0x130000
 CAUSE = "interrupt_status"      # as virtio-mmio calls it
+
+
+class Unstarted(Driver):
+    """A driver that has done nothing yet."""
+
+    RINGS = RINGS
+
+    def __post_init__(self) -> None:
+        self.memory = self.machine.memory
+        self.registers = Registers(self.machine, self.device)
 
 
 class VirtioGuest(Guest):
@@ -21,7 +33,8 @@ class VirtioGuest(Guest):
 
     device: Any                 # a VirtioDevice
     driver: Any                 # None before the first setup
-    TABLES = 0x60000            # guest-physical; indirect tables, 4 KiB for each queue
+    DRIVER: type[Driver] = Unstarted
+    TABLES = 0x160000           # guest-physical; indirect tables, 4 KiB for each queue
 
     def __init__(self, machine: Machine, device: VirtioDevice):
         self.driver = None
@@ -40,7 +53,7 @@ class VirtioGuest(Guest):
     def setup(self, features: int, size: int, ready: bool = True) -> None:
         """Reset, negotiate, set up all queues."""
         if self.driver is None:
-            self.driver = _Unstarted(self.machine, self.device)
+            self.driver = self.DRIVER(self.machine, self.device)
         self.driver.features, self.driver.size = features & self.device.offered, size
         with suppress(AssertionError):      # features that the device refuses
             self.driver.start(ready)
@@ -99,7 +112,7 @@ class VirtioGuest(Guest):
         ring = self.driver.rings[queue]
         if not isinstance(ring, PackedRing):
             ring.offered = ring.offered + ahead & 0xffff
-            ring.memory.write_u16(ring.avail + 2, ring.offered)
+            ring.publish()
 
     def ring(self, queue: int) -> None:
         self.registers.write("queue_notify", queue)
@@ -191,11 +204,3 @@ class VirtioGuest(Guest):
     def settle(self) -> None:
         for ring in self.driver.rings if self.driver else []:
             ring.settle()
-
-
-class _Unstarted(Driver):
-    """A driver that has done nothing yet."""
-
-    def __post_init__(self) -> None:
-        self.memory = self.machine.memory
-        self.registers = Registers(self.machine, self.device)

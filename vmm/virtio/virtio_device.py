@@ -51,6 +51,7 @@ class VirtioDevice(Negotiation, InFlight, ReceiveQueues, RegisterDevice):
         self._declines_before: dict[int, int] = {}   # declines of a receive queue when the driver started it
         self._unseen: dict = {}     # queue -> its io_uring, if completions waited at the last look
         self.no_ring = ""           # why there is none, if there is none
+        self.broken = ""            # why the device last needed a reset
         self.log = GuestLog("splitvmm.virtio")
         self.transport: Transport | None = None     # given by the machine, before `attach`
 
@@ -192,6 +193,7 @@ class VirtioDevice(Negotiation, InFlight, ReceiveQueues, RegisterDevice):
 
     def _needs_reset(self, why: Exception) -> None:
         """The driver broke a rule: no queue is served until it resets the device (2.1.2)."""
+        self.broken = str(why)
         self.log.warning("%s; the device needs a reset", why)
         for queue in self.queues:
             if queue.ready:

@@ -71,13 +71,13 @@ class PackedRing(RingFormat):
             address, size, _, inner = self.DESC.unpack_from(self.view, table + DESC_BYTES * i)
             self.add_buffer(chain, address, size, inner)
 
-    def push(self, head: int, slots: int, written: int) -> None:
+    def push(self, head: int, slots: int, written: int, touched: bool = False) -> None:
         """The first one's flags are kept back: drivers look at used descriptors in order."""
         position = self.state.position
         used = position.next_used
         at = self._desc + DESC_BYTES * (used & ~WRAP)
         struct.pack_into("<IH", self.view, at + 8, written, head)
-        flags = (AVAIL | USED if used & WRAP else 0) | (WRITE if written else 0)
+        flags = (AVAIL | USED if used & WRAP else 0) | (WRITE if written or touched else 0)
         if position.shown == used:
             position.shown_flags = flags
         else:

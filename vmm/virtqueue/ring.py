@@ -71,8 +71,9 @@ class RingFormat:
         """The request that is there, and the position after it.  Raises BrokenQueue."""
         raise NotImplementedError
 
-    def push(self, head: int, slots: int, written: int) -> None:
-        """Complete a request."""
+    def push(self, head: int, slots: int, written: int, touched: bool = False) -> None:
+        """Complete a request: `written` bytes from the first writable one on, and, if `touched`, something behind a
+        gap."""
         raise NotImplementedError
 
     def publish(self) -> None:

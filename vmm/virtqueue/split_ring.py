@@ -59,7 +59,7 @@ class SplitRing(RingFormat):
                 return chain
             index = following
 
-    def push(self, head: int, _slots: int, written: int) -> None:
+    def push(self, head: int, _slots: int, written: int, touched: bool = False) -> None:
         position = self.state.position
         used = position.next_used
         _USED.pack_into(self.view, self._used + 4 + 8 * (used & self.size - 1), head, written)

@@ -76,10 +76,10 @@ class UserQueue:
         view = self.memory.view
         return b"".join(view[at:at + size] for at, size in parts)
 
-    def push(self, chain, written: int) -> None:
+    def push(self, chain, written: int, touched: bool = False) -> None:
         """Complete a request; the driver sees it at the next publish.  `chain` has its `head` and
         `slots`: a Chain, or a request in flight."""
-        self.ring.push(chain.head, chain.slots, written)
+        self.ring.push(chain.head, chain.slots, written, touched)
         self.pushed += 1
 
     def wants_interrupt(self) -> bool:

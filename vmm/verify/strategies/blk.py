@@ -20,18 +20,29 @@ from ..strategy import VirtioStrategy
 from ..virtio_guest import VirtioGuest
 
 SECTORS = 256
-HEADERS, DATA = 0x80000, 0x90000        # guest-physical: 32 headers and states, and buffers
+SERIAL = "all of twenty bytes."
+HEADERS, DATA = 0x180000, 0x190000      # guest-physical: 32 headers and states, and buffers
 TYPES = {"IN": RequestType.IN, "OUT": RequestType.OUT, "FLUSH": RequestType.FLUSH, "GET_ID": RequestType.GET_ID,
          "DISCARD": RequestType.DISCARD, "WRITE_ZEROES": RequestType.WRITE_ZEROES, "unknown": 99}
 RANGE = struct.Struct("<QII")
 
 
 class BlkGuest(VirtioGuest):
+    def __init__(self, *given: Any):
+        self._mixed: set[int] = set()   # slots whose status may belong to another's header, by cuts and shared tables
+        super().__init__(*given)
+
+    def setup(self, features: int, size: int, ready: bool = True) -> None:
+        self._mixed.clear()
+        super().setup(features, size, ready)
+
     def request(self, queue: int, slot: int, type: str, sector: int, data: list, indirect: bool = False,
                 header: int = 16, status: int = 1, nested: bool = False, head: int | None = None, **table: Any) -> None:
         """A request whose header, of `header` bytes, and status lie in `slot`; `data` are buffers as of `chain`.  With
         `nested` they, and the status, are in an indirect table of their own."""
         at = HEADERS + 0x100 * slot
+        if header != 16 or indirect or nested:
+            self._mixed.add(slot)
         self.machine.memory.write(at, struct.pack("<IIQ", int(TYPES[type]), 0, sector) + b"\xff" * 16)
         rest = [*data, [at + 16, status, WRITE]]
         if nested:
@@ -51,10 +62,19 @@ class BlkGuest(VirtioGuest):
         yield Area("image", image.address, image.size, lambda at: f"sector {at // SECTOR}, byte {at % SECTOR}")
 
     def tell_memory(self, at: int) -> str:
+        """A status is the last of up to 513 bytes, and then where that of the slot after the next one is."""
         slot, inside = divmod(at - HEADERS, 0x100)
-        if 0 <= slot < 32 and inside < 0x20:
-            return f"{'header' if inside < 16 else 'status'} of slot {slot}"
-        return super().tell_memory(at)
+        if not (0 <= slot < 32 and inside < 0x20):
+            return super().tell_memory(at)
+        if inside < 16:
+            return f"header of slot {slot}"
+        return " or ".join(f"status of slot {each} ({self._type(each)})" for each in (slot, slot - 2) if each >= 0)
+
+    def _type(self, slot: int) -> str:
+        if slot in self._mixed:
+            return "mixed"
+        found = int.from_bytes(self.machine.memory.read(HEADERS + 0x100 * slot, 4), "little")
+        return next((name for name, value in TYPES.items() if value == found), "unknown")
 
 
 class BlkInFlightGuest(InFlightGuest, BlkGuest):
@@ -85,7 +105,7 @@ class BlkStrategy(InFlightStrategy):
         image = folder / "image"
         image.write_bytes(b"".join(i.to_bytes(8, "little") * (SECTOR // 8) for i in range(SECTORS)))
         return MachineConfig(**self._common(), disks=[DiskConfig(
-            image, queues=2, serial="same", queue_size=32, **self._virtio(mode, setting))])
+            image, queues=2, serial=SERIAL, queue_size=32, **self._virtio(mode, setting))])
 
     def request(self, source: Source, guest: VirtioGuest, queue: int) -> Step:
         if isinstance(guest, InFlightGuest):

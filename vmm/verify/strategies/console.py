@@ -17,7 +17,7 @@ from ..source import Source
 from ..steps import Step, step
 from ..virtio_guest import VirtioGuest
 
-INPUT, OUTPUT = 0x90000, 0xa0000        # guest-physical: 4 KiB a slot
+INPUT, OUTPUT = 0x190000, 0x1a0000       # guest-physical: 4 KiB a slot
 SHORTEST = 64                           # bytes of a receive buffer: one takes what is typed at once
 
 

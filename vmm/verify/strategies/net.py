@@ -22,7 +22,7 @@ from ..virtio_guest import VirtioGuest
 
 MAC = bytes.fromhex("020000000001")
 RECEIVE, TRANSMIT, COMMANDS = 0, 1, 2
-BUFFERS, PACKETS = 0x90000, 0xb0000     # guest-physical: 4 KiB a slot
+BUFFERS, PACKETS = 0x190000, 0x1b0000   # guest-physical: 4 KiB a slot
 ROOM = 1600                             # bytes of a receive buffer: any packet fits
 
 

@@ -1,0 +1,212 @@
+"""QEMU as a third opinion: in step with ours but for what is known, and a fault of ours is found by it."""
+
+import os
+import re
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.scale import scaled
+from vmm.cli.main import main
+from vmm.devices.blk import BlkDevice
+from vmm.devices.rng import RngDevice
+from vmm.machine.config import ConsoleConfig, MachineConfig, NicConfig
+from vmm.paths import ROOT
+from vmm.testing.driver import WRITE
+from vmm.verify import VirtioStrategy
+from vmm.verify.campaign import Campaign
+from vmm.verify.lockstep import Lockstep
+from vmm.verify.qemu import process
+from vmm.verify.qemu.known import FIRST, KNOWN, known
+from vmm.verify.qemu.qtest import QemuGone, Qtest
+from vmm.verify.steps import load, step
+from vmm.verify.strategies import ours
+from vmm.virtqueue.split_ring import SplitRing
+
+SEQUENCES = sorted((Path(__file__).parent / "qemu").glob("*.sequence.json"))
+NAMES = [path.name.removesuffix(".sequence.json") for path in SEQUENCES]
+SETTINGS = [{"transport": transport, "rings": rings} for transport in ("mmio", "pci") for rings in ("split", "packed")]
+DATA = 0x190000
+OUTPUT = b"said by the driver"
+
+
+@pytest.fixture
+def qemu():
+    if not shutil.which(process.PROGRAM):
+        pytest.skip(f"no {process.PROGRAM} on this machine")
+    if (found := process.version()) != process.TRIED:
+        pytest.skip(f"QEMU {found}: differences are known from {process.TRIED}")
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: "-".join(setting.values()))
+@pytest.mark.parametrize("name", ["blk", "rng"])
+def test_qemu_agrees(qemu, name, setting):
+    result = Campaign(ours()[name](), name, ["off", "qemu"], setting).run(6, None, scaled(400))
+    assert not result.difference, result.difference
+    assert result.handled["qemu"] > result.steps / 8 and len(result.kinds) > 8
+
+
+@pytest.mark.parametrize("path", SEQUENCES, ids=NAMES)
+def test_a_known_difference(qemu, path):
+    sequence = load(path)
+    with Lockstep(ours()[sequence.device](), sequence.executors, sequence.setting) as lockstep:
+        for each in sequence.steps:
+            assert not lockstep.do(each)
+        assert any(path.name.startswith(name) for name in lockstep.declined()["qemu"])
+
+
+def test_each_known_difference_is_shown():
+    """But one that takes a table of chance."""
+    assert {each.name for each in KNOWN} - {"gigabytes"} <= set(NAMES)
+
+
+def test_the_page_has_them_all():
+    page = (ROOT / "docs" / "verify.md").read_text()
+    for each in KNOWN:
+        assert f"| `{each.name}` | {each.section} | {each.right} | {each.what} |" in page
+
+
+def test_what_is_known_is_narrow():
+    assert known(qemu="virtio-blk missing headers").name == "table-behind-buffers"
+    assert not known("a reason", "virtio-blk missing headers") and not known("a reason") and not known()
+    assert not known(difference=("interrupt of line 0", "raised", "none")) and FIRST in KNOWN
+    assert not known(difference=("memory, status of slot 1 (IN)", "00", "01"))
+
+
+def spoilt(method):
+    def serve(self, *given):
+        status, written, moved = method(self, *given)
+        return 1 - status, written, moved
+    return serve
+
+
+def short(method):
+    def serve(self, head, slots, written, touched=False):
+        return method(self, head, slots, written - 1)
+    return serve
+
+
+FAULTS = {
+    "another status": (BlkDevice, "_do", spoilt, "memory, status of slot"),
+    "another length": (SplitRing, "push", short, "used length"),
+    "no interrupt": (SplitRing, "wants_interrupt", lambda method: lambda self, used: False, "interrupt of line 0"),
+    "no space at the end": (BlkDevice, "_transfer", lambda method: lambda self, call, sector, *rest: method(
+        self, call, sector + 1, *rest), "sector|data|guest-physical"),
+    "one request and no more": (RngDevice, "serve", lambda method: lambda self, queue: (0, 0),
+                                "queue 0, used|Guest says"),
+    "a rule that is none": (SplitRing, "good_size", lambda method: staticmethod(lambda size, largest: size == 8),
+                            "DEVICE_NEEDS_RESET"),
+}
+
+
+@pytest.mark.parametrize("kind, name, fault, says", FAULTS.values(), ids=FAULTS)
+def test_a_fault_of_ours_is_found(qemu, monkeypatch, kind, name, fault, says):
+    monkeypatch.setattr("vmm.verify.qemu.guest.WAIT_S", 0.2)
+    monkeypatch.setattr("vmm.verify.campaign.SHRINK_S", 0.0)
+    monkeypatch.setattr(kind, name, fault(getattr(kind, name)))
+    device = "rng" if kind is RngDevice else "blk"
+    result = Campaign(ours()[device](), device, ["off", "qemu"], {"rings": "split"}).run(1, None, 2000)
+    assert result.difference and re.search(says, result.difference.where), result.difference
+
+
+# devices without a strategy of their own: what their driver sends
+
+class Sending(VirtioStrategy):
+    def received(self, folder: Path) -> bytes:
+        raise NotImplementedError
+
+
+class ConsoleSends(Sending):
+    choices = {"interrupts": "QEMU says that its configuration has changed when the driver is ready"}
+
+    def machine(self, mode, setting, folder):
+        return MachineConfig(**self._common(), consoles=[ConsoleConfig(f"file={folder / 'out'}",
+                                                                       **self._virtio(mode, setting))])
+
+    def received(self, folder):
+        return (folder / "out").read_bytes()
+
+
+class NetSends(Sending):
+    def __init__(self):
+        super().__init__()
+        self.peers = {}
+
+    def machine(self, mode, setting, folder):
+        peer = self.peers[folder] = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        peer.bind(str(folder / "net"))
+        return MachineConfig(**self._common(), nets=[NicConfig(socket=folder / "net", mac=b"\x02\0\0\0\0\1",
+                                                               **self._virtio(mode, setting))])
+
+    def received(self, folder):
+        with self.peers[folder] as peer:
+            peer.settimeout(20)
+            return peer.recv(4096).removeprefix(bytes(12))      # ours has the header in front, as a TAP has
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: "-".join(setting.values()))
+@pytest.mark.parametrize("kind, header", [(ConsoleSends, b""), (NetSends, bytes(12))], ids=["console", "net"])
+def test_what_a_driver_sends(qemu, kind, header, setting):
+    """On the second queue, while buffers wait on the first."""
+    data, strategy = header + OUTPUT.ljust(64), kind()
+    packed = (1 << 34) * (setting["rings"] == "packed")
+    with Lockstep(strategy, ["off", "qemu"], setting) as lockstep:
+        for each in (step("setup", features=packed, size=16), step("poke", at=DATA, data=data.hex()),
+                     step("chain", queue=0, head=0, parts=[[DATA + 0x1000, 2048, WRITE]]), step("ring", queue=0),
+                     step("chain", queue=1, head=0, parts=[[DATA, len(data), 0]]), step("ring", queue=1)):
+            assert not (difference := lockstep.do(each)), difference
+        assert [strategy.received(lockstep.folder / mode) for mode in lockstep.modes] == [data[len(header):]] * 2
+
+
+# the protocol
+
+@pytest.fixture
+def peer():
+    """peer(answers): a client, and what it sent, of a QEMU that gives these answers."""
+    made = []
+
+    def make(answers: bytes):
+        client, server = socket.socketpair()
+        server.sendall(answers)
+        server.shutdown(socket.SHUT_WR)
+        made.append(server)
+        return Qtest(client)
+    yield make
+    for server in made:
+        server.close()
+
+
+def test_writes_go_with_the_next_read(peer):
+    qtest = peer(b"OK\nIRQ raise 3\nIRQ lower 3\nOK 0x12\nOK 0x34\n")
+    qtest.write(0x1000, 2, 0x12345)
+    assert qtest.read((0x2000, 4), (0x3000, 1)) == [0x12, 0x34] and dict(qtest.raised) == {3: 1}
+    qtest.close()
+
+
+@pytest.mark.parametrize("answers, says", [(b"", "answers nothing"), (b"FAIL Unknown command\n", "answers FAIL")])
+def test_an_answer_that_is_none(peer, answers, says):
+    with pytest.raises(QemuGone, match=says):
+        peer(answers).read((0, 4))
+
+
+# the command
+
+def test_the_command(qemu, capsys):
+    assert main(["verify", "rng", "--against", "qemu", "--steps", "800", "--seed", "6"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("no difference") == 2 and "qemu used" in said and "not compared: used length" in said
+
+
+@pytest.mark.parametrize("words, says", [
+    (["rng", "--against", "other"], "--against"),
+    (["net", "--against", "qemu"], "net --against qemu: not compared with it; wanted blk or rng"),
+    (["rng", "--against", "qemu"], "qemu-system-x86_64: not found; wanted QEMU 7.2")])
+def test_mistakes(monkeypatch, capsys, words, says):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    try:
+        assert main(["verify", *words]) == os.EX_USAGE
+    except SystemExit as ended:     # of the parser
+        assert ended.code == os.EX_USAGE
+    assert says in capsys.readouterr().err
