@@ -190,6 +190,10 @@ build/explore/blk.so: build/blk.so $(wildcard tools/explore/*.[ch])
 explore: build/explore/blk.so
 	@$(PY) -m tools.explore --long
 
+# Faults put into both halves one by one, and which check finds each.
+mutants: build
+	@$(PY) -m tools.mutants
+
 # Inputs made up by libFuzzer for the native handlers, FUZZ_RUNS of them over all devices (docs/fuzzing.md).  What is
 # built is of the handlers in FUZZ_HANDLERS.
 FUZZ_RUNS ?= 1000000
@@ -239,4 +243,4 @@ distclean: clean
 	rm -rf .venv dist *.egg-info
 
 .PHONY: demo test test-nested build setup needed parts wheel headers check lint man docs sanitize fuzz fuzzers coverage coverage-parts \
-	wide explore faults model bench clean distclean
+	wide explore mutants faults model bench clean distclean

@@ -26,6 +26,7 @@ PAGES = {
     "architecture.md": "ARCHITECTURE.md",
     "protocol.md": "vmm/sync/PROTOCOL.md",
     "models.md": "models/README.md",
+    "reliability.md": "RELIABILITY.md",
     "benchmarks.md": "vmm/bench/README.md",
     "nested.md": "tools/nested/README.md",
     "contributing.md": "CONTRIBUTING.md",

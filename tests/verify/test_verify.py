@@ -231,6 +231,7 @@ def test_a_difference_is_told_saved_and_played_again(module, tmp_path, capsys, m
     (["rng", "--executors", "on,on"], "--executors on,on: on given twice; wanted it once"),
     (["rng", "--executors", "off,there"], "'there'; wanted a list of off, host, on"),
     (["rng", "--rings", "round"], "--rings round: 'round'; wanted a list of split, packed"),
+    ([], "no DEVICE; wanted blk, net, console, rng or a device's FILE.py"),
     (["rng", "--workers", "0"], "--workers '0'; wanted a whole number from 1"),
     (["rng", "--steps", "1", "--dask", "nowhere"], "--dask nowhere: "),
     (["rng", "--steps", "0"], "--steps '0'; wanted a whole number from 1"),

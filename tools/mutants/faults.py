@@ -43,8 +43,6 @@ FAULTS = [
         ("a decline keeps the lock", "\texchange(&serving->queue->entry.rings, 0);\n\treturn reason;", "\treturn reason;"),
         ("a decline lets go of one doorbell alone", "\texchange(&serving->queue->entry.rings, 0);\n\treturn reason;",
          "\tfetch_add(&serving->queue->entry.rings, -1);\n\treturn reason;"),
-        ("the generation is not looked at before the interrupt",
-         "if (READ_ONCE(queue->ownership.generation) != visit->generation) {", "if (0) {"),
         ("an interrupt decided in a round before a decline is forgotten",
          "\t\tserving->queue->position.unsignalled = MANY_USED;", "\t\t;"),
         ("a second handler goes in as well", "if (fetch_add(&queue->entry.rings, 1) == 0)",
@@ -97,6 +95,9 @@ FAULTS = [
         ("Python: what failed is not done again", "            moved = self.redo(queue, tag, uring.parts(tag, index))\n", "            moved = 0\n"),
         ("Python: what came back is not counted", "                self._count_done(queue, *done)\n", "")),
 
+    Fault("the generation is not looked at before the interrupt", KERNEL + "visit.h",
+          "if (READ_ONCE(queue->ownership.generation) != visit->generation) {", "if (0) {", True,
+          "take waits for the handler in any case, and `unsignalled` tells userspace; no model finds it either"),
     *_other(KERNEL + "split_ring.h",
         ("a used entry in the next one's place", "__u16 place = queue->position.next_used & (", "__u16 place = (queue->position.next_used + 1) & ("),
         ("used lengths are stale", "\tWRITE_ONCE(elem[1], written);", "\t;"),

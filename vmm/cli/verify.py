@@ -17,8 +17,9 @@ def add(commands) -> None:
         epilog="The exit status is 0 if no difference was found, 1 if one was.  It is printed with the shortest "
         "sequence of steps that was found to make it.")
     verify.set_defaults(func=run, parser=verify)
-    verify.add_argument("device", metavar="DEVICE", help="blk, net, console, rng, or a device of one's own, FILE.py or "
-                        "FILE.py:CLASS; a Strategy in the file, if there is one, knows what its guests ask for")
+    verify.add_argument("device", metavar="DEVICE", nargs="?", help="blk, net, console, rng, or a device of one's own, "
+                        "FILE.py or FILE.py:CLASS; a Strategy in the file, if there is one, knows what its guests ask "
+                        "for")
     verify.add_argument("--seconds", metavar="N", default="60", help="how long (default: 60)")
     verify.add_argument("--steps", metavar="N", help="how many steps, in place of --seconds")
     verify.add_argument("--seed", metavar="N", help="which sequences (default: others each time)")
@@ -32,6 +33,8 @@ def add(commands) -> None:
                         "(default: both)")
     verify.add_argument("--async", metavar="LIST", default="off,on", help="of blk: whether requests may be in flight, "
                         "through an io_uring: off, on or both (default: both)")
+    verify.add_argument("--mutants", action="store_true", help="in a checkout: put faults into both halves one by one, "
+                        "and say which check finds each; of all devices")
     verify.add_argument("--workers", metavar="N", default="1", help="in so many processes at once (default: 1)")
     verify.add_argument("--dask", metavar="ADDRESS", help="on the workers of a Dask scheduler, tcp://host:8786, which "
                         "have splitvmm installed; takes the package distributed")
@@ -45,6 +48,10 @@ def add(commands) -> None:
 def run(options) -> int:
     from ..verify.recorded import is_recording
     from ..verify.steps import load
+    if options.mutants:
+        return _mutants(options.device)
+    if options.device is None:
+        raise UserError("no DEVICE; wanted blk, net, console, rng or a device's FILE.py")
     name, strategy = strategy_of(options.device)
     executors = _executors(options.executors or ("off" if options.against else "off,host,on"))
     if options.replay and is_recording(options.replay):
@@ -54,6 +61,17 @@ def run(options) -> int:
     if options.against:
         executors.append(_against(options.against, name))
     return _campaigns(options, name, strategy, executors, _settings(options, strategy))
+
+
+def _mutants(device: str | None) -> int:
+    """The mutation score, of which only a checkout has the faults.  Raises UserError."""
+    import subprocess
+    import sys
+
+    from ..paths import ROOT
+    if not (ROOT / "tools/mutants").is_dir():
+        raise UserError("--mutants: no sources here; wanted a checkout of splitvmm, in which `make` was run")
+    return subprocess.run([sys.executable, "-m", "tools.mutants", *filter(None, [device])], cwd=ROOT).returncode
 
 
 def strategy_of(spec: str):
