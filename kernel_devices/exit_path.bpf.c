@@ -94,11 +94,14 @@ static __always_inline int dispatch(struct bpf_raw_tracepoint_args *context, str
 	if (!exits || !shown || exits->kernel.process != bpf_get_current_pid_tgid() >> 32)
 		return 0;
 	route = bpf_map_lookup_elem(&routes, key);
-	if (!route || width > 8 || count == 0)
+	if (!route || count == 0)
 		return 0;
 	action = route->action;
 	index = route->device;
 	if (action == ACTION_IGNORE)
+		return 0;
+	barrier_var(width);	/* right before its use, or 6.1's verifier does not know it any more */
+	if (width > 8)
 		return 0;
 	bpf_probe_read_kernel(&access.value, width, data + (count - 1) * width);
 	access.device = index;
