@@ -90,6 +90,7 @@ static __always_inline int dispatch(struct bpf_raw_tracepoint_args *context, str
 	struct route *route;
 	void *page;
 	__u32 index, width = key->width, action;
+	__u64 bytes;
 
 	if (!exits || !shown || exits->kernel.process != bpf_get_current_pid_tgid() >> 32)
 		return 0;
@@ -100,10 +101,12 @@ static __always_inline int dispatch(struct bpf_raw_tracepoint_args *context, str
 	index = route->device;
 	if (action == ACTION_IGNORE)
 		return 0;
-	barrier_var(width);	/* right before its use, or 6.1's verifier does not know it any more */
-	if (width > 8)
+	data += (count - 1) * width;
+	bytes = width;
+	barrier_var(bytes);	/* of 64 bits, and right before its use, or 6.1's verifier does not know it any more */
+	if (bytes > 8)
 		return 0;
-	bpf_probe_read_kernel(&access.value, width, data + (count - 1) * width);
+	bpf_probe_read_kernel(&access.value, bytes, data);
 	access.device = index;
 	access.offset = route->offset;
 	access.width = width;

@@ -50,6 +50,9 @@ JOBS = (
     Job("pci-2", f"{PYTEST} tests/nested -k 'one_mode and pci'"),
     Job("more", f"{PYTEST} tests/nested "
         "-k 'eight or login or without_acpi or no_success or (work and (pci-2 or mmio-2))'", extra=True),
+    *(Job(f"bpf-{name}", f"{PYTEST} tests/kernel_devices tests/offload tests/guest/test_recorded_guests.py "
+          "tests/verify/test_verify.py -k 'on or recording or ours'", kernel, extra=True)
+      for name, kernel in (("6.1", "61"), ("6.12", "612"))),
     Job("verifier", f"{PYTEST} tests/kvm/test_verifier.py", "61", extra=True),
     Job("bench", f"{PYTEST} tests/nested -k bench", extra=True),
     Job("kill", f"{PYTEST} tests/guest/test_kill.py", extra=True),
