@@ -12,6 +12,7 @@ class Scenario:
     name: str
     requests: tuple[int, int]           # of each vCPU
     through_ring: int = 0               # a bit for each slot whose request is asynchronous; those of vCPU 1 from bit 8
+    odd: int = 0                        # a bit for each slot whose request the handler declines
     event_index: bool = True
     failing: int = 0                    # a bit for each entry of the ring that comes back with an error
     script: tuple[str, ...] = ()        # what userspace does of itself: take, kick, switch, reset
@@ -31,6 +32,9 @@ SCENARIOS = [
     Scenario("two doorbells, flags", (1, 1), event_index=False, long=(3, 1)),
     Scenario("taken", (1, 0), script=("take",), long=(3, 1)),
     Scenario("two in a row", (2, 0), long=(3, 2)),
+    Scenario("one is declined", (1, 1), odd=1),
+    Scenario("one is declined, flags", (1, 1), odd=1, event_index=False),
+    Scenario("the second is declined", (2, 0), odd=2),
     Scenario("ring", (1, 0), RING, long=(3, 2)),
     Scenario("ring, flags", (1, 0), RING, event_index=False, long=(3, 1)),
     Scenario("ring, taken", (1, 0), RING, script=("take",)),

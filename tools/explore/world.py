@@ -60,7 +60,7 @@ QUIET, VIOLATED = 1, 2          # enum over
 SLOTS, SIZE = 16, 64
 REQUESTS = 0x8000               # guest-physical: 0x100 for each slot, its status at 0x40
 CQES = 512                      # in the ring's page, behind its heads and tails
-FLUSH, GET_ID = 4, 8
+FLUSH, GET_ID, UNKNOWN = 4, 8, 99        # types of requests
 
 
 @lru_cache(maxsize=1)
@@ -107,7 +107,8 @@ class Explored:
         for slot in range(SLOTS):
             at, head = REQUESTS + 0x100 * slot, 3 * slot
             through_ring = self.scenario.through_ring >> slot & 1
-            self.machine.memory.write(at, struct.pack("<IIQ", FLUSH if through_ring else GET_ID, 0, 0))
+            kind = UNKNOWN if self.scenario.odd >> slot & 1 else FLUSH if through_ring else GET_ID
+            self.machine.memory.write(at, struct.pack("<IIQ", kind, 0, 0))
             self.machine.memory.write(at + 0x40, b"\xff")
             parts = [(at, 16, 0), (at + 0x20, 20, WRITE), (at + 0x40, 1, WRITE)]
             if through_ring:
