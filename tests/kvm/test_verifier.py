@@ -75,7 +75,7 @@ def test_lines_where_the_log_has_the_text_alone(mistake, built, refused):
     """As before Linux 6.8: the object knows which line an instruction is of."""
     path, *_ = built(mistake)
     said, log = refused(path)
-    old = re.sub(rb"(?m)^(;.*) @ \S+:\d+$", rb"\1", log)
+    old = re.sub(rb"(?m) @ \S+:\d+$", b"", log)      # its first line may be cut anywhere
     assert b" @ adder.c" not in old
     if b"PROG LOAD LOG" in old:
         assert explain(path, "", old).splitlines()[:-1] == said.splitlines()[:-1]
