@@ -57,6 +57,9 @@ class InFlightGuest(VirtioGuest):
         """It is made available when the queue is rung, and not before: a device may look by itself."""
         self.waiting[queue][head] = parts, indirect, split_at, odd, beyond
 
+    def table(self, queue: int, head: int) -> int:
+        return super().table(queue, head) + 0x80 * (head % 32)      # of its own
+
     def ring(self, queue: int) -> None:
         for head, chain in self.waiting[queue].items():
             super().chain(queue, head, *chain)
@@ -102,6 +105,8 @@ class InFlightGuest(VirtioGuest):
     def _parts_of(self, memory: Area) -> Iterator[Area]:
         packed = self.device.offered & RING_PACKED      # descriptors are then where used entries come
         for i in range(len(self.device.queue_sizes)):
+            if self.device.receives(i):     # each executor's driver knows which of its buffers are free
+                continue
             base = RINGS + RINGS_BYTES * i
             at, size = (base + PAGE, PAGE) if packed else (base, 2 * PAGE)
             yield Area("rings", memory.address + at, size, partial(self._tell_behind, at))

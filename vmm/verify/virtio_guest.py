@@ -74,7 +74,7 @@ class VirtioGuest(Guest):
         ring = self.driver.rings[queue]
         parts = [tuple(part) for part in parts]
         if indirect:
-            table, inside = self.TABLES + 0x1000 * queue, parts[split_at:]
+            table, inside = self.table(queue, head), parts[split_at:]
             self._table(ring, [*inside, *inside[-1:]], table)       # there is one more than is told
             if not beyond and inside and not isinstance(ring, PackedRing):
                 ring.put(len(inside) - 1, *inside[-1], 0, table)
@@ -87,6 +87,10 @@ class VirtioGuest(Guest):
             last = i == len(parts) - 1
             ring.put(places[i], address, length, flags | (0 if last else NEXT), 0 if last else places[i + 1])
         ring.offer(head)
+
+    def table(self, queue: int, head: int) -> int:
+        """Where the indirect table of a chain is: guest-physical."""
+        return self.TABLES + 0x1000 * queue
 
     @staticmethod
     def _table(ring: Any, parts: list[tuple[int, int, int]], table: int) -> None:

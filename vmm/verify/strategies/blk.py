@@ -25,6 +25,7 @@ HEADERS, DATA = 0x180000, 0x190000      # guest-physical: 32 headers and states,
 TYPES = {"IN": RequestType.IN, "OUT": RequestType.OUT, "FLUSH": RequestType.FLUSH, "GET_ID": RequestType.GET_ID,
          "DISCARD": RequestType.DISCARD, "WRITE_ZEROES": RequestType.WRITE_ZEROES, "unknown": 99}
 RANGE = struct.Struct("<QII")
+RANGES = 48         # slots from there on are of ranges alone, where requests are in flight
 
 
 class BlkGuest(VirtioGuest):
@@ -131,9 +132,9 @@ class BlkStrategy(InFlightStrategy):
         type_ = source.one(("IN",) * 5 + ("OUT",) * 5 + tuple(TYPES))
         if type_ in ("DISCARD", "WRITE_ZEROES"):
             if source.chance(50):
-                return step("ranges", slot=3 * place, sector=first + source.whole(0, 7),
+                return step("ranges", slot=RANGES + place, sector=first + source.whole(0, 7),
                             count=source.one((0, 1, 8)), flags=source.one((0, 0, 1, 2)))
-            data = [[DATA + 0x1000 * 3 * place, source.one((16, 16, 15)), 0]]
+            data = [[DATA + 0x1000 * (RANGES + place), source.one((16, 16, 15)), 0]]     # nothing else is put there
         else:
             data = self.data(source, type_, 3 * place, source.one(([512], [1024, 512], [4096], [512, 512, 1024])))
         return step("request", queue=queue, slot=place, head=PARTS * slot, type=type_,

@@ -41,8 +41,9 @@ class ConsoleGuest(InFlightGuest):
             parts.append([at, len(text), 0])
         self.chain(queue, PARTS * slot, parts)
 
-    def buffer(self, queue: int, slot: int, length: int) -> None:
-        """Somewhere for what is typed."""
+    def buffer(self, queue: int, length: int) -> None:
+        """One more receive buffer, in a slot that is free here: which of them input comes into is any."""
+        slot = next((slot for slot in range(8) if PARTS * slot not in self.waiting[queue].keys() | self.posted), 0)
         self._buffers[PARTS * slot] = INPUT + 0x1000 * slot
         self.chain(queue, PARTS * slot, [[INPUT + 0x1000 * slot, length, WRITE]])
 
@@ -96,8 +97,7 @@ class ConsoleStrategy(InFlightStrategy):
         if slot < 0:
             return step("ring", queue=queue)
         if queue == RECEIVE:
-            return step("buffer", queue=queue, slot=slot,
-                        length=source.one((SHORTEST, 100, 1024, 4096)))
+            return step("buffer", queue=queue, length=source.one((SHORTEST, 100, 1024, 4096)))
         texts = ["".join(source.one("ijklmnop") for _ in range(source.one((1, 7, 80, 700))))
                  for _ in range(source.one((1, 1, 2, 3)))]
         return step("write_out", queue=queue, slot=slot, texts=texts)

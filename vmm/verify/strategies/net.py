@@ -53,7 +53,9 @@ class NetGuest(InFlightGuest):
         places = sorted({0, *(cut for cut in cuts if cut < len(data)), len(data)})
         self.chain(queue, PARTS * slot, [[at + start, end - start, 0] for start, end in pairwise(places)], indirect)
 
-    def buffer(self, queue: int, slot: int, length: int) -> None:
+    def buffer(self, queue: int, length: int) -> None:
+        """One more receive buffer, in a slot that is free here: which of them input comes into is any."""
+        slot = next((slot for slot in range(8) if PARTS * slot not in self.waiting[queue].keys() | self.posted), 0)
         self._buffers[PARTS * slot] = BUFFERS + 0x1000 * slot
         self.chain(queue, PARTS * slot, [[BUFFERS + 0x1000 * slot, length, WRITE]])
 
@@ -115,8 +117,7 @@ class NetStrategy(InFlightStrategy):
         if slot < 0:
             return step("ring", queue=queue)
         if queue == RECEIVE:
-            return step("buffer", queue=queue, slot=slot,
-                        length=source.one((ROOM, ROOM, 2048, 4096)))
+            return step("buffer", queue=queue, length=source.one((ROOM, ROOM, 2048, 4096)))
         if queue == COMMANDS:
             return step("ring", queue=TRANSMIT)
         cuts = source.one(([], [], [12], [12, 26], [5, 40]))
