@@ -144,13 +144,14 @@ def _campaigns(options, name: str, strategy, executors: list[str], settings: lis
     seconds = None if steps else parse.whole(options.seconds, "--seconds", 1, 1 << 30) / len(settings)
     count = parse.whole(options.workers, "--workers", 1, 1024)
     total, results = Result(), []
-    for setting in settings:
-        share = workers.Share(options.device, executors, setting, seed, seconds, steps and -(-steps // len(settings)))
-        result = workers.spread(share, count, options.dask)
-        results.append((setting, result))
-        total.add(result)
-        if result.difference:
-            break
+    with workers.player(name, strategy, count, options.dask) as play:
+        for setting in settings:
+            result = play(workers.Share(options.device, executors, setting, seed, seconds,
+                                        steps and -(-steps // len(settings))))
+            results.append((setting, result))
+            total.add(result)
+            if result.difference:
+                break
     standard.write(table(name, seed, strategy, results), None)
     if options.json:
         with standard.written(options.json, "--json"):

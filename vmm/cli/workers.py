@@ -4,14 +4,16 @@ played and found comes back."""
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from typing import Any
 
 from ..errors import UserError
 from ..verify.campaign import Campaign, Result
+from ..verify.strategy import Strategy
 
 SEEDS = 1 << 32     # between those of two workers
 
@@ -28,11 +30,14 @@ class Share:
     steps: int | None
 
 
-def played(share: Share) -> Result:
-    """In whatever process this is.  Raises UserError."""
-    from .verify import strategy_of
-    name, strategy = strategy_of(share.spec)
+def play(name: str, strategy: Strategy, share: Share) -> Result:
     return Campaign(strategy, name, share.executors, share.setting).run(share.seed, share.seconds, share.steps)
+
+
+def played(share: Share) -> Result:
+    """In whatever process this is, which finds the device's strategy by itself.  Raises UserError."""
+    from .verify import strategy_of
+    return play(*strategy_of(share.spec), share)
 
 
 def shares(workers: int, share: Share) -> list[Share]:
@@ -77,12 +82,20 @@ class Cluster:
         self._client.close()
 
 
-def spread(share: Share, count: int, dask: str | None) -> Result:
-    """What `count` processes, or those of a cluster, have found together.  Raises UserError."""
+@contextmanager
+def player(name: str, strategy: Strategy, count: int, dask: str | None) -> Iterator[Callable[[Share], Result]]:
+    """What plays one share after the other: this process alone, `count` of them, or those of a cluster.  Raises
+    UserError."""
     if count == 1 and not dask:
-        return played(share)
-    total = Result()
+        yield partial(play, name, strategy)
+        return
     with Cluster(dask) if dask else processes(count) as where:
-        for result in where.map(played, shares(where.workers if dask else count, share)):
-            total.add(result)
+        number = where.workers if dask else count
+        yield lambda share: _together(where.map(played, shares(number, share)))
+
+
+def _together(results: list[Result]) -> Result:
+    total = Result()
+    for result in results:
+        total.add(result)
     return total
