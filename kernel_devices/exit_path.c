@@ -139,7 +139,7 @@ int exit_path_write(struct exit_path *path, __u32 bus, __u64 address, __u32 widt
 	verdict = write_routed(&entry, &access, &reason);
 	if (goes_up(verdict))
 		record_access(path->events, EVENT_KIND_DECLINE, &access, reason);
-	if (verdict == VERDICT_HANDLED_INTERRUPT || verdict == VERDICT_TO_USER_INTERRUPT)
+	if (interrupts(verdict))
 		record_access(path->events, EVENT_KIND_INTERRUPT, &access, 0);
 	return verdict;
 }

@@ -102,6 +102,12 @@ static __always_inline int goes_up(enum verdict verdict)
 	return verdict == VERDICT_TO_USER || verdict == VERDICT_TO_USER_INTERRUPT;
 }
 
+/* Whether the device interrupts. */
+static __always_inline int interrupts(enum verdict verdict)
+{
+	return verdict == VERDICT_HANDLED_INTERRUPT || verdict == VERDICT_TO_USER_INTERRUPT;
+}
+
 /* What every device's state begins with. */
 #define DEVICE_CONTROL(type)							\
 	static __always_inline struct device_control *device_control(struct device *device) \

@@ -210,7 +210,7 @@ static __always_inline struct vcpu_exits *this_vcpu(void)
 			decline(&access, reason);				\
 		else if (HANDLER_RAISES && verdict == VERDICT_HANDLED_INTERRUPT)	\
 			raise_line(&access);					\
-		if (!HANDLER_RAISES && (verdict == VERDICT_HANDLED_INTERRUPT || verdict == VERDICT_TO_USER_INTERRUPT)) \
+		if (!HANDLER_RAISES && interrupts(verdict))			\
 			record(&device, EVENT_KIND_INTERRUPT, access.value, 0, 0, 0);	\
 		return 0;							\
 	}

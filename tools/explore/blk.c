@@ -2,11 +2,6 @@
 #include "../../kernel_devices/blk/blk.c"
 #include "accesses.h"
 
-static struct virtqueue *queue_explored(void)
-{
-	return scenario.queue;
-}
-
 static struct uring *uring_explored(void)
 {
 	return (struct uring *)scenario.uring;
@@ -52,7 +47,7 @@ static void ring_doorbell(__u32 vcpu)
 	verdict = device_notify(scenario.device, &access, &reason);
 	empty_buffer();		/* signalling is by an atomic */
 	actor->inside = 0;
-	if (verdict == VERDICT_HANDLED_INTERRUPT || verdict == VERDICT_TO_USER_INTERRUPT)
+	if (interrupts(verdict))
 		world.irq = 1;
 	if (goes_up(verdict)) {
 		world.served[vcpu] = 0;
@@ -110,7 +105,7 @@ static void take_used(void)
 	}
 	world.asked[slot] = 0;
 	world.seen++;
-	if (*(__u8 *)guest_at(0x8000 + 0x100 * slot + 0x40) == 0xff)
+	if (*(__u8 *)guest_at(scenario.status[slot]) == NO_STATUS)
 		violated("a request is used whose status is not there");
 }
 

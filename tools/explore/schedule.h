@@ -19,7 +19,7 @@ struct region { __u8 *at, *kept; __u64 bytes, hashed; };
 struct span { __u64 at, bytes; };	/* words that several actors touch */
 
 struct seen { __u64 at, value; __u8 actor, what, size, delayed; };
-enum what { READ, WRITTEN, UPDATED, LEFT, RAN, NOTED };
+enum what { READ, WRITTEN, UPDATED, LEFT, RAN };
 
 static struct world world;
 static struct scenario scenario;

@@ -11,6 +11,7 @@ enum {
 	STACK_BYTES = 16384,
 	MAIL = 16,
 	SLOTS = 16,		/* requests that the drivers may make */
+	NO_STATUS = 0xff,	/* what the driver has where the status will be */
 };
 
 /* Two vCPUs, each with a driver of the queue; the thread that polls the ring; whoever collects where an interrupt is
@@ -47,9 +48,10 @@ struct world {
 
 /* What stays the same through an exploration. */
 struct scenario {
-	void *device, *queue;		/* struct device, struct virtqueue */
+	void *device;			/* struct device */
 	__u64 ram, ram_bytes, uring;
-	__u64 desc, avail, used;	/* guest-physical */
+	__u64 avail, used;	/* guest-physical */
+	__u64 status[SLOTS];		/* of each request: guest-physical */
 	__u32 size, event_index;
 	__u32 requests[2];		/* of each vCPU's driver */
 	__u32 through_ring;		/* a bit for each request that takes the ring */

@@ -26,8 +26,8 @@ from .words import Over, Word, Words, patched, word_of
 
 CDEF = """
 struct scenario {
-    void *device, *queue;
-    uint64_t ram, ram_bytes, uring, desc, avail, used;
+    void *device;
+    uint64_t ram, ram_bytes, uring, avail, used, status[16];
     uint32_t size, event_index, requests[2], through_ring, failing, scripts, preemptions, delays, forgets;
 };
 struct seen { uint64_t at, value; uint8_t actor, what, size, delayed; };
@@ -58,7 +58,7 @@ void user_resume(void);
 DOORBELL, UPCALLED = 1, 2       # enum mail_kind
 QUIET, VIOLATED = 1, 2          # enum over
 SLOTS, SIZE = 16, 64
-REQUESTS = 0x8000               # guest-physical: 0x100 for each slot, its status at 0x40
+REQUESTS, STATUS = 0x8000, 0x40     # guest-physical: 0x100 for each slot, and where in it its status is
 CQES = 512                      # in the ring's page, behind its heads and tails
 FLUSH, GET_ID, UNKNOWN = 4, 8, 99        # types of requests
 
@@ -109,8 +109,8 @@ class Explored:
             through_ring = self.scenario.through_ring >> slot & 1
             kind = UNKNOWN if self.scenario.odd >> slot & 1 else FLUSH if through_ring else GET_ID
             self.machine.memory.write(at, struct.pack("<IIQ", kind, 0, 0))
-            self.machine.memory.write(at + 0x40, b"\xff")
-            parts = [(at, 16, 0), (at + 0x20, 20, WRITE), (at + 0x40, 1, WRITE)]
+            self.machine.memory.write(at + STATUS, b"\xff")
+            parts = [(at, 16, 0), (at + 0x20, 20, WRITE), (at + STATUS, 1, WRITE)]
             if through_ring:
                 del parts[1]
             for i, (address, length, flags) in enumerate(parts):
@@ -140,9 +140,10 @@ class Explored:
         state, memory, uring = address_of(queue.state), self.machine.memory, queue.uring
         _library, handle = self.machine.offloading.host._devices[place.slot]
         given = self.ffi.new("struct scenario *", {
-            "device": self.ffi.cast("void *", address_in_native(handle)), "queue": self.ffi.cast("void *", state),
-            "ram": memory.address, "ram_bytes": memory.size, "uring": uring.address, "desc": self.ring.desc,
-            "avail": self.ring.avail, "used": self.ring.used, "size": SIZE,
+            "device": self.ffi.cast("void *", address_in_native(handle)),
+            "ram": memory.address, "ram_bytes": memory.size, "uring": uring.address,
+            "avail": self.ring.avail, "used": self.ring.used,
+            "status": [REQUESTS + 0x100 * slot + STATUS for slot in range(SLOTS)], "size": SIZE,
             "event_index": int(scenario.event_index), "requests": list(scenario.requests),
             "through_ring": scenario.through_ring, "failing": scenario.failing, "scripts": len(scenario.script),
             "preemptions": scenario.preemptions, "delays": scenario.delays, "forgets": int("reset" in scenario.script)})
