@@ -21,6 +21,8 @@ from pathlib import Path
 
 from vmm.verify.strategies import ours
 
+from .edits import place_of, replaced
+
 ROOT = Path(__file__).parent.parent
 WORK = ROOT / "build" / "faults"
 TESTS = "tests/kernel_devices/test_"
@@ -121,11 +123,9 @@ FAULTS = [
 
 def edited(text: str, fault: Fault) -> str:
     """`text` with the fault in its BPF build.  Raises LookupError if it has not the fault's place."""
-    if text.count(fault.old) != 1:
-        raise LookupError(f"{fault.file}: {text.count(fault.old)} times {fault.old!r}; wanted it once")
     if "bpf" in fault.file:
-        return text.replace(fault.old, fault.new)
-    at = text.index(fault.old)
+        return replaced(fault.file, text, fault.old, fault.new)
+    at = place_of(fault.file, text, fault.old)
     start, end = text.rindex("\n", 0, at) + 1, text.index("\n", at + len(fault.old)) + 1
     good = text[start:end]
     return f"{text[:start]}#ifdef __bpf__\n{good.replace(fault.old, fault.new)}#else\n{good}#endif\n{text[end:]}"

@@ -61,17 +61,7 @@ static void device_served(int queue)
 	(void)queue;
 }
 
-static int device_may_wait(int queue)
-{
-	(void)queue;
-	return 0;
-}
-
-static int tag_of_no_chain(const struct tag *tag)
-{
-	(void)tag;
-	return 0;
-}
+#include "apart.h"
 
 static unsigned long long image_bytes(void)
 {

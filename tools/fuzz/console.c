@@ -43,17 +43,4 @@ static void device_check_entry(const struct sqe *sqe, __u64 bytes)
 	require(sqe->off == ~0ull && bytes && bytes < 1ull << 32, "%llu bytes at %llu of a stream", bytes, sqe->off);
 }
 
-static unsigned long long image_bytes(void)
-{
-	return 0;
-}
-
-static int image_may_change(void)
-{
-	return 0;
-}
-
-static int run_collector(int eventfd, int vm_fd, __u32 *upcalls, __u32 *interrupts)
-{
-	return device_collect(world.device, eventfd, vm_fd, upcalls, interrupts);
-}
+#include "stream.h"

@@ -31,17 +31,7 @@ static void device_served(int queue)
 	state->pool.taken = 0;
 }
 
-static int device_may_wait(int queue)
-{
-	(void)queue;
-	return 0;
-}
-
-static int tag_of_no_chain(const struct tag *tag)
-{
-	(void)tag;
-	return 0;
-}
+#include "apart.h"
 
 static void device_check_entry(const struct sqe *sqe, __u64 bytes)
 {

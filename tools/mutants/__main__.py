@@ -27,12 +27,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from vmm.kit.build import NATIVE
 from vmm.verify.strategies import ours
 
+from ..edits import replaced
 from .faults import FAULTS, Fault
 
 ROOT = Path(__file__).parent.parent.parent
-NATIVE = ("gcc", "-O2", "-g", "-fPIC", "-shared", "-fno-strict-aliasing", "-w")
+COMPILE = ("gcc", *NATIVE, "-w")      # whatever a fault leaves unused
 
 
 def copied(folder: Path) -> None:
@@ -53,14 +55,10 @@ def devices_of(fault: Fault) -> list[str]:
 
 def build(folder: Path, fault: Fault) -> None:
     """The handlers, with the fault in.  Raises CalledProcessError."""
-    path = folder / fault.file
-    text = (ROOT / fault.file).read_text()
-    if text.count(fault.old) != 1:
-        raise LookupError(f"{fault.file}: {text.count(fault.old)} times {fault.old!r}; wanted it once")
-    path.write_text(text.replace(fault.old, fault.new))
-    jobs = [[*NATIVE, "-o", f"build/{name}.so", f"kernel_devices/{name}/{name}.c"] for name in devices_of(fault)]
+    (folder / fault.file).write_text(replaced(fault.file, (ROOT / fault.file).read_text(), fault.old, fault.new))
+    jobs = [[*COMPILE, "-o", f"build/{name}.so", f"kernel_devices/{name}/{name}.c"] for name in devices_of(fault)]
     if fault.protocol:
-        jobs.append([*NATIVE, "-DEXPLORE", "-Itools/explore", "-o", "build/explore/blk.so", "tools/explore/blk.c"])
+        jobs.append([*COMPILE, "-DEXPLORE", "-Itools/explore", "-o", "build/explore/blk.so", "tools/explore/blk.c"])
     for job in [subprocess.Popen(job, cwd=folder) for job in jobs]:
         if job.wait():
             raise subprocess.CalledProcessError(job.returncode, job.args)

@@ -32,7 +32,7 @@ class Area:
     tell: Callable[[int], str]
 
 
-LOOKS = ("begin", "tell_memory", "values", "interrupted", "settle", "table", "took", "taken_in", "play")
+LOOKS = ("begin", "tell_memory", "values", "interrupted", "settle", "table", "took", "send", "got", "sent", "play")
 
 
 class Guest:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from .in_flight_guest import InFlightGuest
+from .in_flight_guest import PARTS, InFlightGuest
 from .source import Source
 from .steps import Step, step
 from .strategy import VirtioStrategy
 from .virtio_guest import VirtioGuest
 
-PARTS = 4       # descriptors of a slot: the first is 4 times the slot's number, and a packed ring's buffer ID
 AT_ONCE = 6     # requests of one doorbell, at most: what a UNIX socket takes without waiting, and slots there are
 
 

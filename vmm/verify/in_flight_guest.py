@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
-import socket
-import termios
-from array import array
 from collections.abc import Iterator
 from functools import partial
-from time import monotonic, sleep
 from typing import Any
 
 from ..devmodel.layout import PAGE
@@ -18,9 +13,8 @@ from ..virtio.virtio_device import RING_PACKED, VirtioDevice
 from .guest import Area
 from .virtio_guest import FREE, RINGS, VirtioGuest
 
-LOOK_S = 0.0001         # between two looks at what is unread
-PATIENCE_S = 1.0        # until that is given up: the device need not read on
-RINGS_BYTES = 0x4000        # of each queue: descriptors, avail ring, used ring, a page each
+PARTS = 4               # descriptors of a slot: the first is 4 times the slot's number, and a packed ring's buffer ID
+RINGS_BYTES = 0x4000    # of each queue: descriptors, avail ring, used ring, a page each
 
 
 class InFlightGuest(VirtioGuest):
@@ -76,15 +70,6 @@ class InFlightGuest(VirtioGuest):
                 self.took(ring.index, head, written)
                 if self.device.receives(ring.index):
                     self.posted.discard(head)
-
-    def taken_in(self, peer: socket.socket) -> None:
-        """Wait until the device has read what `peer` has sent it, if it does."""
-        deadline, unread = monotonic() + PATIENCE_S, array("i", [1])
-        while unread[0] and monotonic() < deadline:
-            fcntl.ioctl(peer, termios.TIOCOUTQ, unread)
-            sleep(LOOK_S * bool(unread[0]))
-        with self.device.lock:
-            pass
 
     def took(self, queue: int, head: int, written: int) -> None:
         """The driver has found a used entry."""

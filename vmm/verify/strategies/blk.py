@@ -12,8 +12,8 @@ from ...machine.config import DiskConfig, MachineConfig
 from ...machine.machine import Machine
 from ...testing.driver import INDIRECT, WRITE
 from ..guest import Area, Guest
-from ..in_flight import PARTS, InFlightStrategy
-from ..in_flight_guest import InFlightGuest
+from ..in_flight import InFlightStrategy
+from ..in_flight_guest import PARTS, InFlightGuest
 from ..source import Source
 from ..steps import Step, step
 from ..strategy import VirtioStrategy

@@ -9,26 +9,26 @@ from typing import Any
 from ...devmodel.devices.console import RECEIVE
 from ...machine.config import ConsoleConfig, MachineConfig
 from ...machine.machine import Machine
-from ...testing.driver import WRITE
 from ..guest import Guest
-from ..in_flight import PARTS, InFlightStrategy
-from ..in_flight_guest import InFlightGuest
+from ..in_flight import InFlightStrategy
+from ..in_flight_guest import PARTS
 from ..source import Source
 from ..steps import Step, step
 from ..virtio_guest import VirtioGuest
+from ..wired_guest import WiredGuest
 
 INPUT, OUTPUT = 0x190000, 0x1a0000       # guest-physical: 4 KiB a slot
 SHORTEST = 64                           # bytes of a receive buffer: one takes what is typed at once
 
 
-class ConsoleGuest(InFlightGuest):
-    """The other end is a socket."""
+class ConsoleGuest(WiredGuest):
+    """What is written and what is typed are streams."""
+
+    BUFFERS = INPUT
 
     def __init__(self, machine: Machine, device: Any, peer: socket.socket):
-        self.peer, self._output, self._input = peer, b"", b""
-        self._buffers: dict[int, int] = {}      # buffer's head -> its address
-        peer.setblocking(False)
-        super().__init__(machine, device)
+        self._output, self._input = b"", b""
+        super().__init__(machine, device, peer)
 
     # steps
 
@@ -41,30 +41,18 @@ class ConsoleGuest(InFlightGuest):
             parts.append([at, len(text), 0])
         self.chain(queue, PARTS * slot, parts)
 
-    def buffer(self, queue: int, length: int) -> None:
-        """One more receive buffer, in a slot that is free here: which of them input comes into is any."""
-        slot = next((slot for slot in range(8) if PARTS * slot not in self.waiting[queue].keys() | self.posted), 0)
-        self._buffers[PARTS * slot] = INPUT + 0x1000 * slot
-        self.chain(queue, PARTS * slot, [[INPUT + 0x1000 * slot, length, WRITE]])
-
     def typed(self, text: str) -> None:
         """Somebody types at the other end."""
-        self.peer.send(text.encode())
-        self.taken_in(self.peer)
+        self.send(text.encode())
 
     # what is seen
 
-    def took(self, queue: int, head: int, written: int) -> None:
-        if queue == RECEIVE:
-            self._input += self.machine.memory.read(self._buffers[head], written)
+    def got(self, data: bytes) -> None:
+        self._input += data
 
     def values(self) -> dict[str, Any]:
         found = super().values()
-        try:
-            while got := self.peer.recv(1 << 16):
-                self._output += got
-        except BlockingIOError:
-            pass
+        self._output += b"".join(self.sent())
         return found | {"output": self._output, "input": self._input}
 
 

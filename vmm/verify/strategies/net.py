@@ -12,13 +12,13 @@ from ...devices.net_backend import Socket
 from ...devmodel.devices.net import HEADER_BYTES
 from ...machine.config import MachineConfig, NicConfig
 from ...machine.machine import Machine
-from ...testing.driver import WRITE
 from ..guest import Guest
-from ..in_flight import PARTS, InFlightStrategy
-from ..in_flight_guest import InFlightGuest
+from ..in_flight import InFlightStrategy
+from ..in_flight_guest import PARTS
 from ..source import Source
 from ..steps import Step, step
 from ..virtio_guest import VirtioGuest
+from ..wired_guest import WiredGuest
 
 MAC = bytes.fromhex("020000000001")
 RECEIVE, TRANSMIT, COMMANDS = 0, 1, 2
@@ -32,16 +32,15 @@ def frame(to: str, length: int, seed: int) -> bytes:
     return (address + MAC + b"\x08\x00" + random.Random(seed).randbytes(max(0, length - 14)))[:length]
 
 
-class NetGuest(InFlightGuest):
-    """The network is a socket, whose other end is `peer`."""
+class NetGuest(WiredGuest):
+    """The network is at the other end."""
+
+    BUFFERS = BUFFERS
 
     def __init__(self, machine: Machine, device: Any, peer: socket.socket):
-        self.peer = peer
         self._sent: list[str] = []
         self._received: list[str] = []
-        self._buffers: dict[int, int] = {}      # buffer's head -> its address
-        peer.setblocking(False)
-        super().__init__(machine, device)
+        super().__init__(machine, device, peer)
 
     # steps
 
@@ -53,16 +52,9 @@ class NetGuest(InFlightGuest):
         places = sorted({0, *(cut for cut in cuts if cut < len(data)), len(data)})
         self.chain(queue, PARTS * slot, [[at + start, end - start, 0] for start, end in pairwise(places)], indirect)
 
-    def buffer(self, queue: int, length: int) -> None:
-        """One more receive buffer, in a slot that is free here: which of them input comes into is any."""
-        slot = next((slot for slot in range(8) if PARTS * slot not in self.waiting[queue].keys() | self.posted), 0)
-        self._buffers[PARTS * slot] = BUFFERS + 0x1000 * slot
-        self.chain(queue, PARTS * slot, [[BUFFERS + 0x1000 * slot, length, WRITE]])
-
     def arrives(self, to: str, length: int, seed: int) -> None:
         """A packet comes from the network."""
-        self.peer.send(bytes(HEADER_BYTES) + frame(to, length, seed))
-        self.taken_in(self.peer)
+        self.send(bytes(HEADER_BYTES) + frame(to, length, seed))
 
     # what is seen
 
@@ -71,17 +63,12 @@ class NetGuest(InFlightGuest):
         self._sent.clear()
         self._received.clear()
 
-    def took(self, queue: int, head: int, written: int) -> None:
-        if queue == RECEIVE:
-            self._received.append(self.machine.memory.read(self._buffers[head], written).hex())
+    def got(self, data: bytes) -> None:
+        self._received.append(data.hex())
 
     def values(self) -> dict[str, Any]:
         found = super().values()
-        try:
-            while got := self.peer.recv(1 << 16):
-                self._sent.append(got.hex())
-        except BlockingIOError:
-            pass
+        self._sent += (data.hex() for data in self.sent())
         dropped = self.device.state.dropped
         return found | {"sent": sorted(self._sent), "received": sorted(self._received)} | {
             f"dropped, {name}": getattr(dropped, name) for name in ("spoofed", "limited", "link_down", "failed")}
