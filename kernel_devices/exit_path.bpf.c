@@ -87,6 +87,7 @@ static __always_inline int dispatch(struct bpf_raw_tracepoint_args *context, str
 {
 	struct machine_exits *exits = this_machine();
 	struct access access = {}, *shown = current_access();
+	const void *last;
 	struct route *route;
 	void *page;
 	__u32 index, width = key->width, action;
@@ -101,12 +102,12 @@ static __always_inline int dispatch(struct bpf_raw_tracepoint_args *context, str
 	index = route->device;
 	if (action == ACTION_IGNORE)
 		return 0;
-	data += (count - 1) * width;
+	last = data + (count - 1) * width;
 	bytes = width;
 	barrier_var(bytes);	/* of 64 bits, and right before its use, or 6.1's verifier does not know it any more */
 	if (bytes > 8)
 		return 0;
-	bpf_probe_read_kernel(&access.value, bytes, data);
+	bpf_probe_read_kernel(&access.value, bytes, last);
 	access.device = index;
 	access.offset = route->offset;
 	access.width = width;
