@@ -134,6 +134,16 @@ def test_what_came_back_undone_is_not_done(file):
     assert not summed_up(Reader(file)).times["disk0", 0].requests
 
 
+def test_a_visit_of_nothing_beside_another_counts_nothing(file):
+    """A doorbell that was left to the handler inside ends before that does, whose request was told of already."""
+    file.write_bytes(recording(rung(1000), event(EventKind.SUBMIT, 1500, 5, queue=0),
+                               event(EventKind.VISIT, 2000, queue=0),
+                               event(EventKind.COMPLETE, 9000, 5, queue=0),
+                               event(EventKind.VISIT, 9100, queue=0),
+                               event(EventKind.COLLECT, 9200, 1, queue=0)))
+    assert summed_up(Reader(file)).times["disk0", 0].requests == 1
+
+
 def test_percentiles_and_histogram():
     assert percentiles(list(range(1, 1001))) == {50: 500, 90: 900, 99: 990, 99.9: 999, 100: 1000}
     assert percentiles([]) == {} and histogram([]) == []

@@ -17,7 +17,7 @@ ANSWERED = ("ring_asleep", "budget")    # of a queue: the doorbell is answered, 
 class _Queue:
     rung_ns: int | None = None      # the doorbell that has yet to be answered
     declined: bool = False          # it went up to Python, which writes it again
-    collected: int = 0              # requests back since the last visit ended
+    collected: int = 0              # requests back whose visit has not ended
     flying: dict[int, tuple[int, int | None]] = field(default_factory=dict)     # request -> submitted, rung
 
 
@@ -65,7 +65,8 @@ class Flights:
 
     @staticmethod
     def _left(event: Happened, key: Key, queue: _Queue) -> Done | None:
-        at_once, queue.collected = event.value - queue.collected, 0
+        at_once = event.value - queue.collected
+        queue.collected = max(0, -at_once)      # those of another visit, which ends later
         rung = queue.rung_ns
         if not event.reason or event.reason in ANSWERED:
             queue.rung_ns = None
