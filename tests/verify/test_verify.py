@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import sys
-from itertools import product
 from pathlib import Path
 
 import pytest
@@ -20,15 +19,15 @@ from vmm.kvm.bpf import why_not
 from vmm.paths import ROOT
 from vmm.verify import NotInStep, RegisterStrategy, VirtioStrategy, verify
 from vmm.verify.campaign import Campaign, stateful
+from vmm.verify.disks.faulty import why_not as no_faulty_disk
 from vmm.verify.shrink import shrunk
 from vmm.verify.source import Drawn, Seeded
 from vmm.verify.steps import Sequence, Step, load, save, script, step
 from vmm.verify.strategies import ours
-from vmm.verify.strategy import SETTINGS, strategy_of
+from vmm.verify.strategy import strategy_of
 
 EXECUTORS = ["off", "host", *([] if why_not() else ["on"])]
-CASES = [(name, dict(zip(kind.settings, values))) for name, kind in ours().items()
-         for values in product(*(SETTINGS[setting] for setting in kind.settings))]
+CASES = [(name, setting) for name, kind in ours().items() for setting in kind.combinations()]
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +64,8 @@ def module(clang, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name, setting", CASES, ids=[f"{name}-{'-'.join(s.values())}" for name, s in CASES])
 def test_ours_are_in_step(ring, name, setting):
+    if setting.get("disk") == "faulty" and (reason := no_faulty_disk()):
+        pytest.skip(reason)
     result = verify(ours()[name](), EXECUTORS, None, scaled(1200), 1, **setting)
     assert result.steps >= scaled(1200) and all(result.handled[mode] > result.steps / 50 for mode in EXECUTORS[1:])
     in_flight = name in ("net", "console") or setting.get("async") == "on"

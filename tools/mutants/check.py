@@ -10,7 +10,6 @@ import dataclasses
 import json
 import sys
 import tempfile
-from itertools import product
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -20,7 +19,6 @@ from tools.explore.world import Explored
 from vmm.verify.lockstep import Lockstep
 from vmm.verify.source import Seeded
 from vmm.verify.strategies import ours
-from vmm.verify.strategy import SETTINGS
 
 STEPS = 100         # of a sequence: short ones, as each setting has its turn
 
@@ -46,9 +44,8 @@ def explored(build: Path, seconds: float) -> dict[str, Any]:
 def verified(name: str, seconds: float) -> dict[str, Any]:
     """Sequences on off and host, each setting by turns."""
     strategy, end, steps, seed = ours()[name](), monotonic() + seconds, 0, 1
-    settings = [dict(zip(strategy.settings, values)) for values in product(*(SETTINGS[s] for s in strategy.settings))]
     while monotonic() < end:
-        for setting in settings:
+        for setting in strategy.combinations():
             source = Seeded(seed)
             seed += 1
             with Lockstep(strategy, ["off", "host"], setting) as lockstep:

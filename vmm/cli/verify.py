@@ -33,6 +33,9 @@ def add(commands) -> None:
                         "(default: both)")
     verify.add_argument("--async", metavar="LIST", default="off,on", help="of blk: whether requests may be in flight, "
                         "through an io_uring: off, on or both (default: both)")
+    verify.add_argument("--disk", metavar="LIST", help="of blk with requests in flight: sound, or faulty, whose reads, "
+                        "writes and flushes fail, stop short or take long; or both, which takes /dev/fuse, root and "
+                        "the package mfusepy (default: both where that is so)")
     verify.add_argument("--mutants", action="store_true", help="in a checkout: put faults into both halves one by one, "
                         "and say which check finds each; of all devices")
     verify.add_argument("--workers", metavar="N", default="1", help="in so many processes at once (default: 1)")
@@ -121,14 +124,27 @@ def _list(text: str, option: str, of: tuple[str, ...]) -> list[str]:
 
 
 def _settings(options, strategy) -> list[dict[str, str]]:
-    """Each combination of what makes a difference to the device."""
-    from itertools import product
-
+    """Each combination of what makes a difference to the device.  Raises UserError."""
     from ..verify.strategy import SETTINGS
-    given = {name: _list(getattr(options, name), f"--{name}", SETTINGS[name]) for name in strategy.settings}
-    if options.against and "async" in given:
-        given["async"] = ["off"]        # QEMU is shown one request at a time
-    return [dict(zip(given, values)) for values in product(*given.values())]
+    given = {name: _list(getattr(options, name) or _disks(options), f"--{name}", SETTINGS[name])
+             for name in strategy.settings}
+    if options.against:
+        given |= {"async": ["off"], "disk": ["sound"]}      # QEMU is shown one request at a time
+    if not (found := strategy.combinations(given)):
+        raise UserError(f"--async {options.__dict__['async']} --disk {options.disk}: a faulty disk without requests in "
+                        "flight; wanted --async on")
+    return found
+
+
+def _disks(options) -> str:
+    """What --disk is where it is not given."""
+    from ..verify.disks.faulty import why_not
+    if options.against or "on" not in options.__dict__["async"].split(","):
+        return "sound"
+    if reason := why_not():
+        standard.say(f"no disk=faulty: {reason}")
+        return "sound"
+    return "sound,faulty"
 
 
 def _campaigns(options, name: str, strategy, executors: list[str], settings: list[dict[str, str]]) -> int:

@@ -18,6 +18,7 @@ from .strategy import Strategy
 
 STEPS = 400             # of one sequence
 SHRINK_S = 60.0
+SHRINK_PATIENCE_S = 0.1     # for what is in flight: most tries differ, and what is found is tried once more
 
 
 @dataclass
@@ -79,13 +80,13 @@ class Campaign:
         if result.difference:
             result.sequence = Played(self.name, self.setting, self.executors, played, seed)
 
-    def replay(self, steps: list[Step]) -> Difference | None:
+    def replay(self, steps: list[Step], patience_s: float = float("inf")) -> Difference | None:
         """Raises UserError for steps that the device's guest does not have."""
         known = self.strategy.guest.kinds()
         for each in steps:
             if each.kind not in known:
                 raise UserError(f"step {each.kind!r}; wanted one of {', '.join(sorted(known))}")
-        with Lockstep(self.strategy, self.executors, self.setting) as lockstep:
+        with Lockstep(self.strategy, self.executors, self.setting, patience_s) as lockstep:
             for step in steps:
                 if difference := lockstep.do(step):
                     return difference
@@ -99,7 +100,7 @@ class Campaign:
 
         def same(steps: list[Step]) -> bool:
             """Whether they make the same difference, and not one of their own."""
-            found = self.replay(steps)
+            found = self.replay(steps, SHRINK_PATIENCE_S)
             return found is not None and found.kind == first.kind
         steps = shrunk(before, same, SHRINK_S)
         again = self.replay(steps)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from ..device.register_device import RegisterDevice
@@ -49,9 +50,12 @@ class Guest:
     def __init__(self, machine: Machine, device: RegisterDevice):
         self.machine, self.device, self.mode = machine, device, device.mode
         self.registers = Registers(machine, device)
-        self.areas = list(self._areas())
         self.spurious = False       # whether an interrupt may come of the last step without a reason
         self._interrupts = [0] * len(device.place.lines)
+
+    @cached_property
+    def areas(self) -> list[Area]:
+        return list(self._areas())
 
     def play(self, step: Step) -> Any:
         """Do a step; what it returns."""

@@ -55,10 +55,12 @@ class NotInStep(AssertionError):
 
 
 class Lockstep:
-    """Fresh executors of one device.  `off` is the first of them, whose halves cannot differ."""
+    """Fresh executors of one device.  `off` is the first of them, whose halves cannot differ.  `patience_s` is that for
+    what is in flight, where it is to be less than the guest has."""
 
-    def __init__(self, strategy: Strategy, executors: Iterable[str], setting: dict[str, Any]):
-        self.strategy, self.setting = strategy, setting
+    def __init__(self, strategy: Strategy, executors: Iterable[str], setting: dict[str, Any],
+                 patience_s: float = float("inf")):
+        self.strategy, self.setting, self._patience_s = strategy, setting, patience_s
         self.modes = ["off", *(mode for mode in executors if mode != "off")]
         self.guests: list[Guest] = []
         self.done = 0
@@ -96,7 +98,8 @@ class Lockstep:
         self.done += 1
         returned = [self._returned(guest, step) for guest in self.guests]
         raised = [guest.interrupted() for guest in self.guests]
-        found, deadline = self._difference(returned, raised), monotonic() + self.guests[0].patience_s
+        found = self._difference(returned, raised)
+        deadline = monotonic() + min(self.guests[0].patience_s, self._patience_s)
         while found and monotonic() < deadline:     # what was in flight may be as good as done
             sleep(LOOK_S)
             raised = [[a or b for a, b in zip(lines, guest.interrupted())] for lines, guest in zip(raised, self.guests)]

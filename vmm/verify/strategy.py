@@ -3,7 +3,8 @@ the schema is enough; virtio devices derive from VirtioStrategy and say what the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from .steps import Step, step
 from .virtio_guest import FREE, VirtioGuest
 
 MEMORY = 2 << 20        # bytes of guest memory: little, as all of it is compared after each step
-SETTINGS = {"transport": ("mmio", "pci"), "rings": ("split", "packed"), "async": ("off", "on")}
+SETTINGS = {"transport": ("mmio", "pci"), "rings": ("split", "packed"), "async": ("off", "on"),
+            "disk": ("sound", "faulty")}
 
 
 class Strategy:
@@ -29,6 +31,17 @@ class Strategy:
     settings: tuple[str, ...] = ()      # of SETTINGS, those that make a difference to the device
     free: dict[str, str] = {}           # what need not be equal, and why: names of areas or values
     choices: dict[str, str] = {}        # likewise, but of devices that are not ours
+
+    @classmethod
+    def combinations(cls, of: Mapping[str, Iterable[str]] = SETTINGS) -> list[dict[str, str]]:
+        """Each value of each setting with each of the others, where that makes a difference to the device."""
+        found = (dict(zip(cls.settings, values)) for values in product(*(of[name] for name in cls.settings)))
+        return [setting for setting in found if cls.differs(setting)]
+
+    @staticmethod
+    def differs(setting: dict[str, str]) -> bool:
+        """Whether a combination of settings is not the same as one without some of them."""
+        return True
 
     def machine(self, mode: str, setting: dict[str, Any], folder: Path) -> MachineConfig:
         """A machine with the device as its first; `folder` is this executor's own."""

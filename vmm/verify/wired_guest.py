@@ -37,14 +37,25 @@ class WiredGuest(InFlightGuest):
         head = next((PARTS * slot for slot in range(SLOTS) if PARTS * slot not in taken), 0)
         self.chain(queue, head, [[self._at(head), length, WRITE]])
 
+    def hang_up(self) -> None:
+        """The other end closes, for good."""
+        self.peer.close()
+
     # what is seen
+
+    @property
+    def wired(self) -> bool:
+        """Whether there is another end."""
+        return self.peer.fileno() >= 0
 
     def _at(self, head: int) -> int:
         """Where a receive buffer is."""
         return self.BUFFERS + 0x1000 * (head // PARTS)
 
     def send(self, data: bytes) -> None:
-        """From the other end; until the device has read it, if it does."""
+        """From the other end, if there is one; until the device has read it, if it does."""
+        if not self.wired:
+            return
         self.peer.send(data)
         deadline, unread = monotonic() + PATIENCE_S, array("i", [1])
         while unread[0] and monotonic() < deadline:
@@ -63,6 +74,8 @@ class WiredGuest(InFlightGuest):
 
     def sent(self) -> Iterator[bytes]:
         """What has come out at the other end."""
+        if not self.wired:
+            return
         try:
             while data := self.peer.recv(1 << 16):
                 yield data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from ...devmodel.devices.blk import SECTOR, RequestType
 from ...machine.config import DiskConfig, MachineConfig
 from ...machine.machine import Machine
 from ...testing.driver import INDIRECT, WRITE
+from ..disks.faulty import OPERATIONS, RESULTS, FaultyDisk, FaultyDisks
 from ..guest import Area, Guest
 from ..in_flight import InFlightStrategy
 from ..in_flight_guest import PARTS, InFlightGuest
@@ -29,6 +31,8 @@ RANGES = 48         # slots from there on are of ranges alone, where requests ar
 
 
 class BlkGuest(VirtioGuest):
+    faulty: FaultyDisk | None = None    # below the device, if things go wrong there
+
     def __init__(self, *given: Any):
         self._mixed: set[int] = set()   # slots whose status may belong to another's header, by cuts and shared tables
         super().__init__(*given)
@@ -57,10 +61,21 @@ class BlkGuest(VirtioGuest):
         """What a DISCARD or WRITE_ZEROES of this slot is about, in its data."""
         self.machine.memory.write(DATA + 0x1000 * slot, RANGE.pack(sector, count, flags))
 
+    def fail(self, operation: str, sector: int, count: int, result: str) -> None:
+        """From now on the disk fails requests there."""
+        if self.faulty:
+            self.faulty.fail(operation, sector * SECTOR, count * SECTOR, result)
+
+    def mend(self) -> None:
+        """The disk is sound again."""
+        if self.faulty:
+            self.faulty.mend()
+
     def _areas(self) -> Iterator[Area]:
         yield from super()._areas()
         image = self.device.image
-        yield Area("image", image.address, image.size, lambda at: f"sector {at // SECTOR}, byte {at % SECTOR}")
+        address = self.faulty.address if self.faulty else image.address
+        yield Area("image", address, image.size, lambda at: f"sector {at // SECTOR}, byte {at % SECTOR}")
 
     def tell_memory(self, at: int) -> str:
         """A status is the last of up to 513 bytes, and then where that of the slot after the next one is."""
@@ -83,16 +98,34 @@ class BlkInFlightGuest(InFlightGuest, BlkGuest):
 
 
 class BlkStrategy(InFlightStrategy):
-    """With async=on each request of a doorbell has sectors of its own, beside its buffers."""
+    """With async=on each request of a doorbell has sectors of its own, beside its buffers; with disk=faulty some
+    sectors cannot be read or written for a while, and flushes fail."""
 
     guest = BlkGuest
-    settings = (*InFlightStrategy.settings, "async")
+    settings = (*InFlightStrategy.settings, "async", "disk")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._opening: dict[Path, FaultyDisk] = {}
+
+    @staticmethod
+    def differs(setting: dict[str, str]) -> bool:
+        """The kernel half does nothing on a disk of FUSE's but through its ring."""
+        return setting.get("disk") != "faulty" or setting.get("async") == "on"
+
+    @cached_property
+    def _faulty(self) -> FaultyDisks:
+        return FaultyDisks()
 
     def open(self, machine: Machine) -> Guest:
-        kind: type[Guest] = BlkInFlightGuest if machine.config.disks[0].asynchronous == "on" else BlkGuest
-        return kind(machine, machine.devices[0])
+        disk = machine.config.disks[0]
+        guest = (BlkInFlightGuest if disk.asynchronous == "on" else BlkGuest)(machine, machine.devices[0])
+        guest.faulty = self._opening.pop(disk.path, None)
+        return guest
 
     def next(self, source: Source, guest: Any) -> Step:
+        if guest.faulty and source.chance(8):
+            return self.trouble(source)
         if isinstance(guest, InFlightGuest):
             return super().next(source, guest)
         return VirtioStrategy.next(self, source, guest)
@@ -105,6 +138,10 @@ class BlkStrategy(InFlightStrategy):
     def machine(self, mode: str, setting: dict[str, Any], folder: Path) -> MachineConfig:
         image = folder / "image"
         image.write_bytes(b"".join(i.to_bytes(8, "little") * (SECTOR // 8) for i in range(SECTORS)))
+        if setting.get("disk") == "faulty":
+            disk = self._faulty.add(image)
+            self._opening[disk.path] = disk
+            image = disk.path
         return MachineConfig(**self._common(), disks=[DiskConfig(
             image, queues=2, serial=SERIAL, queue_size=32, **self._virtio(mode, setting))])
 
@@ -122,6 +159,15 @@ class BlkStrategy(InFlightStrategy):
                     indirect=source.chance(30), nested=source.chance(3), **self.table(source),
                     header=source.one((8, 15, 17, 0)) if source.chance(4) else 16,
                     status=source.one((0, 2, 513)) if source.chance(4) else 1)
+
+    @staticmethod
+    def trouble(source: Source) -> Step:
+        """With the disk, or an end of it."""
+        if source.chance(30):
+            return step("mend")
+        operation = source.one(OPERATIONS)
+        return step("fail", operation=operation, sector=source.whole(0, SECTORS - 1), count=source.one((1, 2, 8, 64)),
+                    result=source.one(RESULTS[operation]))
 
     def apart(self, source: Source, guest: InFlightGuest, queue: int) -> Step:
         """One that has nothing to do with any other of this doorbell."""

@@ -77,6 +77,9 @@ class ConsoleStrategy(InFlightStrategy):
         with self._listeners.pop(machine.config.consoles[0].where.removeprefix("socket=")) as listener:
             return ConsoleGuest(machine, machine.devices[0], listener.accept()[0])
 
+    def seldom(self, source: Source, guest: VirtioGuest, queue: int) -> Step:
+        return step("hang_up") if source.chance(2) else super().seldom(source, guest, queue)
+
     def request(self, source: Source, guest: VirtioGuest, queue: int) -> Step:
         assert isinstance(guest, ConsoleGuest)
         if guest.posted and source.chance(30):

@@ -94,6 +94,9 @@ class NetStrategy(InFlightStrategy):
     def open(self, machine: Machine) -> Guest:
         return NetGuest(machine, machine.devices[0], self._peers.pop(id(machine.config.nets[0].backend)))
 
+    def seldom(self, source: Source, guest: VirtioGuest, queue: int) -> Step:
+        return step("hang_up") if source.chance(2) else super().seldom(source, guest, queue)
+
     def request(self, source: Source, guest: VirtioGuest, queue: int) -> Step:
         assert isinstance(guest, NetGuest)
         length = source.one((14, 60, 64, 200, 1000, 1514))

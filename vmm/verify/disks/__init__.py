@@ -1,0 +1,1 @@
+"""Images of disks that are compared: sound ones, and such as fail where a rule says so (faulty.py, server.py)."""
