@@ -2,8 +2,8 @@
 
     unshare --mount python -m vmm.verify.disks.server FOLDER
 
-mounts itself on FOLDER, seen by nobody but this process and whoever goes by way of /proc/PID/root, so that nothing is left
-of it, however it ends.  What it is told are lines of JSON on its standard input, each answered by one; it ends
+mounts itself on FOLDER, seen by nobody but this process and whoever goes by way of /proc/PID/root, so that nothing is
+left of it, however it ends.  What it is told are lines of JSON on its standard input, each answered by one; it ends
 with them.
 """
 
@@ -24,7 +24,7 @@ LATE_S = 0.004          # how long a request takes that is late: others overtake
 
 
 class Disks(mfusepy.Operations):
-    """Files by number: `/0` and so on.  A fault is [operation, first, end, result]: of the bytes from `first` to `end`."""
+    """Files by number: `/0` and so on.  A fault is [operation, first, end, result]: of bytes from `first` to `end`."""
 
     use_ns = True
 
