@@ -23,7 +23,7 @@ from .source import Source
 from .steps import Step
 from .strategy import Strategy
 
-LOOK_S = 0.0005         # between two looks at what is in flight
+LOOK_S = 0.0005        # between two looks at what is in flight
 QEMU = "qemu"       # the executor that is none of ours
 
 

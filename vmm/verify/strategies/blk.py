@@ -6,8 +6,9 @@ import struct
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from ...devices.blk import BlkDevice
 from ...devmodel.devices.blk import SECTOR, RequestType
 from ...machine.config import DiskConfig, MachineConfig
 from ...machine.machine import Machine
@@ -119,7 +120,8 @@ class BlkStrategy(InFlightStrategy):
 
     def open(self, machine: Machine) -> Guest:
         disk = machine.config.disks[0]
-        guest = (BlkInFlightGuest if disk.asynchronous == "on" else BlkGuest)(machine, machine.devices[0])
+        kind = BlkInFlightGuest if disk.asynchronous == "on" else BlkGuest
+        guest: BlkGuest = kind(machine, cast(BlkDevice, machine.devices[0]))
         guest.faulty = self._opening.pop(disk.path, None)
         return guest
 
