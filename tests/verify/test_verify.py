@@ -19,7 +19,7 @@ from vmm.kvm.bpf import why_not
 from vmm.paths import ROOT
 from vmm.verify import NotInStep, RegisterStrategy, VirtioStrategy, verify
 from vmm.verify.campaign import Campaign, stateful
-from vmm.verify.disks.faulty import why_not as no_faulty_disk
+from vmm.verify.disks import why_not as why_no_disk
 from vmm.verify.shrink import shrunk
 from vmm.verify.source import Drawn, Seeded
 from vmm.verify.steps import Sequence, Step, load, save, script, step
@@ -64,10 +64,10 @@ def module(clang, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name, setting", CASES, ids=[f"{name}-{'-'.join(s.values())}" for name, s in CASES])
 def test_ours_are_in_step(ring, name, setting):
-    if setting.get("disk") == "faulty" and (reason := no_faulty_disk()):
+    if reason := why_no_disk(setting.get("disk", "sound")):
         pytest.skip(reason)
-    result = verify(ours()[name](), EXECUTORS, None, scaled(1200), 1, **setting)
-    assert result.steps >= scaled(1200) and all(result.handled[mode] > result.steps / 50 for mode in EXECUTORS[1:])
+    result = verify(ours()[name](), EXECUTORS, None, scaled(800), 1, **setting)
+    assert result.steps >= scaled(800) and all(result.handled[mode] > result.steps / 50 for mode in EXECUTORS[1:])
     in_flight = name in ("net", "console") or setting.get("async") == "on"
     assert len(result.kinds) >= (9 if in_flight else 14), result.kinds
     assert name == "console" or all(len(reasons) > 2 for reasons in result.declined.values())
@@ -210,7 +210,7 @@ def test_a_cluster(tmp_path, capsys):
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None,
                                   host="127.0.0.1") as cluster:
         assert main(["verify", "blk", "--steps", "1600", "--seed", "1", "--executors", "off,host", "--rings", "split",
-                     "--async", "off", "--dask", cluster.scheduler_address]) == 0
+                     "--async", "off", "--disk", "sound", "--dask", cluster.scheduler_address]) == 0
     assert "1,600 steps in 4 sequences" in capsys.readouterr().out
 
 

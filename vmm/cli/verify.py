@@ -33,9 +33,9 @@ def add(commands) -> None:
                         "(default: both)")
     verify.add_argument("--async", metavar="LIST", default="off,on", help="of blk: whether requests may be in flight, "
                         "through an io_uring: off, on or both (default: both)")
-    verify.add_argument("--disk", metavar="LIST", help="of blk with requests in flight: sound, or faulty, whose reads, "
-                        "writes and flushes fail, stop short or take long; or both, which takes /dev/fuse, root and "
-                        "the package mfusepy (default: both where that is so)")
+    verify.add_argument("--disk", metavar="LIST", help="of blk: sound, readonly, and with requests in flight direct "
+                        "(past the page cache), and faulty, whose reads, writes and flushes fail, stop short or take "
+                        "long, which takes /dev/fuse, root and the package mfusepy (default: all that can be had)")
     verify.add_argument("--mutants", action="store_true", help="in a checkout: put faults into both halves one by one, "
                         "and say which check finds each; of all devices")
     verify.add_argument("--workers", metavar="N", default="1", help="in so many processes at once (default: 1)")
@@ -131,20 +131,19 @@ def _settings(options, strategy) -> list[dict[str, str]]:
     if options.against:
         given |= {"async": ["off"], "disk": ["sound"]}      # QEMU is shown one request at a time
     if not (found := strategy.combinations(given)):
-        raise UserError(f"--async {options.__dict__['async']} --disk {options.disk}: a faulty disk without requests in "
-                        "flight; wanted --async on")
+        raise UserError(f"--async {','.join(given['async'])} --disk {options.disk}: no such combination; wanted sound, "
+                        "readonly with --async off, direct or faulty with on")
     return found
 
 
 def _disks(options) -> str:
     """What --disk is where it is not given."""
-    from ..verify.disks.faulty import why_not
-    if options.against or "on" not in options.__dict__["async"].split(","):
-        return "sound"
-    if reason := why_not():
-        standard.say(f"no disk=faulty: {reason}")
-        return "sound"
-    return "sound,faulty"
+    from ..verify.disks import why_not
+    from ..verify.strategy import SETTINGS
+    for kind in SETTINGS["disk"]:
+        if (reason := why_not(kind)) and not options.against:
+            standard.say(f"no disk={kind}: {reason}")
+    return ",".join(kind for kind in SETTINGS["disk"] if not why_not(kind))
 
 
 def _campaigns(options, name: str, strategy, executors: list[str], settings: list[dict[str, str]]) -> int:

@@ -219,6 +219,7 @@ int map_fixed(uint64_t at, size_t bytes, int fd, uint64_t offset);
 uint64_t map_file(int fd, size_t bytes);
 int unmap_file(uint64_t at, size_t bytes);
 int populate(uint64_t at, size_t bytes);
+int evict(uint64_t at, size_t bytes);
 int resident(uint64_t at, size_t bytes, uint8_t *pages);
 int file_allocate(int fd, int mode, uint64_t offset, uint64_t bytes);
 struct memory_place { uint64_t address, size; };

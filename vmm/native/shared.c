@@ -95,6 +95,12 @@ static int populate(uint64_t at, size_t bytes)
 	return madvise((void *)at, bytes, 22 /* MADV_POPULATE_READ, Linux 5.14 */) ? -errno : 0;
 }
 
+/* Unmap the pages, which stay in the page cache. */
+static int evict(uint64_t at, size_t bytes)
+{
+	return madvise((void *)at, bytes, MADV_DONTNEED) ? -errno : 0;
+}
+
 /* One byte a page: bit 0 is set for those in the page cache. */
 static int resident(uint64_t at, size_t bytes, uint8_t *pages)
 {

@@ -82,11 +82,10 @@ class Campaign:
 
     def replay(self, steps: list[Step], patience_s: float = float("inf")) -> Difference | None:
         """Raises UserError for steps that the device's guest does not have."""
-        known = self.strategy.guest.kinds()
-        for each in steps:
-            if each.kind not in known:
-                raise UserError(f"step {each.kind!r}; wanted one of {', '.join(sorted(known))}")
         with Lockstep(self.strategy, self.executors, self.setting, patience_s) as lockstep:
+            known = lockstep.guests[0].kinds()
+            for kind in (step.kind for step in steps if step.kind not in known):
+                raise UserError(f"step {kind!r}; wanted one of {', '.join(sorted(known))}")
             for step in steps:
                 if difference := lockstep.do(step):
                     return difference

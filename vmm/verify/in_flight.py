@@ -41,6 +41,11 @@ class InFlightStrategy(VirtioStrategy):
             return step("take", queue=queue)
         if kind == 6:
             return self.setup(source, guest)
+        if kind == 7 and not guest.device.receives(queue):
+            wild = self.wild(source, guest, queue).given
+            return step("alone", **{**wild, "head": wild["head"] // PARTS * PARTS})
+        if kind == 8 and source.chance(20):
+            return step("wait", ms=3)
         return step(source.one(("acknowledge", "reset", "ready")))
 
     def slot(self, source: Source, guest: InFlightGuest, queue: int) -> int:

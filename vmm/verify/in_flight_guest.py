@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from time import sleep
 from typing import Any
 
 from ..devmodel.layout import PAGE
@@ -61,6 +62,16 @@ class InFlightGuest(VirtioGuest):
         if self.device.receives(queue):
             self.posted |= self.waiting[queue].keys()
         self.waiting[queue].clear()
+
+    def alone(self, queue: int, head: int, parts: list, **table: Any) -> None:
+        """A chain as of `chain`, whatever its buffers are: the doorbell is its own."""
+        if not self.waiting[queue]:
+            self.chain(queue, head, parts, **table)
+            self.ring(queue)
+
+    def wait(self, ms: int) -> None:
+        """Time passes: a polling thread falls asleep."""
+        sleep(ms / 1000)
 
     def _take_used(self) -> None:
         for used, ring in zip(self._used, self.driver.rings if self.driver else []):

@@ -21,7 +21,7 @@ from .virtio_guest import FREE, VirtioGuest
 
 MEMORY = 2 << 20        # bytes of guest memory: little, as all of it is compared after each step
 SETTINGS = {"transport": ("mmio", "pci"), "rings": ("split", "packed"), "async": ("off", "on"),
-            "disk": ("sound", "faulty")}
+            "disk": ("sound", "direct", "readonly", "faulty")}
 
 
 class Strategy:
@@ -162,7 +162,8 @@ class VirtioStrategy(Strategy):
     @staticmethod
     def stuck(guest: VirtioGuest) -> bool:
         """Whether the device does nothing until it is set up again."""
-        return guest.device.page.status & (DRIVER_OK | NEEDS_RESET) != DRIVER_OK
+        live = FEATURES_OK | DRIVER_OK
+        return guest.device.page.status & (live | NEEDS_RESET) != live
 
     def seldom(self, source: Source, guest: VirtioGuest, queue: int) -> Step:
         kind = source.whole(0, 19)

@@ -7,7 +7,6 @@ fails in the kernel half fails again in the Python half, which does it once more
 from __future__ import annotations
 
 import json
-import mmap
 import os
 import shutil
 import subprocess
@@ -16,8 +15,8 @@ import tempfile
 import weakref
 from pathlib import Path
 
-from ...devmodel.view import ffi
 from ...errors import UserError
+from .disk import Disk
 
 OPERATIONS = ("read", "write", "flush")
 RESULTS = {"read": ("EIO", "short", "late"), "write": ("EIO", "ENOSPC", "short", "late"),
@@ -25,16 +24,14 @@ RESULTS = {"read": ("EIO", "short", "late"), "write": ("EIO", "ENOSPC", "short",
 EVERYWHERE = 1 << 62        # bytes
 
 
-class FaultyDisk:
-    """One file: `path` is where requests fail, `backing` where all of it can be seen."""
+class FaultyDisk(Disk):
+    """Requests to `path` fail; all of it can be seen nevertheless."""
 
     def __init__(self, disks: FaultyDisks, backing: Path):
+        super().__init__(backing)
         self._disks, self._faults = disks, list[list]()
         self.number = disks.ask({"file": str(backing)})
         self.path = disks.folder / str(self.number)
-        with backing.open("r+b") as file:
-            self._bytes = mmap.mmap(file.fileno(), 0)
-        self.address = int(ffi.cast("uintptr_t", ffi.from_buffer(self._bytes)))     # of all of it, in this process
 
     def fail(self, operation: str, first: int, size: int, result: str) -> None:
         """From now on: `result` is one of RESULTS, of requests that touch the `size` bytes from `first` on.  A flush is

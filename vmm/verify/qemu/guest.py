@@ -152,6 +152,9 @@ class QemuGuest(VirtioGuest):
         for ring in self._rings():
             self.ring(ring.index)
 
+    def evict(self) -> None:
+        """Of ours alone."""
+
     @property
     def _ours_is_broken(self) -> bool:
         return bool(self.ours.device.page.status & NEEDS_RESET)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from functools import cached_property
@@ -12,7 +13,9 @@ from ...devices.blk import BlkDevice
 from ...devmodel.devices.blk import SECTOR, RequestType
 from ...machine.config import DiskConfig, MachineConfig
 from ...machine.machine import Machine
+from ...sync._shared import lib
 from ...testing.driver import INDIRECT, WRITE
+from ..disks.disk import Disk
 from ..disks.faulty import OPERATIONS, RESULTS, FaultyDisk, FaultyDisks
 from ..guest import Area, Guest
 from ..in_flight import InFlightStrategy
@@ -32,7 +35,7 @@ RANGES = 48         # slots from there on are of ranges alone, where requests ar
 
 
 class BlkGuest(VirtioGuest):
-    faulty: FaultyDisk | None = None    # below the device, if things go wrong there
+    disk: Disk              # below the device
 
     def __init__(self, *given: Any):
         self._mixed: set[int] = set()   # slots whose status may belong to another's header, by cuts and shared tables
@@ -62,21 +65,30 @@ class BlkGuest(VirtioGuest):
         """What a DISCARD or WRITE_ZEROES of this slot is about, in its data."""
         self.machine.memory.write(DATA + 0x1000 * slot, RANGE.pack(sector, count, flags))
 
+    def read_all(self, queue: int, times: int) -> None:
+        """Reads of the whole disk, as many at once: more than one visit copies."""
+        for slot in range(times):
+            self.request(queue, slot, "IN", 0, [[DATA, SECTORS * SECTOR, WRITE]], head=slot * PARTS % self.driver.size)
+
+    def evict(self) -> None:
+        """The host takes the page cache back: what is written first."""
+        image = self.device.image
+        os.fdatasync(image.fd)
+        if image.address:
+            lib.evict(image.address, image.size)
+        os.posix_fadvise(image.fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
     def fail(self, operation: str, sector: int, count: int, result: str) -> None:
         """From now on the disk fails requests there."""
-        if self.faulty:
-            self.faulty.fail(operation, sector * SECTOR, count * SECTOR, result)
+        self.disk.fail(operation, sector * SECTOR, count * SECTOR, result)
 
     def mend(self) -> None:
         """The disk is sound again."""
-        if self.faulty:
-            self.faulty.mend()
+        self.disk.mend()
 
     def _areas(self) -> Iterator[Area]:
         yield from super()._areas()
-        image = self.device.image
-        address = self.faulty.address if self.faulty else image.address
-        yield Area("image", address, image.size, lambda at: f"sector {at // SECTOR}, byte {at % SECTOR}")
+        yield Area("image", self.disk.address, self.disk.size, lambda at: f"sector {at // SECTOR}, byte {at % SECTOR}")
 
     def tell_memory(self, at: int) -> str:
         """A status is the last of up to 513 bytes, and then where that of the slot after the next one is."""
@@ -100,19 +112,20 @@ class BlkInFlightGuest(InFlightGuest, BlkGuest):
 
 class BlkStrategy(InFlightStrategy):
     """With async=on each request of a doorbell has sectors of its own, beside its buffers; with disk=faulty some
-    sectors cannot be read or written for a while, and flushes fail."""
+    sectors cannot be read or written for a while, and flushes fail; disk=direct goes past the page cache."""
 
     guest = BlkGuest
     settings = (*InFlightStrategy.settings, "async", "disk")
 
     def __init__(self) -> None:
         super().__init__()
-        self._opening: dict[Path, FaultyDisk] = {}
+        self._opening: dict[Path, Disk] = {}
 
     @staticmethod
     def differs(setting: dict[str, str]) -> bool:
-        """The kernel half does nothing on a disk of FUSE's but through its ring."""
-        return setting.get("disk") != "faulty" or setting.get("async") == "on"
+        """On disks without a page cache the kernel half does nothing but through its ring; one that cannot be written
+        has little to do with that."""
+        return setting.get("async") in {"sound": ("off", "on"), "readonly": ("off",)}.get(setting["disk"], ("on",))
 
     @cached_property
     def _faulty(self) -> FaultyDisks:
@@ -122,17 +135,19 @@ class BlkStrategy(InFlightStrategy):
         disk = machine.config.disks[0]
         kind = BlkInFlightGuest if disk.asynchronous == "on" else BlkGuest
         guest: BlkGuest = kind(machine, cast(BlkDevice, machine.devices[0]))
-        guest.faulty = self._opening.pop(disk.path, None)
+        guest.disk = self._opening.pop(disk.path)
         return guest
 
     def next(self, source: Source, guest: Any) -> Step:
-        if guest.faulty and source.chance(8):
+        if isinstance(guest.disk, FaultyDisk) and source.chance(8):
             return self.trouble(source)
         if isinstance(guest, InFlightGuest):
             return super().next(source, guest)
         return VirtioStrategy.next(self, source, guest)
 
     def seldom(self, source: Source, guest: VirtioGuest, queue: int) -> Step:
+        if source.chance(6):
+            return step("evict")
         if isinstance(guest, InFlightGuest):
             return super().seldom(source, guest, queue)
         return VirtioStrategy.seldom(self, source, guest, queue)
@@ -140,16 +155,18 @@ class BlkStrategy(InFlightStrategy):
     def machine(self, mode: str, setting: dict[str, Any], folder: Path) -> MachineConfig:
         image = folder / "image"
         image.write_bytes(b"".join(i.to_bytes(8, "little") * (SECTOR // 8) for i in range(SECTORS)))
-        if setting.get("disk") == "faulty":
-            disk = self._faulty.add(image)
-            self._opening[disk.path] = disk
-            image = disk.path
+        kind = setting.get("disk")
+        disk = self._faulty.add(image) if kind == "faulty" else Disk(image)
+        self._opening[disk.path] = disk
         return MachineConfig(**self._common(), disks=[DiskConfig(
-            image, queues=2, serial=SERIAL, queue_size=32, **self._virtio(mode, setting))])
+            disk.path, queues=2, serial=SERIAL, queue_size=32, read_only=kind == "readonly",
+            cache="none" if kind == "direct" else "writeback", **self._virtio(mode, setting))])
 
     def request(self, source: Source, guest: VirtioGuest, queue: int) -> Step:
         if isinstance(guest, InFlightGuest):
             return self.apart(source, guest, queue)
+        if source.chance(2):
+            return step("read_all", queue=queue, times=3)
         slot = source.whole(0, 7)
         type_ = source.one(("IN",) * 20 + ("OUT",) * 10 + tuple(TYPES))
         if type_ in ("DISCARD", "WRITE_ZEROES") and source.chance(50):
@@ -195,7 +212,7 @@ class BlkStrategy(InFlightStrategy):
         if type_ == "FLUSH" and source.chance(80):
             return []
         if sizes:
-            at = DATA + 0x1000 * slot
+            at = DATA + 0x1000 * slot + source.one((0, 0, 0, 0, 8))
             return [[at + 0x1000 * i, 20 if type_ == "GET_ID" else size, writable] for i, size in enumerate(sizes)]
         sizes = [20] if type_ == "GET_ID" and source.chance(70) else \
             [source.one((512, 512, 1024, 4096, 1536)) for _ in range(source.whole(1, 3))]

@@ -14,10 +14,12 @@ from ..in_flight import InFlightStrategy
 from ..in_flight_guest import PARTS
 from ..source import Source
 from ..steps import Step, step
+from ..strategy import MEMORY
 from ..virtio_guest import VirtioGuest
 from ..wired_guest import WiredGuest
 
 INPUT, OUTPUT = 0x190000, 0x1a0000       # guest-physical: 4 KiB a slot
+ELSEWHERE = 0x1c0000                    # where nothing else is
 SHORTEST = 64                           # bytes of a receive buffer: one takes what is typed at once
 
 
@@ -80,9 +82,14 @@ class ConsoleStrategy(InFlightStrategy):
     def seldom(self, source: Source, guest: VirtioGuest, queue: int) -> Step:
         return step("hang_up") if source.chance(2) else super().seldom(source, guest, queue)
 
+    @staticmethod
+    def address(source: Source) -> int:
+        """Of a buffer of a chain that breaks rules: not where receive buffers are, whose order is any."""
+        return source.one((ELSEWHERE, ELSEWHERE + 0x1234, MEMORY - 512, MEMORY - 1, MEMORY, 1 << 32, (1 << 64) - 16))
+
     def request(self, source: Source, guest: VirtioGuest, queue: int) -> Step:
         assert isinstance(guest, ConsoleGuest)
-        if guest.posted and source.chance(30):
+        if guest.posted and not self.stuck(guest) and source.chance(30):
             return step("typed", text="".join(source.one("abcdefgh") for _ in range(source.whole(1, SHORTEST))))
         slot = self.slot(source, guest, queue)
         if slot < 0:
