@@ -505,6 +505,8 @@ def test_held_by_user(image, machine_of, offload):
     driver = _driver(machine_of, image, offload)
     driver.device.queues[0].ownership.take()
     assert decline_of(driver, lambda: driver.request(IN, 0, [DATA])) == ["HELD_BY_USER"]
+    queue = driver.device.state.queue[0]
+    assert (queue.entry.handled, queue.user.handled) == (0, 1)      # by who holds it alone
 
 
 def test_more_than_a_handler_takes_on(tmp_path, machine_of, offload):
