@@ -1,5 +1,5 @@
-"""A queue's state agrees with the guest's memory wherever a sequence of guest actions has led, survives being saved, and
-is refused whole if it was changed: what openvmm's issue 4439 asks; PROTOCOL.md has which test is for which criterion."""
+"""A queue's state agrees with the guest's memory wherever a sequence of guest actions has led, survives being saved,
+and is refused whole if it was changed: what openvmm's issue 4439 asks; PROTOCOL.md has which test is for which."""
 
 import msgpack
 import pytest
