@@ -15,13 +15,14 @@ DEVMODEL = ("vmm/devmodel",)
 SYNC = (*DEVMODEL, "vmm/sync")
 KVM = (*SYNC, "vmm/kvm", *LEAVES)
 DEVICE = (*KVM, "vmm/device")
+EXECUTORS = (*KVM, "vmm/executors")
 VIRTQUEUE = (*DEVICE, "vmm/virtqueue")
 PCI = (*DEVICE, "vmm/pci")
 VIRTIO = (*VIRTQUEUE, "vmm/pci", "vmm/virtio")
 DEVICES = (*VIRTIO, "vmm/devices")
 OFFLOAD = (*DEVICE, "vmm/offload")
 BOOT = (*KVM, "vmm/boot")
-MACHINE = (*DEVICES, "vmm/offload", "vmm/boot", "vmm/machine")
+MACHINE = (*DEVICES, "vmm/executors", "vmm/offload", "vmm/boot", "vmm/machine")
 TOP = (*SYNC, "vmm/top", *LEAVES)
 BENCH = (*MACHINE, "vmm/top", "vmm/bench")
 TRACEFILE = (*BENCH, "vmm/tracefile")
@@ -31,7 +32,8 @@ VERIFY = (*TESTING, *TRACEFILE, "vmm/verify")
 CLI = (*TRACEFILE, *KIT, *VERIFY, *TOP, "vmm/cli")
 TOOLS = ("vmm", "tools")
 ALLOWED = {
-    "vmm/devmodel": DEVMODEL, "vmm/sync": SYNC, "vmm/kvm": KVM, "vmm/device": DEVICE, "vmm/virtqueue": VIRTQUEUE,
+    "vmm/devmodel": DEVMODEL, "vmm/sync": SYNC, "vmm/kvm": KVM, "vmm/executors": EXECUTORS,
+    "vmm/device": DEVICE, "vmm/virtqueue": VIRTQUEUE,
     "vmm/pci": PCI, "vmm/virtio": VIRTIO, "vmm/devices": DEVICES, "vmm/offload": OFFLOAD, "vmm/boot": BOOT,
     "vmm/machine": MACHINE, "vmm/bench": BENCH, "vmm/testing": TESTING, "vmm/kit": KIT,
     "vmm/tracefile": TRACEFILE, "vmm/verify": VERIFY, "vmm/top": TOP, "vmm/cli": CLI,

@@ -12,7 +12,7 @@ from .c_names import check_names
 from .device_layout import DeviceLayout, layout_device
 from .emit_device import device_parts
 from .layout import BlockLayout, in_order, layout_block
-from .schema import Device
+from .schema import Block, Device
 
 COMMON = ("virtqueue.gen.h",)   # every device's header includes these
 
@@ -69,6 +69,13 @@ def device_header(device: type[Device], source: str, extra: tuple = (), prefix: 
     parts += device_parts(layout, known, tuple(enums))
     check_names(layout, parts)
     return emit_c.header(layout.c_name, source, parts, tuple(prefix + name for name in COMMON))
+
+
+def block_header(block: type[Block], source: str) -> str:
+    """The header of a block that is no device's: a vCPU's state, say."""
+    layout = layout_block(block)
+    enums = {each: None for inner in in_order([layout]) for item in inner.fields if (each := item.type.enum)}
+    return emit_c.header(layout.c_name, source, [*map(emit_c.enumeration, enums), *_structs(layout)])
 
 
 def module_extra(module: ModuleType) -> tuple:

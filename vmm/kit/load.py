@@ -18,7 +18,8 @@ from typing import TypeVar
 from ..device.register_device import RegisterDevice
 from ..devmodel import SchemaError, layout_device
 from ..devmodel.headers import device_header, device_of, devices, module_extra
-from ..devmodel.schema import Device
+from ..devmodel.layout import layout_block
+from ..devmodel.schema import Block, Device
 from ..errors import UserError
 
 Kind = type[Device] | type[RegisterDevice]
@@ -84,6 +85,21 @@ def named(spec: str) -> Named:
         found = _named(spec)
         layout_device(found.schema)
     return found
+
+
+def block_named(spec: str) -> tuple[type[Block], ModuleType] | None:
+    """The block that `spec` names, and its module; None if it names anything else, `named` says what.  Raises
+    UserError."""
+    place, class_name = split(spec)
+    if not class_name or place in devices():
+        return None
+    with mistakes_told():
+        module = _from_file(Path(place)) if is_file(spec) else _from_name(place)
+        kind = getattr(module, class_name, None)
+        if isinstance(kind, type) and issubclass(kind, Block):
+            layout_block(kind)
+            return kind, module
+    return None
 
 
 def split(spec: str) -> tuple[str, str]:

@@ -19,7 +19,10 @@ KVM_REQUESTS = """KVM_GET_API_VERSION KVM_CREATE_VM KVM_CHECK_EXTENSION KVM_GET_
 KVM_GET_SUPPORTED_CPUID KVM_CREATE_VCPU KVM_CREATE_IRQCHIP KVM_SET_USER_MEMORY_REGION
 KVM_SET_TSS_ADDR KVM_SET_IDENTITY_MAP_ADDR KVM_IRQFD KVM_IOEVENTFD KVM_IRQ_LINE KVM_SET_GSI_ROUTING
 KVM_GET_IRQCHIP KVM_SET_IRQCHIP KVM_GET_REGS KVM_SET_REGS KVM_GET_SREGS KVM_SET_SREGS KVM_SET_CPUID2
-KVM_GET_TSC_KHZ KVM_SET_MSRS KVM_CREATE_PIT2 KVM_GET_LAPIC KVM_SET_LAPIC KVM_REGISTER_COALESCED_MMIO""".split()
+KVM_GET_TSC_KHZ KVM_SET_MSRS KVM_CREATE_PIT2 KVM_GET_LAPIC KVM_SET_LAPIC KVM_REGISTER_COALESCED_MMIO
+KVM_GET_SREGS2 KVM_SET_SREGS2 KVM_GET_XSAVE KVM_SET_XSAVE KVM_GET_XCRS KVM_SET_XCRS KVM_GET_DEBUGREGS KVM_SET_DEBUGREGS
+KVM_GET_VCPU_EVENTS KVM_SET_VCPU_EVENTS KVM_GET_MP_STATE KVM_SET_MP_STATE KVM_GET_MSRS KVM_GET_MSR_INDEX_LIST
+KVM_GET_DEVICE_ATTR KVM_SET_DEVICE_ATTR KVM_RUN""".split()
 KVM_NUMBERS = """KVM_API_VERSION KVM_CAP_USER_MEMORY KVM_CAP_IRQCHIP KVM_CAP_IOEVENTFD KVM_CAP_IRQFD
 KVM_CAP_READONLY_MEM KVM_CAP_IRQ_ROUTING KVM_CAP_NR_MEMSLOTS KVM_CAP_MAX_VCPUS
 KVM_CAP_EXT_CPUID KVM_MEM_READONLY KVM_IOEVENTFD_FLAG_DATAMATCH KVM_IOEVENTFD_FLAG_PIO
@@ -28,7 +31,11 @@ KVM_IRQCHIP_IOAPIC KVM_IRQCHIP_PIC_MASTER KVM_IRQCHIP_PIC_SLAVE KVM_EXIT_IO KVM_
 KVM_EXIT_INTR KVM_EXIT_FAIL_ENTRY KVM_EXIT_INTERNAL_ERROR KVM_EXIT_UNKNOWN KVM_EXIT_SYSTEM_EVENT
 KVM_EXIT_EXCEPTION KVM_EXIT_DEBUG KVM_EXIT_IRQ_WINDOW_OPEN KVM_EXIT_SET_TPR
 KVM_IOAPIC_NUM_PINS KVM_CAP_TSC_DEADLINE_TIMER KVM_CAP_PIT2 KVM_PIT_SPEAKER_DUMMY KVM_SYSTEM_EVENT_SHUTDOWN
-KVM_SYSTEM_EVENT_RESET KVM_CAP_COALESCED_MMIO KVM_COALESCED_MMIO_MAX""".split()
+KVM_SYSTEM_EVENT_RESET KVM_CAP_COALESCED_MMIO KVM_COALESCED_MMIO_MAX KVM_CAP_SREGS2 KVM_CAP_XSAVE2 KVM_CAP_X86_SMM
+KVM_CAP_X86_TRIPLE_FAULT_EVENT KVM_CAP_EXCEPTION_PAYLOAD KVM_CAP_VCPU_ATTRIBUTES KVM_VCPU_TSC_CTRL KVM_VCPU_TSC_OFFSET
+KVM_SREGS2_FLAGS_PDPTRS_VALID
+KVM_VCPUEVENT_VALID_NMI_PENDING KVM_VCPUEVENT_VALID_SIPI_VECTOR KVM_VCPUEVENT_VALID_SHADOW KVM_VCPUEVENT_VALID_SMM
+KVM_VCPUEVENT_VALID_PAYLOAD KVM_VCPUEVENT_VALID_TRIPLE_FAULT""".split()
 
 KVM = "".join(f"#define {name} ...\n" for name in KVM_REQUESTS + KVM_NUMBERS) + """
 struct kvm_userspace_memory_region { uint32_t slot, flags;
@@ -47,7 +54,24 @@ struct cpuid_list { uint32_t nent; struct kvm_cpuid_entry2 entries[256]; ...; };
 struct routing_entry { uint32_t gsi, type, irqchip, pin, address_lo, address_hi, data; };
 struct kvm_lapic_state { char regs[0x400]; };
 struct kvm_pit_config { uint32_t flags; ...; };
-struct msr_list { uint32_t nmsrs; struct kvm_msr_entry { uint32_t index; uint64_t data; ...; } entries[8]; ...; };
+struct msr_list { uint32_t nmsrs; struct kvm_msr_entry { uint32_t index; uint64_t data; ...; } entries[512]; ...; };
+struct msr_indices { uint32_t nmsrs; uint32_t indices[512]; };
+struct kvm_sregs2 { struct kvm_segment cs, ds, es, fs, gs, ss, tr, ldt; struct kvm_dtable gdt, idt;
+                    uint64_t cr0, cr2, cr3, cr4, cr8, efer, apic_base, flags; unsigned long long pdptrs[4]; ...; };
+struct kvm_debugregs { unsigned long long db[4]; uint64_t dr6, dr7, flags; ...; };
+struct kvm_xsave { uint32_t region[1024]; ...; };
+struct kvm_xcr { uint32_t xcr; uint64_t value; ...; };
+struct kvm_xcrs { uint32_t nr_xcrs, flags; struct kvm_xcr xcrs[16]; ...; };
+struct kvm_mp_state { uint32_t mp_state; ...; };
+struct kvm_device_attr { uint32_t flags, group; uint64_t attr, addr; ...; };
+struct kvm_vcpu_events {
+    struct { uint8_t injected, nr, has_error_code, pending; uint32_t error_code; } exception;
+    struct { uint8_t injected, nr, soft, shadow; } interrupt;
+    struct { uint8_t injected, pending, masked, pad; } nmi;
+    uint32_t sipi_vector, flags;
+    struct { uint8_t smm, pending, smm_inside_nmi, latched_init; } smi;
+    struct { uint8_t pending; } triple_fault;
+    uint8_t exception_has_payload; uint64_t exception_payload; ...; };
 struct kvm_coalesced_mmio_zone { uint64_t addr; uint32_t size; ...; };
 struct kvm_coalesced_mmio { uint64_t phys_addr; uint32_t len, pio; uint8_t data[8]; ...; };
 struct kvm_coalesced_mmio_ring { uint32_t first, last; struct kvm_coalesced_mmio coalesced_mmio[]; ...; };
@@ -84,7 +108,8 @@ KVM_SOURCE = """
 #include <sys/user.h>	/* PAGE_SIZE, of which KVM_COALESCED_MMIO_MAX is */
 struct cpuid_list { uint32_t nent, padding; struct kvm_cpuid_entry2 entries[256]; };
 struct routing_entry { uint32_t gsi, type, irqchip, pin, address_lo, address_hi, data; };
-struct msr_list { uint32_t nmsrs, padding; struct kvm_msr_entry entries[8]; };
+struct msr_list { uint32_t nmsrs, padding; struct kvm_msr_entry entries[512]; };
+struct msr_indices { uint32_t nmsrs; uint32_t indices[512]; };
 
 /* The whole table anew: entries of type MSI or IRQCHIP. */
 static int set_routing(int vm_fd, const struct routing_entry *entries, uint32_t count)

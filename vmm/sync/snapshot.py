@@ -8,8 +8,8 @@ checked; nothing is written before everything has been.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
-from ..devmodel.device_layout import DeviceLayout
 from ..devmodel.layout import BlockLayout, FieldLayout
 from ..devmodel.schema import Writer
 from ..devmodel.view import View, to_dict
@@ -21,14 +21,27 @@ class SnapshotError(ValueError):
     """A snapshot that does not fit: says where, what was found and what was wanted."""
 
 
-def pack(layout: DeviceLayout, state: View) -> bytes:
+class Layout(Protocol):
+    """What a snapshot is of: a device, or anything else with a state that was declared."""
+
+    @property
+    def c_name(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def hash(self) -> int: ...
+    @property
+    def state(self) -> BlockLayout: ...
+
+
+def pack(layout: Layout, state: View) -> bytes:
     """The device's state, msgpack.  The caller holds the device, so that it stands still."""
     import msgpack
     return msgpack.packb({"splitvmm": FORMAT, "schema": layout.c_name, "version": layout.version,
                           "layout": layout.hash, "state": to_dict(state)})
 
 
-def unpack(layout: DeviceLayout, data: bytes) -> dict:
+def unpack(layout: Layout, data: bytes) -> dict:
     """Check a snapshot against the schema and return its fields.  Raises SnapshotError."""
     import msgpack
     try:
@@ -45,7 +58,7 @@ def unpack(layout: DeviceLayout, data: bytes) -> dict:
     return saved["state"]
 
 
-def restore(layout: DeviceLayout, state: View, data: bytes,
+def restore(layout: Layout, state: View, data: bytes,
             check: Callable[[dict], None] = lambda fields: None) -> None:
     """Write a snapshot's user and holder fields into `state`.  Counters of the kernel half
     start anew.  `check(fields)` may refuse what the schema alone cannot judge."""

@@ -1,0 +1,99 @@
+"""Unicorn and the declared state: in each mode there and back, bit by bit; and what it runs by it."""
+
+import pytest
+
+from tests.scale import scaled
+from vmm.devmodel.vcpu import Activity
+from vmm.devmodel.view import to_dict
+from vmm.executors.generated import MODES, States, reset
+from vmm.executors.state import blank, differences, write_all
+from vmm.executors.transfer import NotTransferable
+
+unicorn = pytest.importorskip("unicorn")
+from vmm.executors.unicorn_state import BREAKPOINTS, EVENTS, UnicornState  # noqa: E402
+
+
+@pytest.fixture
+def cpu():
+    return UnicornState(unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64))
+
+
+def runnable(fields):
+    fields["debug"]["dr7"] &= ~BREAKPOINTS
+    fields["events"] |= dict.fromkeys(EVENTS, 0)
+    state = blank()
+    write_all(state, fields)
+    return state
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_there_and_back(cpu, mode):
+    """Another state is in the CPU in between, and the one that is taken starts from yet another."""
+    states = States(reset(), MODES.index(mode))
+    for _ in range(scaled(60)):
+        state, other = runnable(states.next(mode)), blank()
+        write_all(other, to_dict(state))
+        cpu.give(state)
+        cpu._given = bytes(len(cpu._given))     # as if all had changed: all of it is taken
+        cpu._flags_given = -1
+        cpu.take(other)
+        assert [each for each in differences(state, other) if each[0] != "xsave.xstate_bv"] == []
+        cpu.give(runnable(states.next(mode)))
+
+
+def test_nothing_changes_that_was_not_run(cpu):
+    state, other = runnable(States(reset(), 9).next("long")), blank()
+    cpu.give(state)
+    write_all(other, to_dict(state))
+    cpu.take(other)
+    assert not list(differences(state, other))
+
+
+@pytest.mark.parametrize("field, value, says", [
+    ("events.interrupt_injected", 1, "events.interrupt_injected: 1; wanted it delivered"),
+    ("events.exception_pending", 1, "events.exception_pending"),
+    ("activity", int(Activity.HALTED), "activity: 3; wanted 0"),
+    ("debug.dr7", 0x401, "debug.dr7: 0x401; wanted none"),
+    ("general.rip", 1 << 60, "general.rip"),
+])
+def test_what_it_cannot_run_is_refused(cpu, field, value, says):
+    state = runnable(States(reset(), 5).next("long"))
+    at, (*outer, last) = state, field.split(".")
+    for name in outer:
+        at = getattr(at, name)
+    setattr(at, last, value)
+    before = bytes(cpu.uc.context_save())[0x28:]
+    with pytest.raises(NotTransferable, match=says):
+        cpu.give(state)
+    assert bytes(cpu.uc.context_save())[0x28:] == before
+
+
+# code at an address, what it does to registers; in each mode from the state that a CPU would have there
+CODE = {
+    "real": (bytes.fromhex("8b07 0503 0089 07f4"), 0x8000),           # mov (bx), ax; add 3, ax; mov ax, (bx); hlt
+    "protected-32": (bytes.fromhex("8b03 0503000000 8903f4"), 0x8000),
+    "long": (bytes.fromhex("488b03 4883c003 488903 f4"), 0x8000),
+}
+
+
+@pytest.mark.parametrize("mode", CODE)
+def test_code_runs_by_the_hidden_parts_of_segments(cpu, mode):
+    """ds is where its base says, whatever its selector: big real mode is no different."""
+    code, at = CODE[mode]
+    cpu.uc.mem_map(0, 1 << 20)
+    cpu.uc.mem_write(at, code)
+    cpu.uc.mem_write(0x54320 + 0x10, (39).to_bytes(8, "little"))
+    fields = States(reset(), 3).next("big-real" if mode == "real" else mode)
+    fields["control"] |= {"cr3": 0x1000, "cr4": fields["control"]["cr4"] & ~0x20} if mode != "long" else {"cr3": 0x1000}
+    for table, entry in ((0x1000, 0x2003), (0x2000, 0x3003), (0x3000, 0x83)):      # one 2 MiB page
+        cpu.uc.mem_write(table, entry.to_bytes(8, "little"))
+    fields["segments"]["cs"] |= {"base": 0, "limit": 0xffff if mode == "real" else 0xffffffff}
+    base = 0 if mode == "long" else 0x54320
+    fields["segments"]["ds"] |= {"base": base, "limit": 0xffffffff, "selector": 0x77, "access": 0xc093}
+    fields["general"] |= {"rip": at, "rbx": 0x10 if base else 0x54330, "rflags": 2}
+    state = runnable(fields)
+    cpu.give(state)
+    cpu.uc.emu_start(at, 1 << 40, count=4)
+    cpu.take(state)
+    assert state.general.rax & 0xffff == 42 and state.general.rip == at + len(code)
+    assert cpu.uc.mem_read(0x54330, 1) == b"*"
