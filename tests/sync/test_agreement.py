@@ -11,6 +11,7 @@ from vmm.devmodel.view import ffi, to_dict, view_of
 from vmm.sync.snapshot import SnapshotError, pack, restore
 from vmm.verify.lockstep import Lockstep
 from vmm.verify.source import Seeded
+from vmm.verify.steps import step
 from vmm.verify.strategies import ours
 from vmm.virtio.virtio_device import EVENT_IDX, INDIRECT_DESC, RING_PACKED
 
@@ -26,6 +27,8 @@ def states(name, seed, **setting):
             assert lockstep.do(lockstep.next(source)) is None
             if number % EACH == 0 and guest.driver:
                 yield guest, *held(guest)
+                for queue in range(len(guest.device.queues)):       # what came back meanwhile has to be looked at
+                    assert lockstep.do(step("take", queue=queue)) is None
 
 
 def held(guest):
