@@ -3,8 +3,6 @@
 import json
 import os
 import re
-import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,11 +10,7 @@ import pytest
 from tests.scale import scaled
 from vmm.cli.main import main
 from vmm.errors import UserError
-from vmm.kit.build import build
-from vmm.kit.load import named
-from vmm.kit.new import new
 from vmm.kvm.bpf import why_not
-from vmm.paths import ROOT
 from vmm.verify import NotInStep, RegisterStrategy, VirtioStrategy, verify
 from vmm.verify.campaign import Campaign, stateful
 from vmm.verify.disks import why_not as why_no_disk
@@ -28,38 +22,6 @@ from vmm.verify.strategy import strategy_of
 
 EXECUTORS = ["off", "host", *([] if why_not() else ["on"])]
 CASES = [(name, setting) for name, kind in ours().items() for setting in kind.combinations()]
-
-
-@pytest.fixture(scope="module")
-def clang():
-    if not shutil.which("clang"):
-        pytest.skip("no clang on this machine")
-
-
-@pytest.fixture
-def module(clang, tmp_path, monkeypatch):
-    """module(name, edits): the files of a new device or of an example, changed and built: its module."""
-    made = []
-
-    def make(name: str, *edits: tuple[str, str, str], virtio: bool | None = None):
-        folder = tmp_path / name
-        if virtio is None:
-            shutil.copytree(ROOT / "examples" / name, folder, ignore=shutil.ignore_patterns("build", "__pycache__"))
-        else:
-            new(name, virtio, folder)
-        for file, old, becomes in edits:
-            text = (folder / file).read_text()
-            assert text.count(old) == 1, f"{file}: {old}"
-            (folder / file).write_text(text.replace(old, becomes))
-        made.append(name)
-        monkeypatch.delitem(sys.modules, name, raising=False)
-        found = named(str(folder / f"{name}.py"))
-        build(found, wanted=("on", "host"))
-        return found.module
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    yield make
-    for name in made:       # what monkeypatch puts back was another one
-        sys.modules.pop(name, None)
 
 
 @pytest.mark.parametrize("name, setting", CASES, ids=[f"{name}-{'-'.join(s.values())}" for name, s in CASES])

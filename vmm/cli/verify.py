@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, product
 from pathlib import Path
 
 from ..errors import UserError
@@ -27,6 +28,8 @@ def add(commands) -> None:
                         "off,host,on; off with --against)")
     verify.add_argument("--against", metavar="qemu", choices=("qemu",), help="compare off with QEMU's device of the "
                         "same kind, as far as a driver can see")
+    verify.add_argument("--kvm", action="store_true", help="a guest's vCPU does the accesses, in each of the modes by "
+                        "turns; off, which they are compared with, is as without; takes /dev/kvm")
     verify.add_argument("--transport", metavar="LIST", default="mmio", help="of a virtio device: mmio, pci or both "
                         "(default: mmio)")
     verify.add_argument("--rings", metavar="LIST", default="split,packed", help="likewise: split, packed or both "
@@ -57,13 +60,16 @@ def run(options) -> int:
         raise UserError("no DEVICE; wanted blk, net, console, rng or a device's FILE.py")
     name, strategy = strategy_of(options.device)
     executors = _executors(options.executors or ("off" if options.against else "off,host,on"))
+    if options.kvm and (options.against or options.replay):
+        raise UserError(f"--kvm and {'--against' if options.against else '--replay'}; wanted one of them")
     if options.replay and is_recording(options.replay):
         return _replay_recording(name, strategy, executors, options.replay)
     if options.replay:
         return _replay(name, strategy, load(options.replay))
     if options.against:
         executors.append(_against(options.against, name))
-    return _campaigns(options, name, strategy, executors, _settings(options, strategy))
+    return _campaigns(options, name, strategy, _under_kvm(executors) if options.kvm else [executors],
+                      _settings(options, strategy))
 
 
 def _mutants(device: str | None) -> int:
@@ -102,6 +108,14 @@ def _executors(text: str) -> list[str]:
     if "on" in wanted and (reason := why_not()):
         raise UserError(f"--executors {text}: {reason}")
     return wanted
+
+
+def _under_kvm(modes: list[str]) -> list[list[str]]:
+    """The executors of each campaign.  Raises UserError where there is no KVM."""
+    from ..kvm.vm import Vm
+    from ..verify.lockstep import KVM
+    Vm().close()
+    return [["off", mode + KVM] for mode in modes]
 
 
 def _against(other: str, name: str) -> str:
@@ -146,8 +160,8 @@ def _disks(options) -> str:
     return ",".join(kind for kind in SETTINGS["disk"] if not why_not(kind))
 
 
-def _campaigns(options, name: str, strategy, executors: list[str], settings: list[dict[str, str]]) -> int:
-    """One after the other, each its part of the time."""
+def _campaigns(options, name: str, strategy, groups: list[list[str]], settings: list[dict[str, str]]) -> int:
+    """Each group of executors in each setting, one after the other, each its part of the time."""
     import json
     import time
 
@@ -156,13 +170,14 @@ def _campaigns(options, name: str, strategy, executors: list[str], settings: lis
     from . import workers
     seed = parse.whole(options.seed, "--seed", 0, (1 << 63) - 1) if options.seed else time.time_ns() & 0xffffffff
     steps = parse.whole(options.steps, "--steps", 1, 1 << 40) if options.steps else None
-    seconds = None if steps else parse.whole(options.seconds, "--seconds", 1, 1 << 30) / len(settings)
+    campaigns = list(product(settings, groups))
+    seconds = None if steps else parse.whole(options.seconds, "--seconds", 1, 1 << 30) / len(campaigns)
     count = parse.whole(options.workers, "--workers", 1, 1024)
     total, results = Result(), []
     with workers.player(name, strategy, count, options.dask) as play:
-        for setting in settings:
+        for setting, executors in campaigns:
             result = play(workers.Share(options.device, executors, setting, seed, seconds,
-                                        steps and -(-steps // len(settings))))
+                                        steps and -(-steps // len(campaigns))))
             results.append((setting, result))
             total.add(result)
             if result.difference:
@@ -170,7 +185,7 @@ def _campaigns(options, name: str, strategy, executors: list[str], settings: lis
     standard.write(table(name, seed, strategy, results), None)
     if options.json:
         with standard.written(options.json, "--json"):
-            options.json.write_text(json.dumps(_plain(name, seed, executors, results), indent=1) + "\n")
+            options.json.write_text(json.dumps(_plain(name, seed, groups, results), indent=1) + "\n")
     return _told(total.difference, total.sequence, options.save or Path(f"{name}.sequence.json"))
 
 
@@ -187,13 +202,15 @@ def _told(difference, sequence, path: Path) -> int:
 
 def _replay(name: str, strategy, sequence) -> int:
     from ..verify.campaign import Campaign
-    from ..verify.lockstep import QEMU
+    from ..verify.lockstep import KVM, QEMU
     from ..verify.steps import script
     if sequence.device != name:
         raise UserError(f"--replay: a sequence of {sequence.device}; wanted one of {name}")
-    executors = _executors(",".join(mode for mode in sequence.executors if mode != QEMU))
-    if QEMU in sequence.executors:
-        executors.append(_against(QEMU, name))
+    ours = [mode for mode in sequence.executors if mode != QEMU]
+    if len(under_kvm := [mode for mode in ours if mode.endswith(KVM)]) > 1:
+        raise UserError(f"--replay: {', '.join(under_kvm)}; wanted one under KVM")
+    _executors(",".join({mode.removesuffix(KVM): 0 for mode in ours}))
+    executors = [*ours, *([_against(QEMU, name)] if QEMU in sequence.executors else [])]
     difference = Campaign(strategy, name, executors, sequence.setting).replay(sequence.steps)
     standard.write(f"{difference or 'no difference'}\n\n{script(sequence.steps)}", None)
     return int(difference is not None)
@@ -212,8 +229,8 @@ def _replay_recording(name: str, strategy, executors: list[str], path: Path) -> 
     return 0
 
 
-def _plain(name: str, seed: int, executors: list[str], results: list) -> dict:
-    return {"device": name, "seed": seed, "executors": executors, "campaigns": [
+def _plain(name: str, seed: int, groups: list[list[str]], results: list) -> dict:
+    return {"device": name, "seed": seed, "executors": list(dict.fromkeys(chain.from_iterable(groups))), "campaigns": [
         {"setting": setting, "steps": result.steps, "sequences": result.sequences, "seconds": round(result.seconds, 3),
          "kinds": dict(result.kinds), "handled": dict(result.handled), "declined": result.declined,
          "difference": str(result.difference) if result.difference else None} for setting, result in results]}

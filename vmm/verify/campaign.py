@@ -38,7 +38,7 @@ class Result:
         self.steps, self.sequences = self.steps + other.steps, self.sequences + other.sequences
         self.seconds = max(self.seconds, other.seconds)
         self.kinds += other.kinds
-        self.handled += other.handled
+        self.handled.update(other.handled)      # += would forget who did nothing
         for mode, counts in other.declined.items():
             self.declined.setdefault(mode, Counter()).update(counts)
         if self.difference is None:

@@ -15,6 +15,7 @@ from time import monotonic, sleep
 from typing import Any
 
 from ..testing.bpf_run import machine_without_vcpus
+from ..testing.driven_machine import DrivenMachine
 from .compare import Shown, in_step
 from .guest import Guest
 from .qemu.against import next_step, opened
@@ -25,6 +26,7 @@ from .strategy import Strategy
 
 LOOK_S = 0.0005        # between two looks at what is in flight
 QEMU = "qemu"       # the executor that is none of ours
+KVM = "-kvm"        # what the name of an executor ends in whose accesses are a vCPU's
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,9 @@ class NotInStep(AssertionError):
 
 
 class Lockstep:
-    """Fresh executors of one device.  `off` is the first of them, whose halves cannot differ.  `patience_s` is that for
-    what is in flight, where it is to be less than the guest has."""
+    """Fresh executors of one device.  `off` is the first of them, whose halves cannot differ; of those under KVM there
+    is one at most, as the exit path knows a VM by its process.  `patience_s` is that for what is in flight, where it is
+    to be less than the guest has."""
 
     def __init__(self, strategy: Strategy, executors: Iterable[str], setting: dict[str, Any],
                  patience_s: float = float("inf")):
@@ -84,8 +87,9 @@ class Lockstep:
     def _open(self, mode: str, folder: Path, stack: ExitStack) -> Guest:
         if mode == QEMU:
             return stack.enter_context(opened(self.strategy, self.guests[0], self.setting, folder))
-        machine = stack.enter_context(machine_without_vcpus(self.strategy.machine(mode, self.setting, folder)))
-        return self.strategy.open(machine)
+        machine = DrivenMachine if mode.endswith(KVM) else machine_without_vcpus
+        config = self.strategy.machine(mode.removesuffix(KVM), self.setting, folder)
+        return self.strategy.open(stack.enter_context(machine(config)))
 
     def next(self, source: Source) -> Step:
         for guest in self.guests:
@@ -109,13 +113,13 @@ class Lockstep:
     def _difference(self, returned: list[Any], raised: list[list[bool]]) -> Difference | None:
         off, *others = [Shown(guest, {"what the step returns": answer, **guest.values()}, lines)
                         for guest, answer, lines in zip(self.guests, returned, raised)]
-        for shown in others:
-            if shown.guest.mode == QEMU:
+        for mode, shown in zip(self.modes[1:], others):
+            if mode == QEMU:
                 found = as_a_driver(shown, off, self.strategy.free | self.strategy.choices)
             else:
                 found = in_step(shown, off, self.strategy.free)
             if found:
-                return Difference(shown.guest.mode, *found, self.done)
+                return Difference(mode, *found, self.done)
         return None
 
     @staticmethod
@@ -130,11 +134,11 @@ class Lockstep:
             return f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"
 
     def declined(self) -> dict[str, dict[str, int]]:
-        return {guest.mode: guest.declined for guest in self.guests[1:]}
+        return {mode: guest.declined for mode, guest in zip(self.modes[1:], self.guests[1:])}
 
     def handled(self) -> dict[str, int]:
         """What each kernel half did itself."""
-        return {guest.mode: guest.handled for guest in self.guests[1:]}
+        return {mode: guest.handled for mode, guest in zip(self.modes[1:], self.guests[1:])}
 
 
 @contextmanager
