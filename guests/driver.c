@@ -5,15 +5,16 @@
  */
 #include "guest.h"
 
-enum { MAILBOX = 0x40000000, DONE = 0x510, PINS = 24 };
+enum { MAILBOX = 0x40000000, DONE = 0x510 };
+enum { PINS = 24, LINES = VECTORS - 1 };	/* a line is a pin of the I/O APIC, or a message, with a vector for each */
 enum { NOTHING, READ, WRITE, IN, OUT };
-enum { BELL_VECTOR = FIRST_VECTOR, PIN_VECTOR };	/* the lowest: interrupts of before it are taken before it */
+enum { BELL_VECTOR = FIRST_VECTOR, LINE_VECTOR };	/* the lowest: interrupts of before it are taken before it */
 
 static volatile struct {
-	u64 pins;			/* bit n: the I/O APIC's pin n interrupts */
+	u64 lines;			/* bit n: line n interrupts */
 	u64 bell;			/* the pin that says there is something to do */
 	u64 what, width, address, value;
-	u64 taken[PINS];
+	u64 taken[LINES];		/* interrupts */
 } *const mailbox = (void *)MAILBOX;
 
 static volatile u32 told;
@@ -23,7 +24,7 @@ static void on_bell(void *argument)
 	told = 1;
 }
 
-static void on_pin(void *argument)
+static void on_line(void *argument)
 {
 	++*(volatile u64 *)argument;
 }
@@ -81,11 +82,13 @@ static void access(void)
 
 int run(void)
 {
-	for (u32 pin = 0; pin < PINS; pin++)
-		if (mailbox->pins >> pin & 1) {
-			interrupt_handle(PIN_VECTOR + pin, on_pin, (void *)&mailbox->taken[pin]);
-			ioapic_route(pin, PIN_VECTOR + pin, 0);
-		}
+	for (u32 line = 0; line < LINES; line++) {
+		if (!(mailbox->lines >> line & 1))
+			continue;
+		interrupt_handle(LINE_VECTOR + line, on_line, (void *)&mailbox->taken[line]);
+		if (line < PINS)
+			ioapic_route(line, LINE_VECTOR + line, 0);
+	}
 	interrupt_handle(BELL_VECTOR, on_bell, NULL);
 	ioapic_route(mailbox->bell, BELL_VECTOR, 0);
 	for (;;) {

@@ -12,6 +12,7 @@ from tests.scale import scaled
 from vmm.cli.main import main
 from vmm.devices.blk import BlkDevice
 from vmm.devices.rng import RngDevice
+from vmm.kvm.interrupts import MessageLine
 from vmm.machine.config import ConsoleConfig, MachineConfig, NicConfig
 from vmm.paths import ROOT
 from vmm.testing.driver import WRITE
@@ -99,6 +100,14 @@ FAULTS = {
     "a rule that is none": (SplitRing, "good_size", lambda method: staticmethod(lambda size, largest: size == 8),
                             "DEVICE_NEEDS_RESET"),
 }
+
+
+def test_a_message_that_is_missing_is_found(qemu, monkeypatch):
+    monkeypatch.setattr("vmm.verify.campaign.SHRINK_S", 0.0)
+    monkeypatch.setattr(MessageLine, "pulse", lambda line: None)
+    setting = {"transport": "pci", "rings": "split"}
+    result = Campaign(ours()["rng"](), "rng", ["off", "qemu"], setting).run(1, None, 400)
+    assert "interrupt of line 0 is raised with qemu; wanted none" in str(result.difference)
 
 
 @pytest.mark.parametrize("kind, name, fault, says", FAULTS.values(), ids=FAULTS)

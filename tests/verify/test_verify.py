@@ -11,6 +11,7 @@ from tests.scale import scaled
 from vmm.cli.main import main
 from vmm.errors import UserError
 from vmm.kvm.bpf import why_not
+from vmm.kvm.interrupts import Interrupts
 from vmm.verify import NotInStep, RegisterStrategy, VirtioStrategy, verify
 from vmm.verify.campaign import Campaign, stateful
 from vmm.verify.disks import why_not as why_no_disk
@@ -71,6 +72,13 @@ def test_a_virtio_fault_is_found(module):
     found = module("louder", ("louder.c", "used_count(serving, from.length);", "used_count(serving, 0);"), virtio=True)
     with pytest.raises(NotInStep, match="queue 0 bytes is 0"):
         verify(strategy_of(found.LouderDevice), ["off", "host"], None, 4000, 4)
+
+
+@pytest.mark.parametrize("transport", ["mmio", "pci"])
+def test_an_interrupt_that_is_not_raised_is_found(monkeypatch, transport):
+    monkeypatch.setattr(Interrupts, "raise_", lambda interrupts, number: None)     # which the native half does it by
+    with pytest.raises(NotInStep, match="interrupt of line 0 is missing with host; wanted raised, as with off"):
+        verify(ours()["rng"](), ["off", "host"], None, 400, 4, transport=transport, rings="split")
 
 
 def test_python_that_raises_differs(module):

@@ -273,8 +273,8 @@ class Machine:
         return self.buses[bus].read(address, width)
 
     def interrupts_of(self, gsi: int) -> int:
-        """How many interrupts a machine without KVM has raised on a pin."""
-        return self.interrupts.counted[gsi]
+        """How many interrupts a machine without KVM has raised."""
+        return self.interrupts.counted(gsi)
 
     def close(self) -> None:
         """Take everything down, whatever fails on the way; raises the first of what did, at the end."""

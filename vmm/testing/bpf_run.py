@@ -104,6 +104,7 @@ class BpfRunMachine(Machine):
         super().hand_over(access)
 
     def interrupts_of(self, gsi: int) -> int:
+        self.vm.inject_waiting()        # Python raises a message by its eventfd
         return self.vm.interrupts[gsi]
 
     def last_visit(self, device: RegisterDevice, field: str, queue: int = 0) -> int:

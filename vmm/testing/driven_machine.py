@@ -19,7 +19,7 @@ from ..boot.elf import Elf
 from ..device.register_device import RegisterDevice
 from ..devmodel.exit_path import Bus
 from ..errors import UserError
-from ..kvm.addresses import GIB, LAST_PIN, MIB
+from ..kvm.addresses import GIB, MIB
 from ..kvm.vm import Vm
 from ..machine.config import MachineConfig
 from ..machine.machine import Machine
@@ -30,9 +30,11 @@ GUEST, BYTES = GIB, MIB     # guest-physical, where it lies: the mailbox first
 DONE = 0x510                # the port
 PATIENCE_S = 20.0           # with a guest that does not answer
 LOOK_S = 0.1                # between two looks whether it has ended
+VECTOR = 0x51               # of GSI 0; those of others follow
+MOST_GSIS = 31              # that have one
 
 # words of the mailbox, 64 bits each
-PINS, BELL, WHAT, WIDTH, ADDRESS, VALUE, TAKEN = range(7)
+LINES, BELL, WHAT, WIDTH, ADDRESS, VALUE, TAKEN = range(7)
 
 
 class What(IntEnum):
@@ -63,8 +65,10 @@ class DrivenMachine(Machine):
         self._mailbox = self._region.view[:4096].cast("Q")
         self.vm.add_memory(GUEST, BYTES, self._region.address)
         self.vm.ioeventfd(Bus.PORT, DONE, 1, self._done, True)
-        self._mailbox[PINS] = sum(1 << line.gsi for device in self.devices for line in device.place.lines
-                                  if line.gsi <= LAST_PIN)
+        for line in (line for device in self.devices for line in device.place.lines):
+            if line.gsi >= MOST_GSIS:
+                raise UserError(f"interrupt {line.gsi} of a driven guest; wanted at most {MOST_GSIS - 1}")
+            self._mailbox[LINES] |= 1 << line.gsi
         self._mailbox[BELL] = self._bell.gsi
         self._load()
 
@@ -101,7 +105,7 @@ class DrivenMachine(Machine):
     def interrupts_of(self, gsi: int) -> int:
         """How many the guest has taken of those that were raised before now."""
         self._do(What.NOTHING)
-        return self._mailbox[TAKEN + gsi] if gsi <= LAST_PIN else 0
+        return self._mailbox[TAKEN + gsi]
 
     def _do(self, what: What, width: int = 0, address: int = 0, value: int = 0) -> None:
         """Raises what has ended the guest."""

@@ -11,8 +11,9 @@ from ..devmodel.layout import PAGE
 from ..devmodel.virtqueue import queue_layout
 from ..machine.machine import Machine
 from ..virtio.virtio_device import RING_PACKED, VirtioDevice
+from .driver import RINGS
 from .guest import Area
-from .virtio_guest import FREE, RINGS, VirtioGuest
+from .virtio_guest import FREE, VirtioGuest
 
 PARTS = 4               # descriptors of a slot: the first is 4 times the slot's number, and a packed ring's buffer ID
 RINGS_BYTES = 0x4000    # of each queue: descriptors, avail ring, used ring, a page each

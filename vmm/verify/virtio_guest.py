@@ -8,24 +8,13 @@ from typing import Any
 
 from ..devmodel.virtqueue import queue_layout
 from ..machine.machine import Machine
-from ..testing.driver import INDIRECT, NEXT, Driver, PackedRing, Registers
+from ..testing.driver import INDIRECT, NEXT, Driver, PackedRing
 from ..virtio.virtio_device import EVENT_IDX, NEEDS_RESET, VirtioDevice
+from .driver import VectoredDriver
 from .guest import Area, Guest, field_at
 
-RINGS = 0x110000        # guest-physical; from here on to FREE, those of as many queues as there are.  Nothing is below
-                        # 1 MiB, where other machines than ours have something else than RAM
-FREE = 0x130000
+FREE = 0x130000                 # guest-physical, behind the rings
 CAUSE = "interrupt_status"      # as virtio-mmio calls it
-
-
-class Unstarted(Driver):
-    """A driver that has done nothing yet."""
-
-    RINGS = RINGS
-
-    def __post_init__(self) -> None:
-        self.memory = self.machine.memory
-        self.registers = Registers(self.machine, self.device)
 
 
 class VirtioGuest(Guest):
@@ -33,7 +22,7 @@ class VirtioGuest(Guest):
 
     device: Any                 # a VirtioDevice
     driver: Any                 # None before the first setup
-    DRIVER: type[Driver] = Unstarted
+    DRIVER: type[Driver] = VectoredDriver
     TABLES = 0x160000           # guest-physical; indirect tables, 4 KiB for each queue
 
     def __init__(self, machine: Machine, device: VirtioDevice):

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..driver import RINGS
 from ..source import Source
 from ..steps import Step, step
 from ..strategy import Strategy, VirtioStrategy
-from ..virtio_guest import FREE, RINGS, VirtioGuest
+from ..virtio_guest import FREE, VirtioGuest
 from .guest import QemuGuest, guest_of
 from .machine import QemuMachine
 

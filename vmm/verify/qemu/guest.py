@@ -10,9 +10,10 @@ from typing import Any
 from ...devmodel.view import ffi
 from ...testing.driver import DRIVER_OK, NEEDS_RESET
 from ...virtio.virtio_device import EVENT_IDX, RING_PACKED
+from ..driver import Unstarted
 from ..guest import Area
 from ..steps import Step
-from ..virtio_guest import FREE, Unstarted, VirtioGuest
+from ..virtio_guest import FREE, VirtioGuest
 from .known import HANGS
 from .machine import QemuMachine
 from .qtest import QemuGone
