@@ -1,9 +1,8 @@
 """Build what the nested machine boots: kernels, initial RAM disks, and a QEMU recent enough.
 
-    python -m tools.nested.build [--kernel 612|61 ...]
+    python -m tools.nested.build [--kernel 612|61|newest ...]
 
-Packages come through the system's own apt configuration: its first Debian mirror also has the
-releases that the system does not use itself.  Nothing of the system is changed.
+Packages come through the system's own apt configuration (debian.py).  Nothing of the system is changed.
 """
 
 from __future__ import annotations
@@ -18,88 +17,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+from .debian import BuildError, codename, download, kernel_packages, run, unpack
 from .files import DISK, FILES, GUEST_MODULES, HERE, KERNELS, L1_MODULES, QEMU, boot
 
-DEBS, APT = FILES / "debs", FILES / "apt"
-KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 QEMU_PACKAGES = ("qemu-system-x86", "qemu-system-common", "qemu-system-data", "seabios")
 DISK_BYTES = 224 << 20
 GUEST_TOOLS = ("/usr/bin/fio", "/usr/bin/iperf3")
 COMPRESSION = ((b"\xfd7zXZ", ["xz", "-dc", "--single-stream"]), (b"\x28\xb5\x2f\xfd", ["zstd", "-dcq"]),
                (b"\x1f\x8b", ["gzip", "-dcq"]))      # how a kernel's payload starts
 PAYLOAD_AT = 0x248                              # in the setup header: offset and length of the payload
-
-
-class BuildError(Exception):
-    """Something is missing; says what."""
-
-
-def run(*command, **options) -> str:
-    try:
-        done = subprocess.run([str(c) for c in command], text=True, capture_output=True, **options)
-    except FileNotFoundError:
-        raise BuildError(f"no {command[0]}; wanted the packages of {HERE / 'packages.txt'}") from None
-    if done.returncode:
-        raise BuildError(f"{command[0]}: {done.stderr.strip()[-500:]}")
-    return done.stdout
-
-
-# Packages
-
-def mirror() -> str:
-    """The first Debian mirror that apt is configured with."""
-    for path in (*sorted(Path("/etc/apt/sources.list.d").glob("*.sources")), Path("/etc/apt/sources.list"),
-                 *sorted(Path("/etc/apt/sources.list.d").glob("*.list"))):
-        text = path.read_text() if path.exists() else ""
-        for found in re.findall(r"^(?:URIs:|deb(?: \[[^]]*\])?)\s+(\S+)", text, re.MULTILINE):
-            if "security" not in found:
-                return found
-    raise BuildError("no Debian mirror in /etc/apt; wanted one, to have kernels from")
-
-
-def apt_options(release: str) -> list[str]:
-    """Options by which apt sees this release alone, with a state of its own."""
-    home = APT / release
-    for name in ("lists/partial", "cache/archives/partial"):
-        (home / name).mkdir(parents=True, exist_ok=True)
-    sources = home / "sources"
-    sources.write_text(f"Types: deb\nURIs: {mirror()}\nSuites: {release}\nComponents: main\nSigned-By: {KEYRING}\n")
-    sources = sources.rename(home / "release.sources")
-    options = {"Dir::Etc::sourcelist": sources, "Dir::Etc::sourceparts": "/dev/null",
-               "Dir::Etc::preferencesparts": "/dev/null", "Dir::State::lists": home / "lists",
-               "Dir::Cache": home / "cache", "APT::Sandbox::User": "root"}
-    made = [f"-o{name}={value}" for name, value in options.items()]
-    if not list((home / "lists").glob("*Packages*")):
-        run("apt-get", *made, "-q", "update")
-    return made
-
-
-def download(package: str, release: str | None = None) -> Path:
-    """A package's file, fetched if it is not here yet."""
-    DEBS.mkdir(parents=True, exist_ok=True)
-    marker = DEBS / f"{package}.{release or 'system'}"
-    if not marker.exists():
-        options = apt_options(release) if release else []
-        run("apt-get", *options, "download", package, cwd=DEBS)
-        newest = max(DEBS.glob(f"{package}_*.deb"), key=lambda path: path.stat().st_ctime)
-        marker.write_text(newest.name)
-    return DEBS / marker.read_text()
-
-
-def unpack(deb: Path, into: Path) -> None:
-    into.mkdir(parents=True, exist_ok=True)
-    run("dpkg-deb", "-x", deb, into)
-
-
-def kernel_package(release: str | None, version: str) -> str:
-    """The package that `linux-image-amd64` stands for."""
-    options = apt_options(release) if release else []
-    shown = run("apt-cache", *options, "show", "linux-image-amd64")
-    found = re.search(rf"^Depends: (linux-image-{re.escape(version)}\S*-amd64) ", shown, re.MULTILINE)
-    if not found:
-        raise BuildError(f"no kernel {version} in {release or 'the system release'}; wanted linux-image-amd64 to be "
-                         "one")
-    return found[1]
 
 
 # Kernels
@@ -191,6 +117,15 @@ def build_guest(tree: Path, version: str, home: Path) -> None:
     archive(root, home / "guest-tools.img")
 
 
+def image_in(tree: Path, version: str) -> Path:
+    """Where packages have a kernel's bzImage; recent ones among its modules."""
+    places = (tree / f"boot/vmlinuz-{version}", tree / f"lib/modules/{version}/vmlinuz")
+    for path in places:
+        if path.exists():
+            return path
+    raise BuildError(f"no {' and no '.join(map(str, places))}; wanted one in the packages of {version}")
+
+
 def build_kernel(name: str) -> None:
     release, version = KERNELS[name]
     home, tree = boot(name), FILES / "unpacked"
@@ -200,12 +135,13 @@ def build_kernel(name: str) -> None:
     shutil.rmtree(home, ignore_errors=True)
     shutil.rmtree(tree, ignore_errors=True)
     home.mkdir(parents=True)
-    unpack(download(kernel_package(release, version), release), tree)
+    for package in kernel_packages(release, version):
+        unpack(download(package, release), tree)
     if not (tree / "lib").exists():
         (tree / "lib").symlink_to("usr/lib")
     full = next((tree / "lib/modules").iterdir()).name
     run("depmod", "-b", tree, full)
-    shutil.copy(tree / f"boot/vmlinuz-{full}", home / "vmlinuz")
+    shutil.copy(image_in(tree, full), home / "vmlinuz")
     extract_vmlinux(home / "vmlinuz", home / "vmlinux")
     build_l1(tree, full, home)
     build_guest(tree, full, home)
@@ -258,13 +194,6 @@ exec {home}/usr/bin/qemu-system-x86_64 -L {home}/usr/share/qemu -L {home}/usr/sh
 """)
     QEMU.chmod(0o755)
     print(f"nested: {run(QEMU, '--version').splitlines()[0]}")
-
-
-def codename() -> str:
-    found = re.search(r"^VERSION_CODENAME=(\w+)", Path("/etc/os-release").read_text(), re.MULTILINE)
-    if not found:
-        raise BuildError("/etc/os-release names no release; wanted Debian's")
-    return found[1]
 
 
 def main() -> int:

@@ -11,9 +11,10 @@ QEMU = FILES / "qemu" / "run"       # starts the QEMU that was unpacked
 
 DISK = FILES / "disk.img"           # an ext4 image with an archive on it
 
-KERNELS = {     # name -> Debian release (None: the system's own), and the version that it has
+KERNELS = {     # name -> Debian release (None: the system's own), and how the version that it has begins
     "612": ("trixie", "6.12"),
     "61": (None, "6.1"),
+    "newest": ("trixie-backports", ""),
 }
 L1_MODULES = ("9pnet_virtio", "9p", "overlay", "virtio_pci", "virtio_blk", "virtio_console", "virtio_rng", "kvm_amd",
               "tun", "vhost_net", "ext4", "loop", "xfs")
