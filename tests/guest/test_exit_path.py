@@ -44,6 +44,7 @@ def test_posted_registers(mode):
     assert (accesses < 300) == (mode != "off")      # 5 a round, or 1 and the serial port's
 
 
+@pytest.mark.bpf_paths("on_mmio", "decline")
 def test_declined_writes_reach_userspace_each_once(mode):
     device = Witness("probe")
     with Machine(MachineConfig(BUILD / "exits.elf", 64 << 20, serial="null",
@@ -55,6 +56,7 @@ def test_declined_writes_reach_userspace_each_once(mode):
         assert entry.declined[device.layout.reasons.ASKED] == (0 if mode == "off" else 500)
 
 
+@pytest.mark.bpf_paths("on_pio", "decline_one")
 @pytest.mark.parametrize("port_mode", ["off", "host", "on"])
 def test_string_instruction(request, kvm, port_mode):
     """One instruction, five writes: all of them, in order, and what follows after them."""

@@ -137,6 +137,7 @@ def test_one_register_may_be_strict(driver):
     assert driver.read("strict") == 0xffff
 
 
+@pytest.mark.bpf_paths("device_memory")
 @pytest.mark.parametrize("x, y, done", [(0, 64, 1), (5, 3, 1), (0x2fc0, 64, 1), (0x2fc1, 64, 0), (0, 65, 0),
                                         (0x2fff, 64, 0), (0x3000, 1, 0), (0xffffffff, 64, 0)])
 def test_memory(driver, x, y, done):

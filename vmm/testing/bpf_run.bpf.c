@@ -1,12 +1,14 @@
-/* The kernel's addresses of values that tracepoints' programs are given a pointer to: bpf_run.py. */
+/* The kernel's addresses of what tracepoints' programs are given a pointer to: played_vm.py. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
+enum { MOST_BYTES = 64 };	/* of what one instruction writes */
+
 struct written {
-	__u64 value;
-	__u64 address;	/* of `value` */
+	__u8 bytes[MOST_BYTES];
+	__u64 address;	/* of `bytes` */
 };
 
 struct {
@@ -25,6 +27,6 @@ int locate(struct bpf_raw_tracepoint_args *context)
 
 	if (!written_)
 		return 1;
-	written_->address = (__u64)&written_->value;
+	written_->address = (__u64)written_->bytes;
 	return 0;
 }

@@ -84,18 +84,33 @@ class BpfRunMachine(Machine):
 
     def guest_write(self, bus: Bus, address: int, width: int, value: int) -> int:
         """1 if the kernel half did all of it (whether it has interrupted is in `vm.interrupts`)."""
+        return self._instruction(bus, [(address, value)], width, width)
+
+    def string_out(self, port: int, width: int, values: list[int]) -> int:
+        """What a string instruction writes: KVM traces all of it at once (kernel_pio(), arch/x86/kvm/x86.c)."""
+        return self._instruction(Bus.PORT, [(port, value) for value in values], width, width)
+
+    def wide_write(self, address: int, data: bytes) -> int:
+        """What an instruction writes that is wider than 8 bytes: traced at once, and put on the bus by 8 until one is
+        nobody's (vcpu_mmio_write(), in the same place)."""
+        pieces = [(address + at, int.from_bytes(data[at:at + 8], "little")) for at in range(0, len(data), 8)]
+        return self._instruction(Bus.MMIO, pieces, 8, len(data))
+
+    def _instruction(self, bus: Bus, writes: list[tuple[int, int]], width: int, traced: int) -> int:
+        """Writes of `width` bytes each, (address, value), that are traced as of `traced` bytes; 1 if the kernel half
+        did all of them."""
         self._check_open()
         writer = self._writer()
         writer.handed_over = False
-        self.vm.trace(bus, address, width, value)
-        claimed = self.vm.claim(bus, address, width)
+        data = b"".join(value.to_bytes(8, "little")[:width] for _, value in writes)
+        self.vm.trace(bus, writes[0][0], traced, data, len(data) // traced)
+        left = list(itertools.dropwhile(lambda write: self.vm.claim(bus, write[0], width), writes))
         while signal.sigtimedwait([SIGNAL], 0):
             self.declined(writer)       # type: ignore[arg-type]  # a vCPU's index is all that it looks at
         if self.running.error:
             raise self.running.error
-        if not claimed:
-            return super().guest_write(bus, address, width, value)
-        return 0 if writer.handed_over else 1
+        done = [super(BpfRunMachine, self).guest_write(bus, address, width, value) for address, value in left]
+        return 0 if writer.handed_over or not all(done) else 1
 
     def hand_over(self, access: Declined) -> None:
         if access.device != WATCHED and access.width not in (UPCALL, RAISE) and hasattr(self._writers, "me") and not (

@@ -20,6 +20,8 @@ from ..sync.region import Piece, Region
 
 TRACE_WRITE, PIO_OUT = 2, 1     # as exit_path.bpf.c has them
 THREADS = 1024                  # that write, in the life of this process
+MOST_BYTES = 64                 # of what one instruction writes, as bpf_run.bpf.c has them
+STRIDE = MOST_BYTES + 8         # its struct written
 VECTOR = 0x30                   # of pin 0; of others what follows
 
 
@@ -28,21 +30,23 @@ class Values:
 
     def __init__(self):
         self._maps = Maps()
-        fd = self._maps.array("written", 16, THREADS)
+        fd = self._maps.array("written", STRIDE, THREADS)
         self._object = Object(BUILD / "bpf_run.bpf.o", self._maps, {}, {})
-        self._region = Region("written", [Piece(fd, 0, -(-16 * THREADS // PAGE) * PAGE)])
-        self._words = self._region.view.cast("Q")
+        self._region = Region("written", [Piece(fd, 0, -(-STRIDE * THREADS // PAGE) * PAGE)])
         self._next, self._mine = itertools.count(), threading.local()
 
-    def put(self, value: int) -> int:
-        """The kernel's address of `value`, until this thread's next one."""
+    def put(self, data: bytes) -> int:
+        """The kernel's address of `data`, until this thread's next one."""
+        if len(data) > MOST_BYTES:
+            raise ValueError(f"{len(data)} bytes by one instruction; wanted at most {MOST_BYTES}")
         if not hasattr(self._mine, "at"):
             index = next(self._next)
             if self._object.run("locate", index):
                 raise RuntimeError(f"thread {index + 1} that writes; wanted at most {THREADS}")
-            self._mine.at = 2 * index
-        self._words[self._mine.at] = value
-        return self._words[self._mine.at + 1]
+            self._mine.at = STRIDE * index
+        at, view = self._mine.at, self._region.view
+        view[at:at + MOST_BYTES] = data.ljust(MOST_BYTES, b"\0")
+        return int.from_bytes(view[at + MOST_BYTES:at + STRIDE], "little")
 
 
 values = lru_cache(maxsize=1)(Values)
@@ -153,14 +157,14 @@ class PlayedVm:
 
     # what KVM does with a write
 
-    def trace(self, bus: Bus, address: int, width: int, value: int) -> None:
-        """Step 1."""
-        at = values().put(value)
+    def trace(self, bus: Bus, address: int, width: int, data: bytes, count: int = 1) -> None:
+        """Step 1: `count` elements of `width` bytes, of which only a port takes more than one at once."""
+        at = values().put(data)
         for program in list(self.attached):
             if bus is Bus.MMIO:
                 program.run("on_mmio", TRACE_WRITE, width, address, at)
             else:
-                program.run("on_pio", PIO_OUT, address, width, 1, at)
+                program.run("on_pio", PIO_OUT, address, width, count, at)
 
     def claim(self, bus: Bus, address: int, width: int) -> bool:
         """Steps 2 and 3; whether there was a claim."""
