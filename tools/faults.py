@@ -85,6 +85,55 @@ FAULTS = [
           "fetch_and((__u32 *)(page + (target & ~3u)), ~(__u32)value);", ";", "blk"),
     Fault("interrupts for what was signalled before", "virtqueue.h",
           "queue->position.unsignalled = 0;", "", "net console"),
+    # the dispatcher
+    Fault("a read is taken for a write", "exit_path.bpf.c", "if (context->args[0] != TRACE_WRITE)", "if (0)",
+          "bpf_paths"),
+    Fault("a read of a port is taken for a write", "exit_path.bpf.c", "if (context->args[0] != PIO_OUT)", "if (0)",
+          "bpf_paths"),
+    Fault("writes of other processes are served", "exit_path.bpf.c",
+          "!shown || exits->kernel.process != bpf_get_current_pid_tgid() >> 32)", "!shown)", "bpf_paths"),
+    Fault("wide writes of other processes go up", "exit_path.bpf.c",
+          "!first || exits->kernel.process != bpf_get_current_pid_tgid() >> 32)", "!first)", "bpf_paths"),
+    Fault("of a string of doorbells one goes up", "exit_path.bpf.c",
+          "bpf_loop(count, decline_one", "bpf_loop(1, decline_one", "bpf_paths"),
+    Fault("a string of doorbells is served as one", "exit_path.bpf.c",
+          "action == ACTION_NOTIFY && count == 1 && !declines", "action == ACTION_NOTIFY && !declines", "bpf_paths"),
+    Fault("of a string of acknowledgements the last counts", "exit_path.bpf.c",
+          "(action == ACTION_NOTIFY || action == ACTION_CLEAR) && count", "action == ACTION_NOTIFY && count",
+          "bpf_paths"),
+    Fault("a doorbell overtakes a decline", "exit_path.bpf.c",
+          "count == 1 && !declines_before(exits))", "count == 1)", "bpf_paths"),
+    Fault("a posted write overtakes a decline", "exit_path.bpf.c",
+          "action == ACTION_WATCH || declines_before(exits))", "action == ACTION_WATCH)", "bpf_paths"),
+    Fault("what is masked is not told", "exit_path.bpf.c",
+          "action == ACTION_NOTIFY || action == ACTION_WATCH ||", "action == ACTION_NOTIFY ||", "bpf_paths"),
+    Fault("ignored pieces of a wide write go up", "exit_path.bpf.c",
+          "if (route->action != ACTION_IGNORE) {", "if (1) {", "bpf_paths"),
+    Fault("a wide write never ends", "exit_path.bpf.c", "wide->left -= width;", ";", "bpf_paths"),
+    Fault("a thread that finds no room is not told", "exit_path.bpf.c", "BPF_ANY) ? 1 : 0;", "BPF_ANY) ? 0 : 0;",
+          "bpf_paths"),
+    Fault("interrupts of posted writes are not recorded", "exit_path.bpf.c", "if (route->interrupts)", "if (0)",
+          "bpf_paths"),
+    # declines
+    Fault("a full outbox is written over", "decline_bpf.h",
+          "if (head - vcpu->inbox.tail >= DECLINES)", "if (head - vcpu->inbox.tail == ~0u)", "bpf_paths"),
+    Fault("lost declines are not counted", "decline_bpf.h", "vcpu->outbox.lost++;", ";", "bpf_paths"),
+    Fault("a decline does not signal", "decline_bpf.h", "bpf_send_signal_thread(DECLINE_SIGNAL);", ";", "bpf_paths"),
+    Fault("declines are not counted", "decline_bpf.h", "fetch_add(&exits->kernel.declined, 1);", ";", "bpf_paths"),
+    Fault("nobody is called where there is no vCPU", "decline_bpf.h",
+          "bpf_ringbuf_output(&upcalls, &call, sizeof(call), BPF_RB_FORCE_WAKEUP);", ";", "bpf_paths"),
+    Fault("declines are not recorded", "decline_bpf.h",
+          "if (access->width <= 8 && access->device < DEVICES)", "if (0)", "bpf_paths"),
+    Fault("an upcall looks like a write", "decline_bpf.h", ".width = UPCALL };", ".width = 4 };", "bpf_paths"),
+    Fault("a message of another process calls the collector", "platform_bpf.h",
+          "if (exits && exits->kernel.process == bpf_get_current_pid_tgid() >> 32)", "if (exits)", "bpf_paths"),
+    Fault("nobody wakes the thread that polls the ring", "platform_bpf.h",
+          "return READ_ONCE(*flags) & 1 ? DECLINE_RING_ASLEEP : 0;", "return 0;", "bpf_paths"),
+    Fault("pages that are not mapped read as what was there", "platform_bpf.h",
+          "(const void *)(image + offset)) ? -1 : 0;", "(const void *)(image + offset)) ? 0 : 0;", "bpf_paths"),
+    Fault("a write is done without a ring", "platform_bpf.h",
+          "__u64 offset, int durable)\n{\n\treturn -1;",
+          "__u64 offset, int durable)\n{\n\treturn 0;", "bpf_paths"),
     # devices
     Fault("blk: a sector beyond the end", "blk/blk.c",
           "sectors > capacity - sector ?", "sectors > capacity - sector + 1 ?", "blk"),
@@ -135,7 +184,8 @@ def build(fault: Fault) -> None:
     """All BPF objects anew, in the copy."""
     shutil.rmtree(WORK, ignore_errors=True)
     shutil.copytree(ROOT / "kernel_devices", WORK / "kernel_devices")
-    shutil.copytree(ROOT / "build", WORK / "build", ignore=shutil.ignore_patterns("faults", "sanitized", "wide"))
+    others = shutil.ignore_patterns("faults", "sanitized", "wide", "nested")
+    shutil.copytree(ROOT / "build", WORK / "build", ignore=others)
     path = WORK / "kernel_devices" / fault.file
     path.write_text(edited(path.read_text(), fault))
     objects = sorted(f"build/{p.name}" for p in (ROOT / "build").glob("*.bpf.o") if p.name != "bpf_run.bpf.o")
