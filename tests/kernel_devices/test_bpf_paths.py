@@ -45,7 +45,7 @@ from vmm.virtqueue.uring import NEED_WAKEUP
 pytestmark = pytest.mark.usefixtures("bpf_run")
 runs = pytest.mark.bpf_paths
 PORT = 0x2000
-TRACE_READ, PIO_IN = 1, 0       # arch/x86/kvm/trace.h
+TRACE_READ, TRACE_WRITE, PIO_IN = 1, 2, 0       # arch/x86/kvm/trace.h
 
 
 def wait_for(what, timeout_s=60):
@@ -172,8 +172,10 @@ def test_writes_of_other_processes(guest):
     (program,) = (each for each in guest.machine.vm.attached if "on_mmio" in each.names)
     address, width = guest._place("taken")
     for bytes_ in (width, 16):
-        run_elsewhere(program, "on_mmio", 2, bytes_, address, 0)
-    assert guest.entry.doorbells == 0 and guest.shown() == 0 and not guest.went_up()
+        run_elsewhere(program, "on_mmio", TRACE_WRITE, bytes_, address, 0)
+    on_a_thread(lambda: guest.trace("left", 8))     # behind what they may have said
+    wait_for(lambda: guest.seen)
+    assert guest.seen == [("left", 8)] and guest.entry.doorbells == 1 and guest.shown() == 0
 
 
 @runs("dispatch")
