@@ -69,8 +69,8 @@ class VirtioGuest(Guest):
               beyond: bool = False) -> None:
         """Make buffers available: each a list of address, bytes, and flags (1 next, 2 device-writable, 4 indirect).
         `head` is the first descriptor, or a packed ring's buffer ID.  With `indirect` they are in a table, but for the
-        first `split_at`; it is said to be `odd` bytes longer than it is, and with `beyond` its last descriptor goes on
-        behind it."""
+        first `split_at`; it is said to be `odd` bytes longer than it is, or its last descriptor lies behind it; with
+        `beyond` that goes on behind it."""
         ring = self.driver.rings[queue]
         parts = [tuple(part) for part in parts]
         if indirect:
