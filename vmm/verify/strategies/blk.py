@@ -171,7 +171,8 @@ class BlkStrategy(InFlightStrategy):
         type_ = source.one(("IN",) * 20 + ("OUT",) * 10 + tuple(TYPES))
         if type_ in ("DISCARD", "WRITE_ZEROES") and source.chance(50):
             return step("ranges", slot=slot, sector=source.one((0, 8, 100, SECTORS - 1, SECTORS, 1 << 40)),
-                        count=source.one((0, 1, 8, SECTORS - 100, SECTORS + 1, 0xffffffff)), flags=source.one((0, 0, 0, 1, 2)))
+                        count=source.one((0, 1, 8, SECTORS - 100, SECTORS + 1, 0xffffffff)),
+                        flags=source.one((0, 0, 0, 1, 2)))
         sector = source.one((SECTORS - 1, SECTORS, 1 << 55, (1 << 64) - 1)) if source.chance(8) else \
             source.whole(0, SECTORS - 26)
         return step("request", queue=queue, slot=slot, type=type_, sector=sector, data=self.data(source, type_, slot),
