@@ -270,7 +270,7 @@ int explore_next(void)
 	world.actor[GUEST_IRQ].wait = INTERRUPTED;
 	scheduler_pointer = fresh_stack(scheduler_stack, scheduler);
 	world.current = USERSPACE;
-	depth = spent = event_count = 0;
+	depth = length = spent = event_count = 0;
 	violation[0] = 0;
 	over = GOING;
 	exploring = 1;

@@ -313,6 +313,8 @@ class Explored:
             return f"active is {entry.active}, rings is {entry.rings}; wanted 0 and 0"
         if uring.flying:
             return f"{uring.flying} tags are taken; wanted none"
+        if uring.pending or uring.flight.failed:
+            return f"completions wait: {uring.pending}, {uring.flight.failed} requests failed; wanted neither"
         if "reset" in self.scenario.script:
             return ""
         handled, total = entry.handled + self.queue.state.user.handled, sum(self.scenario.requests)
