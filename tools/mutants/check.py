@@ -47,6 +47,8 @@ def verified(name: str, seconds: float) -> dict[str, Any]:
     strategy, end, steps, seed = ours()[name](), monotonic() + seconds, 0, 1
     while monotonic() < end:
         for setting in strategy.combinations():
+            if monotonic() > end:
+                break
             source = Seeded(seed)
             seed += 1
             with Lockstep(strategy, ["off", "host"], setting) as lockstep:

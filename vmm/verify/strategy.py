@@ -220,7 +220,7 @@ class VirtioStrategy(Strategy):
         """How an indirect table is not what it should be, now and then."""
         if source.chance(4):
             return {"odd": source.one((8, 1, 16, -16))}
-        return {"beyond": True} if source.chance(4) else {}
+        return {"beyond": source.one(("first", "last"))} if source.chance(4) else {}
 
     def register(self, source: Source, guest: VirtioGuest) -> Step:
         """A transport's register, at a bad time perhaps; not those that only say where rings are."""

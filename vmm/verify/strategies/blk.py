@@ -186,7 +186,8 @@ class BlkStrategy(InFlightStrategy):
         if source.chance(30):
             return step("mend")
         operation = source.one(OPERATIONS)
-        return step("fail", operation=operation, sector=source.whole(0, SECTORS - 1), count=source.one((1, 2, 8, 64)),
+        return step("fail", operation=operation, sector=source.whole(0, SECTORS - 1),
+                    count=source.one((1, 8, 64, SECTORS)),
                     result=source.one(RESULTS[operation]))
 
     def apart(self, source: Source, guest: InFlightGuest, queue: int) -> Step:
