@@ -146,7 +146,8 @@ FAULTS = [
         ("blk: a short transfer is taken for all of it", "result < 0 || (__u32)result != tag->wanted", "result < 0")),
     *_other(KERNEL + "blk/blk_copy.h",
         ("blk: the second buffer has the first one's data", "work->image_at + work->copied))", "work->image_at))"),
-        ("blk: only the first part of a buffer", "\tif (done != work->part[index].length) {", "\tif (0) {")),
+        ("blk: only the first part of a buffer", "\tif (done != work->part[index].length) {", "\tif (0) {",
+         "what is not copied as a whole is declined, and Python does it: later, and that is all")),
     *_other(KERNEL + "net/net_transmit.h",
         ("net: packets shorter than their headers", "if (work->common.walk.total < LINK_HEADER_BYTES)", "if (0)"),
         ("net: what is not sent stays available", "\tavail_take(serving->queue, &work->common.walk.chain);\n", ""),
@@ -175,7 +176,7 @@ FAULTS = [
          "bool(self.page.status & DRIVER_OK)")),
     *_other(DEVICES + "net.py",
         ("Python: net: packets shorter than their headers", "if not HEADER_BYTES + ETHER_BYTES <= length <= LARGEST_PACKET:",
-         "if length > LARGEST_PACKET:")),
+         "if length > LARGEST_PACKET:", "only Python does such packets, the same with each offload")),
     *_other(DEVICES + "net_receive.py",
         ("Python: net: the used length is a header short", "queue.push(chain, done - before)", "queue.push(chain, done - before - 12)")),
 ]
