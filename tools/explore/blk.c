@@ -88,7 +88,8 @@ static void vcpu(void)
 		make_available(number, i);
 }
 
-/* The guest's interrupt handler: takes what was used, asks for the next interrupt, and looks again (2.7.14). */
+/* The guest's interrupt handler: takes what was used, asks for the next interrupt, and looks again (2.7.14).  It and the
+ * collector wait when a schedule begins (explore_next()). */
 
 static void take_used(void)
 {
@@ -120,8 +121,7 @@ static __u16 used_index(void)
 
 static void guest_irq(void)
 {
-	for (;;) {
-		wait_for(INTERRUPTED);
+	for (;; wait_for(INTERRUPTED)) {
 		world.irq = 0;
 		if (!scenario.event_index)
 			exchange((__u16 *)guest_at(scenario.avail), AVAIL_NO_INTERRUPT);
@@ -180,10 +180,9 @@ static void polling_thread(void)
 /* What runs where an interrupt of the device's is injected. */
 static void collector(void)
 {
-	for (;;) {
+	for (;; wait_for(SIGNALLED)) {
 		struct collecting collecting = { .device = scenario.device };
 
-		wait_for(SIGNALLED);
 		world.signals = 0;
 		world.actor[COLLECTOR].inside = 1;
 		collect(&collecting);
@@ -267,9 +266,11 @@ int explore_next(void)
 		stack_pointer[i] = fresh_stack(stacks[i], begin);
 	for (i = 0; i < 2; i++)
 		world.actor[i].wait = scenario.requests[i] ? NOTHING : ENDED;
+	world.actor[COLLECTOR].wait = SIGNALLED;
+	world.actor[GUEST_IRQ].wait = INTERRUPTED;
 	scheduler_pointer = fresh_stack(scheduler_stack, scheduler);
 	world.current = USERSPACE;
-	depth = spent = event_count = 0;
+	depth = length = spent = event_count = 0;
 	violation[0] = 0;
 	over = GOING;
 	exploring = 1;

@@ -15,7 +15,8 @@ class Scenario:
     odd: int = 0                        # a bit for each slot whose request the handler declines
     event_index: bool = True
     failing: int = 0                    # a bit for each entry of the ring that comes back with an error
-    script: tuple[str, ...] = ()        # what userspace does of itself: take, kick, switch, reset
+    script: tuple[str, ...] = ()        # what userspace does of itself: take, kick, switch, reset, give
+    received: int = 0                   # buffers that userspace fills, which holds the queue as one for input
     preemptions: int = 1                # of one schedule, at most
     delays: int = 1                     # store buffers that begin to fill, at most
     long: tuple[int, int] = (2, 1)      # preemptions and delays where there is time for more
@@ -28,21 +29,24 @@ class Scenario:
 
 RING = 0xffff
 SCENARIOS = [
-    Scenario("two doorbells", (1, 1), long=(3, 1)),
-    Scenario("two doorbells, flags", (1, 1), event_index=False, long=(3, 1)),
-    Scenario("taken", (1, 0), script=("take",), long=(3, 1)),
-    Scenario("two in a row", (2, 0), long=(3, 2)),
+    Scenario("two doorbells", (1, 1), preemptions=2, long=(3, 1)),
+    Scenario("two doorbells, flags", (1, 1), event_index=False, preemptions=2, long=(3, 1)),
+    Scenario("taken", (1, 0), script=("take",), preemptions=2, long=(3, 1)),
+    Scenario("two in a row", (2, 0), preemptions=2, long=(3, 2)),
     Scenario("one is declined", (1, 1), odd=1),
     Scenario("one is declined, flags", (1, 1), odd=1, event_index=False),
-    Scenario("the second is declined", (2, 0), odd=2),
-    Scenario("ring", (1, 0), RING, long=(3, 2)),
-    Scenario("ring, flags", (1, 0), RING, event_index=False, long=(3, 1)),
+    Scenario("the second is declined", (2, 0), odd=2, preemptions=2, long=(3, 1)),
+    Scenario("received", (2, 0), received=2, preemptions=2, long=(3, 1)),
+    Scenario("received, given", (2, 0), received=1, script=("give",), delays=0, long=(2, 0)),
+    Scenario("ring", (1, 0), RING, preemptions=2, long=(3, 2)),
+    Scenario("ring, flags", (1, 0), RING, event_index=False, preemptions=2, long=(3, 1)),
+    Scenario("ring, error", (1, 0), RING, failing=1, preemptions=2, long=(3, 1)),
+    Scenario("ring, two in a row", (2, 0), RING),
     Scenario("ring, taken", (1, 0), RING, script=("take",)),
     Scenario("ring, kicked", (1, 0), RING, script=("kick",)),
     Scenario("ring, switched", (1, 0), RING, script=("switch",)),
     Scenario("ring, reset", (1, 0), RING, script=("reset",)),
-    Scenario("ring, error", (1, 0), RING, failing=1, long=(3, 1)),
-    Scenario("two doorbells, taken", (1, 1), script=("take",), delays=0, long=(2, 0)),
-    Scenario("ring, beside another", (1, 1), 1, long=(2, 0)),
-    Scenario("ring, two", (1, 1), RING, delays=0, long=(1, 1)),
+    Scenario("two doorbells, taken", (1, 1), script=("take",), delays=0),
+    Scenario("ring, beside another", (1, 1), 1),
+    Scenario("ring, two", (1, 1), RING, delays=0, long=(2, 0)),
 ]

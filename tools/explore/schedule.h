@@ -6,7 +6,7 @@
 
 #include "world.h"
 
-enum { DEPTH = 8192, STATES = 1 << 23, REGIONS = 32, SPANS = 64, EVENTS = 8192 };
+enum { DEPTH = 8192, LONGEST = 1 << 17 /* steps */, STATES = 1 << 23, REGIONS = 32, SPANS = 64, EVENTS = 8192 };
 
 enum kind { RUN, LEAVE, LEAVE_LAST, THROUGH, DELAY, MAIL_ITEM, SCRIPT_ITEM };
 
@@ -32,7 +32,7 @@ static __u8 *costs;		/* preemptions that it took to get there */
 static __u8 stacks[ACTORS][STACK_BYTES] __attribute__((aligned(64)));
 static __u8 scheduler_stack[STACK_BYTES] __attribute__((aligned(64)));
 static void *stack_pointer[ACTORS], *scheduler_pointer;
-static __u32 region_count, span_count, event_count, depth, prefix, spent, exploring;
+static __u32 region_count, span_count, event_count, depth, length, prefix, spent, exploring;
 static __u64 schedules, states_found, steps;
 static enum over over;
 static char violation[256];
@@ -219,9 +219,10 @@ static struct option chosen(const struct option *option, __u32 count, __u32 of)
 	struct choice *choice = &choices[depth];
 
 	steps++;
-	if (count == 1 || over)
+	length++;
+	if (over || (count == 1 && length < LONGEST))
 		return option[0];
-	if (depth >= DEPTH - 1) {
+	if (depth >= DEPTH - 1 || length >= LONGEST) {
 		violated("a schedule without end");
 		return option[0];
 	}

@@ -17,6 +17,7 @@ from vmm.devmodel.virtqueue import Side, UserCounters
 from vmm.machine.config import DiskConfig, MachineConfig
 from vmm.machine.machine import Machine
 from vmm.offload.native import native_ffi
+from vmm.sync.counting import count
 from vmm.sync.handoff import Declined
 from vmm.testing.driver import NEXT, WRITE, Driver
 from vmm.virtio.virtio_device import EVENT_IDX
@@ -132,6 +133,9 @@ class Explored:
         self.ring_words = {name: self.base + at for name, at in places.items()}
         with self.queue.ownership:
             uring._forget()
+            self.queue.ownership.assigned = self._first_holder
+        if self.scenario.received:
+            self.device.receives = lambda index: True
         uring.wiring.ready = 1
 
     def _explored(self) -> None:
@@ -188,6 +192,10 @@ class Explored:
         end = uring_layout().field("receive").offset
         yield uring.address + wiring, end - wiring, end - wiring
 
+    @property
+    def _first_holder(self) -> Side:
+        return Side.USER if self.scenario.received else Side.KERNEL
+
     # a schedule
 
     def run(self, end: float = math.inf) -> str:
@@ -218,7 +226,8 @@ class Explored:
         queue, device = self.queue, self.device
         queue.latch()
         queue.ring.words = Words(self)
-        device.assigned = queue.ownership.assigned = Side.KERNEL
+        device.assigned = Side.KERNEL
+        queue.ownership.assigned = self._first_holder
         queue.ownership._depth = device.control._depth = 0
         for name in ("holder", "generation", "active"):
             block = queue.state.entry if name == "active" else queue.state.ownership
@@ -250,7 +259,9 @@ class Explored:
     def _handed_over(self, reason: int) -> None:
         """A doorbell that was declined: as the machine has it done."""
         access = Declined(0, self.device.place.slot, self.notify, 4, reason, 0)
-        if self.machine.only_tells(access):
+        if self.queue.ownership.assigned == Side.USER:
+            self._receive()
+        elif self.machine.only_tells(access):
             self.device.upcalled(0, reason)
         else:
             self.device.notified(0)
@@ -274,6 +285,24 @@ class Explored:
             self.device.assign(side)
             self.lib.user_resume()
 
+    def _receive(self) -> None:
+        """Something comes in for the first buffers, as NetReceive has it."""
+        queue, filled = self.queue, 0
+        with self.device.lock:
+            while queue.state.position.next_used < self.scenario.received and self.device.user_receives(queue):
+                chain, which = next(queue.buffers())
+                queue.take_buffers([which])
+                self.machine.memory.write(chain.writable[-1][0], b"\0")
+                queue.push(chain, 1)
+                filled += 1
+            count(queue.state.user, filled, filled)
+            self.device.show_used(queue)
+
+    def _give(self) -> None:
+        """Buffers that wait for input become the kernel half's, though nobody rings for them any more."""
+        with self.device.lock:
+            self.device.assign_receive(self.queue, Side.KERNEL)
+
     def _reset(self) -> None:
         self.device.set_status(0)
 
@@ -284,13 +313,16 @@ class Explored:
             return f"active is {entry.active}, rings is {entry.rings}; wanted 0 and 0"
         if uring.flying:
             return f"{uring.flying} tags are taken; wanted none"
+        if uring.pending or uring.flight.failed:
+            return f"completions wait: {uring.pending}, {uring.flight.failed} requests failed; wanted neither"
         if "reset" in self.scenario.script:
             return ""
         handled, total = entry.handled + self.queue.state.user.handled, sum(self.scenario.requests)
         if handled != total:
             return f"{handled} requests are counted; wanted {total}"
-        if self.queue.ownership._holder.plain() != Side.KERNEL:
-            return "userspace holds the queue; wanted the kernel half to"
+        holder = Side(self.queue.ownership._holder.plain())
+        if holder != self.queue.ownership.assigned:
+            return f"{holder!r} holds the queue; wanted {self.queue.ownership.assigned!r}"
         return ""
 
     # what was explored

@@ -53,10 +53,11 @@ def devices_of(fault: Fault) -> list[str]:
     return named[:1] or list(ours())
 
 
-def build(folder: Path, fault: Fault) -> None:
-    """The handlers, with the fault in.  Raises CalledProcessError."""
+def build(folder: Path, fault: Fault, devices: list[str]) -> None:
+    """Handlers of these devices, and what is explored if it is of the protocol, with the fault in.  Raises
+    CalledProcessError."""
     (folder / fault.file).write_text(replaced(fault.file, (ROOT / fault.file).read_text(), fault.old, fault.new))
-    jobs = [[*COMPILE, "-o", f"build/{name}.so", f"kernel_devices/{name}/{name}.c"] for name in devices_of(fault)]
+    jobs = [[*COMPILE, "-o", f"build/{name}.so", f"kernel_devices/{name}/{name}.c"] for name in devices]
     if fault.protocol:
         jobs.append([*COMPILE, "-DEXPLORE", "-Itools/explore", "-o", "build/explore/blk.so", "tools/explore/blk.c"])
     for job in [subprocess.Popen(job, cwd=folder) for job in jobs]:
@@ -68,7 +69,7 @@ def build(folder: Path, fault: Fault) -> None:
 
 def looked_for(folder: Path, fault: Fault, seconds: float) -> dict[str, Any]:
     """What found it first."""
-    build(folder, fault)
+    build(folder, fault, devices_of(fault))
     checks = [["explore", str(folder / "build/explore")]] if fault.protocol else []
     checks += [["verify", name] for name in devices_of(fault)]
     end, steps = monotonic() + seconds, 0

@@ -1,6 +1,6 @@
 """One check of the halves that this is run with, as a line of JSON: what it found, and in how many steps.
 
-    python -m tools.mutants.check explore BUILD SECONDS
+    python -m tools.mutants.check explore BUILD [SCENARIO] SECONDS
     python -m tools.mutants.check verify DEVICE SECONDS
 """
 
@@ -23,12 +23,13 @@ from vmm.verify.strategies import ours
 STEPS = 100         # of a sequence: short ones, as each setting has its turn
 
 
-def explored(build: Path, seconds: float) -> dict[str, Any]:
-    """All scenarios, within their bounds and then within the wider ones, until one ends badly."""
+def explored(build: Path, seconds: float, name: str = "") -> dict[str, Any]:
+    """All scenarios whose names begin so, within their bounds and then within the wider ones, until one ends badly."""
     end, steps = monotonic() + seconds, 0
     with tempfile.TemporaryDirectory(prefix="splitvmm-mutant-") as folder:
-        wider = [dataclasses.replace(each, preemptions=each.long[0], delays=each.long[1]) for each in SCENARIOS]
-        for scenario in [*SCENARIOS, *wider]:
+        chosen = [each for each in SCENARIOS if each.name.startswith(name)]
+        wider = [dataclasses.replace(each, preemptions=each.long[0], delays=each.long[1]) for each in chosen]
+        for scenario in [*chosen, *wider]:
             world = Explored(scenario, build, Path(folder) / "image")
             wrong = world.run(end)
             steps += world.counts[2]
@@ -46,6 +47,8 @@ def verified(name: str, seconds: float) -> dict[str, Any]:
     strategy, end, steps, seed = ours()[name](), monotonic() + seconds, 0, 1
     while monotonic() < end:
         for setting in strategy.combinations():
+            if monotonic() > end:
+                break
             source = Seeded(seed)
             seed += 1
             with Lockstep(strategy, ["off", "host"], setting) as lockstep:
@@ -58,6 +61,6 @@ def verified(name: str, seconds: float) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    kind, what, seconds = sys.argv[1:]
-    found = explored(Path(what), float(seconds)) if kind == "explore" else verified(what, float(seconds))
+    kind, what, *names, seconds = sys.argv[1:]
+    found = explored(Path(what), float(seconds), *names) if kind == "explore" else verified(what, float(seconds))
     print(json.dumps(found), flush=True)

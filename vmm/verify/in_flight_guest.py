@@ -49,7 +49,7 @@ class InFlightGuest(VirtioGuest):
         self.posted.clear()
 
     def chain(self, queue: int, head: int, parts: list, indirect: bool = False, split_at: int = 0, odd: int = 0,
-              beyond: bool = False) -> None:
+              beyond: str = "") -> None:
         """It is made available when the queue is rung, and not before: a device may look by itself."""
         self.waiting[queue][head] = parts, indirect, split_at, odd, beyond
 

@@ -218,7 +218,9 @@ class VirtioStrategy(Strategy):
     @staticmethod
     def table(source: Source) -> dict[str, Any]:
         """How an indirect table is not what it should be, now and then."""
-        return {"odd": source.one((8, 1, 16))} if source.chance(4) else {"beyond": True} if source.chance(4) else {}
+        if source.chance(4):
+            return {"odd": source.one((8, 1, 16, -16))}
+        return {"beyond": source.one(("first", "last"))} if source.chance(4) else {}
 
     def register(self, source: Source, guest: VirtioGuest) -> Step:
         """A transport's register, at a bad time perhaps; not those that only say where rings are."""

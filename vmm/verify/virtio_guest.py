@@ -55,18 +55,18 @@ class VirtioGuest(Guest):
         self.registers.write("status", 0)
 
     def chain(self, queue: int, head: int, parts: list, indirect: bool = False, split_at: int = 0, odd: int = 0,
-              beyond: bool = False) -> None:
+              beyond: str = "") -> None:
         """Make buffers available: each a list of address, bytes, and flags (1 next, 2 device-writable, 4 indirect).
         `head` is the first descriptor, or a packed ring's buffer ID.  With `indirect` they are in a table, but for the
-        first `split_at`; it is said to be `odd` bytes longer than it is, and with `beyond` its last descriptor goes on
-        behind it."""
+        first `split_at`; it is said to be `odd` bytes longer than it is, or shorter; its `first` or `last` descriptor,
+        which `beyond` says, goes on behind it."""
         ring = self.driver.rings[queue]
         parts = [tuple(part) for part in parts]
         if indirect:
             table, inside = self.table(queue, head), parts[split_at:]
             self._table(ring, [*inside, *inside[-1:]], table)       # there is one more than is told
-            if not beyond and inside and not isinstance(ring, PackedRing):
-                ring.put(len(inside) - 1, *inside[-1], 0, table)
+            if inside and not isinstance(ring, PackedRing):
+                self._end(ring, inside, table, beyond)
             parts = [*parts[:split_at], (table, 16 * len(inside) + odd, INDIRECT)]
         if isinstance(ring, PackedRing):
             ring.request(parts[:ring.size], head)
@@ -88,6 +88,14 @@ class VirtioGuest(Guest):
                 ring.put(i, address, length, flags, 0, table)
         else:
             ring.chain(parts, 0, table)
+
+    @staticmethod
+    def _end(ring: Any, parts: list[tuple[int, int, int]], table: int, beyond: str) -> None:
+        if beyond != "last":
+            ring.put(len(parts) - 1, *parts[-1], 0, table)
+        if beyond == "first":
+            address, length, flags = parts[0]
+            ring.put(0, address, length, flags | NEXT, len(parts), table)
 
     def descriptor(self, queue: int, index: int, address: int, length: int, flags: int, following: int) -> None:
         """Write one descriptor, whatever is there."""

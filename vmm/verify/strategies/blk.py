@@ -25,7 +25,7 @@ from ..steps import Step, step
 from ..strategy import VirtioStrategy
 from ..virtio_guest import VirtioGuest
 
-SECTORS = 256
+SECTORS = 640       # more than is copied at once
 SERIAL = "all of twenty bytes."
 HEADERS, DATA = 0x180000, 0x190000      # guest-physical: 32 headers and states, and buffers
 TYPES = {"IN": RequestType.IN, "OUT": RequestType.OUT, "FLUSH": RequestType.FLUSH, "GET_ID": RequestType.GET_ID,
@@ -170,8 +170,9 @@ class BlkStrategy(InFlightStrategy):
         slot = source.whole(0, 7)
         type_ = source.one(("IN",) * 20 + ("OUT",) * 10 + tuple(TYPES))
         if type_ in ("DISCARD", "WRITE_ZEROES") and source.chance(50):
-            return step("ranges", slot=slot, sector=source.one((0, 8, 100, 255, 256, 1 << 40)),
-                        count=source.one((0, 1, 8, 156, 257, 0xffffffff)), flags=source.one((0, 0, 0, 1, 2)))
+            return step("ranges", slot=slot, sector=source.one((0, 8, 100, SECTORS - 1, SECTORS, 1 << 40)),
+                        count=source.one((0, 1, 8, SECTORS - 100, SECTORS + 1, 0xffffffff)),
+                        flags=source.one((0, 0, 0, 1, 2)))
         sector = source.one((SECTORS - 1, SECTORS, 1 << 55, (1 << 64) - 1)) if source.chance(8) else \
             source.whole(0, SECTORS - 26)
         return step("request", queue=queue, slot=slot, type=type_, sector=sector, data=self.data(source, type_, slot),
@@ -185,7 +186,8 @@ class BlkStrategy(InFlightStrategy):
         if source.chance(30):
             return step("mend")
         operation = source.one(OPERATIONS)
-        return step("fail", operation=operation, sector=source.whole(0, SECTORS - 1), count=source.one((1, 2, 8, 64)),
+        return step("fail", operation=operation, sector=source.whole(0, SECTORS - 1),
+                    count=source.one((1, 8, 64, SECTORS)),
                     result=source.one(RESULTS[operation]))
 
     def apart(self, source: Source, guest: InFlightGuest, queue: int) -> Step:

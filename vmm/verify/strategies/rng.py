@@ -1,4 +1,5 @@
-"""What a driver of virtio-rng asks for (VIRTIO 1.2, 5.4.6): bytes, of which only how many there are can be compared."""
+"""What a driver of virtio-rng asks for (VIRTIO 1.2, 5.4.6): bytes, of which can be compared how many there are, and
+that they are new."""
 
 from __future__ import annotations
 
@@ -12,9 +13,32 @@ from ..steps import Step, step
 from ..strategy import VirtioStrategy
 from ..virtio_guest import VirtioGuest
 
+BUFFERS, SLOTS, STRIDE = 0x190000, 8, 0x4000    # guest-physical
+BLOCK = 16      # bytes of which two are never the same
+
+
+class RngGuest(VirtioGuest):
+    """No bytes are given twice, by whichever half."""
+
+    def __init__(self, *given: Any):
+        self._first = [bytes(BLOCK)] * SLOTS        # of each buffer, when it was last looked at
+        self._seen: set[bytes] = set()
+        self._repeated = 0
+        super().__init__(*given)
+
+    def values(self) -> dict[str, Any]:
+        for slot in range(SLOTS):
+            block = self.machine.memory.read(BUFFERS + STRIDE * slot, BLOCK)
+            if block != self._first[slot]:
+                self._repeated += block in self._seen
+                self._seen.add(block)
+                self._first[slot] = block
+        return super().values() | {"repeated": self._repeated}
+
 
 class RngStrategy(VirtioStrategy):
-    free = {"memory": "buffers, as what is read is random; rings are compared",
+    guest = RngGuest
+    free = {"memory": "buffers, as what is read is random; that none is given twice, and rings, are compared",
             "state.pool": "random bytes that are kept for the handler"}
     choices = {"used length": "how much of a buffer is filled, which the device may choose (5.4.6.1)"}
 
@@ -22,7 +46,7 @@ class RngStrategy(VirtioStrategy):
         return MachineConfig(**self._common(), rng=RngConfig(**self._virtio(mode, setting)))
 
     def request(self, source: Source, guest: VirtioGuest, queue: int) -> Step:
-        slot = source.whole(0, 7)
-        parts = [[0x190000 + 0x4000 * slot, source.one((1, 8, 16, 64, 256, 4096, 8192, 65536)), WRITE]
+        slot = source.whole(0, SLOTS - 1)
+        parts = [[BUFFERS + STRIDE * slot, source.one((1, 8, 16, 64, 256, 4096, 8192, 65536)), WRITE]
                  for _ in range(source.one((1, 1, 1, 1, 2)))]
         return step("chain", queue=queue, head=slot, parts=parts, indirect=source.chance(25))
