@@ -26,6 +26,7 @@ from ..strategy import VirtioStrategy
 from ..virtio_guest import VirtioGuest
 
 SECTORS = 640       # more than is copied at once
+OWN = SECTORS // 16     # of a request that is in flight beside others; its data are among the first 15
 SERIAL = "all of twenty bytes."
 HEADERS, DATA = 0x180000, 0x190000      # guest-physical: 32 headers and states, and buffers
 TYPES = {"IN": RequestType.IN, "OUT": RequestType.OUT, "FLUSH": RequestType.FLUSH, "GET_ID": RequestType.GET_ID,
@@ -182,20 +183,19 @@ class BlkStrategy(InFlightStrategy):
 
     @staticmethod
     def trouble(source: Source) -> Step:
-        """With the disk, or an end of it."""
+        """With the disk, where requests in flight are; or an end of it."""
         if source.chance(30):
             return step("mend")
         operation = source.one(OPERATIONS)
-        return step("fail", operation=operation, sector=source.whole(0, SECTORS - 1),
-                    count=source.one((1, 8, 64, SECTORS)),
-                    result=source.one(RESULTS[operation]))
+        return step("fail", operation=operation, sector=OWN * source.whole(0, 15) + source.whole(0, 12),
+                    count=source.one((1, 2, 8, SECTORS)), result=source.one(RESULTS[operation]))
 
     def apart(self, source: Source, guest: InFlightGuest, queue: int) -> Step:
         """One that has nothing to do with any other of this doorbell."""
-        slot, own = self.slot(source, guest, queue), SECTORS // 16
+        slot = self.slot(source, guest, queue)
         if slot < 0:
             return step("ring", queue=queue)
-        place, first = slot + 8 * queue, (slot + 8 * queue) * own
+        place, first = slot + 8 * queue, OWN * (slot + 8 * queue)
         type_ = source.one(("IN",) * 5 + ("OUT",) * 5 + tuple(TYPES))
         if type_ in ("DISCARD", "WRITE_ZEROES"):
             if source.chance(50):
