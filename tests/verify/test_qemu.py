@@ -12,6 +12,7 @@ from tests.scale import scaled
 from vmm.cli.main import main
 from vmm.cli.verify import _against
 from vmm.devices.blk import BlkDevice
+from vmm.devices.net import NetDevice
 from vmm.devices.rng import RngDevice
 from vmm.errors import UserError
 from vmm.paths import ROOT
@@ -94,6 +95,7 @@ FAULTS = {
         self, call, sector + 1, *rest), "sector|data|guest-physical"),
     "one request and no more": (RngDevice, "serve", lambda method: lambda self, queue: (0, 0),
                                 "queue 0, used|Guest says"),
+    "no packet": (NetDevice, "_wants", lambda method: lambda self, frame: False, "queue 0, used"),
     "a rule that is none": (SplitRing, "good_size", lambda method: staticmethod(lambda size, largest: size == 8),
                             "DEVICE_NEEDS_RESET"),
 }
@@ -102,9 +104,10 @@ FAULTS = {
 @pytest.mark.parametrize("kind, name, fault, says", FAULTS.values(), ids=FAULTS)
 def test_a_fault_of_ours_is_found(qemu, monkeypatch, kind, name, fault, says):
     monkeypatch.setattr("vmm.verify.qemu.guest.WAIT_S", 0.2)
+    monkeypatch.setattr("vmm.verify.in_flight_guest.InFlightGuest.patience_s", 0.2)
     monkeypatch.setattr("vmm.verify.campaign.SHRINK_S", 0.0)
     monkeypatch.setattr(kind, name, fault(getattr(kind, name)))
-    device = "rng" if kind is RngDevice else "blk"
+    device = {RngDevice: "rng", NetDevice: "net"}.get(kind, "blk")
     result = Campaign(ours()[device](), device, ["off", "qemu"], {"rings": "split"}).run(1, None, 2000)
     assert result.difference and re.search(says, result.difference.where), result.difference
 
