@@ -178,7 +178,8 @@ class QemuGuest(VirtioGuest):
         try:
             if not self.astray and not self.gone:
                 self._until(lambda: not self._live or self._ours_is_broken or self.has_used_the_same())
-                self._look()
+                for _ in range(3):      # a packet is sent by what runs between two commands
+                    self._look()
         except QemuGone:
             self._is_gone()
 
