@@ -10,27 +10,26 @@ import pytest
 
 from tests.scale import scaled
 from vmm.cli.main import main
+from vmm.cli.verify import _against
 from vmm.devices.blk import BlkDevice
+from vmm.devices.net import NetDevice
 from vmm.devices.rng import RngDevice
+from vmm.errors import UserError
 from vmm.kvm.interrupts import MessageLine
-from vmm.machine.config import ConsoleConfig, MachineConfig, NicConfig
 from vmm.paths import ROOT
-from vmm.testing.driver import WRITE
-from vmm.verify import VirtioStrategy
 from vmm.verify.campaign import Campaign
 from vmm.verify.lockstep import Lockstep
 from vmm.verify.qemu import process
+from vmm.verify.qemu.against import COMPARED
 from vmm.verify.qemu.known import FIRST, KNOWN, known
 from vmm.verify.qemu.qtest import QemuGone, Qtest
-from vmm.verify.steps import load, step
+from vmm.verify.steps import load
 from vmm.verify.strategies import ours
 from vmm.virtqueue.split_ring import SplitRing
 
 SEQUENCES = sorted((Path(__file__).parent / "qemu").glob("*.sequence.json"))
 NAMES = [path.name.removesuffix(".sequence.json") for path in SEQUENCES]
 SETTINGS = [{"transport": transport, "rings": rings} for transport in ("mmio", "pci") for rings in ("split", "packed")]
-DATA = 0x190000
-OUTPUT = b"said by the driver"
 
 
 @pytest.fixture
@@ -42,7 +41,7 @@ def qemu():
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: "-".join(setting.values()))
-@pytest.mark.parametrize("name", ["blk", "rng"])
+@pytest.mark.parametrize("name", COMPARED)
 def test_qemu_agrees(qemu, name, setting):
     result = Campaign(ours()[name](), name, ["off", "qemu"], setting).run(6, None, scaled(400))
     assert not result.difference, result.difference
@@ -97,6 +96,7 @@ FAULTS = {
         self, call, sector + 1, *rest), "sector|data|guest-physical"),
     "one request and no more": (RngDevice, "serve", lambda method: lambda self, queue: (0, 0),
                                 "queue 0, used|Guest says"),
+    "no packet": (NetDevice, "_wants", lambda method: lambda self, frame: False, "queue 0, used"),
     "a rule that is none": (SplitRing, "good_size", lambda method: staticmethod(lambda size, largest: size == 8),
                             "DEVICE_NEEDS_RESET"),
 }
@@ -113,60 +113,12 @@ def test_a_message_that_is_missing_is_found(qemu, monkeypatch):
 @pytest.mark.parametrize("kind, name, fault, says", FAULTS.values(), ids=FAULTS)
 def test_a_fault_of_ours_is_found(qemu, monkeypatch, kind, name, fault, says):
     monkeypatch.setattr("vmm.verify.qemu.guest.WAIT_S", 0.2)
+    monkeypatch.setattr("vmm.verify.in_flight_guest.InFlightGuest.patience_s", 0.2)
     monkeypatch.setattr("vmm.verify.campaign.SHRINK_S", 0.0)
     monkeypatch.setattr(kind, name, fault(getattr(kind, name)))
-    device = "rng" if kind is RngDevice else "blk"
+    device = {RngDevice: "rng", NetDevice: "net"}.get(kind, "blk")
     result = Campaign(ours()[device](), device, ["off", "qemu"], {"rings": "split"}).run(1, None, 2000)
     assert result.difference and re.search(says, result.difference.where), result.difference
-
-
-# devices without a strategy of their own: what their driver sends
-
-class Sending(VirtioStrategy):
-    def received(self, folder: Path) -> bytes:
-        raise NotImplementedError
-
-
-class ConsoleSends(Sending):
-    choices = {"interrupts": "QEMU says that its configuration has changed when the driver is ready"}
-
-    def machine(self, mode, setting, folder):
-        return MachineConfig(**self._common(), consoles=[ConsoleConfig(f"file={folder / 'out'}",
-                                                                       **self._virtio(mode, setting))])
-
-    def received(self, folder):
-        return (folder / "out").read_bytes()
-
-
-class NetSends(Sending):
-    def __init__(self):
-        super().__init__()
-        self.peers = {}
-
-    def machine(self, mode, setting, folder):
-        peer = self.peers[folder] = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        peer.bind(str(folder / "net"))
-        return MachineConfig(**self._common(), nets=[NicConfig(socket=folder / "net", mac=b"\x02\0\0\0\0\1",
-                                                               **self._virtio(mode, setting))])
-
-    def received(self, folder):
-        with self.peers[folder] as peer:
-            peer.settimeout(20)
-            return peer.recv(4096).removeprefix(bytes(12))      # ours has the header in front, as a TAP has
-
-
-@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: "-".join(setting.values()))
-@pytest.mark.parametrize("kind, header", [(ConsoleSends, b""), (NetSends, bytes(12))], ids=["console", "net"])
-def test_what_a_driver_sends(qemu, kind, header, setting):
-    """On the second queue, while buffers wait on the first."""
-    data, strategy = header + OUTPUT.ljust(64), kind()
-    packed = (1 << 34) * (setting["rings"] == "packed")
-    with Lockstep(strategy, ["off", "qemu"], setting) as lockstep:
-        for each in (step("setup", features=packed, size=16), step("poke", at=DATA, data=data.hex()),
-                     step("chain", queue=0, head=0, parts=[[DATA + 0x1000, 2048, WRITE]]), step("ring", queue=0),
-                     step("chain", queue=1, head=0, parts=[[DATA, len(data), 0]]), step("ring", queue=1)):
-            assert not (difference := lockstep.do(each)), difference
-        assert [strategy.received(lockstep.folder / mode) for mode in lockstep.modes] == [data[len(header):]] * 2
 
 
 # the protocol
@@ -210,7 +162,6 @@ def test_the_command(qemu, capsys):
 
 @pytest.mark.parametrize("words, says", [
     (["rng", "--against", "other"], "--against"),
-    (["net", "--against", "qemu"], "net --against qemu: not compared with it; wanted blk or rng"),
     (["rng", "--against", "qemu"], "qemu-system-x86_64: not found; wanted QEMU 7.2")])
 def test_mistakes(monkeypatch, capsys, words, says):
     monkeypatch.setattr("shutil.which", lambda name: None)
@@ -219,3 +170,8 @@ def test_mistakes(monkeypatch, capsys, words, says):
     except SystemExit as ended:     # of the parser
         assert ended.code == os.EX_USAGE
     assert says in capsys.readouterr().err
+
+
+def test_a_device_that_qemu_has_not():
+    with pytest.raises(UserError, match="adder --against qemu: not compared with it; wanted one of blk, net"):
+        _against("qemu", "adder")

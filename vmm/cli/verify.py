@@ -123,7 +123,7 @@ def _against(other: str, name: str) -> str:
     from ..verify.qemu.against import COMPARED
     from ..verify.qemu.process import TRIED, version
     if name not in COMPARED:
-        raise UserError(f"{name} --against {other}: not compared with it; wanted {' or '.join(COMPARED)}")
+        raise UserError(f"{name} --against {other}: not compared with it; wanted one of {', '.join(COMPARED)}")
     if (found := version()) != TRIED:
         standard.say(f"QEMU {found}: what is known of differences was found with {TRIED}")
     return other

@@ -33,7 +33,8 @@ class Area:
     tell: Callable[[int], str]
 
 
-LOOKS = ("begin", "tell_memory", "values", "interrupted", "settle", "table", "took", "send", "got", "sent", "play")
+LOOKS = ("begin", "tell_memory", "values", "seen", "interrupted", "settle", "table", "make_available",
+         "took", "send", "got", "sent", "play")
 
 
 class Guest:

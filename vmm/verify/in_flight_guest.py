@@ -56,10 +56,9 @@ class InFlightGuest(VirtioGuest):
     def table(self, queue: int, head: int) -> int:
         return super().table(queue, head) + 0x80 * (head % 32)      # of its own
 
-    def ring(self, queue: int) -> None:
+    def make_available(self, queue: int) -> None:
         for head, chain in self.waiting[queue].items():
             super().chain(queue, head, *chain)
-        super().ring(queue)
         if self.device.receives(queue):
             self.posted |= self.waiting[queue].keys()
         self.waiting[queue].clear()
@@ -91,8 +90,11 @@ class InFlightGuest(VirtioGuest):
             if not self.device.receives(ring.index):        # what is in flight there waits for input
                 ring.settle()
 
-    def values(self) -> dict[str, Any]:
+    def seen(self) -> dict[str, Any]:
         self._take_used()
+        return super().seen()
+
+    def values(self) -> dict[str, Any]:
         found = super().values()
         for i, used in enumerate(self._used):
             if not self.device.receives(i):

@@ -52,7 +52,11 @@ class Strategy:
         raise NotImplementedError
 
     def open(self, machine: Machine) -> Guest:
-        return self.guest(machine, machine.devices[0])
+        return self.guest(machine, machine.devices[0], *self.ends(machine.config))
+
+    def ends(self, config: MachineConfig) -> tuple[Any, ...]:
+        """The other end of the wire, if the device has one, of a machine that is there; what `guest` takes last."""
+        return ()
 
     def _common(self) -> dict[str, Any]:
         return {"memory": MEMORY, "serial": "null", "kvm": False}

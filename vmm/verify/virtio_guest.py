@@ -115,7 +115,11 @@ class VirtioGuest(Guest):
             ring.offered = ring.offered + ahead & 0xffff
             ring.publish()
 
+    def make_available(self, queue: int) -> None:
+        """What waits for the doorbell."""
+
     def ring(self, queue: int) -> None:
+        self.make_available(queue)
         self.registers.write("queue_notify", queue)
 
     def wish(self, queue: int, interrupts: bool, event: int) -> None:
@@ -192,12 +196,16 @@ class VirtioGuest(Guest):
         return super().tell_memory(at)
 
     def values(self) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        found = self.seen()
         for i, state in enumerate(self._queues()):
             found |= {f"queue {i} {name}": count for name, count in self._done(state).items()}
             if self.broken:     # what was moved before the break, Python has not counted
                 del found[f"queue {i} bytes"]
         return found
+
+    def seen(self) -> dict[str, Any]:
+        """What a driver of any such device, and whoever is at the other end of its wire, have seen in this step."""
+        return {}
 
     def _queues(self) -> list:
         return [self.device.state.queue[i] for i in range(len(self.device.queue_sizes))]

@@ -43,6 +43,11 @@ class WiredGuest(InFlightGuest):
 
     # what is seen
 
+    def begin(self) -> None:
+        super().begin()
+        for _ in self.sent():       # was compared, or came when nothing was
+            pass
+
     @property
     def wired(self) -> bool:
         """Whether there is another end."""

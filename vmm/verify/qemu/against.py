@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ...devices.net_features import MRG_RXBUF
 from ..driver import RINGS
 from ..source import Source
 from ..steps import Step, step
@@ -14,18 +15,23 @@ from ..strategy import Strategy, VirtioStrategy
 from ..virtio_guest import FREE, VirtioGuest
 from .guest import QemuGuest, guest_of
 from .machine import QemuMachine
+from .wire import Frames
 
-COMPARED = ("blk", "rng")
+COMPARED = ("blk", "net", "console", "rng")
 MOST_PARTS = 8          # descriptors of one chain, about
+FITS = 1600             # bytes that a packet fits into: one that fits into no buffers that are there, QEMU keeps until
+                        # it does, and ours drops
 
 
 @contextmanager
 def opened(strategy: Strategy, ours: Any, setting: dict[str, Any], folder: Path) -> Iterator[QemuGuest]:
     """QEMU with the same device, and a guest for it."""
-    machine = QemuMachine(strategy.machine("off", setting, folder), ours.device, folder)
+    config = strategy.machine("off", setting, folder)
+    machine = QemuMachine(config, ours.device, folder)
     try:
         assert issubclass(strategy.guest, VirtioGuest)
-        yield guest_of(strategy.guest)(machine, ours)
+        ends = strategy.ends(config)
+        yield guest_of(strategy.guest)(machine, ours, *(map(Frames, ends) if config.nets else ends))
     finally:
         machine.close()
 
@@ -38,6 +44,8 @@ def next_step(strategy: Strategy, source: Source, ours: Any, qemu: Any) -> Step:
     found = strategy.next(source, ours)
     if found.kind == "setup":
         return _agreed(found, qemu)
+    if found.kind == "buffer" and ours.device.accepted & MRG_RXBUF:
+        return step("buffer", **{**found.given, "length": max(found.given["length"], FITS)})
     in_rings = found.kind == "poke" and RINGS - 8 < found.given["at"] < FREE
     return step("ring", queue=found.given.get("queue", 0)) if in_rings or _too_many(found, ours) else found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from ...testing.driver import NEEDS_RESET
@@ -21,8 +22,8 @@ def as_a_driver(qemu: Shown, off: Shown, free: dict[str, str]) -> Found | None:
     guest.count_used()
     if (guest.status | off.guest.device.page.status) & NEEDS_RESET:
         return _needs_reset(guest, off)
-    found = _returned(qemu, off) or _status(guest, off) or _used(guest, off, free) or _interrupts(qemu, off, free) or \
-        areas(guest, off.guest, free)
+    found = _returned(qemu, off) or _status(guest, off) or _used(guest, off, free) or _seen(qemu, off) or \
+        _interrupts(qemu, off, free) or areas(guest, off.guest, free)
     return None if not found or _is_known(guest, known(difference=found)) else found
 
 
@@ -62,7 +63,7 @@ def _status(guest: QemuGuest, off: Any) -> Found | None:
     """A driver that does not accept VERSION_1 may find anything (6.2)."""
     wanted = off.guest.device.page.status
     if guest.status != wanted and off.guest.device.accepted & VERSION_1:
-        return "status", f"{guest.status:#x}", f"{wanted:#x}"
+        return f"status of {guest.device.name}", f"{guest.status:#x}", f"{wanted:#x}"
     return None
 
 
@@ -74,22 +75,45 @@ def _used(guest: QemuGuest, off: Shown, free: dict[str, str]) -> Found | None:
         apart = {(at, *pair) for at, pair in enumerate(zip(lengths, wanted_lengths)) if pair[0] != pair[1]}
         for _, length, other in sorted(apart - ring.apart) if "used length" not in free else []:
             difference = f"queue {ring.index}, used length", str(length), str(other)
-            if not (why := known(difference=difference)):
+            if not _is_counted(guest, difference):
                 return difference
-            guest.met[why.name] += 1
         ring.apart = apart
     return None
+
+
+def _seen(qemu: Shown, off: Shown) -> Found | None:
+    """At both ends of a wire; of lists what one of the two has more of."""
+    for name, found in qemu.outcome.items():
+        wanted = off.outcome[name]
+        if isinstance(found, list):
+            found, wanted = ([*(Counter(one) - Counter(other)).elements()]
+                             for one, other in ((found, wanted), (wanted, found)))
+        if found != wanted and not _is_counted(qemu.guest, difference := (name, str(found), str(wanted))):
+            return difference
+    return None
+
+
+def _is_counted(guest: Any, difference: Found) -> bool:
+    """As a known one, after which the two go on in step."""
+    if why := known(difference=difference):
+        guest.met[why.name] += 1
+    return why is not None
 
 
 def _interrupts(qemu: Any, off: Shown, free: dict[str, str]) -> Found | None:
     """Each, and its cause, which there is none of over PCI."""
     if "interrupts" in free:
         return None
+    name = qemu.guest.device.name
     for line, (raised, wanted) in enumerate(zip(qemu.lines, off.lines)):
         if raised and not wanted and qemu.guest.first:
             qemu.guest.met[FIRST.name] += 1
             qemu.guest.forget(off.guest.cause)
         elif raised != wanted:
-            return f"interrupt of line {line}", "raised" if raised else "none", "raised" if wanted else "none"
+            told, other = ("raised" if each else "none" for each in (raised, wanted))
+            found = f"{name}, interrupt of line {line}", told, other
+            if not _is_counted(qemu.guest, found):
+                return found
+            qemu.guest.forget(off.guest.cause)
     return None if qemu.guest.cause == off.guest.cause else (
         "the interrupt's cause", f"{qemu.guest.cause:#x}", f"{off.guest.cause:#x}")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from ...machine.config import ConsoleConfig, DiskConfig, MachineConfig, NicConfig, RngConfig, VirtioConfig
 
+VECTORS = 4             # at least: no device here has more than three queues
 # modern, and a doorbell is served before its write ends
 MMIO = ["-global", "virtio-mmio.force-legacy=false", "-global", "virtio-mmio.ioeventfd=off"]
 
 
-def arguments(config: MachineConfig) -> list[str]:
-    """For the first virtio device of the machine."""
+def arguments(config: MachineConfig, fds: list[int]) -> list[str]:
+    """For the first virtio device of the machine; `fds` are what it has for a wire."""
     device, = config.virtio
     match device:
         case DiskConfig():
@@ -17,16 +18,18 @@ def arguments(config: MachineConfig) -> list[str]:
         case RngConfig():
             return ["-object", "rng-builtin,id=rng", *_device("virtio-rng", device, "rng=rng")]
         case NicConfig():
-            return _net(device)
+            return _net(device, *fds)
         case ConsoleConfig():
-            return _console(device)
+            return _console(device, *fds)
     raise TypeError(f"{type(device).__name__}; wanted a device that QEMU has")
 
 
 def _device(name: str, config: VirtioConfig, *options: str) -> list[str]:
+    """Over PCI with a vector for each queue, and one for changes of configuration."""
     packed = f"packed={_on(config.packed)}"
     if config.transport == "pci":
-        return ["-device", ",".join([f"{name}-pci", "addr=1", "disable-legacy=on", "ioeventfd=off", packed, *options])]
+        return ["-device", ",".join([f"{name}-pci", "addr=1", "disable-legacy=on", "ioeventfd=off",
+                                     f"vectors={VECTORS}", packed, *options])]
     return [*MMIO, "-device", ",".join([f"{name}-device", "bus=virtio-mmio-bus.0", packed, *options])]
 
 
@@ -39,17 +42,15 @@ def _blk(disk: DiskConfig) -> list[str]:
                      f"write-cache={_on(disk.cache != 'writethrough')}")]
 
 
-def _net(nic: NicConfig) -> list[str]:
-    """Packets go to a datagram socket, and come from one beside it, with `.qemu` behind its name."""
-    ends = f"local.type=unix,local.path={nic.socket}.qemu,remote.type=unix,remote.path={nic.socket}"
-    return ["-netdev", f"dgram,id=net,{ends}", *_device("virtio-net", nic, "netdev=net", f"mac={nic.mac.hex(':')}")]
+def _net(nic: NicConfig, fd: int) -> list[str]:
+    """Packets go to a datagram socket, and come from it."""
+    return ["-netdev", f"dgram,id=net,local.type=fd,local.str={fd}",
+            *_device("virtio-net", nic, "netdev=net", f"mac={nic.mac.hex(':')}")]
 
 
-def _console(console: ConsoleConfig) -> list[str]:
-    """A port that is the console, on a socket or a file."""
-    kind, _, path = console.where.partition("=")
-    backend = {"socket": f"socket,path={path},server=off", "file": f"file,path={path}", "null": "null"}[kind]
-    return ["-chardev", f"{backend},id=port", *_device("virtio-serial", console, "max_ports=1"),
+def _console(console: ConsoleConfig, fd: int) -> list[str]:
+    """A port that is the console, on a stream socket."""
+    return ["-chardev", f"socket,id=port,fd={fd}", *_device("virtio-serial", console, "max_ports=1"),
             "-device", "virtconsole,chardev=port"]
 
 

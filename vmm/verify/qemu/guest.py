@@ -48,7 +48,7 @@ class QemuGuest(VirtioGuest):
     DRIVER = QemuDriver
     machine: Any                # a QemuMachine
 
-    def __init__(self, machine: QemuMachine, ours: VirtioGuest):
+    def __init__(self, machine: QemuMachine, ours: VirtioGuest, *ends: Any):
         self.ours, self.status, self.astray, self.gone = ours, 0, "", ""
         self.met: Counter[str] = Counter()      # known differences, by name
         self.used = 0                           # requests
@@ -57,9 +57,14 @@ class QemuGuest(VirtioGuest):
         self._ours_used = 0
         self.first = False      # whether, with EVENT_IDX, one has just begun
         self._live = self._ready = False
-        super().__init__(machine, machine.device)       # type: ignore[arg-type]  # they do what is asked of them
+        super().__init__(machine, machine.device, *ends)       # type: ignore[arg-type]  # they do what is asked of them
 
     # steps
+
+    def begin(self) -> None:
+        self.first = False
+        if not self.astray:
+            super().begin()
 
     def play(self, step: Step) -> Any:
         returned = None
@@ -85,10 +90,12 @@ class QemuGuest(VirtioGuest):
         """A reset: no request is in flight when it is done, and memory and image can be made those of ours again."""
         self.registers.write("status", 0)
         self.machine.qemu.qtest.flush()
-        if self.astray:
+        was_astray, self.astray = self.astray, ""
+        if was_astray:
+            super().begin()
             for area in self.areas:
                 ffi.memmove(ffi.cast("char *", area.address), ffi.cast("char *", self._same(area).address), area.size)
-        self.astray, self._cause, self._live, self.status = "", 0, False, 0
+        self._cause, self._live, self.status = 0, False, 0
         self._rounds = 0
         self.machine.window.interrupts()
         self.machine.qemu.said()
@@ -114,25 +121,30 @@ class QemuGuest(VirtioGuest):
             self.switch()
 
     def ring(self, queue: int) -> None:
+        self.make_available(queue)
+        self._serve(queue)
+
+    def _serve(self, queue: int) -> None:
+        """Have it look at a queue."""
         if not self._live:
             return      # QEMU would serve before DRIVER_OK
         ring, ours = self.driver.rings[queue], self.ours.driver.rings[queue]
         if not ring.held:
-            super().ring(queue)
+            self.registers.write("queue_notify", queue)
         while ring.held:
             if isinstance(ring, HeldPacked) and self._ours_is_broken and not ring.next_is_used_by(ours):
                 self.astray = HANGS.name        # as QEMU would now
                 self.met[HANGS.name] += 1
                 return
             one = ring.show_next(ours)
-            super().ring(queue)
+            self.registers.write("queue_notify", queue)
             if one and not self._until(ring.next_is_used):
                 return
 
     def write(self, register: str, value: int) -> None:
         if register == "queue_notify":
             if value < len(self.driver.rings):
-                self.ring(value)
+                self._serve(value)
         elif register == "interrupt_ack":
             self._cause &= ~value
         elif register != "status" or value:
@@ -147,11 +159,11 @@ class QemuGuest(VirtioGuest):
     def take(self, queue: int = 0) -> None:
         """What ours has a look at, the driver rings for."""
         if self.driver:
-            self.ring(queue)
+            self._serve(queue)
 
     def switch(self) -> None:
         for ring in self._rings():
-            self.ring(ring.index)
+            self._serve(ring.index)
 
     def evict(self) -> None:
         """Of ours alone."""
@@ -166,8 +178,9 @@ class QemuGuest(VirtioGuest):
         """Wait until it has used what ours has used, unless that was ended by a broken rule, or needs a reset."""
         try:
             if not self.astray and not self.gone:
-                self._until(lambda: self._ours_is_broken or self.has_used_the_same())
-                self._look()
+                self._until(lambda: not self._live or self._ours_is_broken or self.has_used_the_same())
+                for _ in range(3):      # a packet is sent by what runs between two commands
+                    self._look()
         except QemuGone:
             self._is_gone()
 
@@ -213,7 +226,7 @@ class QemuGuest(VirtioGuest):
         lines, cause = self.machine.window.interrupts()
         self._cause |= cause
         before, self._rounds = self._rounds, sum(ring.rounds() for ring in self._rings())
-        self.first = self._rounds > before and bool(self.driver.features & EVENT_IDX)
+        self.first |= self._rounds > before and bool(self.driver.features & EVENT_IDX)
         return lines
 
     @property
@@ -225,7 +238,7 @@ class QemuGuest(VirtioGuest):
         self._cause = cause
 
     def values(self) -> dict[str, Any]:
-        return {}
+        return {} if self.gone or self.astray else self.seen()
 
     def _areas(self) -> Iterator[Area]:
         memory = self.machine.memory

@@ -15,6 +15,7 @@ from .devices import arguments
 from .process import Qemu
 from .qtest import QemuGone
 from .windows import MmioWindow, PciWindow
+from .wire import wires
 
 
 class QemuMachine:
@@ -24,6 +25,7 @@ class QemuMachine:
         self._config, self._like, self._folder, self._runs = config, like, folder, 0
         self.memory = GuestMemory(config.memory)
         self.image = self._map_image()
+        self._wires = wires(config)
         try:
             self.start()
             self.device = QemuDevice(self, like)
@@ -36,7 +38,8 @@ class QemuMachine:
         own = self._folder / str(self._runs)
         own.mkdir()
         self._runs += 1
-        self.qemu = Qemu(arguments(self._config), self.memory, own)
+        fds = [wire.fileno() for wire in self._wires]
+        self.qemu = Qemu(arguments(self._config, fds), fds, self.memory, own)
         window = PciWindow if self._config.virtio[0].transport == "pci" else MmioWindow
         self.window = window(self.qemu.qtest, self.memory, len(self._like.queue_sizes))
 
@@ -64,6 +67,8 @@ class QemuMachine:
     def close(self) -> None:
         if hasattr(self, "qemu"):
             self.qemu.close()
+        for wire in self._wires:
+            wire.close()
         self.memory.close()
 
 
@@ -75,7 +80,7 @@ class QemuDevice:
     def __init__(self, machine: QemuMachine, like: VirtioDevice):
         self.name, self.registers, self.place, self.transport = like.name, like.registers, like.place, like.transport
         self.queue_sizes, self.queues = like.queue_sizes, [None] * len(like.queue_sizes)
-        self.lock = threading.RLock()
+        self.lock, self.receives = threading.RLock(), like.receives
         self.offered = like.offered & self._features(machine)
         if not self.offered & VERSION_1:
             raise QemuGone(f"QEMU offers features {self.offered:#x}; wanted VERSION_1 among them")

@@ -38,18 +38,20 @@ def version() -> str:
 
 
 class Qemu:
-    """`device` are the arguments that make the device.  `folder` is for its files; `memory` becomes its RAM."""
+    """`device` are the arguments that make the device, and `fds` what it is given for that.  `folder` is for its files;
+    `memory` becomes its RAM."""
 
-    def __init__(self, device: list[str], memory: GuestMemory, folder: Path):
+    def __init__(self, device: list[str], fds: list[int], memory: GuestMemory, folder: Path):
         self._said = 0
         self._errors = folder / "stderr"
         with ExitStack() as stack:
-            self._process = self._start(device, memory, folder, stack)
+            self._process = self._start(device, fds, memory, folder, stack)
             self.qtest = Qtest(self._accept())
             stack.pop_all()
         self.qtest.intercept("ioapic")
 
-    def _start(self, device: list[str], memory: GuestMemory, folder: Path, stack: ExitStack) -> subprocess.Popen:
+    def _start(self, device: list[str], fds: list[int], memory: GuestMemory, folder: Path,
+               stack: ExitStack) -> subprocess.Popen:
         firmware = folder / "firmware"
         firmware.write_bytes(bytes(RESET_VECTOR) + HALT.ljust(16, b"\0"))
         self._listener = stack.enter_context(socket.socket(socket.AF_UNIX))
@@ -61,7 +63,7 @@ class Qemu:
                 PROGRAM, "-accel", "tcg", "-machine", MACHINE, "-nodefaults", "-display", "none", "-bios", firmware,
                 "-m", f"{memory.size >> 20}M", "-qtest", f"unix:{folder / 'qtest'}", "-qtest-log", "/dev/null",
                 "-object", f"memory-backend-file,id=ram,size={memory.size},mem-path=/proc/self/fd/{fd},share=on",
-                *device], pass_fds=[fd], stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
+                *device], pass_fds=[fd, *fds], stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
 
     def _accept(self) -> socket.socket:
         """QEMU's connection, or the reason why there is none.  Raises QemuGone."""

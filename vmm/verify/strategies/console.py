@@ -9,7 +9,6 @@ from typing import Any
 from ...devmodel.devices.console import RECEIVE
 from ...machine.config import ConsoleConfig, MachineConfig
 from ...machine.machine import Machine
-from ..guest import Guest
 from ..in_flight import InFlightStrategy
 from ..in_flight_guest import PARTS
 from ..source import Source
@@ -49,11 +48,15 @@ class ConsoleGuest(WiredGuest):
 
     # what is seen
 
+    def begin(self) -> None:
+        super().begin()
+        self._output, self._input = b"", b""
+
     def got(self, data: bytes) -> None:
         self._input += data
 
-    def values(self) -> dict[str, Any]:
-        found = super().values()
+    def seen(self) -> dict[str, Any]:
+        found = super().seen()
         self._output += b"".join(self.sent())
         return found | {"output": self._output, "input": self._input}
 
@@ -75,9 +78,9 @@ class ConsoleStrategy(InFlightStrategy):
         return MachineConfig(**self._common(), consoles=[
             ConsoleConfig(f"socket={where}", **self._virtio(mode, setting) | {"asynchronous": "auto"})])
 
-    def open(self, machine: Machine) -> Guest:
-        with self._listeners.pop(machine.config.consoles[0].where.removeprefix("socket=")) as listener:
-            return ConsoleGuest(machine, machine.devices[0], listener.accept()[0])
+    def ends(self, config: MachineConfig) -> tuple[socket.socket]:
+        with self._listeners.pop(config.consoles[0].where.removeprefix("socket=")) as listener:
+            return listener.accept()[0],
 
     def seldom(self, source: Source, guest: VirtioGuest, queue: int) -> Step:
         return step("hang_up") if source.chance(2) else super().seldom(source, guest, queue)

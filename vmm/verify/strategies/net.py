@@ -13,7 +13,6 @@ from ...devmodel.devices.net import HEADER_BYTES
 from ...machine.config import MachineConfig, NicConfig
 from ...machine.machine import Machine
 from ...testing.driver import WRITE
-from ..guest import Guest
 from ..in_flight import InFlightStrategy
 from ..in_flight_guest import PARTS
 from ..source import Source
@@ -93,12 +92,17 @@ class NetGuest(WiredGuest):
     def got(self, data: bytes) -> None:
         self._received.append(data.hex())
 
-    def values(self) -> dict[str, Any]:
-        found = super().values()
+    def seen(self) -> dict[str, Any]:
+        found = super().seen()
         self._sent += (data.hex() for data in self.sent())
+        received = sorted(self._received)
+        return found | {"sent": sorted(self._sent), "received": [data[2 * HEADER_BYTES:] for data in received],
+                        "received headers": [data[:2 * HEADER_BYTES] for data in received],
+                        "answers": sorted(self._answers)}
+
+    def values(self) -> dict[str, Any]:
         dropped = self.device.state.dropped
-        return found | {"sent": sorted(self._sent), "received": sorted(self._received),
-                        "answers": sorted(self._answers), "address": bytes(self.device.config.mac).hex()} | {
+        return super().values() | {"address": bytes(self.device.config.mac).hex()} | {
             f"dropped, {name}": getattr(dropped, name) for name in ("spoofed", "limited", "link_down", "failed")}
 
 
@@ -117,11 +121,11 @@ class NetStrategy(InFlightStrategy):
         self._peers[id(backend)] = peer
         return MachineConfig(**self._common(), nets=[NicConfig(
             backend=backend, mac=MAC, queue_size=32,
-            anti_spoof=setting["transport"] == "mmio",      # which has its own look at a packet's first bytes
+            anti_spoof=setting.get("transport") != "pci",      # which has its own look at a packet's first bytes
             **self._virtio(mode, setting) | {"asynchronous": "auto"})])
 
-    def open(self, machine: Machine) -> Guest:
-        return NetGuest(machine, machine.devices[0], self._peers.pop(id(machine.config.nets[0].backend)))
+    def ends(self, config: MachineConfig) -> tuple[socket.socket]:
+        return self._peers.pop(id(config.nets[0].backend)),
 
     def seldom(self, source: Source, guest: VirtioGuest, queue: int) -> Step:
         return step("hang_up") if source.chance(2) else super().seldom(source, guest, queue)
