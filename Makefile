@@ -32,8 +32,12 @@ MODULES := vmm/kvm/_kvm.so vmm/kvm/_bpf.so vmm/virtqueue/_uring.so vmm/bench/_lo
 demo: build
 	@$(PY) -m tools.demo
 
-test: build check lint wide man docs build/explore/blk.so
-	@$(PY) -m pytest
+# As many tests at a time as there are CPUs, a file's one after the other; then those that need the machine alone.
+test: CPUS := $(shell nproc)
+test:
+	@$(MAKE) --no-print-directory -j$(CPUS) build check lint wide man docs build/explore/blk.so
+	@$(PY) -m pytest -n $(CPUS) --dist loadfile -m "not alone"
+	@$(PY) -m pytest -m alone
 
 # In machines with hardware-style KVM, emulated on this one: Linux guests, and older kernels.
 test-nested: build

@@ -3,6 +3,7 @@ imports included, and a device's handler includes common headers and its own."""
 
 import ast
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,9 @@ def test_includes(path):
             assert target.name.endswith(".gen.h")
         if target.parent != home:
             assert target.parent == path.parent, f"{path} includes {name} of another device"
+
+
+def test_no_two_files_of_tests_have_one_name():
+    """Folders of tests are no packages: pytest would refuse the second one."""
+    count = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert not [name for name, files in count.items() if files > 1]

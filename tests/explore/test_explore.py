@@ -13,6 +13,7 @@ from tools.mutants.__main__ import build, copied, run
 from tools.mutants.faults import FAULTS
 from vmm.paths import BUILD
 
+LIMIT_S = 240       # of a search that finds nothing; one that finds something has ended long before
 FOUND = [
     ("the used index may be seen", "two doorbells"),
     ("take: does not wait", "taken"),
@@ -64,7 +65,7 @@ def test_without_it_one_ends_badly(copy, words, scenario):
     fault, = (fault for fault in FAULTS if fault.what.startswith(words))
     kept = (copy / fault.file).read_text()
     build(copy, fault, [])
-    found = run(copy, ["explore", str(copy / "build/explore"), scenario], 60)
+    found = run(copy, ["explore", str(copy / "build/explore"), scenario], LIMIT_S)
     (copy / fault.file).write_text(kept)
     assert found["by"] and re.search("done|used|interrupt|active", found["what"])
 

@@ -16,6 +16,7 @@ WIDE, WIDEST = ROOT / "build" / "wide", ROOT / "build" / "widest"
 FLUSHES = 200
 
 
+@pytest.mark.alone      # two vCPUs and two polling threads
 def test_flushes(tmp_path, kvm, bpf, ring, image):
     """No interrupt is lost while another device's messages are injected on another CPU."""
     other = tmp_path / "other"
@@ -27,6 +28,7 @@ def test_flushes(tmp_path, kvm, bpf, ring, image):
     assert totals["handled"] + totals["user_handled"] == scaled(FLUSHES)
 
 
+@pytest.mark.alone      # the same, of handlers that keep their CPU busy
 @pytest.mark.parametrize("built, tests", [(WIDEST, "test_windows.py -k test_flushes"), (WIDE, "test_many.py -k on"),
                                           (WIDE, "test_guests.py -k vcpus")], ids=["flushes", "many", "vcpus"])
 def test_with_open_windows(built, tests, kvm, bpf, ring):

@@ -40,6 +40,10 @@ def written(request, clang, tmp_path_factory):
     return where / "blinker"
 
 
+# What building does, and what is said of mistakes, is one for both.
+register_alone = pytest.mark.parametrize("written", [[]], ids=["register"], indirect=True)
+
+
 def test_a_new_device_passes_its_tests(written):
     done = splitvmm("test", "blinker.py", "--", "-q", cwd=written)
     assert done.returncode == 0 and " passed" in done.stdout and "failed" not in done.stdout, done.stdout + done.stderr
@@ -54,10 +58,12 @@ def test_a_new_device_runs(written, mode, kvm):
     assert total["user_handled"] > 0 and (total["handled"] > 0) == (mode != "off")
 
 
+@register_alone
 def test_nothing_is_built_twice(written):
     assert splitvmm("build", "blinker.py", cwd=written).stdout == "nothing to build\n"
 
 
+@register_alone
 @pytest.mark.parametrize("touched, built", [
     ("blinker.c", ["blinker.bpf.o", "blinker.so"]), ("guest.c", ["guest.elf"]), ("blinker.py", [])])
 def test_what_is_out_of_date_is_built(written, touched, built):
@@ -80,6 +86,7 @@ def test_names_with_blanks_in_rules():
     assert _dependencies("a.o: c\\#\\ $$x.c\n") == ["c# $x.c"]
 
 
+@register_alone
 def test_a_changed_schema_is_built(written, tmp_path):
     copy = shutil.copytree(written, tmp_path / "blinker")
     code = (copy / "blinker.py").read_text()
@@ -135,6 +142,7 @@ FILES = {
 }
 
 
+@register_alone
 @pytest.mark.parametrize("arguments, says", MISTAKES, ids=[says for _, says in MISTAKES])
 def test_mistakes_are_one_line(written, arguments, says):
     for name, text in FILES.items():
@@ -143,6 +151,7 @@ def test_mistakes_are_one_line(written, arguments, says):
     assert done.returncode == os.EX_USAGE and says in done.stderr and done.stderr.count("\n") == 1, done.stderr
 
 
+@register_alone
 def test_builds_in_one_folder_take_turns(written, tmp_path):
     copy = shutil.copytree(written, tmp_path / "blinker", ignore=shutil.ignore_patterns("build"))
     both = [subprocess.Popen([sys.executable, "-m", "vmm", "build", "blinker.py"], cwd=copy, text=True,
@@ -152,6 +161,7 @@ def test_builds_in_one_folder_take_turns(written, tmp_path):
     assert sorted(said)[1:] == ["nothing to build\n"] * 2 and "building build/blinker.so" in min(said)
 
 
+@register_alone
 def test_what_is_up_to_date_takes_no_compiler(written, kvm):
     (written.parent / "bin").mkdir(exist_ok=True)
     for line, status in ((["build", "blinker.py"], 0),
@@ -160,6 +170,7 @@ def test_what_is_up_to_date_takes_no_compiler(written, kvm):
         assert done.returncode == status and "not here" not in done.stderr, done.stderr
 
 
+@register_alone
 def test_run_builds_what_it_needs(written, tmp_path, kvm):
     """Not the guest that lies beside the device, if it runs another one; of the handlers that of the mode."""
     copy = shutil.copytree(written, tmp_path / "blinker", ignore=shutil.ignore_patterns("build"))
@@ -170,6 +181,7 @@ def test_run_builds_what_it_needs(written, tmp_path, kvm):
     assert [path.name for path in (copy / "build").glob("blinker.*o")] == ["blinker.so"]
 
 
+@register_alone
 def test_a_record_that_says_nothing_is_none(written, tmp_path):
     copy = shutil.copytree(written, tmp_path / "blinker")
     assert splitvmm("build", "blinker.py", cwd=copy).returncode == 0
@@ -177,6 +189,7 @@ def test_a_record_that_says_nothing_is_none(written, tmp_path):
     assert splitvmm("build", "blinker.py", cwd=copy).stdout == "building build/blinker.so\n"
 
 
+@register_alone
 def test_a_class_from_another_folder_is_built_there(written, tmp_path):
     copy = shutil.copytree(written, tmp_path / "blinker", ignore=shutil.ignore_patterns("build"))
     (other := tmp_path / "far").mkdir()
@@ -188,6 +201,7 @@ def test_a_class_from_another_folder_is_built_there(written, tmp_path):
         assert done.returncode == 0 and "building ../blinker/build/blinker.bpf.o" in done.stdout, done.stderr
 
 
+@register_alone
 def test_a_folder_with_a_colon(written, tmp_path):
     copy = shutil.copytree(written, tmp_path / "a:b", ignore=shutil.ignore_patterns("build"))
     assert splitvmm("build", copy / "blinker.py", cwd=tmp_path).returncode == 0
@@ -246,6 +260,7 @@ def test_what_a_device_raises_is_told_with_its_place(tmp_path, kvm, where, line,
     assert f"odd.py:{line}: {says}" in done.stderr and "Traceback" not in done.stderr
 
 
+@register_alone
 def test_a_handler_without_a_device_is_no_traceback(written, tmp_path, kvm):
     copy = shutil.copytree(written, tmp_path / "blinker")
     (copy / "blinker.c").write_text('#include "blinker.gen.h"\n')
@@ -253,6 +268,7 @@ def test_a_handler_without_a_device_is_no_traceback(written, tmp_path, kvm):
     assert done.returncode == os.EX_USAGE and "Traceback" not in done.stderr and "blinker.so: no " in done.stderr
 
 
+@register_alone
 def test_c_that_does_not_build_is_told_with_its_place(written, tmp_path):
     copy = shutil.copytree(written, tmp_path / "blinker")
     (copy / "blinker.c").write_text((copy / "blinker.c").read_text() + "\nint x = y;\n")
@@ -261,6 +277,7 @@ def test_c_that_does_not_build_is_told_with_its_place(written, tmp_path):
     assert not list((copy / "build").glob(".*.new"))
 
 
+@register_alone
 def test_no_clang(written, tmp_path):
     """Nothing is built, and off needs nothing."""
     copy = shutil.copytree(written, tmp_path / "blinker")
@@ -282,14 +299,6 @@ def test_doorbells_without_a_function_do_not_build(clang, tmp_path):
         (tmp_path / "gadget.c").write_text(wrong)
         done = splitvmm("build", "gadget.py", cwd=tmp_path)
         assert done.returncode == os.EX_USAGE and pytest.importorskip("re").search(says, done.stderr), done.stderr
-
-
-@pytest.mark.parametrize("example", ["blitter"])
-def test_examples_pass_their_tests(clang, tmp_path, example):
-    copy = shutil.copytree(ROOT / "examples" / example, tmp_path / example,
-                           ignore=shutil.ignore_patterns("build", "__pycache__"))
-    done = splitvmm("test", f"{example}.py", "--", "-q", cwd=copy)
-    assert done.returncode == 0 and "failed" not in done.stdout, done.stdout + done.stderr
 
 
 # doc
