@@ -1,6 +1,7 @@
 """What one instruction of a guest's writes reaches the device in order, whole, and once, whoever serves it."""
 
 import os
+import struct
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -74,7 +75,7 @@ def test_a_string_out_to_what_ones_clear(bpf_run):
         lambda: FlagsDevice("flags"), offload="on", bus="port", base=0x300)])
     with machine_without_vcpus(config) as machine:
         machine.guest_write(Bus.PORT, 0x304, 4, 1)          # this thread is a vCPU from here on
-        data = values().put(1 | 2 << 32)
+        data = values().put(struct.pack("<II", 1, 2))
         for program in list(machine.vm.attached):
             program.run("on_pio", PIO_OUT, 0x300, 4, 2, data)
         machine.guest_write(Bus.PORT, 0x304, 4, 2)          # which finds what has gone up
