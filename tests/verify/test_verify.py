@@ -206,6 +206,9 @@ def test_a_difference_is_told_saved_and_played_again(module, tmp_path, capsys, m
     (["rng", "--workers", "0"], "--workers '0'; wanted a whole number from 1"),
     (["rng", "--steps", "1", "--dask", "nowhere"], "--dask nowhere: "),
     (["rng", "--steps", "0"], "--steps '0'; wanted a whole number from 1"),
+    (["blk", "--async", "off", "--disk", "direct"], "--async off --disk direct: no such combination"),
+    (["blk", "--against", "qemu", "--async", "on"], "--async on --against qemu; wanted off with it"),
+    (["blk", "--against", "qemu", "--disk", "faulty"], "--disk faulty --against qemu; wanted sound with it"),
     (["rng", "--replay", "/nowhere"], "/nowhere: No such file or directory; wanted a sequence"),
     (["rng", "--steps", "1", "--json", "/nowhere/x", "--executors", "off"], "--json /nowhere/x: No such file")])
 def test_mistakes(capsys, words, says):

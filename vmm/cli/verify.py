@@ -34,8 +34,8 @@ def add(commands) -> None:
                         "(default: mmio)")
     verify.add_argument("--rings", metavar="LIST", default="split,packed", help="likewise: split, packed or both "
                         "(default: both)")
-    verify.add_argument("--async", metavar="LIST", default="off,on", help="of blk: whether requests may be in flight, "
-                        "through an io_uring: off, on or both (default: both)")
+    verify.add_argument("--async", metavar="LIST", help="of blk: whether requests may be in flight, "
+                        "through an io_uring: off, on or both (default: both; off with --against)")
     verify.add_argument("--disk", metavar="LIST", help="of blk: sound, readonly, and with requests in flight direct "
                         "(past the page cache), and faulty, whose reads, writes and flushes fail, stop short or take "
                         "long, which takes /dev/fuse, root and the package mfusepy (default: all that can be had)")
@@ -140,24 +140,29 @@ def _list(text: str, option: str, of: tuple[str, ...]) -> list[str]:
 def _settings(options, strategy) -> list[dict[str, str]]:
     """Each combination of what makes a difference to the device.  Raises UserError."""
     from ..verify.strategy import SETTINGS
-    given = {name: _list(getattr(options, name) or _disks(options), f"--{name}", SETTINGS[name])
-             for name in strategy.settings}
+    default = {"async": "off,on", "disk": _disks(options)}
     if options.against:
-        given |= {"async": ["off"], "disk": ["sound"]}      # QEMU is shown one request at a time
+        default = {"async": "off", "disk": "sound"}     # QEMU is shown one request at a time
+        for name, only in default.items():
+            if getattr(options, name) not in (None, only):
+                raise UserError(f"--{name} {getattr(options, name)} --against {options.against}; wanted {only} with it")
+    given = {name: _list(getattr(options, name) or default[name], f"--{name}", SETTINGS[name])
+             for name in strategy.settings}
     if not (found := strategy.combinations(given)):
-        raise UserError(f"--async {','.join(given['async'])} --disk {options.disk}: no such combination; wanted sound, "
-                        "readonly with --async off, direct or faulty with on")
+        raise UserError(f"--async {','.join(given['async'])} --disk {','.join(given['disk'])}: no such combination; "
+                        "wanted sound, readonly with --async off, direct or faulty with on")
     return found
 
 
 def _disks(options) -> str:
-    """What --disk is where it is not given."""
+    """What --disk is where it is not given: all that can be had."""
     from ..verify.disks import why_not
     from ..verify.strategy import SETTINGS
-    for kind in SETTINGS["disk"]:
-        if (reason := why_not(kind)) and not options.against:
+    lacking = {kind: reason for kind in SETTINGS["disk"] if (reason := why_not(kind))}
+    if options.disk is None and options.device == "blk":
+        for kind, reason in lacking.items():
             standard.say(f"no disk={kind}: {reason}")
-    return ",".join(kind for kind in SETTINGS["disk"] if not why_not(kind))
+    return ",".join(kind for kind in SETTINGS["disk"] if kind not in lacking)
 
 
 def _campaigns(options, name: str, strategy, groups: list[list[str]], settings: list[dict[str, str]]) -> int:

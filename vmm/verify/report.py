@@ -31,4 +31,5 @@ def _met(used: int, met: dict[str, int]) -> list[str]:
     """Known differences from QEMU, the most frequent first."""
     return [f"    qemu used {used:,} buffers; known differences:" if met else f"    qemu used {used:,} buffers",
             *(f"      {each.name}, {met[each.name]:,} times ({each.section}; {each.right})"
-              for each in sorted(KNOWN, key=lambda each: -met.get(each.name, 0)) if each.name in met)]
+              for each in sorted({each.name: each for each in KNOWN}.values(), key=lambda each: -met.get(each.name, 0))
+              if each.name in met)]
