@@ -72,7 +72,7 @@ def test_there_and_back(two, mode):
 @pytest.mark.parametrize("field, value, says", [
     ("control.cr0", 1 << 31, "control.cr0: 0x80000000; wanted no bits but"),
     ("control.cr4", 1 << 40, "control.cr4"),
-    ("control.efer", 1 << 20, "control.efer: 0x100000; wanted no bits but .*, and LMA just when LME"),
+    ("control.efer", 1 << 19, "control.efer: 0x80000; wanted no bits but .*, and LMA just when LME"),
     ("control.cr8", 7, "control.cr8: 0x7; wanted bits 4 to 7 of the APIC's task priority"),
     ("control.xcr0", 4, "control.xcr0"),
     ("control.apic_base", 0xfee00400, "control.apic_base"),

@@ -15,7 +15,7 @@ XSAVE_BYTES = 4096          # of the area, in the standard format (SDM 1, 13.4);
 LEGACY_BYTES = 512          # of it, as FXSAVE writes them (SDM 1, 10.5.1)
 EXTENDED_AT = 576           # behind the header (SDM 1, 13.4.2)
 OTHER_MSRS = 192            # that have no name here
-APIC_REGISTERS = 64         # each 32 bits, 16 bytes apart in the APIC's page (SDM 3, table 12-1)
+APIC_REGISTERS = 64         # each 32 bits, 16 bytes apart in the APIC's page (SDM 3, table 11-1)
 
 
 class Activity(enum.IntEnum):
@@ -95,7 +95,7 @@ class Control(Block):
     cr8 = u64("task priority")
     efer = u64("extended features (SDM 3, 2.2.1)")
     xcr0 = u64("which state components XSAVE has (SDM 1, 13.3)")
-    apic_base = u64("where the local APIC is, and whether (SDM 3, 12.4.4)")
+    apic_base = u64("where the local APIC is, and whether (SDM 3, 11.4.4)")
     pdptr = u64[4]("with PAE paging: what cr3 pointed to when it was loaded (SDM 3, 4.4.1)")
     pdptrs_valid = u64("1 if those count")
 

@@ -10,13 +10,15 @@ from typing import Any
 
 PE, NW, CD, PG = 1 << 0, 1 << 29, 1 << 30, 1 << 31             # cr0 (SDM 3, 2.5)
 CR0 = 0xe005003f
-PAE, CR4 = 1 << 5, 0x1ff7fff                                    # CR4: all that the SDM names
-LME, LMA, EFER = 1 << 8, 1 << 10, 0xfd01                        # SDM 3, 2.2.1; AMD APM 2, 3.1.7
+LAM = 3 << 61                                                   # of cr3, in long mode (SDM 3, 2.5)
+PAE, CR4 = 1 << 5, 0x11bff7fff                                  # all that the SDM names, to LAM_SUP and FRED
+LME, LMA, EFER = 1 << 8, 1 << 10, 0x36fd01                      # SDM 3, 2.2.1; AMD APM 2, 3.1.7, to AIBRSE
 RFLAGS, RFLAGS_ONE, VM = 0x3f7fd7, 2, 1 << 17                   # SDM 1, 3.4.3
-MXCSR = 0xffff                                                  # SDM 1, 10.2.3
-X87, SSE, AVX, AVX512, COMPONENTS = 1, 2, 4, 0xe0, 0x606e7      # SDM 1, 13.1; x87 to AVX-512, PKRU, AMX
-X2APIC, ENABLED, APIC_FLAGS = 1 << 10, 1 << 11, 0xd00           # SDM 3, 12.4.4
-TASK_PRIORITY, PROCESSOR_PRIORITY, IN_SERVICE = 8, 10, range(16, 24)    # the APIC's (SDM 3, table 12-1)
+MXCSR = 0x2ffff                                                 # SDM 1, 10.2.3; bit 17: AMD APM 1, 4.2.2
+X87, SSE, AVX, MPX, AVX512, AMX = 1, 2, 4, 0x18, 0xe0, 0x60000  # SDM 1, 13.1
+COMPONENTS = X87 | SSE | AVX | MPX | AVX512 | 1 << 9 | AMX      # 9: PKRU.  Others that there are IA32_XSS has
+X2APIC, ENABLED, APIC_FLAGS = 1 << 10, 1 << 11, 0xd00           # SDM 3, 11.4.4
+TASK_PRIORITY, PROCESSOR_PRIORITY, IN_SERVICE = 8, 10, range(16, 24)    # the APIC's (SDM 3, table 11-1)
 PHYSICAL = (1 << 52) - 1                                        # the most that there may be (SDM 3, 4.1.4)
 UNUSABLE, ACCESS = 1 << 16, 0x1f0ff                             # SDM 3, 25.4.1
 NAMES = ("cs", "ds", "es", "fs", "gs", "ss", "tr", "ldt")
@@ -39,7 +41,7 @@ def problems(state: dict[str, Any]) -> Iterator[Problem]:
         yield "control.cr8", state["control"]["cr8"], "bits 4 to 7 of the APIC's task priority (SDM 3, 11.8.6)"
     if state["apic_present"] and state["apic"][PROCESSOR_PRIORITY] != processor_priority(state["apic"]):
         wanted = processor_priority(state["apic"])
-        yield "apic[10]", state["apic"][PROCESSOR_PRIORITY], f"{wanted:#x}, by what is in service (SDM 3, 12.8.3.1)"
+        yield "apic[10]", state["apic"][PROCESSOR_PRIORITY], f"{wanted:#x}, by what is in service (SDM 3, 11.8.3.1)"
 
 
 def _control(at: dict[str, Any]) -> Iterator[Problem]:
@@ -50,13 +52,14 @@ def _control(at: dict[str, Any]) -> Iterator[Problem]:
         yield "control.cr4", cr4, f"no bits but {CR4:#x}, and PAE in long mode"
     if efer & ~EFER or bool(efer & LMA) != bool(efer & LME and cr0 & PG):
         yield "control.efer", efer, f"no bits but {EFER:#x}, and LMA just when LME and cr0.PG are there"
-    if at["cr3"] & ~PHYSICAL:
+    if at["cr3"] & ~(PHYSICAL | LAM if efer & LMA else PHYSICAL):
         yield "control.cr3", at["cr3"], "a physical address"
     if at["cr8"] > 15:
         yield "control.cr8", at["cr8"], "0 to 15"
     xcr0 = at["xcr0"]
-    if xcr0 & ~COMPONENTS or not xcr0 & X87 or (xcr0 & AVX and not xcr0 & SSE) or (
-            xcr0 & AVX512 and (xcr0 & AVX512 != AVX512 or not xcr0 & AVX)):
+    parts = any(xcr0 & all_of not in (0, all_of) for all_of in (MPX, AVX512, AMX))
+    if xcr0 & ~COMPONENTS or not xcr0 & X87 or parts or (xcr0 & AVX and not xcr0 & SSE) or (
+            xcr0 & AVX512 and not xcr0 & AVX):
         yield "control.xcr0", xcr0, "components as the SDM lets them be together (1, 13.3)"
     base = at["apic_base"]
     if base & ~PHYSICAL or base & 0xfff & ~APIC_FLAGS or (base & X2APIC and not base & ENABLED):
@@ -102,7 +105,7 @@ def _segments(at: dict[str, Any], control: dict[str, Any]) -> Iterator[Problem]:
 
 
 def processor_priority(apic: list[int]) -> int:
-    """What an APIC's registers make of it (SDM 3, 12.8.3.1)."""
+    """What an APIC's registers make of it (SDM 3, 11.8.3.1)."""
     task, highest = apic[TASK_PRIORITY] & 0xff, 0
     for i, at in enumerate(IN_SERVICE):
         if apic[at]:

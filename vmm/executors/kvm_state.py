@@ -37,7 +37,7 @@ FATES = complete({
     "xsave.unused": Rebuilt("zeroes: software's own bytes (SDM 1, 10.5.1)"),
     "events": Carried("KVM_GET_VCPU_EVENTS"),
     "timing.tsc_offset": Carried("KVM_VCPU_TSC_OFFSET"),
-    "timing.tsc": Rebuilt("the host's counter and the offset (SDM 3, 26.6.5)"),
+    "timing.tsc": Rebuilt("the host's counter and the offset (SDM 3, 25.6.5)"),
     "timing.tsc_khz": Rebuilt("the host's clock: another frequency is refused"),
     "activity": Carried("KVM_GET_MP_STATE"),
     "apic_present": Rebuilt("KVM has one"),
