@@ -8,7 +8,9 @@ import pytest
 from tests.guest.test_guests import run
 from tests.scale import scaled
 from vmm.devmodel.view import to_dict
+from vmm.executors.check import GRANULAR, UNUSABLE
 from vmm.executors.generated import MODES, States
+from vmm.executors.kvm_msrs import KvmMsrs
 from vmm.executors.kvm_state import FATES, KvmState
 from vmm.executors.state import blank, differences, write_all
 from vmm.executors.transfer import NotTransferable, Rebuilt
@@ -106,6 +108,39 @@ def test_what_no_cpu_can_be_is_refused_by_its_name(two, field, value, says):
     assert not carried(before, taken(two[1]))
 
 
+def as_amd_has_it(segments, events):
+    segments.ds.access &= ~GRANULAR     # of a limit less than 1 MiB
+    segments.es.access |= GRANULAR
+    segments.fs.access = UNUSABLE
+    events.shadow = 3
+
+
+@pytest.mark.parametrize("also, says", [
+    (lambda state: None, ""),
+    (lambda state: setattr(state.events, "shadow", 0), "events.shadow: 0x1; this KVM makes 0x0 of it"),
+    (lambda state: setattr(state.segments.ds, "limit", 0xffff), "segments.ds.limit: 0xfff; this KVM makes 0xffff"),
+    (lambda state: setattr(state.segments.ds, "access", 0x91), "segments.ds.access: 0x8093; this KVM makes 0x91 of it"),
+    (lambda state: setattr(state.segments.es, "access", UNUSABLE), "segments.es.access"),
+])
+def test_what_makes_no_difference_to_a_cpu_is_none(two, monkeypatch, also, says):
+    """A KVM that says of itself what AMD's does, and one that does more than that."""
+    state = taken(two[0])
+    state.segments.ds.access, state.segments.ds.limit = 0x93 | GRANULAR, 0xfff
+    state.segments.fs.access |= UNUSABLE
+    state.events.shadow = 1
+    read = KvmState._read
+
+    def other(vcpu, into):
+        read(vcpu, into)
+        as_amd_has_it(into.segments, into.events)
+        also(into)
+    monkeypatch.setattr(KvmState, "_read", other)
+    if not says:
+        return two[1].give(state)
+    with pytest.raises(NotTransferable, match=says):
+        two[1].give(state)
+
+
 def test_an_msr_that_is_not_there(two):
     state = taken(two[0])
     state.msrs.others[state.msrs.count].index, state.msrs.others[state.msrs.count].value = 0x12345, 1
@@ -143,3 +178,13 @@ def went_through(vcpu):
         return False
     vcpu.give(state)
     return True
+
+
+def test_hyper_v_clocks_are_not_taken(two, monkeypatch):
+    """HV_X64_MSR_VP_RUNTIME and HV_X64_MSR_TIME_REF_COUNT, which KVM lists whether or not a guest can see them."""
+    clocks = [0x40000010, 0x40000020]
+    monkeypatch.setattr(KvmMsrs, "_listed", lambda msrs: [0x8b, *clocks, 0x40000200])
+    asked = []
+    monkeypatch.setattr(KvmMsrs, "read", lambda msrs, indices: asked.append(list(indices)) or dict.fromkeys(indices, 0))
+    taken(KvmState(two[0].vcpu))
+    assert not {*clocks} & {*asked[0]} and {0x8b, 0x40000200} <= {*asked[0]}

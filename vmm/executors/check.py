@@ -20,7 +20,7 @@ COMPONENTS = X87 | SSE | AVX | MPX | AVX512 | 1 << 9 | AMX      # 9: PKRU.  Othe
 X2APIC, ENABLED, APIC_FLAGS = 1 << 10, 1 << 11, 0xd00           # SDM 3, 11.4.4
 TASK_PRIORITY, PROCESSOR_PRIORITY, IN_SERVICE = 8, 10, range(16, 24)    # the APIC's (SDM 3, table 11-1)
 PHYSICAL = (1 << 52) - 1                                        # the most that there may be (SDM 3, 4.1.4)
-UNUSABLE, ACCESS = 1 << 16, 0x1f0ff                             # SDM 3, 25.4.1
+PRESENT, GRANULAR, UNUSABLE, ACCESS = 1 << 7, 1 << 15, 1 << 16, 0x1f0ff     # of segments (SDM 3, 25.4.1)
 NAMES = ("cs", "ds", "es", "fs", "gs", "ss", "tr", "ldt")
 
 Problem = tuple[str, int, str]      # field, what it is, what was wanted
@@ -89,8 +89,7 @@ def _segments(at: dict[str, Any], control: dict[str, Any]) -> Iterator[Problem]:
         access, limit = segment["access"], segment["limit"]
         if access & ~ACCESS:
             yield f"{where}.access", access, f"no bits but {ACCESS:#x}"
-        granular = access >> 15 & 1
-        if not access & UNUSABLE and (limit & 0xfff != 0xfff if granular else limit > 0xfffff):
+        if not access & UNUSABLE and (limit & 0xfff != 0xfff if access & GRANULAR else limit > 0xfffff):
             yield f"{where}.limit", limit, "whole pages with G, at most 0xfffff without"
         if name in ("fs", "gs", "tr", "ldt"):
             if not canonical(segment["base"], control):

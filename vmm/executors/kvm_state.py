@@ -15,13 +15,13 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from collections.abc import Iterator
 from typing import Any
 
-from ..devmodel.vcpu import EXTENDED_AT, OTHER_MSRS, XSAVE_BYTES
+from ..devmodel.vcpu import EXTENDED_AT, XSAVE_BYTES
 from ..devmodel.view import View, to_dict
 from ..kvm.vm import KvmError, Vcpu
-from .check import SSE, X87, problems
+from .check import GRANULAR, PRESENT, SSE, UNUSABLE, X87, problems
+from .kvm_msrs import TSC, KvmMsrs
 from .state import blank, bytes_of, differences, write_array
 from .transfer import Carried, NotTransferable, Rebuilt, complete
 
@@ -48,13 +48,7 @@ SEGMENTS = "cs ds es fs gs ss tr ldt".split()
 ACCESS = {"type": (0, 15), "s": (4, 1), "dpl": (5, 3), "present": (7, 1), "avl": (12, 1), "l": (13, 1), "db": (14, 1),
           "g": (15, 1), "unusable": (16, 1)}        # field -> lowest bit, mask
 CONTROL = "cr0 cr2 cr3 cr4 cr8 efer apic_base".split()
-MSRS = {"sysenter_cs": 0x174, "sysenter_esp": 0x175, "sysenter_eip": 0x176, "star": 0xc0000081, "lstar": 0xc0000082,
-        "cstar": 0xc0000083, "fmask": 0xc0000084, "kernel_gs_base": 0xc0000102, "tsc_aux": 0xc0000103,
-        "tsc_adjust": 0x3b, "tsc_deadline": 0x6e0, "pat": 0x277, "misc_enable": 0x1a0, "mtrr_default": 0x2ff}
-MSR_ARRAYS = {"mtrr_base": [0x200 + 2 * i for i in range(8)], "mtrr_mask": [0x201 + 2 * i for i in range(8)],
-              "mtrr_fixed": [0x250, 0x258, 0x259, *range(0x268, 0x270)]}
-TSC, XSAVE_LEAF = 0x10, 0xd
-MOVES = {TSC}               # by themselves; the TSC's offset says all of it
+XSAVE_LEAF = 0xd            # of CPUID
 MOVING = {"msrs.tsc_deadline", *(f"apic[{at}]" for at in (*range(32, 40), 57))}     # what is requested; the timer
 EVENTS = {                  # field of ours -> of struct kvm_vcpu_events
     "exception_injected": "exception.injected", "exception_pending": "exception.pending",
@@ -82,8 +76,7 @@ class KvmState:
             raise NotTransferable(f"xsave: {self.vm.capability('KVM_CAP_XSAVE2')} bytes of it; wanted {XSAVE_BYTES}, "
                                   "which is all but AMX")
         self._taken, self._components = blank(), self._extended()
-        named = {*MSRS.values(), *(index for indices in MSR_ARRAYS.values() for index in indices)}
-        self.msrs = sorted(self._listed() | named)
+        self._msrs = KvmMsrs(vcpu)
 
     # taking
 
@@ -100,7 +93,7 @@ class KvmState:
         debug = self._got("KVM_GET_DEBUGREGS", "struct kvm_debugregs")
         write_array(state.debug, "dr", debug.db)
         state.debug.dr6, state.debug.dr7 = debug.dr6, debug.dr7
-        self._take_msrs(state.msrs)
+        self._msrs.take(state.msrs)
         self._take_timing(state.timing)
         lapic = self.ffi.buffer(self.vcpu.get_lapic())
         state.apic_present = 1
@@ -170,39 +163,10 @@ class KvmState:
         return {entry.index: (entry.ebx, entry.eax) for entry in entries
                 if entry.function == XSAVE_LEAF and entry.index >= 2 and entry.ebx >= EXTENDED_AT}
 
-    def _listed(self) -> set[int]:
-        found = self.ffi.new("struct msr_indices *", {"nmsrs": 512})
-        self.vm.call("KVM_GET_MSR_INDEX_LIST", found, self.vm.kvm_fd)
-        return set(found.indices[0:found.nmsrs]) - MOVES
-
-    def _read_msrs(self) -> dict[int, int]:
-        """Of those that there are: KVM stops before the first that this vCPU has not."""
-        found, left = dict[int, int](), list(self.msrs)
-        while left:
-            asked = self.ffi.new("struct msr_list *", {"nmsrs": len(left), "entries": [{"index": i} for i in left]})
-            got = self.vm.call("KVM_GET_MSRS", asked, self.vcpu.fd)
-            found |= {asked.entries[i].index: asked.entries[i].data for i in range(got)}
-            left = left[got + 1:]
-        return found
-
-    def _take_msrs(self, msrs: Any) -> None:
-        found = self._read_msrs()
-        for name, index in MSRS.items():
-            setattr(msrs, name, found.pop(index, 0))
-        for name, indices in MSR_ARRAYS.items():
-            write_array(msrs, name, [found.pop(index, 0) for index in indices])
-        if len(found) > OTHER_MSRS:
-            raise NotTransferable(f"msrs.others: {len(found)} of them; wanted at most {OTHER_MSRS}")
-        msrs.count = len(found)
-        words = [word for index, value in found.items() for word in (index, value)]
-        bytes_of(msrs)[-16 * OTHER_MSRS:] = struct.pack(f"<{len(words)}Q", *words).ljust(16 * OTHER_MSRS, b"\0")
-
     def _take_timing(self, timing: Any) -> None:
         timing.tsc_khz = self.vm.call("KVM_GET_TSC_KHZ", 0, self.vcpu.fd)
         timing.tsc_offset = self._tsc_offset("KVM_GET_DEVICE_ATTR", 0)
-        asked = self.ffi.new("struct msr_list *", {"nmsrs": 1, "entries": [{"index": TSC}]})
-        self.vm.call("KVM_GET_MSRS", asked, self.vcpu.fd)
-        timing.tsc = asked.entries[0].data
+        timing.tsc = self._msrs.read([TSC])[TSC]
 
     def _tsc_offset(self, request: str, value: int) -> int:
         word = self.ffi.new("uint64_t *", value)
@@ -227,7 +191,7 @@ class KvmState:
             "db": fields["debug"]["dr"], "dr6": fields["debug"]["dr6"], "dr7": fields["debug"]["dr7"]})
         self._give_apic(fields["apic"])
         self._tsc_offset("KVM_SET_DEVICE_ATTR", fields["timing"]["tsc_offset"])
-        self._give_msrs(fields["msrs"])
+        self._msrs.give(fields["msrs"])
         self._set("activity", "KVM_SET_MP_STATE", "struct kvm_mp_state", {"mp_state": fields["activity"]})
         self._give_events(fields["events"])
         self._compare(state)
@@ -237,7 +201,8 @@ class KvmState:
         self._read(self._taken)
         self._taken.timing.tsc = state.timing.tsc       # has moved on
         for where, wanted, found in differences(state, self._taken):
-            if where not in MOVING and not isinstance(FATES[where.split("[")[0]], Rebuilt):
+            if where not in MOVING and not isinstance(FATES[where.split("[")[0]], Rebuilt) and \
+                    _meant(where, wanted) != _meant(where, found):
                 raise NotTransferable(f"{where}: {wanted:#x}; this KVM makes {found:#x} of it")
 
     def _refuse(self, fields: dict[str, Any]) -> None:
@@ -287,18 +252,6 @@ class KvmState:
             page[16 * i:16 * i + 4] = value.to_bytes(4, "little")
         self._call("apic", "KVM_SET_LAPIC", lapic)
 
-    def _give_msrs(self, msrs: dict[str, Any]) -> None:
-        """Those that differ from what the vCPU has: some can be read, and not written."""
-        has = self._read_msrs()
-        for where, index, value in _named(msrs):
-            if has.get(index, 0) == value:
-                continue
-            result = self.lib.kvm_call(self.vcpu.fd, self.lib.KVM_SET_MSRS, self.ffi.new("struct msr_list *", {
-                "nmsrs": 1, "entries": [{"index": index, "data": value}]}))
-            if result != 1:
-                raise NotTransferable(f"{where}, MSR {index:#x}: {value:#x}; this KVM refuses it"
-                                      + (f" ({os.strerror(-result)})" if result < 0 else ""))
-
     def _give_events(self, events: dict[str, int]) -> None:
         given = self.ffi.new("struct kvm_vcpu_events *")
         lib = self.lib
@@ -313,15 +266,15 @@ class KvmState:
         self._call("events", "KVM_SET_VCPU_EVENTS", given)
 
 
-def _named(msrs: dict[str, Any]) -> Iterator[tuple[str, int, int]]:
-    """(field, number, value) of each."""
-    for name, index in MSRS.items():
-        yield f"msrs.{name}", index, msrs[name]
-    for name, indices in MSR_ARRAYS.items():
-        for i, index in enumerate(indices):
-            yield f"msrs.{name}[{i}]", index, msrs[name][i]
-    for i in range(msrs["count"]):
-        yield f"msrs.others[{i}]", msrs["others"][i]["index"], msrs["others"][i]["value"]
+def _meant(where: str, value: int) -> int:
+    """Without what makes no difference to a CPU: which of the two shadows it is, as AMD's have one (APM 2, 15.21.5); G
+    beside a limit in bytes, of which KVM makes it on AMD; and of a segment that is unusable, all else (SDM 3, 25.4.1),
+    which is what KVM makes of one that is not present."""
+    if where == "events.shadow":
+        return int(value != 0)
+    if where.endswith(".access"):
+        return UNUSABLE if value & UNUSABLE or not value & PRESENT else value & ~GRANULAR
+    return value
 
 
 def _at(struct: Any, path: str) -> int:
