@@ -175,3 +175,24 @@ def test_mistakes(monkeypatch, capsys, words, says):
 def test_a_device_that_qemu_has_not():
     with pytest.raises(UserError, match="adder --against qemu: not compared with it; wanted one of blk, net"):
         _against("qemu", "adder")
+
+
+def test_none_is_left_of_one_that_does_not_begin(qemu, monkeypatch):
+    started, start = [], process.subprocess.Popen
+
+    def popen(*arguments, **options):
+        started.append(start(*arguments, **options))
+        return started[-1]
+
+    def gone(qtest, device):
+        raise QemuGone("QEMU: timed out")
+    monkeypatch.setattr(process.subprocess, "Popen", popen)
+    monkeypatch.setattr(Qtest, "intercept", gone)
+    with pytest.raises(QemuGone, match="timed out"), \
+            Lockstep(ours()["rng"](), ["qemu"], {"transport": "mmio", "rings": "split"}):
+        pass
+    statuses = [each.poll() for each in started]
+    for each in started:
+        each.kill()
+        each.wait()
+    assert statuses and None not in statuses

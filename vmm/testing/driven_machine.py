@@ -125,7 +125,9 @@ class DrivenMachine(Machine):
         os.eventfd_read(self._done)
 
     def close(self) -> None:
-        super().close()
-        if hasattr(self, "_done"):
-            os.close(self._done)
-            del self._done
+        try:
+            super().close()
+        finally:
+            if hasattr(self, "_done"):
+                os.close(self._done)
+                del self._done

@@ -48,7 +48,11 @@ class Qemu:
             self._process = self._start(device, fds, memory, folder, stack)
             self.qtest = Qtest(self._accept())
             stack.pop_all()
-        self.qtest.intercept("ioapic")
+        try:
+            self.qtest.intercept("ioapic")
+        except BaseException:
+            self.close()
+            raise
 
     def _start(self, device: list[str], fds: list[int], memory: GuestMemory, folder: Path,
                stack: ExitStack) -> subprocess.Popen:
