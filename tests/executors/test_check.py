@@ -24,6 +24,7 @@ def wrong(where, value, mode="long"):
     ("control.efer", 1 << 21 | 1 << 20 | 1 << 12),              # AIBRSE, UAIE, SVME (AMD APM 2, 3.1.7)
     ("control.xcr0", 0x1f),                                     # MPX (SDM 1, 13.3)
     ("control.xcr0", 0x602e7),                                  # AVX-512, PKRU, AMX
+    ("xsave.xstate_bv", 1 << 2),                                # AVX, of which xcr0 has nothing (SDM 1, 13.6)
     ("xsave.mxcsr", 1 << 17),                                   # MM (AMD APM 1, 4.2.2)
 ])
 def test_what_a_cpu_can_be(where, bits):

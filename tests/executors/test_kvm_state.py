@@ -87,7 +87,7 @@ def test_there_and_back(two, mode):
     ("segments.gdt.base", 1 << 50, "segments.gdt.base"),
     ("debug.dr7", 1 << 32, "debug.dr7"),
     ("xsave.mxcsr", 1 << 16, "xsave.mxcsr"),
-    ("xsave.xstate_bv", 7, "xsave.xstate_bv"),
+    ("xsave.xstate_bv", 0x403, "xsave.xstate_bv"),
     ("xsave.xcomp_bv", 1 << 63, "xsave.xcomp_bv"),
     ("events.exception_nr", 32, "events.exception_nr"),
     ("events.nmi_masked", 2, "events.nmi_masked"),
