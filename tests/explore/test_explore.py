@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tools.explore.__main__ import main as explore
 from tools.explore.scenario import SCENARIOS
 from tools.explore.world import Explored
 from tools.mutants.__main__ import build, copied, run
+from tools.mutants.__main__ import main as mutants
 from tools.mutants.faults import FAULTS
 from vmm.paths import BUILD
 
@@ -75,3 +77,10 @@ def test_each_fault_has_its_place():
         text = (Path(__file__).parent.parent.parent / fault.file).read_text()
         assert text.count(fault.old) == 1, fault
     assert len({fault.what for fault in FAULTS}) == len(FAULTS) >= 90
+
+
+@pytest.mark.parametrize("main, says", [(explore, "no scenario's name begins so"), (mutants, "no fault's description")])
+def test_a_word_that_nothing_has(capsys, main, says):
+    with pytest.raises(SystemExit, match="2"):
+        main(["nothing-has-this"])
+    assert f"nothing-has-this: {says}" in capsys.readouterr().err

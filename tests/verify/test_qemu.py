@@ -17,12 +17,13 @@ from vmm.devices.rng import RngDevice
 from vmm.errors import UserError
 from vmm.kvm.interrupts import MessageLine
 from vmm.paths import ROOT
-from vmm.verify.campaign import Campaign
+from vmm.verify.campaign import Campaign, Result
 from vmm.verify.lockstep import Lockstep
 from vmm.verify.qemu import process
 from vmm.verify.qemu.against import COMPARED
 from vmm.verify.qemu.known import FIRST, KNOWN, known
 from vmm.verify.qemu.qtest import QemuGone, Qtest
+from vmm.verify.report import table
 from vmm.verify.steps import load
 from vmm.verify.strategies import ours
 from vmm.virtqueue.split_ring import SplitRing
@@ -66,6 +67,13 @@ def test_the_page_has_them_all():
     page = (ROOT / "docs" / "verify.md").read_text()
     for each in KNOWN:
         assert f"| `{each.name}` | {each.section} | {each.right} | {each.what} |" in page
+
+
+def test_each_is_told_once_with_the_most_frequent_first():
+    met = {"table-behind-buffers": 2, "length-of-failed": 19}
+    result = Result(steps=1, sequences=1, handled={"qemu": 3}, declined={"qemu": met})
+    told = table("blk", 1, ours()["blk"](), [({}, result)])
+    assert re.findall(r"      (\S+), (\d+) times", told) == [("length-of-failed", "19"), ("table-behind-buffers", "2")]
 
 
 def test_what_is_known_is_narrow():

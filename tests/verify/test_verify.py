@@ -201,6 +201,7 @@ def test_a_difference_is_told_saved_and_played_again(module, tmp_path, capsys, m
     (["nothing"], "'nothing'; wanted blk, net, console, rng, or a device's FILE.py"),
     (["rng", "--executors", "on,on"], "--executors on,on: on given twice; wanted it once"),
     (["rng", "--executors", "off,there"], "'there'; wanted a list of off, host, on"),
+    (["rng", "--executors", "host", "--disk", "sound"], "--disk sound: rng has no disk; wanted it with blk alone"),
     (["rng", "--rings", "round"], "--rings round: 'round'; wanted a list of split, packed"),
     ([], "no DEVICE; wanted blk, net, console, rng or a device's FILE.py"),
     (["rng", "--workers", "0"], "--workers '0'; wanted a whole number from 1"),
@@ -210,7 +211,7 @@ def test_a_difference_is_told_saved_and_played_again(module, tmp_path, capsys, m
     (["blk", "--against", "qemu", "--async", "on"], "--async on --against qemu; wanted off with it"),
     (["blk", "--against", "qemu", "--disk", "faulty"], "--disk faulty --against qemu; wanted sound with it"),
     (["rng", "--replay", "/nowhere"], "/nowhere: No such file or directory; wanted a sequence"),
-    (["rng", "--steps", "1", "--json", "/nowhere/x", "--executors", "off"], "--json /nowhere/x: No such file")])
+    (["rng", "--steps", "1", "--json", "/nowhere/x", "--executors", "off"], "--json /nowhere/x: cannot be written")])
 def test_mistakes(capsys, words, says):
     assert main(["verify", *words]) == os.EX_USAGE
     assert says in capsys.readouterr().err

@@ -70,6 +70,9 @@ def main(arguments: list[str]) -> int:
     chosen = [dataclasses.replace(scenario, **({"preemptions": scenario.long[0], "delays": scenario.long[1]}
                                                if given.long else {}) | bounds) for scenario in SCENARIOS
               if not given.names or scenario.name.startswith(tuple(given.names))]
+    if not chosen:
+        parser.error(f"{' '.join(given.names)}: no scenario's name begins so; wanted one of "
+                     f"{', '.join(scenario.name for scenario in SCENARIOS)}")
     table, rows, wrong = Table(*COLUMNS), [], []
     with tempfile.TemporaryDirectory(prefix="splitvmm-explore-") as folder:
         for scenario in chosen:

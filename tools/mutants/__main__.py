@@ -109,6 +109,8 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     chosen = [fault for fault in FAULTS if not given.words or any(
         word in fault.what or word in fault.file for word in given.words)]
+    if not chosen:
+        parser.error(f"{' '.join(given.words)}: no fault's description or file has it; wanted a word that one has")
     rows, table = [], Table("fault", "found by", "steps", "s")
     with tempfile.TemporaryDirectory(prefix="splitvmm-mutants-") as folder:
         copied(Path(folder))

@@ -22,7 +22,8 @@ def add(commands) -> None:
                         "FILE.py or FILE.py:CLASS; a Strategy in the file, if there is one, knows what its guests ask "
                         "for")
     verify.add_argument("--seconds", metavar="N", default="60", help="how long (default: 60)")
-    verify.add_argument("--steps", metavar="N", help="how many steps, in place of --seconds")
+    verify.add_argument("--steps", metavar="N", help="how many steps at least, in place of "
+                        "--seconds: each setting plays its part of them, in whole sequences of 400")
     verify.add_argument("--seed", metavar="N", help="which sequences (default: others each time)")
     verify.add_argument("--executors", metavar="LIST", help="modes, which are compared with off (default: "
                         "off,host,on; off with --against)")
@@ -106,7 +107,7 @@ def _executors(text: str) -> list[str]:
     from ..kvm.bpf import why_not
     wanted = _list(text, "--executors", parse.MODES)
     if "on" in wanted and (reason := why_not()):
-        raise UserError(f"--executors {text}: {reason}")
+        raise UserError(f"--executors {text}: {reason}; without it: --executors off,host")
     return wanted
 
 
@@ -140,6 +141,8 @@ def _list(text: str, option: str, of: tuple[str, ...]) -> list[str]:
 def _settings(options, strategy) -> list[dict[str, str]]:
     """Each combination of what makes a difference to the device.  Raises UserError."""
     from ..verify.strategy import SETTINGS
+    if options.disk and "disk" not in strategy.settings:
+        raise UserError(f"--disk {options.disk}: {options.device} has no disk; wanted it with blk alone")
     default = {"async": "off,on", "disk": _disks(options)}
     if options.against:
         default = {"async": "off", "disk": "sound"}     # QEMU is shown one request at a time
@@ -178,6 +181,8 @@ def _campaigns(options, name: str, strategy, groups: list[list[str]], settings: 
     campaigns = list(product(settings, groups))
     seconds = None if steps else parse.whole(options.seconds, "--seconds", 1, 1 << 30) / len(campaigns)
     count = parse.whole(options.workers, "--workers", 1, 1024)
+    if options.json and not standard.may_write(options.json):
+        raise UserError(f"--json {options.json}: cannot be written there; wanted a file to write")
     total, results = Result(), []
     with workers.player(name, strategy, count, options.dask) as play:
         for setting, executors in campaigns:
