@@ -128,6 +128,16 @@ def test_steps_that_there_are_not(tmp_path, capsys):
     assert "step 'settle'; wanted one of acknowledge, avail_index, chain" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("bad, says", [
+    (step("offer", queue=0), "step 1, offer: missing a required argument: 'head'"),
+    (step("ring", queue=0, more=1), "step 1, ring: got an unexpected keyword argument 'more'"),
+    (step("ring", queue=[[]]), "step 1, ring: queue is [[]]; wanted int")])
+def test_steps_that_cannot_be_played_are_no_agreement(tmp_path, capsys, bad, says):
+    save(Sequence("rng", {}, ["off"], [bad]), tmp_path / "file")
+    assert main(["verify", "rng", "--replay", str(tmp_path / "file")]) == os.EX_USAGE
+    assert says in capsys.readouterr().err
+
+
 def test_what_is_shrunk_still_fails_and_is_simple():
     steps = [Step("a", {"n": n, "parts": [[n, 1], [2, n]]}) for n in range(300)]
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any
 
-from ..errors import UserError
 from .lockstep import Difference, Lockstep, NotInStep
 from .shrink import shrunk
 from .source import Drawn, Seeded
@@ -81,11 +80,11 @@ class Campaign:
             result.sequence = Played(self.name, self.setting, self.executors, played, seed)
 
     def replay(self, steps: list[Step], patience_s: float = float("inf")) -> Difference | None:
-        """Raises UserError for steps that the device's guest does not have."""
+        """Raises UserError for steps that the device's guest does not have, or that lack what they take."""
         with Lockstep(self.strategy, self.executors, self.setting, patience_s) as lockstep:
-            known = lockstep.guests[0].kinds()
-            for kind in (step.kind for step in steps if step.kind not in known):
-                raise UserError(f"step {kind!r}; wanted one of {', '.join(sorted(known))}")
+            guest = type(lockstep.guests[0])
+            for number, step in enumerate(steps, 1):
+                guest.check(step, number)
             for step in steps:
                 if difference := lockstep.do(step):
                     return difference

@@ -18,6 +18,7 @@ from ..device.register_device import RegisterDevice
 from ..devmodel.layout import BlockLayout
 from ..devmodel.schema import HOLDER
 from ..devmodel.virtqueue import control_layout, queue_layout
+from ..errors import UserError
 from ..machine.machine import Machine
 from ..testing.driver import Registers
 from .steps import Step
@@ -35,6 +36,7 @@ class Area:
 
 LOOKS = ("begin", "tell_memory", "values", "seen", "interrupted", "settle", "table", "make_available",
          "took", "send", "got", "sent", "play")
+TYPES = {"int": int, "str": str, "bool": int, "list": (list, tuple)}     # of what a step takes, by its annotation
 
 
 class Guest:
@@ -47,6 +49,22 @@ class Guest:
         """Of steps that there are."""
         return {name for base in cls.__mro__ for name, value in vars(base).items()
                 if inspect.isfunction(value) and not name.startswith("_") and name not in LOOKS}
+
+    @classmethod
+    def check(cls, step: Step, number: int) -> None:
+        """Raises UserError for a step that cannot be played: it would fail on all executors alike, as if in step."""
+        if step.kind not in (known := cls.kinds()):
+            raise UserError(f"step {step.kind!r}; wanted one of {', '.join(sorted(known))}")
+        signature = inspect.signature(getattr(cls, step.kind))
+        try:
+            signature.bind(None, **step.given)
+        except TypeError as error:
+            raise UserError(f"step {number}, {step.kind}: {error}; wanted {signature}") from None
+        for name, parameter in signature.parameters.items():
+            wanted = TYPES.get(parameter.annotation, object)
+            if name in step.given and not isinstance(step.given[name], wanted):
+                raise UserError(f"step {number}, {step.kind}: {name} is {step.given[name]!r:.40}; "
+                                f"wanted {parameter.annotation}")
 
     def __init__(self, machine: Machine, device: RegisterDevice):
         self.machine, self.device, self.mode = machine, device, device.mode
