@@ -2,9 +2,10 @@
 
     python -m tools.reliability [--steps N] [--runs N] [--seconds N] [--seed N] [PART...]
 
-Runs the parts that are named (verify, explore, models, mutants, fuzz, coverage; all of them without a name), keeps what
-each came to in build/reliability/, and writes the page from all that is there.  --steps are those of verify, of each
-device; --runs those of fuzz; --seconds is how long mutants looks for each fault.
+Runs the parts that are named (native, verify, explore, models, mutants, fuzz, coverage; all of them without a name),
+keeps what each came to in build/reliability/, and writes the page from all that is there.  --steps are those of native,
+of each device; of verify, which has BPF as well and is slower for it, a fifth; --runs those of fuzz; --seconds is how
+long mutants looks for each fault.
 """
 
 from __future__ import annotations
@@ -43,16 +44,24 @@ def _run(command: list[str]) -> float:
     return time.monotonic() - began
 
 
-def verify(given: argparse.Namespace) -> dict[str, Any]:
+def _played(given: argparse.Namespace, steps: int, executors: str) -> dict[str, Any]:
     devices, workers = {}, len(os.sched_getaffinity(0))
+    options = ["--executors", executors, "--steps", steps, "--seed", given.seed, "--transport", "mmio,pci",
+               "--workers", workers]
     for name in ours():
-        out = KEPT / f"verify-{name}.json"
-        _run(_python("vmm", "-q", "verify", name, "--steps", given.steps, "--seed", given.seed, "--transport",
-                     "mmio,pci", "--workers", workers, "--json", out,
+        out = KEPT / f"{executors.replace(',', '-')}-{name}.json"
+        _run(_python("vmm", "-q", "verify", name, *options, "--json", out,
                      "--save", KEPT / f"{name}.sequence.json"))
         devices[name] = json.loads(out.read_text())["campaigns"]
-    return {"command": f"splitvmm verify DEVICE --steps {given.steps} --seed {given.seed} --transport mmio,pci "
-                       f"--workers {workers}", "devices": devices}
+    return {"command": f"splitvmm verify DEVICE {' '.join(map(str, options))}", "devices": devices}
+
+
+def native(given: argparse.Namespace) -> dict[str, Any]:
+    return _played(given, given.steps, "off,host")
+
+
+def verify(given: argparse.Namespace) -> dict[str, Any]:
+    return _played(given, -(-given.steps // 5), "off,host,on")
 
 
 def explore(given: argparse.Namespace) -> dict[str, Any]:
@@ -101,12 +110,15 @@ def _table(*columns: str) -> list[str]:
     return ["| " + " | ".join(columns) + " |", "|---" + "|--:" * (len(columns) - 1) + "|"]
 
 
-def tell_verify(kept: dict[str, Any]) -> Iterator[str]:
-    yield "Random sequences of guest actions, in lockstep on off, host and on, and what differed that is not free to."
-    yield from ["", *_table("device", "settings", "sequences", "steps", "steps/s", "done by host, on", "differences")]
+def tell_played(kept: dict[str, Any]) -> Iterator[str]:
+    modes = list(next(iter(kept["devices"].values()))[0]["handled"])
+    yield (f"Random sequences of guest actions, in lockstep on off and {' and '.join(modes)}, and what differed that is "
+           "not free to.")
+    yield from ["", *_table("device", "settings", "sequences", "steps", "steps/s", f"done by {', '.join(modes)}",
+                            "differences")]
     for name, campaigns in kept["devices"].items():
         steps, seconds = (sum(each[key] for each in campaigns) for key in ("steps", "seconds"))
-        handled = [f"{sum(each['handled'].get(mode, 0) for each in campaigns):,}" for mode in ("host", "on")]
+        handled = [f"{sum(each['handled'].get(mode, 0) for each in campaigns):,}" for mode in modes]
         found = [each["difference"] for each in campaigns if each["difference"]]
         yield (f"| {name} | {len(campaigns)} | {sum(each['sequences'] for each in campaigns):,} | {steps:,} | "
                f"{steps / max(seconds, 1e-9):,.0f} | {', '.join(handled)} | {'; '.join(found) or 0} |")
@@ -164,7 +176,8 @@ def tell_coverage(kept: dict[str, Any]) -> Iterator[str]:
 
 
 PARTS: dict[str, tuple[str, Callable, Callable]] = {
-    "verify": ("Random sequences", verify, tell_verify), "explore": ("Interleavings", explore, tell_explore),
+    "native": ("Random sequences, natively", native, tell_played),
+    "verify": ("Random sequences, with BPF", verify, tell_played), "explore": ("Interleavings", explore, tell_explore),
     "models": ("Models", models, tell_models), "mutants": ("Mutation score", mutants, tell_mutants),
     "fuzz": ("Fuzzing", fuzz, tell_fuzz), "coverage": ("Coverage", coverage, tell_coverage)}
 

@@ -93,6 +93,18 @@ def test_python_that_raises_differs(module):
         verify(RegisterStrategy(lambda: Broken("adder")), ["off", "host"], None, 4000, 5)
 
 
+def test_python_that_raises_everywhere_is_no_agreement(module):
+    found = module("adder")
+
+    class Broken(found.AdderDevice):
+        def on_write_add(self, value):
+            if value > 1000:
+                raise ZeroDivisionError("mine")
+            super().on_write_add(value)
+    with pytest.raises(NotInStep, match=r"raises is ZeroDivisionError: mine .* with off; wanted nothing\n"):
+        verify(RegisterStrategy(lambda: Broken("adder")), ["off"], None, 4000, 5)
+
+
 # sequences
 
 def test_the_same_seed_is_the_same_sequence():

@@ -61,7 +61,7 @@ class Guest:
         except TypeError as error:
             raise UserError(f"step {number}, {step.kind}: {error}; wanted {signature}") from None
         for name, parameter in signature.parameters.items():
-            wanted = TYPES.get(parameter.annotation, object)
+            wanted: Any = TYPES.get(parameter.annotation, object)
             if name in step.given and not isinstance(step.given[name], wanted):
                 raise UserError(f"step {number}, {step.kind}: {name} is {step.given[name]!r:.40}; "
                                 f"wanted {parameter.annotation}")

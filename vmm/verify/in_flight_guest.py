@@ -15,7 +15,7 @@ from .driver import RINGS
 from .guest import Area
 from .virtio_guest import FREE, VirtioGuest
 
-PARTS = 4               # descriptors of a slot: the first is 4 times the slot's number, and a packed ring's buffer ID
+PARTS = 5               # descriptors of a slot: the first is 5 times the slot's number, and a packed ring's buffer ID
 RINGS_BYTES = 0x4000    # of each queue: descriptors, avail ring, used ring, a page each
 
 

@@ -29,6 +29,10 @@ QEMU = "qemu"       # the executor that is none of ours
 KVM = "-kvm"        # what the name of an executor ends in whose accesses are a vCPU's
 
 
+class Raised(str):
+    """What a step raised."""
+
+
 @dataclass(frozen=True)
 class Difference:
     """The first one that a step made: in `mode`, `where` is `found`, and in `off` it is `wanted`."""
@@ -41,11 +45,13 @@ class Difference:
 
     @property
     def kind(self) -> str:
-        """Where it is, but for numbers."""
-        return re.sub(r"0x[0-9a-f]+|\d+", "", f"{self.mode} {self.where}")
+        """Where it is, and what was raised if that is it, but for numbers."""
+        what = self.found if isinstance(self.found, Raised) else ""
+        return re.sub(r"0x[0-9a-f]+|\d+", "", f"{self.mode} {self.where} {what}")
 
     def __str__(self) -> str:
-        return f"step {self.number}: {self.where} is {self.found} with {self.mode}; wanted {self.wanted}, as with off"
+        like = ", as with off" if self.mode != "off" else ""
+        return f"step {self.number}: {self.where} is {self.found} with {self.mode}; wanted {self.wanted}{like}"
 
 
 class NotInStep(AssertionError):
@@ -98,9 +104,13 @@ class Lockstep:
         return self.strategy.next(source, self.guests[0])
 
     def do(self, step: Step) -> Difference | None:
-        """Do a step on all; the first difference that it made."""
+        """Do a step on all; the first difference that it made.  That all of them raise the same is one, too: no guest
+        may bring Python to that."""
         self.done += 1
         returned = [self._returned(guest, step) for guest in self.guests]
+        for mode, answer in zip(self.modes, returned):
+            if isinstance(answer, Raised) and all(isinstance(each, Raised) for each in returned):
+                return Difference(mode, "what the step raises", answer, "nothing", self.done)
         raised = [guest.interrupted() for guest in self.guests]
         found = self._difference(returned, raised)
         deadline = monotonic() + min(self.guests[0].patience_s, self._patience_s)
@@ -131,7 +141,7 @@ class Lockstep:
             return returned
         except Exception as error:
             last = traceback.extract_tb(error.__traceback__)[-1]
-            return f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"
+            return Raised(f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})")
 
     def declined(self) -> dict[str, dict[str, int]]:
         return {mode: guest.declined for mode, guest in zip(self.modes[1:], self.guests[1:])}

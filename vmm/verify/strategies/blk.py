@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -72,9 +73,10 @@ class BlkGuest(VirtioGuest):
             self.request(queue, slot, "IN", 0, [[DATA, SECTORS * SECTOR, WRITE]], head=slot * PARTS % self.driver.size)
 
     def evict(self) -> None:
-        """The host takes the page cache back: what is written first."""
+        """The host takes the page cache back: what is written first, if the disk lets it."""
         image = self.device.image
-        os.fdatasync(image.fd)
+        with suppress(OSError):
+            os.fdatasync(image.fd)
         if image.address:
             lib.evict(image.address, image.size)
         os.posix_fadvise(image.fd, 0, 0, os.POSIX_FADV_DONTNEED)
