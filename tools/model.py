@@ -174,6 +174,10 @@ def main(arguments: list[str]) -> int:
         return not words or any(word in name for word in words)
     try:
         models, faults = read_all()
+        names = [each.name for each in (faults if "--faults" in arguments else models)]
+        for word in words:
+            if not any(word in name for name in names):
+                raise UserError(f"{word!r}; wanted a part of one of {', '.join(names)}")
         if "--faults" in arguments:
             wrong = show(((fault.model.path.stem, fault.name, search(fault.model, fault.name), fault.violates)
                           for fault in faults if chosen(fault.name)), "faults")

@@ -112,8 +112,8 @@ def _table(*columns: str) -> list[str]:
 
 def tell_played(kept: dict[str, Any]) -> Iterator[str]:
     modes = list(next(iter(kept["devices"].values()))[0]["handled"])
-    yield (f"Random sequences of guest actions, in lockstep on off and {' and '.join(modes)}, and what differed that is "
-           "not free to.")
+    yield (f"Random sequences of guest actions, in lockstep on off and {' and '.join(modes)}, and what differed that "
+           "is not free to.")
     yield from ["", *_table("device", "settings", "sequences", "steps", "steps/s", f"done by {', '.join(modes)}",
                             "differences")]
     for name, campaigns in kept["devices"].items():

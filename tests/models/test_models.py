@@ -119,3 +119,8 @@ def test_missing_spin_is_said(folder, monkeypatch, capsys):
     monkeypatch.setenv("PATH", "/nowhere")
     assert model.main([]) == 1
     assert capsys.readouterr().err == "model: spin is missing; wanted the Debian package of that name\n"
+
+
+def test_a_word_that_no_model_has_is_an_error(capsys):
+    assert model.main(["nothing"]) == model.main(["--faults", "nothing"]) == 1
+    assert "model: 'nothing'; wanted a part of one of" in capsys.readouterr().err

@@ -4,7 +4,10 @@ import os
 import re
 import shutil
 import socket
+import subprocess
+import sys
 from pathlib import Path
+from time import sleep
 
 import pytest
 
@@ -183,6 +186,24 @@ def test_mistakes(monkeypatch, capsys, words, says):
 def test_a_device_that_qemu_has_not():
     with pytest.raises(UserError, match="adder --against qemu: not compared with it; wanted one of blk, net"):
         _against("qemu", "adder")
+
+
+def test_none_is_left_of_a_checker_that_is_killed(qemu):
+    """It has no time to end it."""
+    program = """
+import os, signal
+from vmm.verify.lockstep import Lockstep
+from vmm.verify.strategies import ours
+with Lockstep(ours()["rng"](), ["qemu"], {}) as lockstep:
+    print(lockstep.guests[1].machine.qemu._process.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    for _ in range(500):
+        if not Path(f"/proc/{int(done.stdout)}").exists():
+            return
+        sleep(0.01)
+    pytest.fail(f"QEMU, process {done.stdout}")
 
 
 def test_none_is_left_of_one_that_does_not_begin(qemu, monkeypatch):

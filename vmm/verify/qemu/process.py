@@ -20,6 +20,7 @@ from .qtest import QemuGone, Qtest
 PROGRAM = "qemu-system-x86_64"
 TRIED = "7.2"               # whose differences from ours are known
 START_S = 30.0
+ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL")       # util-linux
 FIRMWARE_BYTES = 64 << 10
 RESET_VECTOR = FIRMWARE_BYTES - 16
 HALT = b"\xfa\xf4\xeb\xfd"  # cli; hlt; jmp to the hlt
@@ -64,8 +65,9 @@ class Qemu:
         fd = memory.region.fds[0]
         with self._errors.open("wb") as errors:
             return subprocess.Popen([
-                PROGRAM, "-accel", "tcg", "-machine", MACHINE, "-nodefaults", "-display", "none", "-bios", firmware,
-                "-m", f"{memory.size >> 20}M", "-qtest", f"unix:{folder / 'qtest'}", "-qtest-log", "/dev/null",
+                *ENDS_WITH_US, PROGRAM, "-accel", "tcg", "-machine", MACHINE, "-nodefaults", "-display", "none",
+                "-bios", firmware, "-m", f"{memory.size >> 20}M",
+                "-qtest", f"unix:{folder / 'qtest'}", "-qtest-log", "/dev/null",
                 "-object", f"memory-backend-file,id=ram,size={memory.size},mem-path=/proc/self/fd/{fd},share=on",
                 *device], pass_fds=[fd, *fds], stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
 
