@@ -23,7 +23,7 @@ class InFlightStrategy(VirtioStrategy):
             "asking for doorbells": "is suppressed while requests are in flight"}
 
     def next(self, source: Source, guest: Any) -> Step:
-        if guest.driver is None or (self.stuck(guest) and source.chance(90)):
+        if not (guest.driver and guest.driver.rings) or (self.stuck(guest) and source.chance(90)):
             return self.setup(source, guest)
         queue = source.whole(0, len(guest.device.queue_sizes) - 1)
         kind = source.whole(0, 99)

@@ -142,7 +142,7 @@ class VirtioStrategy(Strategy):
                 "transport": setting.get("transport", "mmio"), "packed": setting.get("rings") == "packed"}
 
     def next(self, source: Source, guest: Any) -> Step:
-        if guest.driver is None or (self.stuck(guest) and source.chance(90)):
+        if not (guest.driver and guest.driver.rings) or (self.stuck(guest) and source.chance(90)):
             return self.setup(source, guest)
         kind = source.whole(0, 99)
         queue = source.whole(0, len(guest.device.queue_sizes) - 1)

@@ -67,7 +67,7 @@ class VirtioGuest(Guest):
             self._table(ring, [*inside, *inside[-1:]], table)       # there is one more than is told
             if inside and not isinstance(ring, PackedRing):
                 self._end(ring, inside, table, beyond)
-            parts = [*parts[:split_at], (table, 16 * len(inside) + odd, INDIRECT)]
+            parts = [*parts[:split_at], (table, max(16 * len(inside) + odd, 0), INDIRECT)]
         if isinstance(ring, PackedRing):
             ring.request(parts[:ring.size], head)
             return
