@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..devmodel.devices.pci import CapabilityId
+from ..devmodel.devices.virtio_pci import NO_VECTOR
 from ..devmodel.exit_path import Bus
 from ..kvm.addresses import ECAM, LOCAL_APIC
 from ..testing.driven_machine import VECTOR
@@ -68,3 +69,14 @@ class VectoredDriver(Unstarted):
             self.registers.write("queue_sel", ring.index)
             self.registers.write("queue_vector", ring.index)
         return super().place(ring)
+
+    def mask(self, number: int, masked: bool) -> None:
+        """A vector's bit in MSI-X's table (PCI Local Bus 3.0, 6.8.2.9): what is raised meanwhile waits."""
+        if self._pci:
+            self.registers.write_at(TABLE + 16 * number + 12, 4, int(masked))
+
+    def unset(self, queue: int) -> None:
+        """The queue has no vector any more (VIRTIO 1.2, 4.1.5.1.2), and interrupts nobody."""
+        if self._pci:
+            self.registers.write("queue_sel", queue)
+            self.registers.write("queue_vector", NO_VECTOR)

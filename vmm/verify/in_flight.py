@@ -32,7 +32,9 @@ class InFlightStrategy(VirtioStrategy):
         return step("ring", queue=queue) if kind < 90 else self.seldom(source, guest, queue)
 
     def seldom(self, source: Source, guest: VirtioGuest, queue: int) -> Step:
-        kind = source.whole(0, 9)
+        kind = source.whole(0, 10)
+        if kind == 10:
+            return self.vector(source, queue)
         if kind < 4:
             return step("wish", queue=queue, interrupts=source.chance(60), event=self.event(source, guest, queue))
         if kind == 4:

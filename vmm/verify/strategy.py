@@ -170,7 +170,9 @@ class VirtioStrategy(Strategy):
         return guest.device.page.status & (live | NEEDS_RESET) != live
 
     def seldom(self, source: Source, guest: VirtioGuest, queue: int) -> Step:
-        kind = source.whole(0, 19)
+        kind = source.whole(0, 21)
+        if kind > 19:
+            return self.vector(source, queue)
         if kind < 8:
             return step("wish", queue=queue, interrupts=source.chance(60), event=self.event(source, guest, queue))
         if kind == 8:
@@ -197,6 +199,11 @@ class VirtioStrategy(Strategy):
         if kind == 18:
             return self.register(source, guest)
         return step("poke", at=source.whole(0, MEMORY - 16), data=f"{value(source, 32):08x}")
+
+    @staticmethod
+    def vector(source: Source, queue: int) -> Step:
+        """Of a queue over PCI: masked, open again, or taken away."""
+        return step("unset", queue=queue) if source.chance(10) else step("mask", queue=queue, masked=source.chance(40))
 
     def setup(self, source: Source, guest: VirtioGuest) -> Step:
         features = 0

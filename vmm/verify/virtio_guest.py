@@ -132,6 +132,15 @@ class VirtioGuest(Guest):
             ring.set_no_interrupt(not interrupts)
             ring.set_used_event(event & 0xffff)
 
+    def mask(self, queue: int, masked: bool) -> None:
+        """Over PCI: the queue's vector is masked, or open again."""
+        self.driver.mask(queue, masked)
+        self.settle()
+
+    def unset(self, queue: int) -> None:
+        """Over PCI: the queue's vector is taken away; set-up gives it back."""
+        self.driver.unset(queue)
+
     def acknowledge(self) -> None:
         """Clear the cause, as an interrupt handler does."""
         if CAUSE in self.device.registers.registers:

@@ -46,6 +46,8 @@ def next_step(strategy: Strategy, source: Source, ours: Any, qemu: Any) -> Step:
         return _agreed(found, qemu)
     if found.kind == "buffer" and ours.device.accepted & MRG_RXBUF:
         return step("buffer", **{**found.given, "length": max(found.given["length"], FITS)})
+    if found.kind == "alone" and found.given["split_at"]:      # which QEMU takes for a buffer (known.TABLE), and sends
+        return step("alone", **{**found.given, "split_at": 0})
     in_rings = found.kind == "poke" and RINGS - 8 < found.given["at"] < FREE
     return step("ring", queue=found.given.get("queue", 0)) if in_rings or _too_many(found, ours) else found
 

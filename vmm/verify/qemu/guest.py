@@ -38,6 +38,13 @@ class QemuDriver(Unstarted):
         self.machine.window.set_vector(ring.index)
         return super().place(ring)
 
+    def mask(self, number: int, masked: bool) -> None:
+        self.machine.window.mask(number, masked)
+
+    def unset(self, queue: int) -> None:
+        self.registers.write("queue_sel", queue)
+        self.machine.window.unset_vector()
+
 
 class QemuGuest(VirtioGuest):
     """Goes before the guest of a strategy; `ours`, which is served by Python, has always done the step already.

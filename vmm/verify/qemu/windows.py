@@ -6,7 +6,7 @@ import struct
 
 from ...devmodel.devices.pci import CapabilityId, VirtioCapabilityKind
 from ...devmodel.devices.virtio_mmio import VirtioMmio
-from ...devmodel.devices.virtio_pci import CONFIG, VirtioPci
+from ...devmodel.devices.virtio_pci import CONFIG, NO_VECTOR, VirtioPci
 from ...devmodel.layout import PAGE
 from ...kvm.memory import GuestMemory
 from ...virtio.virtio_pci import DOORBELLS
@@ -53,6 +53,12 @@ class MmioWindow:
     def set_vector(self, queue: int) -> None:
         """There are none."""
 
+    def mask(self, queue: int, masked: bool) -> None:
+        """There are none."""
+
+    def unset_vector(self) -> None:
+        """There are none."""
+
 
 class PciWindow:
     """Of a virtio-pci device (VIRTIO 1.2, 4.1.4): found by its capabilities.  Each vector writes to a word of RAM."""
@@ -60,7 +66,7 @@ class PciWindow:
     def __init__(self, qtest: Qtest, memory: GuestMemory, queues: int):
         self.qtest, self._memory, self._queues = qtest, memory, queues
         self._places: dict[int, int] = {}
-        self._multiplier = 0
+        self._multiplier = self._table = 0
         for bar in range(6):        # a 64-bit one has its upper half in the next, which stays 0
             qtest.write(ECAM + BAR0 + 4 * bar, 4, 0)
         for bar in (1, 4):
@@ -83,7 +89,7 @@ class PciWindow:
     def _point_vectors(self, at: int) -> None:
         """Each vector of MSI-X to its word; what it writes there is 1."""
         where = self._config(at + 4, 4)
-        table = BARS + ((where & 7) << 24) + (where & ~7)
+        self._table = table = BARS + ((where & 7) << 24) + (where & ~7)
         for vector in range(self._queues + 1):
             for i, word in enumerate((MESSAGES + 4 * vector, 0, 1, 0)):
                 self.qtest.write(table + 16 * vector + 4 * i, 4, word)
@@ -119,6 +125,15 @@ class PciWindow:
     def set_vector(self, queue: int) -> None:
         """Of the queue that is selected."""
         self._common(VirtioPci.queue_vector.offset, 1 + queue)
+
+    def mask(self, queue: int, masked: bool) -> None:
+        """The queue's vector, in its own word of the table."""
+        self.qtest.write(self._table + 16 * (1 + queue) + 12, 4, int(masked))
+        self.qtest.flush()
+
+    def unset_vector(self) -> None:
+        """Of the queue that is selected."""
+        self._common(VirtioPci.queue_vector.offset, NO_VECTOR)
 
     def _common(self, offset: int, value: int) -> None:
         self.qtest.write(self._places[VirtioCapabilityKind.COMMON] + offset, 2, value)

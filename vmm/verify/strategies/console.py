@@ -83,7 +83,7 @@ class ConsoleStrategy(InFlightStrategy):
             return listener.accept()[0],
 
     def seldom(self, source: Source, guest: VirtioGuest, queue: int) -> Step:
-        return step("hang_up") if source.chance(2) else super().seldom(source, guest, queue)
+        return step("hang_up") if source.chance(1) else super().seldom(source, guest, queue)
 
     @staticmethod
     def address(source: Source) -> int:

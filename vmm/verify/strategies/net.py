@@ -128,7 +128,7 @@ class NetStrategy(InFlightStrategy):
         return self._peers.pop(id(config.nets[0].backend)),
 
     def seldom(self, source: Source, guest: VirtioGuest, queue: int) -> Step:
-        return step("hang_up") if source.chance(2) else super().seldom(source, guest, queue)
+        return step("hang_up") if source.chance(1) else super().seldom(source, guest, queue)
 
     @staticmethod
     def address(source: Source) -> int:
