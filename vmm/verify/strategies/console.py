@@ -64,7 +64,8 @@ class ConsoleGuest(WiredGuest):
 class ConsoleStrategy(InFlightStrategy):
     guest = ConsoleGuest
     free = InFlightStrategy.free | {
-        "memory": "buffers: which of them is filled is any that is there; what comes out of them is compared"}
+        "memory": "buffers: which of them is filled is any that is there; what comes out of them is compared",
+        "state.stream": "whether the other end is known to be gone, which whoever reads finds out"}
 
     def __init__(self) -> None:
         super().__init__()

@@ -51,6 +51,8 @@ class NetGuest(WiredGuest):
         self._received: list[str] = []
         self._answers: list[tuple[int, str]] = []       # by the chain's head
         super().__init__(machine, device, peer)
+        for at, size in ((ELSEWHERE, 0x4000), (MEMORY - 512, 512)):     # as a command it is none: zeroes set a filter
+            machine.memory.write(at, b"\xff" * size)
 
     # steps
 
