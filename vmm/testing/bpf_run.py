@@ -66,7 +66,7 @@ class BpfRunMachine(Machine):
         look = device.poll_completions      # for those whose interrupt has come, and no collector with it
 
         def poll_completions() -> None:
-            self.vm.inject_waiting()
+            self._inject_waiting()
             look()
         device.poll_completions = poll_completions      # type: ignore[method-assign]  # of this device alone
         super().add_device(device, mode, base, bus)
@@ -105,8 +105,7 @@ class BpfRunMachine(Machine):
         data = b"".join(value.to_bytes(8, "little")[:width] for _, value in writes)
         self.vm.trace(bus, writes[0][0], traced, data, len(data) // traced)
         left = list(itertools.dropwhile(lambda write: self.vm.claim(bus, write[0], width), writes))
-        while signal.sigtimedwait([SIGNAL], 0):
-            self.declined(writer)       # type: ignore[arg-type]  # a vCPU's index is all that it looks at
+        self._take_declines(writer)
         if self.running.error:
             raise self.running.error
         done = [super(BpfRunMachine, self).guest_write(bus, address, width, value) for address, value in left]
@@ -118,8 +117,19 @@ class BpfRunMachine(Machine):
             self._writers.me.handed_over = True
         super().hand_over(access)
 
+    def _take_declines(self, writer: Writer) -> None:
+        """What this thread's outbox has, where KVM_RUN would have returned for its signal."""
+        while signal.sigtimedwait([SIGNAL], 0):
+            self.declined(writer)       # type: ignore[arg-type]  # a vCPU's index is all that it looks at
+
+    def _inject_waiting(self) -> None:
+        """A collector that runs on a vCPU's thread declines into its outbox, and not by an upcall."""
+        self.vm.inject_waiting()
+        if hasattr(self._writers, "me"):
+            self._take_declines(self._writers.me)
+
     def interrupts_of(self, gsi: int) -> int:
-        self.vm.inject_waiting()        # Python raises a message by its eventfd
+        self._inject_waiting()          # Python raises a message by its eventfd
         return self.vm.interrupts[gsi]
 
     def last_visit(self, device: RegisterDevice, field: str, queue: int = 0) -> int:

@@ -16,6 +16,7 @@ from .in_flight_guest import PARTS, InFlightGuest
 
 LOOK_S = 0.0001         # between two looks at what is unread
 PATIENCE_S = 1.0        # until that is given up: the device need not read on
+WAITING_S = 0.02        # likewise, for what waits
 SLOTS = 8               # of receive buffers
 
 
@@ -59,15 +60,22 @@ class WiredGuest(InFlightGuest):
 
     def send(self, data: bytes) -> None:
         """From the other end, if there is one; until the device has read it, if it does."""
-        if not self.wired:
-            return
-        self.peer.send(data)
-        deadline, unread = monotonic() + PATIENCE_S, array("i", [1])
+        if self.wired:
+            self.peer.send(data)
+            self._until_read(PATIENCE_S)
+
+    def _until_read(self, seconds: float) -> None:
+        deadline, unread = monotonic() + seconds, array("i", [1])
         while unread[0] and monotonic() < deadline:
             fcntl.ioctl(self.peer, termios.TIOCOUTQ, unread)
             sleep(LOOK_S * bool(unread[0]))
         with self.device.lock:
             pass
+
+    def ring(self, queue: int) -> None:
+        super().ring(queue)
+        if self.wired and self.device.receives(queue):      # what has come before there were buffers
+            self._until_read(WAITING_S)
 
     def took(self, queue: int, head: int, written: int) -> None:
         if self.device.receives(queue):
