@@ -10,6 +10,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "virtio is little-endi
 enum {
 	NET_HEADER_BYTES = 0xc,
 	NET_ETHER_BYTES = 0xe,
+	NET_LARGEST_PACKET = 0x1001d,
 };
 
 enum status {

@@ -105,7 +105,7 @@ static __always_inline __u32 transmit(struct serving *serving, struct tag *tag, 
 
 	if (reason)
 		return reason;
-	if (work->common.walk.total < LINK_HEADER_BYTES)
+	if (work->common.walk.total < LINK_HEADER_BYTES || work->common.walk.total > NET_LARGEST_PACKET)
 		return NET_DECLINE_FRAMING;
 	buffers = work->common.walk.parts;
 	if (state->port.anti_spoof) {

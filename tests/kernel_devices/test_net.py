@@ -38,7 +38,7 @@ from vmm.devices.net import (
     STATUS,
 )
 from vmm.devices.net_backend import Socket
-from vmm.devmodel.devices.net import HEADER_BYTES, ControlClass
+from vmm.devmodel.devices.net import HEADER_BYTES, LARGEST_PACKET, ControlClass
 from vmm.devmodel.layout import PAGE
 from vmm.devmodel.uring import ENTRIES
 from vmm.devmodel.view import ffi
@@ -287,6 +287,15 @@ def wait_for(what, timeout_s=5):
     while not what():
         assert time.monotonic() < deadline
         time.sleep(0.001)
+
+
+def test_larger_than_any_packet(net):
+    """Whichever half has it, it is dropped and counted, and the next one goes out."""
+    most = LARGEST_PACKET - HEADER_BYTES
+    net.driver.send(frame(b"").ljust(most + 1, b"x"))
+    net.driver.send(frame(b"next"))
+    assert net.sent(1) == [HEAD + frame(b"next")]
+    assert net.device.state.dropped.failed == 1
 
 
 def test_too_small_without_merging(net_of, mode_of_device):
