@@ -149,7 +149,7 @@ FAULTS = [
         ("blk: only the first part of a buffer", "\tif (done != work->part[index].length) {", "\tif (0) {",
          "what is not copied as a whole is declined, and Python does it: later, and that is all")),
     *_other(KERNEL + "net/net_transmit.h",
-        ("net: packets shorter than their headers", "if (work->common.walk.total < LINK_HEADER_BYTES)", "if (0)"),
+        ("net: packets shorter than their headers", "if (work->common.walk.total < LINK_HEADER_BYTES ||", "if (0 ||"),
         ("net: what is not sent stays available", "\tavail_take(serving->queue, &work->common.walk.chain);\n", ""),
         ("net: anti-spoofing lets nothing through", "source[2] == mac[2] ? 0 : SERVE_LATER;", "source[2] == mac[2] ? SERVE_LATER : 0;")),
     *_other(KERNEL + "net/net_receive.h",
