@@ -9,6 +9,8 @@ from ..errors import UserError
 from . import options as parse
 from . import standard
 
+ONE_AT_A_TIME = {"async": "off", "disk": "sound"}       # as QEMU is shown requests
+
 
 def add(commands) -> None:
     verify = commands.add_parser(
@@ -143,13 +145,11 @@ def _settings(options, strategy) -> list[dict[str, str]]:
     from ..verify.strategy import SETTINGS
     if options.disk and "disk" not in strategy.settings:
         raise UserError(f"--disk {options.disk}: {options.device} has no disk; wanted it with blk alone")
-    default = {"async": "off,on", "disk": _disks(options)}
     if options.against:
-        default = {"async": "off", "disk": "sound"}     # QEMU is shown one request at a time
-        for name, only in default.items():
+        for name, only in ONE_AT_A_TIME.items():
             if getattr(options, name) not in (None, only):
                 raise UserError(f"--{name} {getattr(options, name)} --against {options.against}; wanted {only} with it")
-    given = {name: _list(getattr(options, name) or default[name], f"--{name}", SETTINGS[name])
+    given = {name: _list(getattr(options, name) or _default(name, options.against), f"--{name}", SETTINGS[name])
              for name in strategy.settings}
     if not (found := strategy.combinations(given)):
         raise UserError(f"--async {','.join(given['async'])} --disk {','.join(given['disk'])}: no such combination; "
@@ -157,14 +157,20 @@ def _settings(options, strategy) -> list[dict[str, str]]:
     return found
 
 
-def _disks(options) -> str:
-    """What --disk is where it is not given: all that can be had."""
+def _default(name: str, against: str | None) -> str:
+    """Of a setting that was not given."""
+    if against:
+        return ONE_AT_A_TIME[name]
+    return "off,on" if name == "async" else _disks()
+
+
+def _disks() -> str:
+    """All that can be had; of the others it is said why not."""
     from ..verify.disks import why_not
     from ..verify.strategy import SETTINGS
     lacking = {kind: reason for kind in SETTINGS["disk"] if (reason := why_not(kind))}
-    if options.disk is None and options.device == "blk":
-        for kind, reason in lacking.items():
-            standard.say(f"no disk={kind}: {reason}")
+    for kind, reason in lacking.items():
+        standard.say(f"no disk={kind}: {reason}")
     return ",".join(kind for kind in SETTINGS["disk"] if kind not in lacking)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 from ..devmodel.devices.pci import CapabilityId
 from ..devmodel.devices.virtio_pci import NO_VECTOR
 from ..devmodel.exit_path import Bus
@@ -14,6 +16,14 @@ RINGS = 0x110000        # guest-physical; from here on those of as many queues a
                         # where other machines than ours have something else than RAM
 CAPABILITIES = 0x34     # offset of the pointer to them in configuration space
 MSIX_ENABLED = 1 << 15  # in MSI-X's control word
+
+
+def capabilities(read: Callable[[int, int], int]) -> Iterator[tuple[int, int]]:
+    """(offset, ID) of each, in configuration space (PCI Local Bus 3.0, 6.7), of which `read` reads some bytes."""
+    at = read(CAPABILITIES, 1)
+    while at:
+        yield at, read(at, 1)
+        at = read(at + 1, 1)
 
 
 class Unstarted(Driver):
@@ -45,11 +55,8 @@ class VectoredDriver(Unstarted):
                 self.registers.write_at(TABLE + 16 * number + 4 * at, 4, word)
 
     def _capability(self) -> int:
-        """Where the one of MSI-X is in configuration space (PCI Local Bus 3.0, 6.7)."""
-        at = self._read(CAPABILITIES, 1)
-        while self._read(at, 1) != CapabilityId.MSIX:
-            at = self._read(at + 1, 1)
-        return at
+        """Where the one of MSI-X is."""
+        return next(at for at, kind in capabilities(self._read) if kind == CapabilityId.MSIX)
 
     def _read(self, at: int, width: int) -> int:
         return self.machine.guest_read(Bus.MMIO, self._space + at, width)

@@ -243,8 +243,7 @@ class VirtioStrategy(Strategy):
             if name == "status" else value(source, 16)
         return step("write", register=name, value=given)
 
-    @staticmethod
-    def address(source: Source) -> int:
+    def address(self, source: Source) -> int:
         """Of a buffer: where a driver has some, and at the edges of what there is.  Not in the rings: when a request
         that reads or writes those finds what of the others before it is the device's own."""
         if source.chance(60):

@@ -10,13 +10,14 @@ from ...devmodel.devices.virtio_pci import CONFIG, NO_VECTOR, VirtioPci
 from ...devmodel.layout import PAGE
 from ...kvm.memory import GuestMemory
 from ...virtio.virtio_pci import DOORBELLS
+from ..driver import capabilities
 from .qtest import Qtest
 
 MMIO = 0xfeb00000               # of microvm's first transport
 ECAM = 0xe0000000 + (1 << 15)   # of microvm's PCI device 1
 BARS = 0xc0000000               # where we put them, 16 MiB each
 MESSAGES = 0x1000               # guest-physical; below what is compared: a word for each vector
-BAR0, COMMAND, CAPABILITIES = 0x10, 0x04, 0x34
+BAR0, COMMAND = 0x10, 0x04
 MEMORY_AND_MASTER = 6           # of the command register
 MSIX_ENABLE = 1 << 15
 
@@ -75,16 +76,14 @@ class PciWindow:
         self._capabilities()
 
     def _capabilities(self) -> None:
-        at = self._config(CAPABILITIES, 1)
-        while at:
-            if self._config(at, 1) == CapabilityId.MSIX:
+        for at, what in capabilities(self._config):
+            if what == CapabilityId.MSIX:
                 self._point_vectors(at)
-            elif self._config(at, 1) == CapabilityId.VENDOR:
+            elif what == CapabilityId.VENDOR:
                 kind, bar, offset = self._config(at + 3, 1), self._config(at + 4, 1), self._config(at + 8, 4)
                 self._places[kind] = BARS + (bar << 24) + offset
                 if kind == VirtioCapabilityKind.NOTIFY:
                     self._multiplier = self._config(at + 16, 4)
-            at = self._config(at + 1, 1)
 
     def _point_vectors(self, at: int) -> None:
         """Each vector of MSI-X to its word; what it writes there is 1."""

@@ -9,16 +9,14 @@ from typing import Any
 from ...devmodel.devices.console import RECEIVE
 from ...machine.config import ConsoleConfig, MachineConfig
 from ...machine.machine import Machine
-from ..in_flight import InFlightStrategy
 from ..in_flight_guest import PARTS
 from ..source import Source
 from ..steps import Step, step
-from ..strategy import MEMORY
 from ..virtio_guest import VirtioGuest
+from ..wired import WiredStrategy
 from ..wired_guest import WiredGuest
 
 INPUT, OUTPUT = 0x190000, 0x1a0000       # guest-physical: 4 KiB a slot
-ELSEWHERE = 0x1c0000                    # where nothing else is
 SHORTEST = 64                           # bytes of a receive buffer: one takes what is typed at once
 
 
@@ -61,10 +59,10 @@ class ConsoleGuest(WiredGuest):
         return found | {"output": self._output, "input": self._input}
 
 
-class ConsoleStrategy(InFlightStrategy):
+class ConsoleStrategy(WiredStrategy):
     guest = ConsoleGuest
-    free = InFlightStrategy.free | {
-        "memory": "buffers: which of them is filled is any that is there; what comes out of them is compared",
+    elsewhere = 0x1c0000
+    free = WiredStrategy.free | {
         "state.stream": "whether the other end is known to be gone, which whoever reads finds out"}
 
     def __init__(self) -> None:
@@ -83,17 +81,9 @@ class ConsoleStrategy(InFlightStrategy):
         with self._listeners.pop(config.consoles[0].where.removeprefix("socket=")) as listener:
             return listener.accept()[0],
 
-    def seldom(self, source: Source, guest: VirtioGuest, queue: int) -> Step:
-        return step("hang_up") if source.chance(1) else super().seldom(source, guest, queue)
-
-    @staticmethod
-    def address(source: Source) -> int:
-        """Of a buffer of a chain that breaks rules: not where receive buffers are, whose order is any."""
-        return source.one((ELSEWHERE, ELSEWHERE + 0x1234, MEMORY - 512, MEMORY - 1, MEMORY, 1 << 32, (1 << 64) - 16))
-
     def request(self, source: Source, guest: VirtioGuest, queue: int) -> Step:
         assert isinstance(guest, ConsoleGuest)
-        if guest.posted and not self.stuck(guest) and source.chance(30):
+        if self.comes(source, guest):
             return step("typed", text="".join(source.one("abcdefgh") for _ in range(source.whole(1, SHORTEST))))
         slot = self.slot(source, guest, queue)
         if slot < 0:

@@ -13,12 +13,12 @@ from ...devmodel.devices.net import HEADER_BYTES
 from ...machine.config import MachineConfig, NicConfig
 from ...machine.machine import Machine
 from ...testing.driver import WRITE
-from ..in_flight import InFlightStrategy
 from ..in_flight_guest import PARTS
 from ..source import Source
 from ..steps import Step, step
 from ..strategy import MEMORY
 from ..virtio_guest import VirtioGuest
+from ..wired import WiredStrategy
 from ..wired_guest import WiredGuest
 
 MAC = bytes.fromhex("020000000001")
@@ -108,10 +108,9 @@ class NetGuest(WiredGuest):
             f"dropped, {name}": getattr(dropped, name) for name in ("spoofed", "limited", "link_down", "failed")}
 
 
-class NetStrategy(InFlightStrategy):
+class NetStrategy(WiredStrategy):
     guest = NetGuest
-    free = InFlightStrategy.free | {
-        "memory": "buffers: which of them is filled is any that is there; what comes out of them is compared"}
+    elsewhere = ELSEWHERE
 
     def __init__(self) -> None:
         super().__init__()
@@ -129,18 +128,10 @@ class NetStrategy(InFlightStrategy):
     def ends(self, config: MachineConfig) -> tuple[socket.socket]:
         return self._peers.pop(id(config.nets[0].backend)),
 
-    def seldom(self, source: Source, guest: VirtioGuest, queue: int) -> Step:
-        return step("hang_up") if source.chance(1) else super().seldom(source, guest, queue)
-
-    @staticmethod
-    def address(source: Source) -> int:
-        """Of a buffer of a chain that breaks rules: not where receive buffers are, whose order is any."""
-        return source.one((ELSEWHERE, ELSEWHERE + 0x1234, MEMORY - 512, MEMORY - 1, MEMORY, 1 << 32, (1 << 64) - 16))
-
     def request(self, source: Source, guest: VirtioGuest, queue: int) -> Step:
         assert isinstance(guest, NetGuest)
         length = source.one((14, 60, 64, 200, 1000, 1514))
-        if guest.posted and not self.stuck(guest) and source.chance(30):
+        if self.comes(source, guest):
             return step("arrives", to=source.one(("us", "us", "all", "other")), length=length,
                         seed=source.whole(0, 255))
         slot = self.slot(source, guest, queue)
