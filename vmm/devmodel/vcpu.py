@@ -12,7 +12,6 @@ from .schema import HOLDER, Block, bits_of, enum_of, nested, u8, u16, u32, u64
 
 VERSION = 1                 # of the state; moves with its layout
 XSAVE_BYTES = 4096          # of the area, in the standard format (SDM 1, 13.4); all but AMX fits
-LEGACY_BYTES = 512          # of it, as FXSAVE writes them (SDM 1, 10.5.1)
 EXTENDED_AT = 576           # behind the header (SDM 1, 13.4.2)
 OTHER_MSRS = 192            # that have no name here
 APIC_REGISTERS = 64         # each 32 bits, 16 bytes apart in the APIC's page (SDM 3, table 11-1)
@@ -139,6 +138,14 @@ class Msrs(Block):
     count = u32("of the others")
     reserved = u32("to a multiple of 8")
     others = nested(OtherMsr)[OTHER_MSRS]("by their number")
+
+
+# field of Msrs -> its number; of an array, those of its elements
+MSRS = {"sysenter_cs": 0x174, "sysenter_esp": 0x175, "sysenter_eip": 0x176, "star": 0xc0000081, "lstar": 0xc0000082,
+        "cstar": 0xc0000083, "fmask": 0xc0000084, "kernel_gs_base": 0xc0000102, "tsc_aux": 0xc0000103,
+        "tsc_adjust": 0x3b, "tsc_deadline": 0x6e0, "pat": 0x277, "misc_enable": 0x1a0, "mtrr_default": 0x2ff}
+MSR_ARRAYS = {"mtrr_base": [0x200 + 2 * i for i in range(8)], "mtrr_mask": [0x201 + 2 * i for i in range(8)],
+              "mtrr_fixed": [0x250, 0x258, 0x259, *range(0x268, 0x270)]}
 
 
 class Xsave(Block):

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from .state import SEGMENTS
+
 PE, NW, CD, PG = 1 << 0, 1 << 29, 1 << 30, 1 << 31             # cr0 (SDM 3, 2.5)
 CR0 = 0xe005003f
 LAM = 3 << 61                                                   # of cr3, in long mode (SDM 3, 2.5)
@@ -21,7 +23,6 @@ X2APIC, ENABLED, APIC_FLAGS = 1 << 10, 1 << 11, 0xd00           # SDM 3, 11.4.4
 TASK_PRIORITY, PROCESSOR_PRIORITY, IN_SERVICE = 8, 10, range(16, 24)    # the APIC's (SDM 3, table 11-1)
 PHYSICAL = (1 << 52) - 1                                        # the most that there may be (SDM 3, 4.1.4)
 PRESENT, GRANULAR, UNUSABLE, ACCESS = 1 << 7, 1 << 15, 1 << 16, 0x1f0ff     # of segments (SDM 3, 25.4.1)
-NAMES = ("cs", "ds", "es", "fs", "gs", "ss", "tr", "ldt")
 
 Problem = tuple[str, int, str]      # field, what it is, what was wanted
 
@@ -84,7 +85,7 @@ def canonical(address: int, control: dict[str, Any]) -> bool:
 
 
 def _segments(at: dict[str, Any], control: dict[str, Any]) -> Iterator[Problem]:
-    for name in NAMES:
+    for name in SEGMENTS:
         where, segment = f"segments.{name}", at[name]
         access, limit = segment["access"], segment["limit"]
         if access & ~ACCESS:

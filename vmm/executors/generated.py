@@ -17,7 +17,6 @@ PAE, LME, LMA, SCE, NXE = 1 << 5, 1 << 8, 1 << 10, 1, 1 << 11
 CODE, DATA, BUSY_TSS, LDT = 0x9b, 0x93, 0x8b, 0x82
 G, DB, L, UNUSABLE = 1 << 15, 1 << 14, 1 << 13, 1 << 16
 RESERVED_ONE = 2
-MOST_CANONICAL = (1 << 47) - 1
 
 
 def reset() -> dict[str, Any]:

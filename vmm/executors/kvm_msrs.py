@@ -7,16 +7,11 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..devmodel.vcpu import OTHER_MSRS
+from ..devmodel.vcpu import MSR_ARRAYS, MSRS, OTHER_MSRS
 from ..kvm.vm import Vcpu
 from .state import bytes_of, write_array
 from .transfer import NotTransferable
 
-MSRS = {"sysenter_cs": 0x174, "sysenter_esp": 0x175, "sysenter_eip": 0x176, "star": 0xc0000081, "lstar": 0xc0000082,
-        "cstar": 0xc0000083, "fmask": 0xc0000084, "kernel_gs_base": 0xc0000102, "tsc_aux": 0xc0000103,
-        "tsc_adjust": 0x3b, "tsc_deadline": 0x6e0, "pat": 0x277, "misc_enable": 0x1a0, "mtrr_default": 0x2ff}
-MSR_ARRAYS = {"mtrr_base": [0x200 + 2 * i for i in range(8)], "mtrr_mask": [0x201 + 2 * i for i in range(8)],
-              "mtrr_fixed": [0x250, 0x258, 0x259, *range(0x268, 0x270)]}
 NAMED = {*MSRS.values(), *(index for indices in MSR_ARRAYS.values() for index in indices)}
 TSC = 0x10                                  # moves by itself; its offset says all of it
 HYPERV = range(0x40000000, 0x40000200)      # two are clocks; where CPUID has no Hyper-V, a guest can write none

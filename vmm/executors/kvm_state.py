@@ -20,10 +20,10 @@ from typing import Any
 from ..devmodel.vcpu import EXTENDED_AT, XSAVE_BYTES
 from ..devmodel.view import View, to_dict
 from ..kvm.vm import KvmError, Vcpu
-from .check import GRANULAR, PRESENT, SSE, UNUSABLE, X87, problems
+from .check import GRANULAR, PRESENT, SSE, UNUSABLE, X87
 from .kvm_msrs import TSC, KvmMsrs
-from .state import blank, bytes_of, differences, write_array
-from .transfer import Carried, NotTransferable, Rebuilt, complete
+from .state import ACCESS, GENERAL, SEGMENTS, blank, bytes_of, differences, write_array
+from .transfer import Carried, NotTransferable, Rebuilt, complete, refuse_impossible
 
 FATES = complete({
     "general": Carried("KVM_GET_REGS"),
@@ -43,10 +43,6 @@ FATES = complete({
     "apic_present": Rebuilt("KVM has one"),
     "apic": Carried("KVM_GET_LAPIC"),
 })
-GENERAL = "rax rbx rcx rdx rsi rdi rsp rbp r8 r9 r10 r11 r12 r13 r14 r15 rip rflags".split()
-SEGMENTS = "cs ds es fs gs ss tr ldt".split()
-ACCESS = {"type": (0, 15), "s": (4, 1), "dpl": (5, 3), "present": (7, 1), "avl": (12, 1), "l": (13, 1), "db": (14, 1),
-          "g": (15, 1), "unusable": (16, 1)}        # field -> lowest bit, mask
 CONTROL = "cr0 cr2 cr3 cr4 cr8 efer apic_base".split()
 XSAVE_LEAF = 0xd            # of CPUID
 MOVING = {"msrs.tsc_deadline", *(f"apic[{at}]" for at in (*range(32, 40), 57))}     # what is requested; the timer
@@ -76,7 +72,7 @@ class KvmState:
             raise NotTransferable(f"xsave: {self.vm.capability('KVM_CAP_XSAVE2')} bytes of it; wanted {XSAVE_BYTES}, "
                                   "which is all but AMX")
         self._taken, self._components = blank(), self._extended()
-        self._msrs = KvmMsrs(vcpu)
+        self._msrs, self._smm = KvmMsrs(vcpu), self.vm.capability("KVM_CAP_X86_SMM") > 0
 
     # taking
 
@@ -157,10 +153,7 @@ class KvmState:
 
     def _extended(self) -> dict[int, tuple[int, int]]:
         """Component -> (offset, bytes) of those behind the header (SDM 2, CPUID leaf 0xd)."""
-        found = self.ffi.new("struct cpuid_list *", {"nent": 256})
-        self.vm.call("KVM_GET_SUPPORTED_CPUID", found, self.vm.kvm_fd)
-        entries = (found.entries[i] for i in range(found.nent))
-        return {entry.index: (entry.ebx, entry.eax) for entry in entries
+        return {entry.index: (entry.ebx, entry.eax) for entry in self.vm.supported_cpuid()
                 if entry.function == XSAVE_LEAF and entry.index >= 2 and entry.ebx >= EXTENDED_AT}
 
     def _take_timing(self, timing: Any) -> None:
@@ -206,14 +199,13 @@ class KvmState:
                 raise NotTransferable(f"{where}: {wanted:#x}; this KVM makes {found:#x} of it")
 
     def _refuse(self, fields: dict[str, Any]) -> None:
-        for where, found, wanted in problems(fields):
-            raise NotTransferable(f"{where}: {found:#x}; wanted {wanted}")
+        refuse_impossible(fields)
         khz = self.vm.call("KVM_GET_TSC_KHZ", 0, self.vcpu.fd)
         if fields["timing"]["tsc_khz"] != khz:
             raise NotTransferable(f"timing.tsc_khz: {fields['timing']['tsc_khz']}; wanted {khz}, which this host has")
         if not fields["apic_present"]:
             raise NotTransferable("apic_present: 0; wanted 1, as KVM has one")
-        if self.vm.capability("KVM_CAP_X86_SMM") <= 0:
+        if not self._smm:
             for name in SMM:
                 if fields["events"][name]:
                     raise NotTransferable(f"events.{name}: 1; wanted 0, as this KVM has no system management mode")
@@ -257,7 +249,7 @@ class KvmState:
         lib = self.lib
         flags = lib.KVM_VCPUEVENT_VALID_NMI_PENDING | lib.KVM_VCPUEVENT_VALID_SHADOW | \
             lib.KVM_VCPUEVENT_VALID_SIPI_VECTOR
-        if self.vm.capability("KVM_CAP_X86_SMM") > 0:
+        if self._smm:
             flags |= lib.KVM_VCPUEVENT_VALID_SMM
         for ours, theirs in EVENTS.items():
             *outer, last = theirs.split(".")

@@ -5,9 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..devmodel.layout import layout_block
-from ..devmodel.vcpu import VcpuState
+from ..devmodel.layout import BlockLayout, layout_block
+from ..devmodel.vcpu import General, Segment, Segments, VcpuState
 from ..devmodel.view import View, address_of, ffi, to_dict, view_of
+
+
+def names(block: BlockLayout) -> list[str]:
+    """Of all its fields, but for those that are reserved."""
+    return [item.name for item in block.fields if not item.reserved]
+
+
+_SEGMENTS = layout_block(Segments)
+GENERAL = names(layout_block(General))
+SEGMENTS = [name for name in names(_SEGMENTS) if _SEGMENTS.field(name).type.block is Segment]     # not tables
+ACCESS = {bits.name: (bits.low, (1 << bits.width) - 1) for bits in layout_block(Segment).field("access").type.bits}
+"""Of a segment's access: name -> lowest bit, mask."""
 
 
 def blank() -> View:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ..devmodel.layout import BlockLayout, FieldLayout, layout_block
 from ..devmodel.vcpu import VcpuState
 from ..errors import UserError
+from .check import problems
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,12 @@ Fate = Carried | Rebuilt | Refused
 
 class NotTransferable(UserError):
     """A state that an executor cannot have: says which field, what was found and what was wanted."""
+
+
+def refuse_impossible(fields: Mapping[str, Any]) -> None:
+    """Of a state that no CPU can be in, the first field that is wrong.  Raises NotTransferable."""
+    for where, found, wanted in problems(dict(fields)):
+        raise NotTransferable(f"{where}: {found:#x}; wanted {wanted}")
 
 
 def leaves(block: BlockLayout | None = None, where: str = "") -> Iterator[tuple[str, FieldLayout]]:

@@ -7,18 +7,19 @@ a context saved then; a version that keeps things elsewhere is asked anew, one t
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from ..devmodel import vcpu
 from ..errors import UserError
+from . import state
 
 SEGMENT_BYTES = 24          # selector, padding, base (8 bytes), limit, flags
 SEGMENTS = ("es", "cs", "ss", "ds", "fs", "gs", "ldt", "tr", "gdt", "idt")      # one after the other
-GENERAL = "rax rbx rcx rdx rsi rdi rsp rbp r8 r9 r10 r11 r12 r13 r14 r15 rip".split()
-MSRS = {"sysenter_esp": 0x175, "sysenter_eip": 0x176, "star": 0xc0000081, "lstar": 0xc0000082, "cstar": 0xc0000083,
-        "fmask": 0xc0000084, "kernel_gs_base": 0xc0000102, "tsc_aux": 0xc0000103, "pat": 0x277, "misc_enable": 0x1a0}
+GENERAL = [name for name in state.GENERAL if name != "rflags"]      # which is kept in pieces
+MSRS = ("sysenter_esp", "sysenter_eip", "star", "lstar", "cstar", "fmask", "kernel_gs_base", "tsc_aux", "pat",
+        "misc_enable")
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,8 @@ def places() -> Places:
                  "cr4": search.word("CR4", 0x20, shown=0x20), "cr8": search.first("CR8", 9)[0],
                  "cr0": search.word("CR0", 0xe0050033)},
         efer=search.word("MSR", (0xc0000080, 0xd01), shown=0xd01),
-        msrs={name: search.word("MSR", (index, value := search.value()), shown=value) for name, index in MSRS.items()},
-        sysenter_cs=search.word("MSR", (0x174, 0x9bd8), 4, 0x9bd8),
+        msrs={name: search.word("MSR", (vcpu.MSRS[name], value := search.value()), shown=value) for name in MSRS},
+        sysenter_cs=search.word("MSR", (vcpu.MSRS["sysenter_cs"], 0x9bd8), 4, 0x9bd8),
         flags=_flags(search), debug=search.word("DR0"),
         st=search.word("FP0", (st, 0x1234), shown=st), top=fsw[0], status=fsw[-1], fcw=search.word("FPCW", 0x2b7f, 2),
         tags=_tags(search), fip=search.word("FIP"), fdp=search.word("FDP"), fop=search.word("FOP", 0x5a7, 2),
@@ -125,7 +126,3 @@ def _flags(search: _Search) -> int:
 def _tags(search: _Search) -> int:
     search.changed("FPTAG", 0)
     return search.first("FPTAG", 0xffff)[0]
-
-
-def words(data: bytes, at: int, form: str) -> tuple:
-    return struct.unpack_from(f"<{form}", data, at)

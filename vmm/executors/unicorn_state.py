@@ -12,9 +12,9 @@ from typing import Any
 
 from ..devmodel.vcpu import Activity
 from ..devmodel.view import View, to_dict
-from .check import SSE, X87, problems
+from .check import SSE, X87
 from .state import bytes_of
-from .transfer import Carried, NotTransferable, Refused, complete
+from .transfer import Carried, NotTransferable, Refused, complete, refuse_impossible
 from .unicorn_places import SEGMENT_BYTES, places
 
 CONTEXT, CALLS, BESIDE = Carried("a saved context"), Carried("Unicorn's calls"), Carried("beside it: it has none")
@@ -35,7 +35,7 @@ BREAKPOINTS = 0xff          # of dr7: those that are switched on
 SSE_BYTES = 16
 
 # hidden flags, target/i386/cpu.h of QEMU, which Unicorn is made of: HF_*_SHIFT
-INHIBIT, CS32, SS32, ADD_SEGMENTS, PROTECTED, LONG, CS64, FXSR, SMAP, UMIP = 3, 4, 5, 6, 7, 14, 15, 22, 23, 27
+INHIBIT, CS32, SS32, ADD_SEGMENTS, PROTECTED, LONG, CS64, FXSR, SMAP = 3, 4, 5, 6, 7, 14, 15, 22, 23
 FROM_CR0 = {1: 9, 2: 10, 3: 11}         # mp, em, ts
 FROM_RFLAGS = 0x73100                   # tf, iopl, rf, vm, ac: at the same places
 EVENTS = ("exception_injected", "exception_pending", "interrupt_injected", "nmi_injected", "smm", "smi_pending",
@@ -78,8 +78,7 @@ class UnicornState:
 
     @staticmethod
     def _refuse(fields: dict[str, Any]) -> None:
-        for where, found, wanted in problems(fields):
-            raise NotTransferable(f"{where}: {found:#x}; wanted {wanted}")
+        refuse_impossible(fields)
         for name in EVENTS:
             if fields["events"][name]:
                 raise NotTransferable(f"events.{name}: 1; wanted it delivered, which Unicorn does not do")

@@ -4,6 +4,8 @@ ids from 0."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 TSC_DEADLINE, HYPERVISOR = 1 << 24, 1 << 31     # leaf 1, ecx; the APIC timer's is KVM's to emulate
 HTT = 1 << 28                                   # leaf 1, edx: more than one logical CPU
 CACHES, TOPOLOGY, TOPOLOGY_2 = 4, 0xb, 0x1f     # leaves
@@ -11,7 +13,7 @@ THREAD, CORE = 1, 2                             # kinds of levels in TOPOLOGY
 BY_INDEX = 1                                    # KVM_CPUID_FLAG_SIGNIFCANT_INDEX
 
 
-def adapt(entries: list, index: int, cpus: int, tsc_deadline: bool) -> list[dict]:
+def adapt(entries: Iterable, index: int, cpus: int, tsc_deadline: bool) -> list[dict]:
     """KVM's `entries` as vCPU `index` of `cpus` is to have them."""
     fields = ("function", "index", "flags", "eax", "ebx", "ecx", "edx")
     found = [{name: getattr(entry, name) for name in fields} for entry in entries]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -105,6 +106,13 @@ class Vm:
     def capability(self, name: str) -> int:
         return self.lib.kvm_call_value(self.kvm_fd, self.lib.KVM_CHECK_EXTENSION,
                                        getattr(self.lib, name))
+
+    def supported_cpuid(self) -> Iterator:
+        """What CPUID may say in a guest: entries as KVM has them, each until the next one."""
+        found = self.ffi.new("struct cpuid_list *", {"nent": 256})
+        self.call("KVM_GET_SUPPORTED_CPUID", found, self.kvm_fd)
+        for i in range(found.nent):
+            yield found.entries[i]
 
     def _check(self, result: int, doing: str) -> int:
         if result < 0:
@@ -207,10 +215,8 @@ class Vcpu:
         self.loop.declines_read = self.ffi.cast("uint32_t *", read)
 
     def _set_cpuid(self, cpus: int) -> None:
-        found = self.ffi.new("struct cpuid_list *", {"nent": 256})
-        self.vm.call("KVM_GET_SUPPORTED_CPUID", found, self.vm.kvm_fd)
         tsc_deadline = self.vm.capability("KVM_CAP_TSC_DEADLINE_TIMER") > 0
-        entries = cpuid.adapt([found.entries[i] for i in range(found.nent)], self.index, cpus, tsc_deadline)
+        entries = cpuid.adapt(self.vm.supported_cpuid(), self.index, cpus, tsc_deadline)
         self.vm.call("KVM_SET_CPUID2", self.ffi.new("struct cpuid_list *", {
             "nent": len(entries), "entries": entries}), self.fd)
 
