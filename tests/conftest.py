@@ -2,6 +2,7 @@
 there and does not work.  SPLITVMM_REQUIRE=kvm,bpf turns those skips into failures."""
 
 import os
+import shutil
 import signal
 import subprocess
 from collections import Counter
@@ -57,6 +58,13 @@ def bpf_run():
 @pytest.fixture(scope="session")
 def bpf(kvm, bpf_run):
     """BPF programs on KVM's tracepoints."""
+
+
+@pytest.fixture(scope="session")
+def clang():
+    """What handlers are compiled with for BPF."""
+    if not shutil.which("clang"):
+        pytest.skip("no clang on this machine")
 
 
 @pytest.fixture(scope="session")

@@ -15,10 +15,8 @@ PIL = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
 
 
 @pytest.fixture(scope="module")
-def blitter(tmp_path_factory, kvm):
+def blitter(tmp_path_factory, clang, kvm):
     """A copy of the example, built."""
-    if not shutil.which("clang"):
-        pytest.skip("no clang on this machine")
     folder = tmp_path_factory.mktemp("blitter") / "blitter"
     shutil.copytree(ROOT / "examples/blitter", folder, ignore=shutil.ignore_patterns("build", "__pycache__"))
     assert main(["-q", "build", str(folder / "blitter.py")]) == 0

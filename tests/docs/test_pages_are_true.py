@@ -15,12 +15,6 @@ PAGES = ("docs/getting-started.md", "docs/guests.md", "docs/recording.md", "docs
          "examples/adder/README.md", "examples/blitter/README.md", "examples/louder/README.md")
 
 
-@pytest.fixture(scope="session")
-def clang():
-    if not shutil.which("clang"):
-        pytest.skip("no clang on this machine")
-
-
 @pytest.fixture
 def environment(tmp_path) -> dict[str, str]:
     """Where `splitvmm` and `python` are those under test."""

@@ -25,10 +25,8 @@ from vmm.paths import ROOT
 
 
 @pytest.fixture(scope="module")
-def adder(tmp_path_factory):
+def adder(clang, tmp_path_factory):
     """The example, built: its class, and its guest."""
-    if not shutil.which("clang"):
-        pytest.skip("no clang on this machine")
     folder = tmp_path_factory.mktemp("adder") / "adder"
     shutil.copytree(ROOT / "examples" / "adder", folder, ignore=shutil.ignore_patterns("build", "__pycache__"))
     sys.modules.pop("adder", None)

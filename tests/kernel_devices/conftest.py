@@ -1,6 +1,5 @@
 """A device of the tests' own, built where it is if that is out of date."""
 
-import shutil
 import sys
 from pathlib import Path
 
@@ -13,10 +12,8 @@ HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
-def chime():
+def chime(clang):
     """The module chime.py, with its handler."""
-    if not shutil.which("clang"):
-        pytest.skip("no clang on this machine")
     found = named(str(HERE / "chime.py"))
     build(found)
     yield found.module

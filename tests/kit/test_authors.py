@@ -13,12 +13,6 @@ HEAD = "from vmm import RegisterDevice\nfrom vmm.devmodel.schema import *\n"
 ODD = HEAD + 'class Odd(Device, id=0, version=1):\n    "None."\n'
 
 
-@pytest.fixture
-def clang():
-    if not shutil.which("clang"):
-        pytest.skip("no clang on this machine")
-
-
 @pytest.mark.parametrize("volatile, status", [("", os.EX_USAGE), (" volatile", 0)])
 def test_constant_tables_that_clang_merges(clang, tmp_path, volatile, status):
     """They would be refused by the kernel, with words that say nothing of them."""

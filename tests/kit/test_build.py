@@ -1,6 +1,5 @@
 """A device's parts are built anew when, and only when, something that they are made of has changed."""
 
-import shutil
 import sys
 
 import pytest
@@ -13,10 +12,8 @@ ALL = ["handle.gen.h", "handle.bpf.o", "handle.so", "guest.elf"]
 
 
 @pytest.fixture
-def device(tmp_path, monkeypatch):
+def device(clang, tmp_path, monkeypatch):
     """A new one, built: its folder."""
-    if not shutil.which("clang"):
-        pytest.skip("no clang on this machine")
     monkeypatch.setattr("sys.path", [*sys.path])
     folder = tmp_path / "a folder"
     new("handle", False, folder)

@@ -57,9 +57,7 @@ def running(folder) -> list[str]:
 
 
 @pytest.fixture
-def adder(tmp_path):
-    if not shutil.which("clang"):
-        pytest.skip("no clang on this machine")
+def adder(clang, tmp_path):
     return shutil.copytree(ROOT / "examples" / "adder", tmp_path / "adder",
                            ignore=shutil.ignore_patterns("build", "__pycache__"))
 

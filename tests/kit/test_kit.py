@@ -24,12 +24,6 @@ def splitvmm(*arguments, cwd, **environment) -> subprocess.CompletedProcess:
                           env={**os.environ, "PYTHONPATH": str(ROOT), **environment}, timeout=HANG_S)
 
 
-@pytest.fixture(scope="module")
-def clang():
-    if not shutil.which("clang"):
-        pytest.skip("no clang on this machine")
-
-
 @pytest.fixture(scope="module", params=[[], ["--virtio"]], ids=["register", "virtio"])
 def written(request, clang, tmp_path_factory):
     """The folder of a new device, built."""

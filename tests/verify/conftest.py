@@ -11,12 +11,6 @@ from vmm.kit.new import new
 from vmm.paths import ROOT
 
 
-@pytest.fixture(scope="module")
-def clang():
-    if not shutil.which("clang"):
-        pytest.skip("no clang on this machine")
-
-
 @pytest.fixture
 def module(clang, tmp_path, monkeypatch):
     """module(name, edits): the files of a new device or of an example, changed and built: its module."""
