@@ -61,3 +61,20 @@ def test_the_first_one_ends_it(number):
         """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (128 + number, "cleared up\n", "")
+
+
+def test_in_the_midst_of_a_class_that_is_made():
+    """Python before 3.12 makes a RuntimeError of what a __set_name__ raises."""
+    code = """
+        import signal
+        from vmm.sync.signals import ending_once
+
+        class Named:
+            def __set_name__(self, owner, name):
+                signal.raise_signal(signal.SIGTERM)
+        with ending_once():
+            class Made:
+                field = Named()
+        """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "")

@@ -55,6 +55,10 @@ def ending_once() -> Iterator[None]:
         for number in before:
             signal.signal(number, end)
         yield
+    except RuntimeError as error:
+        if isinstance(error.__cause__, SystemExit):     # raised in a __set_name__, which Python wraps before 3.12
+            raise error.__cause__ from None
+        raise
     finally:
         for number, handler in before.items() if not ended else ():
             signal.signal(number, handler)
