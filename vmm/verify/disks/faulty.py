@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import weakref
+from functools import cache
 from pathlib import Path
 
 from ...errors import UserError
@@ -21,6 +22,7 @@ from .disk import Disk
 OPERATIONS = ("read", "write", "flush")
 RESULTS = {"read": ("EIO", "short", "late"), "write": ("EIO", "ENOSPC", "short", "late"),
            "flush": ("EIO", "ENOSPC", "late")}
+UNSHARED = ("unshare", "--mount")       # util-linux; what is mounted then is seen by nobody else
 EVERYWHERE = 1 << 62        # bytes
 
 
@@ -62,7 +64,7 @@ class FaultyDisks:
         self._errors = tempfile.TemporaryFile("w+")
         try:
             self._process = subprocess.Popen(
-                ["unshare", "--mount", sys.executable, "-m", "vmm.verify.disks.server", where], text=True,
+                [*UNSHARED, sys.executable, "-m", "vmm.verify.disks.server", where], text=True,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
                 env={**os.environ, "FUSE_LIBRARY_PATH": "libfuse3.so.3"})
         except BaseException:
@@ -105,6 +107,7 @@ def _end(process: subprocess.Popen, where: Path) -> None:
     where.rmdir()
 
 
+@cache
 def why_not() -> str:
     """Why there are no faulty disks to be had here, or ""."""
     try:
@@ -113,6 +116,9 @@ def why_not() -> str:
         return f"/dev/fuse: {error.strerror}; wanted a kernel with FUSE"
     if os.geteuid():
         return "not root, who alone can mount a file system; wanted root"
+    tried = subprocess.run([*UNSHARED, "true"], capture_output=True, text=True)
+    if tried.returncode:        # / is no mount in a chroot, say
+        return f"{tried.stderr.strip()}; wanted a mount namespace of its own"
     from importlib.util import find_spec
     if not find_spec("mfusepy"):
         return "no package mfusepy; wanted it: pip install 'splitvmm[faults]'"
