@@ -14,7 +14,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import zlib
 from pathlib import Path
@@ -28,7 +27,7 @@ from vmm.kvm.bpf import why_not
 from vmm.machine.config import DiskConfig, MachineConfig
 from vmm.machine.machine import Machine
 from vmm.paths import BUILD
-from vmm.sync.signals import ending_once
+from vmm.sync.signals import ending_once, temporary_folder
 
 IMAGE_BYTES = 48 << 20
 SCRATCH_BYTES = 4 << 20
@@ -129,7 +128,7 @@ def network(modes: list[str]) -> None:
         say("no TAP or no network namespace to be had here, so no guest on the network")
         return
     for each in (*modes, ",".join(reversed(modes))):
-        with tempfile.TemporaryDirectory(prefix="splitvmm-demo-") as folder:    # for it may be killed
+        with temporary_folder("splitvmm-demo-") as folder:    # for it may be killed
             done = subprocess.run([sys.executable, "-m", "tools.netguest", each, "--seconds", "1"],
                                   capture_output=True, text=True, env={**os.environ, "TMPDIR": folder})
         if done.returncode:
@@ -154,7 +153,7 @@ def main() -> int:
             modes.append("on")
     else:
         say("no /dev/kvm here: a driver written in Python takes the guest's place")
-    with tempfile.TemporaryDirectory(prefix="splitvmm-demo-") as name:
+    with temporary_folder("splitvmm-demo-") as name:
         folder = Path(name)
         (folder / "files").mkdir()
         make_files(folder / "files")

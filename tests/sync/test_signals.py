@@ -78,3 +78,23 @@ def test_in_the_midst_of_a_class_that_is_made():
         """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "")
+
+
+def test_as_a_folder_is_removed(tmp_path):
+    """Nothing of it is left."""
+    code = f"""
+        import os, shutil, signal
+        from vmm.sync.signals import ending_once, temporary_folder
+        unlink = os.unlink
+
+        def first(*arguments, **options):
+            os.unlink = unlink
+            signal.raise_signal(signal.SIGTERM)
+            return unlink(*arguments, **options)
+        with ending_once(), temporary_folder("folder-", {str(tmp_path)!r}) as folder:
+            for name in "ab":
+                open(os.path.join(folder, name), "w").close()
+            os.unlink = first
+        """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
+    assert (done.returncode, done.stderr, list(tmp_path.iterdir())) == (128 + signal.SIGTERM, "", [])

@@ -8,13 +8,13 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 from ..errors import UserError
 from ..paths import BUILD
+from ..sync.signals import temporary_folder
 from . import guest, measure, net
 from .guest import Counts, LinuxGuest, Setting
 from .rows import LinuxCase, linux_disk_cases, linux_net_cases, spread
@@ -55,7 +55,7 @@ def rows(modes: list[str], peers: list[str], repeat: int, quick: bool, where: Pa
     taken: dict[tuple[LinuxCase, str], list[Taken]] = {}
     net.enter_namespace()
     Path("/proc/sys/net/ipv4/ping_group_range").write_text("0 0")      # datagram sockets for ICMP
-    with tempfile.TemporaryDirectory(prefix="splitvmm-bench-", dir=where) as folder, Iperf():
+    with temporary_folder("splitvmm-bench-", where) as folder, Iperf():
         at = _setting(Path(folder))
         for number in range(repeat):
             for mode in modes:

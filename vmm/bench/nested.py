@@ -6,11 +6,11 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from ..errors import UserError
 from ..paths import ROOT
+from ..sync.signals import temporary_folder
 from . import draw, saved
 from .rows import Wanted
 
@@ -31,7 +31,7 @@ def bench(wanted: Wanted) -> int:
     run = [sys.executable, "-m", "tools.nested.run", "--cpus", str(CPUS), "--timeout", str(TIMEOUT_S)]
     # A folder of its own to leave the rows in: what is shared hides what lies there, and 9p is no file
     # system to measure on, nor for temporary files (iperf3's: ftruncate(2) fails once unlinked)
-    with tempfile.TemporaryDirectory(prefix="splitvmm-bench-") as shared:
+    with temporary_folder("splitvmm-bench-") as shared:
         rows = Path(shared) / "rows.json"
         if wanted.json or wanted.html:
             words += ["--json", rows]

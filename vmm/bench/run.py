@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import platform
-import tempfile
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
+from ..sync.signals import temporary_folder
 from . import measure, saved, tables
 from .measure import Sample
 from .rows import EXIT_CASES, QUICK_BLK, UNROLLED, BlkCase, Wanted, blk_cases, spread
@@ -120,7 +120,7 @@ def blk(modes: list[str], peers: list[str], repeat: int, quick: bool, machine: d
     if peers:
         measure.require_qemu()
         modes += ["qemu-threads", "qemu-io_uring"]
-    with tempfile.TemporaryDirectory(prefix="splitvmm-bench-", dir=where) as directory:
+    with temporary_folder("splitvmm-bench-", where) as directory:
         image = Path(directory) / "disk"
         image.write_bytes(os.urandom(IMAGE_BYTES))     # and so in the page cache
         return _blk_rows(cases, modes, repeat, quick, machine, image)

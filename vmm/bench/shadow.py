@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from ..errors import UserError
 from ..machine.config import DiskConfig, MachineConfig
 from ..paths import BUILD
 from ..sync.shadow import Copies, Shadow, copies_of
+from ..sync.signals import temporary_folder
 from ..top import listing, process
 from .measure import MEMORY, TIMEOUT_S, run_machine
 from .rows import spread
@@ -34,7 +34,7 @@ OPS = ("copy", "decoded", "beside", "beside-decoded")
 def rows(modes: list[str], repeat: int, quick: bool, progress: Callable) -> list[dict]:
     """A row for each way to read and each mode that the disk is in meanwhile."""
     reads, taken = 300 if quick else 3000, {mode: [] for mode in modes}
-    with tempfile.TemporaryDirectory(prefix="splitvmm-bench-") as directory, progress() as shown:
+    with temporary_folder("splitvmm-bench-") as directory, progress() as shown:
         image = Path(directory) / "disk"
         image.write_bytes(bytes(IMAGE_BYTES))
         task = shown.add_task("shadow", total=repeat * len(modes))

@@ -4,7 +4,6 @@ preemption is off meanwhile, so that this is what one guest can hold a CPU for."
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -14,6 +13,7 @@ from ..devmodel.layout import PAGE
 from ..machine.config import DiskConfig, MachineConfig
 from ..paths import BUILD
 from ..sync._shared import lib
+from ..sync.signals import temporary_folder
 from .measure import MEMORY, run_machine
 
 IMAGE_BYTES = 32 << 20
@@ -45,7 +45,7 @@ VISIT_CASES = (VisitCase(1, 1, 4096), VisitCase(32, 1, 4096), VisitCase(256, 1, 
 
 def visits(repeat: int, quick: bool) -> list[dict]:
     """A row a case: the longest visit of each repetition's."""
-    with tempfile.TemporaryDirectory(prefix="splitvmm-bench-") as directory:
+    with temporary_folder("splitvmm-bench-") as directory:
         image = Path(directory) / "disk"
         return [_row(case, [_run(case, image, 3 if quick else 20) for _ in range(repeat)]) for case in VISIT_CASES]
 

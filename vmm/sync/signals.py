@@ -11,6 +11,8 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
 
@@ -33,6 +35,18 @@ def uninterrupted() -> Iterator[None]:
             signal.signal(number, handler)
         if held:
             signal.raise_signal(held[0])
+
+
+@contextmanager
+def temporary_folder(prefix: str, parent: Path | str | None = None) -> Iterator[str]:
+    """As tempfile.TemporaryDirectory, but that a signal which comes as it is removed leaves nothing of it."""
+    with uninterrupted():
+        made = TemporaryDirectory(prefix=prefix, dir=parent)
+    try:
+        yield made.name
+    finally:
+        with uninterrupted():
+            made.cleanup()
 
 
 @contextmanager
