@@ -66,6 +66,7 @@ def verify(given: argparse.Namespace) -> dict[str, Any]:
 
 def explore(given: argparse.Namespace) -> dict[str, Any]:
     out = KEPT / "explore-rows.json"
+    subprocess.run(["make", "-s", "build/explore/blk.so"], cwd=ROOT, check=True)
     _run(_python("tools.explore", "--long", "--json", out))
     return {"command": "make explore", "rows": json.loads(out.read_text())}
 
