@@ -86,7 +86,7 @@ def looked_for(folder: Path, fault: Fault, seconds: float) -> dict[str, Any]:
 
 
 def run(folder: Path, check: list[str], seconds: float) -> dict[str, Any]:
-    """What a check found.  Raises RuntimeError if it did not run."""
+    """What a check found; that it did not run, which is a mistake of ours, is nothing that was found."""
     name = "explore" if check[0] == "explore" else " ".join(check)
     try:
         done = subprocess.run([sys.executable, "-m", "tools.mutants.check", *check, str(seconds)], cwd=folder,
@@ -96,8 +96,9 @@ def run(folder: Path, check: list[str], seconds: float) -> dict[str, Any]:
         return {"by": name, "steps": 0, "what": "it hangs"}
     if done.returncode < 0:
         return {"by": name, "steps": 0, "what": f"it ends by {signal.Signals(-done.returncode).name}"}
-    if done.returncode:     # a mistake of ours, or of the fault's: nothing that was found
-        raise RuntimeError(f"{name}: {done.stderr}")
+    if done.returncode:
+        print(done.stderr, file=sys.stderr)
+        return {"by": "", "steps": 0, "what": f"{name} failed"}
     return json.loads(done.stdout)
 
 
@@ -122,11 +123,11 @@ def main(arguments: list[str]) -> int:
             shown = f"{found['by']}: {found['what']}" if found["by"] else f"NOT FOUND; {fault.expected or 'unexpected'}"
             table.add_row(fault.what, shown, f"{found['steps']:,}", f"{rows[-1]['seconds']}")
             print(f"{fault.what}: {shown}", file=sys.stderr, flush=True)
+            if given.json:
+                given.json.write_text(json.dumps(rows, indent=1) + "\n")
     Console(width=160).print(table)
     for title, those in (("the protocol's", [row for row in rows if row["protocol"]]), ("all", rows)):
         print(f"{title}: {sum(bool(row['by']) for row in those)} of {len(those)} found")
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=1) + "\n")
     return 1 if any(not row["by"] and not row["expected"] for row in rows) else 0
 
 

@@ -24,9 +24,11 @@ def in_step(ours: Shown, off: Shown, free: dict[str, str]) -> Found | None:
 
 
 def _values(outcome: dict[str, Any], wanted: dict[str, Any], free: dict[str, str]) -> Found | None:
-    for name, value in wanted.items():
-        if outcome[name] != value and name not in free:
-            return name, str(outcome[name]), str(value)
+    """A value that one of them has not is as different as another one."""
+    for name in [*wanted, *(outcome.keys() - wanted.keys())]:
+        ours, theirs = outcome.get(name, "nothing"), wanted.get(name, "nothing")
+        if ours != theirs and name not in free:
+            return name, str(ours), str(theirs)
     return None
 
 
