@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vmm.devmodel.headers import committed
 
-ROOT = Path(__file__).parent.parent / "kernel_devices"
+ROOT = Path(__file__).parent.parent
 
 
 def main(arguments: list[str]) -> int:
@@ -21,10 +21,9 @@ def main(arguments: list[str]) -> int:
             stale.append(name)
         else:
             path.write_text(text)
-            print(f"headers: wrote kernel_devices/{name}")
+            print(f"headers: wrote {name}")
     for name in stale:
-        print(f"headers: kernel_devices/{name} differs from its schema; run `make headers`",
-              file=sys.stderr)
+        print(f"headers: {name} differs from its schema; run `make headers`", file=sys.stderr)
     return 1 if stale else 0
 
 

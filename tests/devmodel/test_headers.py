@@ -8,12 +8,10 @@ import pytest
 from vmm.devmodel.headers import committed
 from vmm.paths import ROOT
 
-KERNEL_DEVICES = ROOT / "kernel_devices"
-
 
 @pytest.mark.parametrize("name", committed())
 def test_up_to_date(name):
-    assert (KERNEL_DEVICES / name).read_text() == committed()[name]
+    assert (ROOT / name).read_text() == committed()[name]
 
 
 @pytest.mark.parametrize("name", committed())
@@ -24,4 +22,4 @@ def test_compiles(name, compiler):
         pytest.skip(f"no {command[0]} on this machine")
     multiarch = subprocess.run(["gcc", "-print-multiarch"], capture_output=True, text=True).stdout.strip()
     subprocess.run([*command, f"-I/usr/include/{multiarch}", "-x", "c", "-fsyntax-only", "-Wall", "-Werror",
-                    KERNEL_DEVICES / name], check=True)
+                    ROOT / name], check=True)

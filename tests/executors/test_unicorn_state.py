@@ -5,17 +5,29 @@ import pytest
 from tests.scale import scaled
 from vmm.devmodel.vcpu import Activity
 from vmm.devmodel.view import to_dict
+from vmm.executors.executor import Stop, Why
 from vmm.executors.generated import MODES, States, reset
 from vmm.executors.state import blank, differences, write_all
 from vmm.executors.transfer import NotTransferable
+from vmm.sync.region import Region
 
 unicorn = pytest.importorskip("unicorn")
-from vmm.executors.unicorn_state import BREAKPOINTS, EVENTS, UnicornState  # noqa: E402
+from vmm.executors.unicorn_cpu import Range, UnicornCpu  # noqa: E402
+from vmm.executors.unicorn_state import BREAKPOINTS, EVENTS  # noqa: E402
 
 
 @pytest.fixture
 def cpu():
-    return UnicornState(unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64))
+    cpu = UnicornCpu(None)
+    yield cpu
+    cpu.close()
+
+
+def all_changed(cpu):
+    """As if no word of the CPU were what it was given: all of it is taken."""
+    size = cpu.emulator.cpu_bytes
+    cpu._given[0:size] = [byte ^ 0xff for byte in bytes(cpu._context)]
+    cpu.emulator.flags_given = ~cpu.emulator.flags_given & 0xffffffff
 
 
 def runnable(fields):
@@ -33,9 +45,9 @@ def test_there_and_back(cpu, mode):
     for _ in range(scaled(60)):
         state, other = runnable(states.next(mode)), blank()
         write_all(other, to_dict(state))
+        write_all(other, {name: to_dict(runnable(states.next(mode)))[name] for name in ("general", "segments", "debug")})
         cpu.give(state)
-        cpu._given = bytes(len(cpu._given))     # as if all had changed: all of it is taken
-        cpu._flags_given = -1
+        all_changed(cpu)
         cpu.take(other)
         assert [each for each in differences(state, other) if each[0] != "xsave.xstate_bv"] == []
         cpu.give(runnable(states.next(mode)))
@@ -74,26 +86,25 @@ CODE = {
     "protected-32": (bytes.fromhex("8b03 0503000000 8903f4"), 0x8000),
     "long": (bytes.fromhex("488b03 4883c003 488903 f4"), 0x8000),
 }
+PAGES = (0x1000, 0x2003), (0x2000, 0x3003), (0x3000, 0x83)      # tables for one of 2 MiB
 
 
 @pytest.mark.parametrize("mode", CODE)
 def test_code_runs_by_the_hidden_parts_of_segments(cpu, mode):
     """ds is where its base says, whatever its selector: big real mode is no different."""
     code, at = CODE[mode]
-    cpu.uc.mem_map(0, 1 << 20)
-    cpu.uc.mem_write(at, code)
-    cpu.uc.mem_write(0x54320 + 0x10, (39).to_bytes(8, "little"))
+    memory = Region.anonymous("ram", 1 << 20)
+    cpu.map([Range(0, 1 << 20, memory.address)])
+    for where, data in ((at, code), (0x54330, (39).to_bytes(8, "little")),
+                        *((table, entry.to_bytes(8, "little")) for table, entry in PAGES)):
+        memory.view[where:where + len(data)] = data
     fields = States(reset(), 3).next("big-real" if mode == "real" else mode)
     fields["control"] |= {"cr3": 0x1000, "cr4": fields["control"]["cr4"] & ~0x20} if mode != "long" else {"cr3": 0x1000}
-    for table, entry in ((0x1000, 0x2003), (0x2000, 0x3003), (0x3000, 0x83)):      # one 2 MiB page
-        cpu.uc.mem_write(table, entry.to_bytes(8, "little"))
     fields["segments"]["cs"] |= {"base": 0, "limit": 0xffff if mode == "real" else 0xffffffff}
     base = 0 if mode == "long" else 0x54320
     fields["segments"]["ds"] |= {"base": base, "limit": 0xffffffff, "selector": 0x77, "access": 0xc093}
     fields["general"] |= {"rip": at, "rbx": 0x10 if base else 0x54330, "rflags": 2}
     state = runnable(fields)
-    cpu.give(state)
-    cpu.uc.emu_start(at, 1 << 40, count=4)
-    cpu.take(state)
+    assert cpu.run(state, 10) == Stop(Why.HALTED)
     assert state.general.rax & 0xffff == 42 and state.general.rip == at + len(code)
-    assert cpu.uc.mem_read(0x54330, 1) == b"*"
+    assert memory.view[0x54330] == 42

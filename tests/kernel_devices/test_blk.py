@@ -339,6 +339,18 @@ def test_hostile_chain(driver, trap):
     assert driver.read(5, 1) == sector(5)
 
 
+def test_nothing_more_before_a_reset(driver):
+    """VIRTIO 1.2, 2.1.2: not even what the driver has mended meanwhile."""
+    ring = driver.rings[0]
+    driver.header(IN, 1)
+    zero_length(ring)
+    ring.offer(0)
+    ring.ring()
+    assert driver.needs_reset
+    ring.chain([HEAD, DATA, END])
+    assert ring.ring() == 0 and ring.take() == [] and driver.status() == 0xff
+
+
 def test_good_requests_before_a_bad_one(driver):
     """They are completed and seen; the bad one is where it stops."""
     ring = driver.rings[0]

@@ -298,6 +298,14 @@ def test_larger_than_any_packet(net):
     assert net.device.state.dropped.failed == 1
 
 
+def test_shorter_than_a_header(net):
+    """No frame: it is dropped and counted, and the next one goes out."""
+    net.driver.send(b"x" * 13)
+    net.driver.send(frame(b"next"))
+    assert net.sent(1) == [HEAD + frame(b"next")]
+    assert net.device.state.dropped.failed == 1
+
+
 def test_too_small_without_merging(net_of, mode_of_device):
     """5.1.6.3.1: such a buffer takes what fits it; a larger packet is dropped, the buffer is not."""
     net = net_of(mode_of_device)
