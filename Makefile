@@ -20,14 +20,14 @@ GUEST_FLAGS := -O2 -g $(NO_PATHS) -ffreestanding -fno-pic -no-pie -static -nostd
 run = $(if $(V),,@echo "$(1)  $@"; )
 
 HANDLERS := $(notdir $(basename $(wildcard kernel_devices/*/*.c)))
-GUESTS := button check driver hostile measure exits heavy twocpus smp net log registers many mask typed flushes stream
+GUESTS := button check driver hostile measure exits heavy twocpus smp net log registers many mask typed flushes stream trips
 GUEST_RUNTIME := $(addprefix guests/,start.S guest.c virtio.c virtio_mmio.c virtio_pci.c ring_split.c ring_packed.c)
 COMMON_HEADERS := $(wildcard kernel_devices/*.h)
 PACKAGED := build/dsdt.aml build/exit_path.bpf.o build/bpf_run.bpf.o build/exit_path.so build/real_mode.bin build/long_mode.elf build/broken.elf \
 	build/string_out.elf build/echo.elf $(HANDLERS:%=build/%.bpf.o) $(HANDLERS:%=build/%.so) $(GUESTS:%=build/%.elf)
 RECORDS := $(HANDLERS:%=build/%.bpf.o.abi) $(HANDLERS:%=build/%.so.abi)
 BUILT := $(PACKAGED)
-MODULES := vmm/kvm/_kvm.so vmm/kvm/_bpf.so vmm/virtqueue/_uring.so vmm/bench/_load.so vmm/sync/_shared.so
+MODULES := vmm/kvm/_kvm.so vmm/kvm/_bpf.so vmm/virtqueue/_uring.so vmm/bench/_load.so vmm/sync/_shared.so vmm/executors/_emulator.so
 
 demo: build
 	@$(PY) -m tools.demo
@@ -84,6 +84,9 @@ vmm/bench/_load.so: vmm/native/load.c $(NATIVE_DEPS)
 	@$(PY) vmm/native/build.py load
 vmm/sync/_shared.so: vmm/native/shared.c $(addprefix kernel_devices/,recording.h recording.gen.h atomic.h) $(NATIVE_DEPS)
 	@$(PY) vmm/native/build.py shared
+vmm/executors/_emulator.so: $(wildcard vmm/native/emulator* vmm/native/partial*) vmm/native/vcpu_state.gen.h \
+		vmm/native/kvm_run.h $(NATIVE_DEPS)
+	@$(PY) vmm/native/build.py emulator
 
 build/exit_path.bpf.o: kernel_devices/exit_path.bpf.c $(COMMON_HEADERS) | $(TOOLS)
 	$(call run,BPF)$(CLANG) $(BPF_FLAGS) -c $< -o $@

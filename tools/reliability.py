@@ -142,6 +142,7 @@ def tell_models(kept: dict[str, Any]) -> Iterator[str]:
     yield (f"The protocol in Promela: {len(sound)} models, {sum(row['states'] for row in sound):,} states, "
            f"{sum(row['violated'] != '-' for row in sound)} violations. Of {len(faults)} rules left out, "
            f"{sum(row['violated'] != '-' for row in faults)} are found.")
+    yield ""
     for row in kept["rows"]:
         if row["violated"] != row["wanted"]:
             yield f"- {row['model']} {row['fault']}: {row['violated']}; wanted {row['wanted']}"

@@ -45,7 +45,8 @@ def test_there_and_back(cpu, mode):
     for _ in range(scaled(60)):
         state, other = runnable(states.next(mode)), blank()
         write_all(other, to_dict(state))
-        write_all(other, {name: to_dict(runnable(states.next(mode)))[name] for name in ("general", "segments", "debug")})
+        another = to_dict(runnable(states.next(mode)))
+        write_all(other, {name: another[name] for name in ("general", "segments", "debug")})
         cpu.give(state)
         all_changed(cpu)
         cpu.take(other)

@@ -150,6 +150,18 @@ def net(text: str):
         queue_size=_queue_size(given, "--net"), **own, **virtio(given, "--net"))
 
 
+def executor(text: str):
+    """--executor, as an ExecutorConfig."""
+    from ..machine.config import ExecutorConfig
+    given = pairs(text, "--executor", ("name", "blocks"), first="name")
+    found = ExecutorConfig(choice(given.get("name", ""), "--executor", ("kvm", "auto")))
+    if "blocks" in given:
+        if found.name != "auto":
+            raise UserError(f"--executor {text}: blocks; wanted it with auto alone")
+        found.blocks = whole(given["blocks"], "--executor blocks", 0, 1 << 20)
+    return found
+
+
 def record(text: str):
     """--record, as a RecordConfig."""
     from ..machine.config import RecordConfig

@@ -54,6 +54,9 @@ def add(commands) -> None:
     machine = run.add_argument_group("machine")
     machine.add_argument("--mem", metavar="SIZE", default="256M", help="guest memory (default: 256M)")
     machine.add_argument("--cpus", metavar="N", default="1", help="number of vCPUs (default: 1)")
+    machine.add_argument("--executor", metavar="NAME[,blocks=N]", default="kvm", help="what runs the vCPUs: kvm; or "
+                         "auto: KVM, and after an exit an emulator for N basic blocks, or while it pays (default: "
+                         "kvm)")
     devices = run.add_argument_group("devices")
     virtio = ("offload=on|host|off|auto (who serves it: the kernel, this process in C, Python, or the best "
               "possible), transport=mmio|pci, packed=on|off (offer packed rings), async=on|off|auto (real I/O by "
@@ -227,4 +230,5 @@ def _machine_config(options):
         serial=parse.where(options.serial, "--serial") if options.serial else
         "stdio" if linux and not options.console else "null" if linux else "stdout",
         announce=not linux, trace=logging.getLogger("splitvmm.trace").isEnabledFor(logging.INFO),
-        verifier_log=options.verifier_log, record=parse.record(options.record) if options.record else None)
+        executor=parse.executor(options.executor), verifier_log=options.verifier_log,
+        record=parse.record(options.record) if options.record else None)

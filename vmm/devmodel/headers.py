@@ -13,6 +13,7 @@ from .device_layout import DeviceLayout, layout_device
 from .emit_device import device_parts
 from .layout import BlockLayout, in_order, layout_block
 from .schema import Block, Device
+from .vcpu import VcpuState
 
 COMMON = ("virtqueue.gen.h",)   # every device's header includes these
 
@@ -111,15 +112,16 @@ def _known(module: ModuleType) -> type[Device]:
 
 
 def committed() -> dict[str, str]:
-    """Path under kernel_devices/ -> text, for every header that is kept in the repository."""
+    """Path -> text, for every header that is kept in the repository."""
     headers = {
-        "virtqueue.gen.h": virtqueue_header(),
-        "exit_path.gen.h": exit_path_header(),
-        "uring.gen.h": uring_header(),
-        "recording.gen.h": recording_header(),
+        "kernel_devices/virtqueue.gen.h": virtqueue_header(),
+        "kernel_devices/exit_path.gen.h": exit_path_header(),
+        "kernel_devices/uring.gen.h": uring_header(),
+        "kernel_devices/recording.gen.h": recording_header(),
+        "vmm/native/vcpu_state.gen.h": block_header(VcpuState, "vmm/devmodel/vcpu.py"),
     }
     for name, module in devices().items():
-        headers[f"{name}/{name}.gen.h"] = device_header(
+        headers[f"kernel_devices/{name}/{name}.gen.h"] = device_header(
             _known(module), f"vmm/devmodel/devices/{name}.py", module_extra(module), "../")
     return headers
 

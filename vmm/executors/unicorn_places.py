@@ -34,6 +34,7 @@ class Places:
     sysenter_cs: int            # 4 bytes
     flags: int                  # 4 bytes: what decides how code is translated (hidden)
     debug: int                  # dr0 to dr7, 8 bytes each
+    exception: int              # its error code and whether it was an INT, 4 bytes each; 8: what is behind that
     st: int                     # the register file, 16 bytes each, not by the stack's top
     top: int                    # 4 bytes, the stack's top
     status: int                 # 2 bytes, x87 status without it
@@ -107,7 +108,7 @@ def places() -> Places:
         efer=search.word("MSR", (0xc0000080, 0xd01), shown=0xd01),
         msrs={name: search.word("MSR", (vcpu.MSRS[name], value := search.value()), shown=value) for name in MSRS},
         sysenter_cs=search.word("MSR", (vcpu.MSRS["sysenter_cs"], 0x9bd8), 4, 0x9bd8),
-        flags=_flags(search), debug=search.word("DR0"),
+        flags=_flags(search), debug=search.word("DR0"), exception=_exception(),
         st=search.word("FP0", (st, 0x1234), shown=st), top=fsw[0], status=fsw[-1], fcw=search.word("FPCW", 0x2b7f, 2),
         tags=_tags(search), fip=search.word("FIP"), fdp=search.word("FDP"), fop=search.word("FOP", 0x5a7, 2),
         mxcsr=search.word("MXCSR", 0x9fc0, 4), xmm=(xmm0 := search.word("XMM0", xmm)),
@@ -126,3 +127,20 @@ def _flags(search: _Search) -> int:
 def _tags(search: _Search) -> int:
     search.changed("FPTAG", 0)
     return search.first("FPTAG", 0xffff)[0]
+
+
+def _exception() -> int:
+    """Where INT leaves the address behind it, which nothing else has: its error code is before that."""
+    import unicorn
+    import unicorn.x86_const as const
+    uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
+    uc.mem_map(0x51c20000, 0x1000)
+    uc.mem_write(0x51c20000, bytes.fromhex("cd42"))        # int 0x42
+    uc.hook_add(unicorn.UC_HOOK_INTR, lambda uc, vector, data: uc.emu_stop())
+    uc.emu_start(0x51c20000, 0)
+    uc.reg_write(const.UC_X86_REG_RIP, 0)
+    data = bytes(uc.context_save())
+    at = data.find((0x51c20002).to_bytes(8, "little"))
+    if at < 8 or data[at - 4:at] != bytes([1, 0, 0, 0]):
+        raise UserError("unicorn: exceptions are nowhere in a saved context; wanted a version that was tried")
+    return at - 8

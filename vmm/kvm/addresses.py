@@ -34,6 +34,8 @@ PCI_HIGH, PCI_HIGH_BYTES = 128 * GIB, 64 * GIB
 
 # Ports
 PIC_MASKS = (0x21, 0xa1)    # where both 8259s take them
+KVM_PORTS = (range(0x20, 0x22), range(0xa0, 0xa2), range(0x4d0, 0x4d2),     # its 8259s'
+             range(0x40, 0x44), range(0x61, 0x62))                          # and its timer's
 I8042_DATA, I8042 = 0x60, 0x64
 COM1 = 0x3f8
 EXIT_PORT = 0x501           # where QEMU's isa-debug-exit is put by convention

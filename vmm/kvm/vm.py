@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from itertools import count
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..devmodel.exit_path import SIGNAL, Bus
 from ..errors import UserError
@@ -66,6 +67,15 @@ def open_kvm(path: str = "/dev/kvm") -> int:
     return fd
 
 
+class Slot(NamedTuple):
+    """A memory slot: guest-physical address, bytes, address in this process."""
+
+    gpa: int
+    bytes: int
+    address: int
+    read_only: bool
+
+
 class Vm:
     """One virtual machine with the in-kernel irqchip.  Raises KvmError throughout."""
 
@@ -92,7 +102,8 @@ class Vm:
                 "flags": self.lib.KVM_PIT_SPEAKER_DUMMY}))
         self.run_bytes = self._check(
             self.lib.kvm_call_value(self.kvm_fd, self.lib.KVM_GET_VCPU_MMAP_SIZE, 0), "sizing kvm_run")
-        self._slots, self._free_slots = 0, []
+        self.slots: dict[int, Slot] = {}
+        self.on_moved: list[Callable[[], None]] = []    # called when they change
 
     def _create(self) -> int:
         """A VM's descriptor, or -errno.  What an io_uring of this process has yet to clean up looks like
@@ -128,19 +139,25 @@ class Vm:
 
     def add_memory(self, gpa: int, size: int, address: int, read_only: bool = False) -> int:
         """A memory slot: `size` bytes at `address` of this process appear at `gpa`; its number."""
-        slot = self._free_slots.pop() if self._free_slots else self._slots
-        self._set_memory(slot, gpa, size, address, self.lib.KVM_MEM_READONLY if read_only else 0)
-        self._slots = max(self._slots, slot + 1)
+        slot = next(number for number in count() if number not in self.slots)
+        self._set_memory(slot, Slot(gpa, size, address, read_only))
         return slot
 
     def remove_memory(self, slot: int) -> None:
         """Take a memory slot away."""
-        self._set_memory(slot, 0, 0, 0, 0)
-        self._free_slots.append(slot)
+        self._set_memory(slot, None)
 
-    def _set_memory(self, slot: int, gpa: int, size: int, address: int, flags: int) -> None:
+    def _set_memory(self, number: int, slot: Slot | None) -> None:
+        gpa, size, address, read_only = slot or Slot(0, 0, 0, False)
         self.call("KVM_SET_USER_MEMORY_REGION", self.ffi.new("struct kvm_userspace_memory_region *", {
-            "slot": slot, "flags": flags, "guest_phys_addr": gpa, "memory_size": size, "userspace_addr": address}))
+            "slot": number, "flags": self.lib.KVM_MEM_READONLY if read_only else 0, "guest_phys_addr": gpa,
+            "memory_size": size, "userspace_addr": address}))
+        if slot:
+            self.slots = self.slots | {number: slot}    # replaced: other threads look at it
+        else:
+            self.slots = {each: found for each, found in self.slots.items() if each != number}
+        for call in self.on_moved:
+            call()
 
     def ioeventfd(self, bus: Bus, address: int, width: int, fd: int, on: bool) -> None:
         """Claim (or no longer) writes of exactly this place and width."""
@@ -213,6 +230,13 @@ class Vcpu:
         them were read."""
         self.loop.declines = self.ffi.cast("uint32_t *", declines)
         self.loop.declines_read = self.ffi.cast("uint32_t *", read)
+
+    def run_after(self, function: int, data: int) -> None:
+        """Have a function of C's (vcpu_loop.after) called after each exit with an access that was answered; 0 for
+        none."""
+        self.kvm_run.kvm_valid_regs = self.lib.KVM_SYNC_X86_REGS if function else 0
+        self.loop.after = self.ffi.cast("int (*)(struct vcpu_loop *, void *)", function)
+        self.loop.after_data = self.ffi.cast("void *", data)
 
     def _set_cpuid(self, cpus: int) -> None:
         tsc_deadline = self.vm.capability("KVM_CAP_TSC_DEADLINE_TIMER") > 0

@@ -88,6 +88,14 @@ class DeviceConfig(VirtioConfig):
 
 
 @dataclass
+class ExecutorConfig:
+    """`--executor`: what runs the vCPUs."""
+
+    name: str = "kvm"           # kvm; auto: KVM, and an emulator for what is better done there; emulator: that alone
+    blocks: int | None = None   # of auto: basic blocks that are emulated after an exit; 0: none; None: as it pays
+
+
+@dataclass
 class RecordConfig:
     """`--record`."""
 
@@ -117,6 +125,7 @@ class MachineConfig:
     trace: bool = False             # log what devices' kernel halves say of themselves, by trace()
     record: RecordConfig | None = None  # where what devices do is written to
     verifier_log: Path | None = None    # keeps all that the verifier says of handlers that it refuses
+    executor: ExecutorConfig = field(default_factory=ExecutorConfig)
     kvm: bool = True                # without it there are no vCPUs: a driver in Python is the guest
 
     @property

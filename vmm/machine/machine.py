@@ -24,7 +24,7 @@ from ..offload.bpf_backend import WATCHED
 from ..pci.pci import PciBus
 from ..sync.handoff import Declined
 from ..sync.signals import uninterrupted
-from . import building, inventory, process
+from . import building, executing, inventory, process
 from .config import MachineConfig
 from .offloading import Offloading
 from .placing import Placing
@@ -58,6 +58,7 @@ class Machine:
         self.placing = Placing(self)
         self.recording = None       # of what its devices do (vmm/offload/recording.py)
         self.vcpus: list[Vcpu] = []
+        self.partial: list = []     # what runs on beside KVM, of each vCPU
         self._closing: list = []
         try:
             with uninterrupted():
@@ -84,6 +85,7 @@ class Machine:
         building.add_devices(self, extra)
         if config.guest:
             building.load_guest(self)
+        executing.begin(self)
         if config.kvm:
             self.closes(self.published).begin()     # the first to be closed: the memory that it tells of goes later
 

@@ -10,6 +10,9 @@ from ..device.register_device import RegisterDevice
 from ..devmodel.view import TornRead, address_of
 from ..sync.shadow import Shadow, copies_of
 from ..virtio.virtio_device import VirtioDevice
+from . import executing
+
+TABLE_ROWS = 16
 
 
 def counters(device: RegisterDevice) -> list[dict]:
@@ -58,7 +61,8 @@ def all_counters(machine) -> dict:
         "startup_ms": round(startup_ms(machine), 3),
         "devices": [_device_counters(machine, device) for device in machine.devices],
         "vcpus": [{"vcpu": thread.vcpu.index, "exits": thread.exits, "taken": thread.vcpu.loop.hooked,
-                   "runs": thread.vcpu.loop.runs, "cpu_ns": thread.cpu_ns} for thread in machine.threads]}
+                   "runs": thread.vcpu.loop.runs, "cpu_ns": thread.cpu_ns} for thread in machine.threads],
+        "emulated": executing.counters(machine)}
 
 
 def _device_counters(machine, device: RegisterDevice) -> dict:
@@ -100,7 +104,25 @@ def print_stats(machine, file=None) -> None:
     for thread in machine.threads:
         console.print(f"vcpu{thread.vcpu.index}: {thread.exits} accesses left to Python, "
                       f"{thread.vcpu.loop.hooked} taken by the native exit path")
+    _print_emulated(machine, console)
     console.print(f"first instruction {startup_ms(machine):.0f} ms after the process began")
+
+
+def _print_emulated(machine, console) -> None:
+    """What was run on beside KVM, and where."""
+    from rich.table import Table
+    for partial in machine.partial:
+        found = partial.counters()
+        console.print(f"vcpu{partial.vcpu.index}: ran on in the emulator after {found['runs']} exits, for "
+                      f"{found['blocks']} basic blocks; {found['spared']} exits spared")
+        table = Table(title="where it exits", title_justify="left")
+        for column in ("instruction", "exits", "ran on", "spared", "ticks a run", "ticks of KVM", "pays"):
+            table.add_column(column, justify="right")
+        for spot in partial.table()[:TABLE_ROWS]:
+            table.add_row(f"{spot['rip']:#x}", str(spot["exits"]), str(spot["runs"]), str(spot["spared"]),
+                          str(spot["ticks"] // spot["runs"]) if spot["runs"] else "-", str(spot["kvm_ticks"]),
+                          "yes" if spot["pays"] else "no")
+        console.print(table)
 
 
 def _figures(c: dict, half: str) -> list[str]:

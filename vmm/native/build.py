@@ -34,7 +34,7 @@ KVM_IOAPIC_NUM_PINS KVM_CAP_TSC_DEADLINE_TIMER KVM_CAP_PIT2 KVM_PIT_SPEAKER_DUMM
 KVM_SYSTEM_EVENT_RESET KVM_CAP_COALESCED_MMIO KVM_COALESCED_MMIO_MAX KVM_CAP_SREGS2 KVM_CAP_XSAVE2 KVM_CAP_X86_SMM
 KVM_CAP_VCPU_ATTRIBUTES KVM_VCPU_TSC_CTRL KVM_VCPU_TSC_OFFSET KVM_SREGS2_FLAGS_PDPTRS_VALID
 KVM_VCPUEVENT_VALID_NMI_PENDING KVM_VCPUEVENT_VALID_SIPI_VECTOR KVM_VCPUEVENT_VALID_SHADOW
-KVM_VCPUEVENT_VALID_SMM""".split()
+KVM_VCPUEVENT_VALID_SMM KVM_CAP_SYNC_REGS KVM_SYNC_X86_REGS""".split()
 
 KVM = "".join(f"#define {name} ...\n" for name in KVM_REQUESTS + KVM_NUMBERS) + """
 struct kvm_userspace_memory_region { uint32_t slot, flags;
@@ -74,12 +74,16 @@ struct kvm_vcpu_events {
 struct kvm_coalesced_mmio_zone { uint64_t addr; uint32_t size; ...; };
 struct kvm_coalesced_mmio { uint64_t phys_addr; uint32_t len, pio; uint8_t data[8]; ...; };
 struct kvm_coalesced_mmio_ring { uint32_t first, last; struct kvm_coalesced_mmio coalesced_mmio[]; ...; };
-struct kvm_run { uint8_t request_interrupt_window, immediate_exit; uint32_t exit_reason; ...; };
+struct kvm_run { uint8_t request_interrupt_window, immediate_exit; uint32_t exit_reason; uint64_t kvm_valid_regs;
+                 ...; };
 
 typedef int (*write_hook)(void *, uint32_t, uint64_t, uint32_t, uint64_t, int32_t *);
 struct vcpu_loop { int vcpu_fd, vm_fd, signal; struct kvm_run *run; write_hook hook; void *path;
                    const volatile uint32_t *declines, *declines_read; uint32_t waiting;
-                   uint64_t runs, hooked, exits; uint32_t bus, is_write, width, count;
+                   uint64_t runs, hooked, exits;
+                   int (*after)(struct vcpu_loop *loop, void *data); void *after_data;
+                   uint32_t answered; uint64_t run_ticks;
+                   uint32_t bus, is_write, width, count;
                    uint64_t address, value; uint8_t *data; };
 int vcpu_enter(struct vcpu_loop *loop);
 void vcpu_answer(struct vcpu_loop *loop, uint64_t value);
@@ -269,11 +273,33 @@ uint64_t packet_flood(int fd, void *frame, uint32_t bytes, volatile uint32_t *st
 int new_network(void);
 """
 
+def _declared(name: str) -> str:
+    """A header of ours that cffi can read, without its preprocessor's lines."""
+    return "".join(line for line in (HERE / name).read_text().splitlines(True) if not line.startswith("#"))
+
+
+EMULATOR = """
+typedef int (*write_hook)(void *path, uint32_t bus, uint64_t address, uint32_t width, uint64_t value, int32_t *line);
+struct vcpu_loop; struct vcpu_state; struct code_page;
+""" + _declared("emulator.h") + _declared("partial.h") + """
+extern "Python" {
+    uint64_t emulator_read(void *handle, uint32_t bus, uint64_t address, uint32_t width);
+    void emulator_write(void *handle, uint32_t bus, uint64_t address, uint32_t width, uint64_t value);
+    void emulator_look(void *handle, struct emulated_block *block, const uint8_t *code);
+    void emulator_cpuid(void *handle, uint32_t *registers);
+    void emulator_raise(void *handle, int32_t line);
+    void emulator_remap(void *handle);
+}
+"""
+EMULATOR_SOURCE = '#include "partial.h"'
+
 MODULES = {
     "kvm": ("vmm.kvm._kvm", KVM, KVM_SOURCE, {"sources": [str(HERE / "kvm_run.c")]}),
     "bpf": ("vmm.kvm._bpf", BPF, '#include "bpf.c"', {"libraries": ["bpf"]}),
     "load": ("vmm.bench._load", LOAD, '#include "load.c"', {}),
     "uring": ("vmm.virtqueue._uring", URING, '#include "uring.c"', {}),
+    "emulator": ("vmm.executors._emulator", EMULATOR, EMULATOR_SOURCE, {
+        "sources": [str(HERE / name) for name in ("emulator.c", "emulator_state.c", "partial.c")]}),
     "shared": ("vmm.sync._shared", SHARED, '#include "shared.c"', {}),
 }
 

@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+#include <x86intrin.h>
 
 int kvm_call(int fd, unsigned long request, void *argument)
 {
@@ -143,6 +144,17 @@ static int offer(struct vcpu_loop *loop, int32_t *line)
 	return loop->hook(loop->path, loop->bus, loop->address, loop->width, loop->value, line);
 }
 
+/* Where the last exit was an access, and has been answered. */
+static int run_on(struct vcpu_loop *loop)
+{
+	int next = loop->after && loop->answered ? loop->after(loop, loop->after_data) : AFTER_ENTER;
+
+	loop->answered = 0;
+	if (next == AFTER_EXIT)
+		loop->waiting = 1;
+	return next;
+}
+
 /* Run the guest until Python is needed: an exit reason, or -errno (-EINTR: declines, or a kick).  An exit that
  * follows declines is told at the next call, when Python has read them. */
 int vcpu_enter(struct vcpu_loop *loop)
@@ -151,7 +163,11 @@ int vcpu_enter(struct vcpu_loop *loop)
 		int32_t line;
 		int verdict;
 
+		if (run_on(loop) == AFTER_LOOK)
+			return -EINTR;
 		if (!loop->waiting) {
+			uint64_t began = __rdtsc();
+
 			if (ioctl(loop->vcpu_fd, KVM_RUN, 0) < 0) {
 				if (errno == EAGAIN)
 					continue;
@@ -160,6 +176,7 @@ int vcpu_enter(struct vcpu_loop *loop)
 				take_signal(loop->signal);
 				return -EINTR;
 			}
+			loop->run_ticks = __rdtsc() - began;
 			loop->runs++;
 			if (declines_wait(loop)) {
 				loop->waiting = 1;
@@ -170,6 +187,7 @@ int vcpu_enter(struct vcpu_loop *loop)
 		loop->waiting = 0;
 		if (!access_of(loop))
 			return loop->run->exit_reason;
+		loop->answered = 1;
 		verdict = offer(loop, &line);
 		if (verdict == HANDLED_INTERRUPT || verdict == TO_USER_INTERRUPT)
 			raise_line(loop->vm_fd, line);

@@ -10,6 +10,8 @@ enum { TO_USER, HANDLED, HANDLED_INTERRUPT, TO_USER_INTERRUPT };
 typedef int (*write_hook)(void *path, uint32_t bus, uint64_t address, uint32_t width,
 			  uint64_t value, int32_t *line);
 
+enum after { AFTER_ENTER, AFTER_EXIT, AFTER_LOOK };	/* KVM_RUN; an exit, which kvm_run has; whether to go on */
+
 struct vcpu_loop {
 	int vcpu_fd, vm_fd, signal;
 	struct kvm_run *run;
@@ -20,6 +22,12 @@ struct vcpu_loop {
 	uint64_t runs;			/* KVM_RUN calls that returned */
 	uint64_t hooked;		/* exits that the hook took */
 	uint64_t exits;			/* exits with an access that were left to Python */
+
+	/* partial emulation: runs on after an access that was answered; what is next (enum after).  NULL: none */
+	int (*after)(struct vcpu_loop *loop, void *data);
+	void *after_data;
+	uint32_t answered;		/* the last exit was an access */
+	uint64_t run_ticks;		/* of the time-stamp counter: the last KVM_RUN */
 
 	/* the access, where the exit is one */
 	uint32_t bus, is_write, width, count;

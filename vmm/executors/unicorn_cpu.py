@@ -1,0 +1,247 @@
+"""A CPU of Unicorn's on guest memory: an executor (executor.py).  What is done for each access and each basic block is
+in C (vmm/native/emulator.c).
+
+Guest memory is mapped as it is, without copying.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import unicorn
+import unicorn.x86_const as const
+from unicorn.unicorn_py3.unicorn import uclib
+
+from ..devmodel.view import View, address_of
+from ..errors import UserError
+from . import blocks
+from ._emulator import ffi, lib
+from .executor import Accesses, Stop, Why
+from .unicorn_places import MSRS, Places, places
+from .unicorn_state import refuse
+
+PAGE = 4096
+GENERAL = ("rax rbx rcx rdx rsi rdi rsp rbp r8 r9 r10 r11 r12 r13 r14 r15 rip").split()     # of struct general
+SEGMENTS = "cs ds es fs gs ss tr ldt gdt idt".split()                                       # of struct segments
+CALLS = ("emu_start emu_stop reg_read reg_write context_save context_restore ctl mmio_map hook_add "
+         "vmem_translate").split()
+NO_PORTS = bytes(8192)      # a bit for each
+
+
+@dataclass(frozen=True)
+class Window:
+    """Guest-physical addresses where accesses are told."""
+
+    gpa: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Range:
+    """Guest memory: guest-physical address, bytes, address in this process."""
+
+    gpa: int
+    bytes: int
+    address: int
+    read_only: bool = False
+
+
+def _control(number: int, arguments: int) -> int:
+    """UC_CTL_WRITE of unicorn.h."""
+    return number | arguments << 26 | unicorn.UC_CTL_IO_WRITE << 30
+
+
+def _numbers() -> dict[str, Any]:
+    return {
+        "rip": const.UC_X86_REG_RIP, "rflags": const.UC_X86_REG_EFLAGS, "rdx": const.UC_X86_REG_RDX,
+        "cpuid_registers": [getattr(const, f"UC_X86_REG_{name}") for name in ("RAX", "RBX", "RCX", "RDX")],
+        "flush_tlb": _control(unicorn.UC_CTL_TLB_FLUSH, 0), "flush_code": _control(unicorn.UC_CTL_TB_FLUSH, 0),
+        "hook_block": unicorn.UC_HOOK_BLOCK, "hook_exception": unicorn.UC_HOOK_INTR,
+        "hook_instruction": unicorn.UC_HOOK_INSN, "in": const.UC_X86_INS_IN, "out": const.UC_X86_INS_OUT,
+        "cpuid": const.UC_X86_INS_CPUID, "syscall": const.UC_X86_INS_SYSCALL, "sysenter": const.UC_X86_INS_SYSENTER,
+        "invalid": unicorn.UC_ERR_INSN_INVALID, "unmapped_read": unicorn.UC_ERR_READ_UNMAPPED,
+        "unmapped_write": unicorn.UC_ERR_WRITE_UNMAPPED, "unmapped_fetch": unicorn.UC_ERR_FETCH_UNMAPPED,
+        "executable": unicorn.UC_PROT_EXEC}
+
+
+def _places(at: Places) -> dict[str, Any]:
+    found = {name: value for name, value in vars(at).items() if isinstance(value, int)}
+    return found | {name: at.control[name] for name in ("cr0", "cr2", "cr3", "cr4", "cr8")} | {
+        "general": [at.general[name] for name in GENERAL], "msrs": [at.msrs[name] for name in MSRS],
+        "segments": [at.segments[name] for name in SEGMENTS]}
+
+
+class UnicornCpu:
+    """One vCPU's.  `guarded`: it runs beside KVM, and stops before blocks and ports that are KVM's (blocks.py,
+    `kernel_ports`: a bit for each port)."""
+
+    def __init__(self, accesses: Accesses, *, guarded: bool = False, kernel_ports: bytes = NO_PORTS,
+                 on_error: Callable[[BaseException], None] | None = None,
+                 on_moved: Callable[[], None] = lambda: None):
+        self.accesses, self._on_error, self.on_moved = accesses, on_error, on_moved
+        self.error: BaseException | None = None     # out of `accesses`, when a run has FAILED
+        self.uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
+        self._context = self.uc.context_save()
+        self._given = ffi.new("uint8_t[]", self._context.size)
+        self._ports, self._handle = ffi.new("uint8_t[]", kernel_ports), ffi.new_handle(self)
+        self.emulator = ffi.new("struct emulator *", {
+            "call": {name: ffi.cast("void *", ctypes.cast(getattr(uclib, f"uc_{name}"), ctypes.c_void_p).value)
+                     for name in CALLS},
+            "number": _numbers(), "at": _places(places()), "uc": self._pointer(self.uc._uch),
+            "context": self._pointer(self._context.context), "cpu": self._pointer(self._context.context),
+            "given": self._given, "cpu_bytes": self._context.size, "handle": self._handle, "guarded": guarded,
+            "kernel_ports": self._ports})
+        self.uc.ctl_exits_enabled(True)         # none: no translation is made anew for where a run ends
+        self._check(lib.emulator_begin(self.emulator, CALLBACKS))
+        self._memory: set[Range] = set()
+        self._told: set[Window] = set()
+        self._slots: dict[Window, int] = {}     # of emulator.windows
+
+    @staticmethod
+    def _pointer(value: Any) -> Any:
+        return ffi.cast("void *", ctypes.cast(value, ctypes.c_void_p).value)
+
+    @staticmethod
+    def _check(error: int) -> None:
+        if error:
+            raise UserError(f"unicorn: {uclib.uc_strerror(error).decode() if error > 0 else error}")
+
+    # memory
+
+    def map(self, ranges: Iterable[Range], windows: Iterable[Window] = (), registers: Iterable[Range] = ()) -> None:
+        """Have guest memory be these, and tell accesses of the windows, none of which overlap, but for reads of
+        `registers`: those are read where they are."""
+        memory, told, shown = set(ranges), set(windows), list(registers)
+        if max(len(memory), len(shown)) > lib.EMULATOR_RANGES or len(told) > lib.EMULATOR_WINDOWS:
+            raise UserError(f"{len(memory)} runs of guest memory, {len(shown)} of registers; wanted at most "
+                            f"{lib.EMULATOR_RANGES}")
+        for old in (self._memory - memory) | (self._told - told):
+            self.uc.mem_unmap(old.gpa, old.bytes)
+        for new in memory - self._memory:
+            protection = unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC if new.read_only else unicorn.UC_PROT_ALL
+            self.uc.mem_map_ptr(new.gpa, new.bytes, protection, ctypes.c_void_p(new.address))
+        self.emulator.range_count = self._list(memory, self.emulator.ranges)
+        self.emulator.register_count = self._list(shown, self.emulator.registers)
+        self._slots = {window: i for window, i in self._slots.items() if window in told}
+        for window in told - self._told:
+            self._tell(window)
+        self._memory, self._told = memory, told
+        self.written()
+
+    @staticmethod
+    def _list(ranges: Collection[Range], places: Any) -> int:
+        for i, each in enumerate(ranges):
+            places[i] = {"gpa": each.gpa, "bytes": each.bytes, "at": ffi.cast("uint8_t *", each.address)}
+        return len(ranges)
+
+    def _tell(self, window: Window) -> None:
+        used = set(self._slots.values())
+        i = self._slots[window] = next(i for i in range(lib.EMULATOR_WINDOWS) if i not in used)
+        self.emulator.windows[i] = {"gpa": window.gpa, "bytes": window.bytes}
+        self._check(lib.emulator_window(self.emulator, i))
+
+    def moved(self) -> None:
+        """Any thread: guest memory is elsewhere now; `on_moved` is called before the next run."""
+        lib.emulator_moved(self.emulator)
+
+    def written(self) -> None:
+        """Others may have written guest memory since the last run."""
+        lib.emulator_written(self.emulator)
+
+    # running
+
+    def give(self, state: View) -> None:
+        """Have the CPU be that.  Raises NotTransferable; nothing is touched of what is refused."""
+        refuse(state)
+        self._give(state)
+
+    def _give(self, state: View) -> None:
+        self.emulator.state = ffi.cast("struct vcpu_state *", address_of(state))
+        lib.emulator_give(self.emulator)
+
+    def take(self, state: View) -> None:
+        """What the CPU has become since it was given `state`."""
+        self.emulator.state = ffi.cast("struct vcpu_state *", address_of(state))
+        lib.emulator_take(self.emulator)
+
+    def run(self, state: View, blocks: int, checked: bool = False) -> Stop:
+        """See Executor.  An error out of `accesses` ends it: FAILED, and `error` has it.  `checked`: the state is known
+        to be one that it can have."""
+        if not checked:
+            refuse(state)
+        lib.emulator_settle(self.emulator)
+        self._give(state)
+        self.error = None
+        emulator = self.emulator
+        why = Why(lib.emulator_run(emulator, blocks))
+        self.take(state)
+        if self.error is not None:
+            return Stop(Why.FAILED)
+        if why == Why.EXCEPTION:
+            code, is_int = ffi.cast("int32_t *", emulator.cpu + emulator.at.exception)[0:2]
+            return Stop(why, emulator.vector, code & 0xffffffff, bool(is_int))
+        return Stop(why, emulator.vector if why == Why.SYSCALL else 0, emulator.error)
+
+    def ask(self) -> None:
+        lib.emulator_ask(self.emulator)
+
+    def failed(self, error: BaseException) -> None:
+        """Out of a callback: the run ends, before its next block."""
+        self.error = self.error or error
+        lib.emulator_ask(self.emulator)
+        if self._on_error:
+            self._on_error(error)
+
+    def close(self) -> None:
+        lib.emulator_end(self.emulator)
+        del self.uc, self._context
+
+
+def _failed(kind: Any, error: Any, trace: Any) -> None:
+    frame = trace.tb_frame
+    while frame and "handle" not in frame.f_locals:
+        frame = frame.f_back
+    if frame:
+        ffi.from_handle(frame.f_locals["handle"]).failed(error)
+
+
+@ffi.def_extern(onerror=_failed)
+def emulator_read(handle, bus, address, width):
+    return ffi.from_handle(handle).accesses.read(bus, address, width)
+
+
+@ffi.def_extern(onerror=_failed)
+def emulator_write(handle, bus, address, width, value):
+    ffi.from_handle(handle).accesses.write(bus, address, width, value)
+
+
+@ffi.def_extern(onerror=_failed)
+def emulator_raise(handle, line):
+    ffi.from_handle(handle).accesses.raise_(line)
+
+
+@ffi.def_extern(onerror=_failed)
+def emulator_remap(handle):
+    ffi.from_handle(handle).on_moved()
+
+
+@ffi.def_extern(onerror=_failed)
+def emulator_look(handle, block, code):
+    found = blocks.look(ffi.buffer(code, block.bytes)[:], block.linear, block.mode)
+    block.ours, block.ports = found.ours, len(found.ports)
+    for i, port in enumerate(found.ports):
+        block.port[i] = lib.EMULATOR_DX if port is None else port
+
+
+@ffi.def_extern(onerror=_failed)
+def emulator_cpuid(handle, registers):
+    leaf, index = registers[0], registers[2]
+    registers[0:4] = ffi.from_handle(handle).accesses.cpuid(leaf, index)
+
+
+CALLBACKS = ffi.new("struct emulator_callbacks *", {
+    "read": lib.emulator_read, "write": lib.emulator_write, "look": lib.emulator_look, "cpuid": lib.emulator_cpuid,
+    "raise": lib.emulator_raise, "remap": lib.emulator_remap})

@@ -1,0 +1,56 @@
+"""Which executors run a machine's vCPUs (vmm/executors/): KVM, an emulator beside it, or the emulator alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..devmodel.exit_path import Bus
+from ..errors import UserError
+from ..kvm.vm import Vcpu
+
+MISSING = "the emulator's packages are not installed ({error}); wanted `pip install 'splitvmm[emulator]'`"
+
+
+class VcpuAccesses:
+    """Accesses of one vCPU's that an emulator runs: to the buses, as those of KVM's exits go."""
+
+    def __init__(self, machine, vcpu: Vcpu | None = None):
+        self._buses, self._vcpu, self.raise_ = [machine.buses[bus] for bus in Bus], vcpu, machine.interrupts.raise_
+
+    def read(self, bus: int, address: int, width: int) -> int:
+        self._drain()
+        return self._buses[bus].read(address, width) & (1 << 8 * width) - 1
+
+    def write(self, bus: int, address: int, width: int, value: int) -> None:
+        self._drain()
+        self._buses[bus].write(address, width, value)
+
+    def _drain(self) -> None:
+        """What KVM has yet to tell comes first."""
+        if self._vcpu and self._vcpu.coalesced:
+            self._vcpu.coalesced.drain()
+
+    def cpuid(self, leaf: int, index: int) -> tuple[int, int, int, int]:
+        raise AssertionError("KVM's own")
+
+
+def begin(machine) -> None:
+    """Beside KVM, as the configuration says.  Raises UserError."""
+    config = machine.config.executor
+    if config.name == "kvm" or not machine.vcpus:
+        return
+    try:
+        from ..executors.partial import BY_ITSELF, Partial
+    except ImportError as error:
+        raise UserError(f"--executor {config.name}: {MISSING.format(error=error)}") from None
+    if config.blocks == 0:
+        return
+    for vcpu in machine.vcpus:
+        machine.partial.append(machine.closes(Partial(
+            vcpu, machine.buses[Bus.MMIO], VcpuAccesses(machine, vcpu),
+            BY_ITSELF if config.blocks is None else config.blocks, machine.running.failed)))
+
+
+def counters(machine) -> list[dict[str, Any]]:
+    """Of each vCPU that is run on beside KVM."""
+    return [{"vcpu": partial.vcpu.index, **partial.counters()} for partial in machine.partial]

@@ -1,0 +1,436 @@
+/* A CPU of Unicorn's: what it runs, where its accesses go, and why it stops. */
+#include "emulator.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <x86intrin.h>
+
+enum { PAGE_BITS = 12, PAGE = 1 << PAGE_BITS, PAGES = 1 << 14, WAYS = 4, INVALID_OPCODE = 6 };
+#define NO_PAGE (~0ull)
+
+/* A page that code was run of, as it was when that was translated: Unicorn sees what it writes itself, and nothing of
+ * what KVM, devices and other vCPUs write. */
+struct code_page {
+	uint64_t page;
+	uint32_t epoch;
+	uint8_t copy[PAGE];
+};
+
+static struct emulator_callbacks python;
+
+static void stop(struct emulator *emulator, int why)
+{
+	if (emulator->why < 0)
+		emulator->why = why;
+	emulator->call.emu_stop(emulator->uc);
+}
+
+/* Where `bytes` of guest memory are, or NULL. */
+static uint8_t *memory_at(const struct guest_range *ranges, uint32_t count, uint64_t gpa, uint32_t bytes)
+{
+	for (uint32_t i = 0; i < count; i++)
+		if (gpa - ranges[i].gpa < ranges[i].bytes && ranges[i].bytes - (gpa - ranges[i].gpa) >= bytes)
+			return ranges[i].at + (gpa - ranges[i].gpa);
+	return NULL;
+}
+
+/* The code that runs */
+
+static void forget_code(struct emulator *emulator)
+{
+	for (uint32_t i = 0; i < PAGES; i++) {
+		free(emulator->pages[i]);
+		emulator->pages[i] = NULL;
+	}
+	emulator->page_count = 0;
+	if (emulator->blocks)
+		memset(emulator->blocks, 0, EMULATOR_BLOCKS * sizeof(*emulator->blocks));
+}
+
+/* Pages that code is fetched from are looked at anew. */
+static void look_again(struct emulator *emulator)
+{
+	emulator->last_page = NO_PAGE;
+	emulator->stamp++;
+}
+
+/* Whether a page has what its translations were made of; from now on it has what is there now. */
+static int same_code(struct emulator *emulator, uint64_t page, const uint8_t *at)
+{
+	struct code_page *known;
+	uint32_t i = (uint32_t)(page * 0x9e3779b1u) % PAGES;
+
+	while ((known = emulator->pages[i]) && known->page != page)
+		i = (i + 1) % PAGES;
+	if (!known) {
+		if (emulator->page_count >= PAGES / 2)
+			return 0;
+		known = malloc(sizeof(*known));
+		if (!known)
+			return 0;
+		known->page = page;
+		memcpy(known->copy, at, PAGE);
+		emulator->pages[i] = known;
+		emulator->page_count++;
+	} else if (known->epoch != emulator->epoch && memcmp(known->copy, at, PAGE)) {
+		return 0;
+	}
+	known->epoch = emulator->epoch;
+	return 1;
+}
+
+/* The page of a linear address that code is fetched from, looked at once in a run; NULL if it is no RAM, or changed. */
+static uint8_t *code_at(struct emulator *emulator, uint64_t linear, uint64_t *physical)
+{
+	uint64_t page = linear >> PAGE_BITS, at;
+	uint32_t i = page % EMULATOR_CACHED;
+
+	if (emulator->cached[i].page != page || emulator->cached[i].stamp != emulator->stamp) {
+		uint8_t *host;
+
+		if (emulator->call.vmem_translate(emulator->uc, page << PAGE_BITS, emulator->number.executable, &at))
+			return NULL;
+		host = memory_at(emulator->ranges, emulator->range_count, at, PAGE);
+		if (host && !same_code(emulator, at >> PAGE_BITS, host)) {
+			emulator->stale = true;
+			return NULL;
+		}
+		emulator->cached[i].page = page;
+		emulator->cached[i].stamp = emulator->stamp;
+		emulator->cached[i].at = host;
+		emulator->cached[i].physical = at;
+	}
+	*physical = emulator->cached[i].physical + (linear & (PAGE - 1));
+	return emulator->cached[i].at ? emulator->cached[i].at + (linear & (PAGE - 1)) : NULL;
+}
+
+static int mode_of(const struct emulator *emulator)
+{
+	uint32_t access = emulator->state->segments.cs.access;
+
+	return emulator->state->control.efer >> 10 & 1 && access >> 13 & 1 ? 2 : access >> 14 & 1;
+}
+
+/* What is known of a block; its bytes are those that were looked at, as their pages are unchanged. */
+static struct emulated_block *block_at(struct emulator *emulator, uint64_t linear, uint32_t bytes, uint64_t physical,
+				       const uint8_t *code)
+{
+	uint32_t set = (uint32_t)((physical * 0x9e3779b97f4a7c15ull) >> 40) % (EMULATOR_BLOCKS / WAYS) * WAYS;
+	struct emulated_block *block = &emulator->blocks[set];
+	uint8_t mode = mode_of(emulator), copy[2 * PAGE];
+	uint64_t other = physical;
+
+	for (int i = 0; i < WAYS; i++, block++)
+		if (block->known && block->physical == physical && block->bytes == bytes && block->mode == mode &&
+		    block->linear == linear)
+			return block;
+	block = &emulator->blocks[set + emulator->ran % WAYS];
+	*block = (struct emulated_block){ .physical = physical, .linear = linear, .bytes = bytes, .mode = mode };
+	uint32_t first = PAGE - (linear & (PAGE - 1));
+
+	if (bytes > first) {		/* it goes on in another page */
+		const uint8_t *rest = code_at(emulator, linear + first, &other);
+
+		if (!rest)
+			return NULL;
+		memcpy(copy, code, first);
+		memcpy(copy + first, rest, bytes - first);
+		code = copy;
+	}
+	uint64_t began = __rdtsc();
+
+	python.look(emulator->handle, block, code);
+	emulator->callback_ticks += __rdtsc() - began;		/* once */
+	block->known = 1;
+	return block;
+}
+
+static int kernel_port(const struct emulator *emulator, uint32_t port)
+{
+	return emulator->kernel_ports[(port & 0xffff) >> 3] >> (port & 7) & 1;
+}
+
+/* Whether a block may run beside KVM. */
+static int ours(struct emulator *emulator, uint64_t linear, uint32_t bytes, uint64_t physical, const uint8_t *code)
+{
+	const struct emulated_block *block;
+	uint64_t rdx;
+
+	if (bytes > PAGE || !(block = block_at(emulator, linear, bytes, physical, code)) || !block->ours)
+		return 0;
+	for (int i = 0; i < block->ports; i++) {
+		int32_t port = block->port[i];
+
+		if (port == EMULATOR_DX) {
+			emulator->call.reg_read(emulator->uc, emulator->number.rdx, &rdx);
+			port = rdx & 0xffff;
+		}
+		if (kernel_port(emulator, port))
+			return 0;
+	}
+	return 1;
+}
+
+/* Before a basic block's first instruction: Unicorn looks at a stop that is asked for here before it runs that. */
+static void on_block(struct uc_struct *uc, uint64_t linear, uint32_t bytes, void *data)
+{
+	struct emulator *emulator = data;
+	uint64_t physical;
+	const uint8_t *code = NULL;
+
+	(void)uc;
+	if (emulator->ran++ >= emulator->budget || (emulator->idle_budget && ++emulator->idle > emulator->idle_budget)) {
+		stop(emulator, EMULATOR_BUDGET);
+	} else if (emulator->asked) {
+		stop(emulator, EMULATOR_ASKED);
+	} else if (linear >> PAGE_BITS != emulator->last_page || emulator->guarded) {
+		code = code_at(emulator, linear, &physical);
+		emulator->last_page = linear >> PAGE_BITS;
+		if (emulator->stale)
+			stop(emulator, EMULATOR_BUDGET);
+		else if (emulator->guarded && (!code || !ours(emulator, linear, bytes, physical, code)))
+			stop(emulator, EMULATOR_LEFT);
+	}
+}
+
+/* Accesses */
+
+static void write_access(struct emulator *emulator, uint32_t bus, uint64_t address, uint32_t width, uint64_t value)
+{
+	uint64_t began = __rdtsc();
+	int32_t line;
+	int verdict = emulator->hook ? emulator->hook(emulator->path, bus, address, width, value, &line) : TO_USER;
+
+	if (verdict == HANDLED_INTERRUPT || verdict == TO_USER_INTERRUPT)
+		python.raise(emulator->handle, line);
+	emulator->told |= verdict != HANDLED;
+	if (verdict == TO_USER || verdict == TO_USER_INTERRUPT)
+		python.write(emulator->handle, bus, address, width, value);
+	emulator->accesses++;
+	emulator->idle = 0;
+	emulator->epoch++;		/* a device may have written code */
+	look_again(emulator);
+	emulator->callback_ticks += __rdtsc() - began;
+}
+
+static uint64_t read_access(struct emulator *emulator, uint32_t bus, uint64_t address, uint32_t width)
+{
+	uint64_t began = __rdtsc(), value = python.read(emulator->handle, bus, address, width);
+
+	emulator->accesses++;
+	emulator->told = true;
+	emulator->idle = 0;
+	emulator->callback_ticks += __rdtsc() - began;
+	return value;
+}
+
+static uint64_t on_read(struct uc_struct *uc, uint64_t offset, unsigned width, void *data)
+{
+	struct access_window *window = data;
+	struct emulator *emulator = window->emulator;
+	const uint8_t *shown = memory_at(emulator->registers, emulator->register_count, window->gpa + offset, width);
+	uint64_t value = 0;
+
+	(void)uc;
+	if (!shown)
+		return read_access(emulator, 0, window->gpa + offset, width);
+	memcpy(&value, shown, width);		/* as where KVM has the page as memory */
+	return value;
+}
+
+static void on_write(struct uc_struct *uc, uint64_t offset, unsigned width, uint64_t value, void *data)
+{
+	struct access_window *window = data;
+
+	(void)uc;
+	write_access(window->emulator, 0, window->gpa + offset, width, value);
+}
+
+/* Accesses of what is in `windows` there are told from now on. */
+int emulator_window(struct emulator *emulator, uint32_t window)
+{
+	struct access_window *given = &emulator->windows[window];
+
+	given->emulator = emulator;
+	return emulator->call.mmio_map(emulator->uc, given->gpa, given->bytes, on_read, given, on_write, given);
+}
+
+static uint32_t on_in(struct uc_struct *uc, uint32_t port, int width, void *data)
+{
+	(void)uc;
+	return read_access(data, 1, port & 0xffff, width);
+}
+
+static void on_out(struct uc_struct *uc, uint32_t port, int width, uint32_t value, void *data)
+{
+	(void)uc;
+	write_access(data, 1, port & 0xffff, width, width < 4 ? value & ((1u << 8 * width) - 1) : value);
+}
+
+/* Instructions */
+
+static void on_exception(struct uc_struct *uc, uint32_t vector, void *data)
+{
+	struct emulator *emulator = data;
+
+	(void)uc;
+	emulator->vector = vector;
+	stop(emulator, EMULATOR_EXCEPTION);
+}
+
+static int on_cpuid(struct uc_struct *uc, void *data)
+{
+	struct emulator *emulator = data;
+	uint32_t registers[4];		/* eax, ebx, ecx, edx */
+
+	for (int i = 0; i < 4; i++) {
+		uint64_t value = 0;
+
+		emulator->call.reg_read(uc, emulator->number.cpuid_registers[i], &value);
+		registers[i] = value;
+	}
+	python.cpuid(emulator->handle, registers);
+	for (int i = 0; i < 4; i++) {
+		uint64_t value = registers[i];
+
+		emulator->call.reg_write(uc, emulator->number.cpuid_registers[i], &value);
+	}
+	return 1;
+}
+
+static void on_syscall(struct uc_struct *uc, void *data)
+{
+	struct emulator *emulator = data;
+
+	(void)uc;
+	emulator->vector = 0;
+	stop(emulator, EMULATOR_SYSCALL);
+}
+
+static void on_sysenter(struct uc_struct *uc, void *data)
+{
+	struct emulator *emulator = data;
+
+	(void)uc;
+	emulator->vector = 1;
+	stop(emulator, EMULATOR_SYSCALL);
+}
+
+static int hook(struct emulator *emulator, int type, void *callback, int instruction)
+{
+	size_t made;
+
+	return emulator->call.hook_add(emulator->uc, &made, type, callback, emulator, 1, 0, instruction);
+}
+
+/* 0, or an error of Unicorn's. */
+int emulator_begin(struct emulator *emulator, const struct emulator_callbacks *callbacks)
+{
+	const struct unicorn_numbers *number = &emulator->number;
+	const struct { int type; void *callback; int instruction, always; } hooks[] = {
+		{ number->hook_block, on_block, 0, 1 },
+		{ number->hook_exception, on_exception, 0, 1 },
+		{ number->hook_instruction, on_in, number->in, 1 },
+		{ number->hook_instruction, on_out, number->out, 1 },
+		{ number->hook_instruction, on_syscall, number->syscall, !emulator->guarded },
+		{ number->hook_instruction, on_sysenter, number->sysenter, !emulator->guarded },
+		{ number->hook_instruction, on_cpuid, number->cpuid, !emulator->guarded },
+	};
+
+	python = *callbacks;
+	emulator->pages = calloc(PAGES, sizeof(*emulator->pages));
+	emulator->blocks = emulator->guarded ? calloc(EMULATOR_BLOCKS, sizeof(*emulator->blocks)) : NULL;
+	if (!emulator->pages || (emulator->guarded && !emulator->blocks))
+		return -ENOMEM;
+	for (size_t i = 0; i < sizeof(hooks) / sizeof(hooks[0]); i++) {
+		int result = hooks[i].always ? hook(emulator, hooks[i].type, hooks[i].callback, hooks[i].instruction) : 0;
+
+		if (result)
+			return result;
+	}
+	return 0;
+}
+
+void emulator_end(struct emulator *emulator)
+{
+	if (emulator->pages)
+		forget_code(emulator);
+	free(emulator->pages);
+	free(emulator->blocks);
+	emulator->pages = NULL;
+	emulator->blocks = NULL;
+}
+
+/* Any thread: the run that is under way, or the next one, ends. */
+void emulator_ask(struct emulator *emulator)
+{
+	emulator->asked = 1;
+}
+
+/* Others may have written guest memory since the last run. */
+void emulator_written(struct emulator *emulator)
+{
+	emulator->epoch++;
+}
+
+/* Any thread: guest memory is elsewhere, which is looked up before the next run. */
+void emulator_moved(struct emulator *emulator)
+{
+	emulator->moved = 1;
+	emulator->asked = 1;
+}
+
+static int reason(struct emulator *emulator, int error)
+{
+	const struct unicorn_numbers *number = &emulator->number;
+
+	if (!error)
+		return emulator->why >= 0 ? emulator->why : EMULATOR_HALTED;
+	if (error == number->invalid) {
+		emulator->vector = INVALID_OPCODE;
+		return EMULATOR_EXCEPTION;
+	}
+	if (error == number->unmapped_read || error == number->unmapped_write || error == number->unmapped_fetch)
+		return EMULATOR_NOWHERE;
+	emulator->error = error;
+	return EMULATOR_REFUSED;
+}
+
+/* Before a CPU is given: guest memory is where it is now. */
+void emulator_settle(struct emulator *emulator)
+{
+	if (emulator->moved) {
+		emulator->moved = 0;
+		python.remap(emulator->handle);
+	}
+}
+
+/* The CPU as it was given, for so many basic blocks; returns why it stopped. */
+int emulator_run(struct emulator *emulator, uint64_t blocks)
+{
+	int error, why;
+
+	emulator->budget = blocks;
+	emulator->ran = emulator->idle = 0;
+	for (;;) {
+		uint64_t rip;
+
+		emulator->why = -1;
+		emulator->stale = false;
+		look_again(emulator);
+		emulator->call.reg_read(emulator->uc, emulator->number.rip, &rip);
+		error = emulator->call.emu_start(emulator->uc, rip, ~0ull, 0, 0);
+		why = reason(emulator, error);
+		if (!emulator->stale || why != EMULATOR_BUDGET)
+			break;
+		emulator->call.ctl(emulator->uc, emulator->number.flush_code);
+		forget_code(emulator);
+		emulator->flushes++;
+		emulator->ran--;
+	}
+	if (why == EMULATOR_BUDGET || why == EMULATOR_LEFT || why == EMULATOR_ASKED)
+		emulator->ran--;		/* the block that it stopped before */
+	if (why == EMULATOR_ASKED)
+		emulator->asked = 0;
+	return why;
+}
