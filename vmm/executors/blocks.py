@@ -7,13 +7,13 @@ whose registers stay in KVM; whatever reads clocks, or changes or tells what a C
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import capstone
 from capstone import x86
 
+from .instructions import decoder, is_atomic
+
 MOST_PORTS = 4
-MODES = (capstone.CS_MODE_16, capstone.CS_MODE_32, capstone.CS_MODE_64)
 
 MOVES = """mov movabs movzx movsx movsxd lea push pop pushaw pushal popaw popal xlatb bswap cbw cwde cdqe cwd cdq cqo
 lahf sahf pushf pushfd pushfq popf popfd popfq leave enter""".split()
@@ -44,19 +44,12 @@ class Look:
 KVMS = Look(False)
 
 
-@lru_cache
-def _decoder(mode: int) -> capstone.Cs:
-    found = capstone.Cs(capstone.CS_ARCH_X86, MODES[mode])
-    found.detail = True
-    return found
-
-
 def look(code: bytes, linear: int, mode: int) -> Look:
     """A block's bytes, where it is, and how wide its code is: 0, 1 or 2 for 16, 32 or 64 bits."""
     ports: list[int | None] = []
     dx: int | None = None
     dx_known, at = True, 0          # from the beginning it is that of then
-    for instruction in _decoder(mode).disasm(code, linear):
+    for instruction in decoder(mode).disasm(code, linear):
         at += instruction.size
         if not _ours(instruction):
             return KVMS
@@ -75,8 +68,7 @@ def look(code: bytes, linear: int, mode: int) -> Look:
 
 
 def _ours(instruction: capstone.CsInsn) -> bool:
-    *prefixes, name = instruction.mnemonic.split()
-    if name not in OURS or "lock" in prefixes:
+    if instruction.mnemonic.split()[-1] not in OURS or is_atomic(instruction):
         return False
     return not any(each.type == x86.X86_OP_REG and (each.reg in SYSTEM or each.reg == x86.X86_REG_SS)
                    for each in instruction.operands)

@@ -185,6 +185,18 @@ class UnicornCpu:
             return Stop(why, emulator.vector, code & 0xffffffff, bool(is_int))
         return Stop(why, emulator.vector if why == Why.SYSCALL else 0, emulator.error)
 
+    def code(self, linear: int, size: int) -> bytes:
+        """What the CPU would fetch there; less of it where a page has nothing.  After `give`."""
+        found = b""
+        while len(found) < size:
+            at = linear + len(found)
+            data = ctypes.create_string_buffer(min(size - len(found), PAGE - at % PAGE))
+            if uclib.uc_vmem_read(self.uc._uch, ctypes.c_uint64(at), unicorn.UC_PROT_EXEC, data,
+                                  ctypes.c_uint64(len(data))):
+                break
+            found += data.raw
+        return found
+
     def ask(self) -> None:
         lib.emulator_ask(self.emulator)
 

@@ -21,7 +21,8 @@ class VcpuThread(threading.Thread):
     """Runs one vCPU until `running` says stop.
 
     `host` is the machine, as far as a vCPU knows it: `buses` by Bus, `on_thread(vcpu)` once
-    on the new thread, and `declined(vcpu)` when a decline or a kick ended KVM_RUN.  `running` has
+    on the new thread, `declined(vcpu)` when a decline or a kick ended KVM_RUN, and `refused(vcpu)` when KVM has no
+    emulation of an instruction: None if it was done elsewhere, or what to say of that.  `running` has
     `checkpoint()`, which is False when it is time to end, `failed(error)`, and `ended()` as the last thing.
     """
 
@@ -65,7 +66,9 @@ class VcpuThread(threading.Thread):
             elif reason == interrupted:
                 host.declined(vcpu)
             else:
-                raise UnhandledExit(self._explain(reason))
+                why = host.refused(vcpu) if self._is_refused(reason) else ""
+                if why is not None:
+                    raise UnhandledExit("\n".join(filter(None, [self._explain(reason), why])))
 
     def _access(self, space) -> None:
         loop = self.vcpu.loop
@@ -87,6 +90,12 @@ class VcpuThread(threading.Thread):
             else:
                 value = space.read(loop.address, width)
                 data[at:at + width] = (value & (1 << 8 * width) - 1).to_bytes(width, "little")
+
+    def _is_refused(self, reason: int) -> bool:
+        """Whether KVM has no emulation of an instruction."""
+        lib = self.lib
+        return reason == lib.KVM_EXIT_INTERNAL_ERROR and \
+            lib.exit_detail(self.vcpu.kvm_run) == lib.KVM_INTERNAL_ERROR_EMULATION
 
     def _explain(self, reason: int) -> str:
         lib = self.lib

@@ -41,8 +41,12 @@ def begin(machine) -> None:
         return
     try:
         from ..executors.partial import BY_ITSELF, Partial
+        from ..executors.refused import Refused
     except ImportError as error:
         raise UserError(f"--executor {config.name}: {MISSING.format(error=error)}") from None
+    for vcpu in machine.vcpus:
+        machine.refusals.append(machine.closes(Refused(vcpu, machine.buses[Bus.MMIO], VcpuAccesses(machine, vcpu),
+                                                     len(machine.vcpus) > 1)))
     if config.blocks == 0:
         return
     for vcpu in machine.vcpus:
@@ -52,5 +56,6 @@ def begin(machine) -> None:
 
 
 def counters(machine) -> list[dict[str, Any]]:
-    """Of each vCPU that is run on beside KVM."""
-    return [{"vcpu": partial.vcpu.index, **partial.counters()} for partial in machine.partial]
+    """Of each vCPU that an emulator helps: what KVM refused, and what was run on."""
+    refused = [{"vcpu": each.vcpu.index, "refused": each.counters()} for each in machine.refusals]
+    return [one | (machine.partial[i].counters() if machine.partial else {}) for i, one in enumerate(refused)]

@@ -59,6 +59,7 @@ class Machine:
         self.recording = None       # of what its devices do (vmm/offload/recording.py)
         self.vcpus: list[Vcpu] = []
         self.partial: list = []     # what runs on beside KVM, of each vCPU
+        self.refusals: list = []    # what does the instructions that KVM refuses
         self._closing: list = []
         try:
             with uninterrupted():
@@ -172,6 +173,10 @@ class Machine:
             return
         for access in self.bpf.declined(vcpu.index):
             self.hand_over(access)
+
+    def refused(self, vcpu: Vcpu) -> str | None:
+        """KVM has no emulation of an instruction: None if the emulator has done it, else what there is to say."""
+        return self.refusals[vcpu.index].do() if self.refusals else ""
 
     def hand_over(self, access: Declined) -> None:
         """Do in userspace what the exit path did not."""

@@ -1,0 +1,69 @@
+"""Instructions, decoded (capstone): what the executors have to know of one."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import capstone
+from capstone import x86
+
+from .state import ACCESS
+
+MODES = (capstone.CS_MODE_16, capstone.CS_MODE_32, capstone.CS_MODE_64)
+MOST_BYTES = 15             # of an instruction (SDM 2, 2.3.11)
+SSE_BYTES = 16
+LONG_MODE = 1 << 10         # efer: LMA
+# operands of 16 bytes in memory that need not be aligned (SDM 1, 10.4.1.1; SDM 2, of each)
+UNALIGNED = frozenset("movups movupd movdqu lddqu pcmpestri pcmpestrm pcmpistri pcmpistrm".split())
+
+
+@lru_cache
+def decoder(mode: int) -> capstone.Cs:
+    """Of code that is 16, 32 or 64 bits wide: 0, 1 or 2."""
+    found = capstone.Cs(capstone.CS_ARCH_X86, MODES[mode])
+    found.detail = True
+    return found
+
+
+def decoded(code: bytes, linear: int, mode: int) -> capstone.CsInsn | None:
+    """The first instruction."""
+    return next(decoder(mode).disasm(code, linear, 1), None)
+
+
+def mode_of(state: Any) -> int:
+    """How wide the code of a VcpuState is."""
+    access = state.segments.cs.access
+    return 2 if state.control.efer & LONG_MODE and access >> ACCESS["l"][0] & 1 else access >> ACCESS["db"][0] & 1
+
+
+def is_atomic(instruction: capstone.CsInsn) -> bool:
+    """LOCK, or an XCHG with memory, which is so without it."""
+    *prefixes, name = instruction.mnemonic.split()
+    return "lock" in prefixes or (name == "xchg" and any(each.type == x86.X86_OP_MEM for each in instruction.operands))
+
+
+def aligned_operand(instruction: capstone.CsInsn, state: Any) -> int | None:
+    """The linear address of an operand that has to be aligned to 16 bytes, if there is one."""
+    if x86.X86_GRP_AVX in instruction.groups or instruction.mnemonic in UNALIGNED:
+        return None
+    for each in instruction.operands:
+        if each.type == x86.X86_OP_MEM and each.size == SSE_BYTES:
+            return _linear(instruction, each.mem, state)
+    return None
+
+
+def _linear(instruction: capstone.CsInsn, memory: Any, state: Any) -> int:
+    address = memory.disp + _value(instruction, memory.base, state) + \
+        memory.scale * _value(instruction, memory.index, state)
+    segment = instruction.reg_name(memory.segment) if memory.segment else "ds"
+    return address + getattr(state.segments, segment).base
+
+
+def _value(instruction: capstone.CsInsn, register: int, state: Any) -> int:
+    if not register:
+        return 0
+    name = instruction.reg_name(register)
+    if name in ("rip", "eip"):
+        return instruction.address + instruction.size
+    return getattr(state.general, "r" + name[1:] if name[0] == "e" else name if name[0] == "r" else "r" + name)
