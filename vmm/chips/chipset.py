@@ -126,6 +126,7 @@ class Chipset:
         self._section.bus = self._bus
         self.ioapic = IoApic(self._bus.send, ioapic_version)
         self.pics = Pics(self._external)
+        self.pics.leave_as_firmware()
         self.pit = Pit(clock, self._deadlines, self._timer)
         self._apics = self._bus.apics
         self._guest_apics = [CpuApic(self._section, ApicPage(apic)) for apic in self._apics]

@@ -71,16 +71,17 @@ class Pic:
         elif self.rotate_on_auto_eoi:
             self.top = pin + 1 & 7
 
-    # what a guest writes
+    # what a guest writes: whether that may let a pin through which had to wait
 
-    def command(self, value: int) -> None:
+    def command(self, value: int) -> bool:
         """A write to the lower port."""
+        if not value & 0x18:
+            return self._operation_2(value >> 5, value & 7)
         if value & 0x10:
             self._initialize(value)
-        elif value & 0x08:
-            self._operation_3(value)
         else:
-            self._operation_2(value >> 5, value & 7)
+            self._operation_3(value)
+        return False
 
     def _initialize(self, icw1: int) -> None:
         """ICW1: all as after reset, but what ICW2 to ICW4 say.  Edges that waited are forgotten."""
@@ -103,29 +104,29 @@ class Pic:
         if value & 0x40:
             self.special_mask = bool(value & 0x20)
 
-    def _operation_2(self, what: int, pin: int) -> None:
+    def _operation_2(self, what: int, pin: int) -> bool:
         """OCW2: end of interrupt, rotation of priorities."""
         rotate, specific, eoi = what & 4, what & 2, what & 1
-        if not eoi:
-            if not specific:
-                self.rotate_on_auto_eoi = bool(rotate)
-            elif rotate:
-                self.top = pin + 1 & 7
-            return
+        if not eoi and not specific:
+            self.rotate_on_auto_eoi = bool(rotate)
+            return False
         if not specific:
             serving = self._first(self.isr)
             if serving == 8:
-                return
+                return False
             pin = serving + self.top & 7
-        self.isr &= ~(1 << pin)
+        if eoi:
+            self.isr &= ~(1 << pin)
         if rotate:
             self.top = pin + 1 & 7
+        return bool(eoi or rotate)
 
-    def data(self, value: int) -> None:
+    def data(self, value: int) -> bool:
         """A write to the upper port: the mask, or what initialization goes on with."""
         if self.step == NORMAL:
             self.imr = value
-        elif self.step == WANTS_ICW2:
+            return True
+        if self.step == WANTS_ICW2:
             self.base = value & 0xf8
             self.step = WANTS_ICW3
         elif self.step == WANTS_ICW3:
@@ -134,6 +135,7 @@ class Pic:
             self.fully_nested = bool(value & 0x10)
             self.auto_eoi = bool(value & 0x02)
             self.step = NORMAL
+        return False
 
     # what it reads
 
@@ -164,16 +166,25 @@ class Pics:
         self.output = False             # the CPU is asked for
         self._changed = changed
 
+    def leave_as_firmware(self) -> None:
+        """8086 mode, vectors from 0x08 and 0x70 on, everything masked: as the machine has them with KVM."""
+        for pic, base in (self.first, 0x08), (self.second, 0x70):
+            pic.imr, pic.base, pic.wants_icw4 = 0xff, base, True
+
     def set_line(self, pin: int, level: bool) -> None:
         """Of the second one, pins count from 8."""
         (self.second if pin & 8 else self.first).set_line(pin & 7, level)
         self.update()
 
     def update(self) -> None:
-        """After anything that may change who asks.  The cascade is an edge each time, as KVM has it."""
+        """After anything that may let a pin through.  The cascade is an edge each time, as KVM has it."""
         if self.second.requested() >= 0:
             self.first.set_line(CASCADE, True)
             self.first.set_line(CASCADE, False)
+        self.update_output()
+
+    def update_output(self) -> None:
+        """After anything else."""
         was, self.output = self.output, self.first.requested() >= 0
         if self.output and not was:
             self._changed()
@@ -226,11 +237,11 @@ class PicPorts:
     def write(self, offset: int, width: int, value: int) -> None:
         if width != 1:
             return
-        if offset & 1:
-            self._pic.data(value & 0xff)
+        write = self._pic.data if offset & 1 else self._pic.command
+        if write(value & 0xff):
+            self._pics.update()
         else:
-            self._pic.command(value & 0xff)
-        self._pics.update()
+            self._pics.update_output()
 
 
 class EdgeLevelPorts:
@@ -249,3 +260,4 @@ class EdgeLevelPorts:
         if width == 1:
             pic = self._pic(offset)
             pic.level = value & pic.level_allowed
+            self._pics.update_output()

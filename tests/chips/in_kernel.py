@@ -1,0 +1,139 @@
+"""KVM's own chips, driven access by access: a guest of one vCPU does each that it is told, and what the chips then
+have is read by KVM_GET_IRQCHIP, KVM_GET_PIT2 and KVM_GET_LAPIC."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import struct
+from contextlib import ExitStack, closing
+from typing import NamedTuple
+
+from vmm.kvm.addresses import EXIT_PORT, MIB
+from vmm.kvm.memory import GuestMemory
+from vmm.kvm.vm import Vcpu, Vm
+
+CODE, TABLES, RESULT, STACK = 0x1000, 0x4000, 0x8000, 0x9000
+STUBS, STUB_BYTES = 0x10000, 16
+GDT, IDT = TABLES, TABLES + 0x100
+HANG_S = 2
+OUT_PORT = bytes.fromhex("ba") + EXIT_PORT.to_bytes(4, "little") + bytes.fromhex("ee")      # mov $port, %edx; out
+STORE_EAX = bytes.fromhex("a3") + RESULT.to_bytes(4, "little")
+
+
+class Access(NamedTuple):
+    """One of the guest's; `value` is None of a read."""
+
+    bus: str                    # "port", "memory" or "msr"
+    address: int
+    width: int = 1
+    value: int | None = None
+
+
+def code_of(access: Access) -> bytes:
+    """32-bit code that does it, and leaves at RESULT what it read."""
+    bus, address, width, value = access
+    prefix = b"\x66" if width == 2 else b""
+    load = b"\x31\xc0" if value is None else b"\xb8" + (value & 0xffffffff).to_bytes(4, "little")
+    if bus == "port":
+        opcode = (0xec if value is None else 0xee) | (width > 1)
+        return b"\xba" + address.to_bytes(4, "little") + load + prefix + bytes([opcode]) + STORE_EAX
+    if bus == "memory":
+        opcode = (0xa0 if value is None else 0xa2) | (width > 1)
+        return load + prefix + bytes([opcode]) + address.to_bytes(4, "little") + STORE_EAX
+    load += b"\xba" + ((value or 0) >> 32).to_bytes(4, "little") + b"\xb9" + address.to_bytes(4, "little")
+    return load + (b"\x0f\x32" if value is None else b"\x0f\x30") + STORE_EAX
+
+
+class InKernel:
+    """A VM whose guest does accesses, with interrupts disabled but where it is told to take one."""
+
+    def __init__(self):
+        with ExitStack() as made:
+            self.vm = made.enter_context(closing(Vm()))
+            memory = made.enter_context(closing(GuestMemory(MIB)))
+            for slot in memory.slots():
+                self.vm.add_memory(*slot)
+            self.memory = memory
+            self.vcpu = made.enter_context(closing(Vcpu(self.vm, 0, 1)))
+            self._prepare()
+            self.close = made.pop_all().close
+
+    def _prepare(self) -> None:
+        """Flat, 32 bits; an IDT whose every stub leaves its vector at RESULT."""
+        flat = struct.pack("<HHBBBB", 0xffff, 0, 0, 0x9b, 0xcf, 0), struct.pack("<HHBBBB", 0xffff, 0, 0, 0x93, 0xcf, 0)
+        self.memory.write(GDT, bytes(8) + flat[0] + flat[1])
+        for vector in range(256):
+            at = STUBS + STUB_BYTES * vector
+            self.memory.write(IDT + 8 * vector, struct.pack("<HHHH", at & 0xffff, 8, 0x8e00, at >> 16))
+            self.memory.write(at, b"\xb8" + vector.to_bytes(4, "little") + STORE_EAX + OUT_PORT)
+        sregs, ffi = self.vcpu.get_sregs(), {"base": 0, "limit": 0xffffffff, "present": 1, "s": 1, "g": 1, "db": 1}
+        sregs.cs = {**ffi, "selector": 8, "type": 11}
+        for name in ("ds", "es", "fs", "gs", "ss"):
+            setattr(sregs, name, {**ffi, "selector": 16, "type": 3})
+        sregs.gdt, sregs.idt = {"base": GDT, "limit": 23}, {"base": IDT, "limit": 256 * 8 - 1}
+        sregs.cr0 |= 1
+        self.vcpu.set_sregs(sregs)
+
+    def _run(self, code: bytes) -> int:
+        """Run that, until it writes to its port; what is at RESULT then."""
+        self.memory.write(CODE, code + OUT_PORT)
+        self.memory.write(RESULT, b"\xff" * 4)
+        self.vcpu.set_regs(rip=CODE, rsp=STACK)
+        before = signal.signal(signal.SIGALRM, lambda *_: None)
+        signal.setitimer(signal.ITIMER_REAL, HANG_S)
+        try:
+            reason = self.vcpu.enter()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert reason != -errno.EINTR, "the guest hangs"
+        loop = self.vcpu.loop
+        assert reason == self.vm.lib.KVM_EXIT_IO and loop.address == EXIT_PORT, (reason, hex(loop.address))
+        return int.from_bytes(self.memory.read(RESULT, 4), "little")
+
+    def do(self, access: Access) -> int:
+        """What it read."""
+        return self._run(code_of(access))
+
+    def interrupted(self) -> int:
+        """sti; hlt: the vector that it is interrupted by."""
+        return self._run(bytes.fromhex("fb f4"))
+
+    def set_line(self, gsi: int, level: bool) -> None:
+        self.vm.call("KVM_IRQ_LINE", self.vm.ffi.new("uint32_t[2]", (gsi, level)))
+
+    # state
+
+    def _chip(self, number: int) -> bytes:
+        chip = self.vm.ffi.new("uint32_t[130]", [number])
+        self.vm.call("KVM_GET_IRQCHIP", chip)
+        return bytes(self.vm.ffi.buffer(chip))[8:]
+
+    def pic(self, number: int) -> dict[str, int]:
+        """struct kvm_pic_state."""
+        names = ("last_irr irr imr isr priority_add irq_base read_reg_select poll special_mask init_state auto_eoi "
+                 "rotate_on_auto_eoi special_fully_nested_mode init4 elcr elcr_mask").split()
+        return dict(zip(names, self._chip(number)))
+
+    def ioapic(self) -> dict:
+        """struct kvm_ioapic_state."""
+        base, selected, id_, irr, _pad, *pins = struct.unpack_from("<QIIII24Q", self._chip(2))
+        return {"base": base, "selected": selected, "id": id_, "irr": irr, "entries": pins}
+
+    def pit(self) -> list[dict[str, int]]:
+        """struct kvm_pit_channel_state of each counter."""
+        state = self.vm.ffi.new("uint8_t[112]")
+        self.vm.call("KVM_GET_PIT2", state)
+        names = ("count latched_count count_latched status_latched status read_state write_state write_latch rw_mode "
+                 "mode bcd gate").split()
+        return [dict(zip(names, struct.unpack_from("<IH10B", bytes(state), 24 * at))) for at in range(3)]
+
+    def lapic(self) -> list[int]:
+        """64 registers."""
+        return list(struct.unpack_from("<" + "I12x" * 64, self.vm.ffi.buffer(self.vcpu.get_lapic())))
+
+    def set_lapic(self, registers: list[int]) -> None:
+        state = self.vcpu.get_lapic()
+        self.vm.ffi.buffer(state)[:] = struct.pack("<" + "I12x" * 64, *registers)
+        self.vcpu.set_lapic(state)
