@@ -10,15 +10,19 @@ from contextlib import ExitStack, closing
 from typing import NamedTuple
 
 from vmm.kvm.addresses import EXIT_PORT, MIB
+from vmm.kvm.chips import chip_routes
 from vmm.kvm.memory import GuestMemory
 from vmm.kvm.vm import Vcpu, Vm
 
-CODE, TABLES, RESULT, STACK = 0x1000, 0x4000, 0x8000, 0x9000
+CODE, TABLES, RESULT, VECTOR, STACK = 0x1000, 0x4000, 0x8000, 0x8008, 0x9000
 STUBS, STUB_BYTES = 0x10000, 16
 GDT, IDT = TABLES, TABLES + 0x100
+ISR, IRR = 0x10, 0x20           # registers of local APICs
 HANG_S = 2
 OUT_PORT = bytes.fromhex("ba") + EXIT_PORT.to_bytes(4, "little") + bytes.fromhex("ee")      # mov $port, %edx; out
-STORE_EAX = bytes.fromhex("a3") + RESULT.to_bytes(4, "little")
+STORE_EAX, STORE_VECTOR = (b"\xa3" + at.to_bytes(4, "little") for at in (RESULT, VECTOR))
+NO_VECTOR = 0xffffffff
+KVM_SIGNAL_MSI = 0x4020aea5     # _IOW(KVMIO, 0xa5, struct kvm_msi)
 
 
 class Access(NamedTuple):
@@ -56,17 +60,18 @@ class InKernel:
                 self.vm.add_memory(*slot)
             self.memory = memory
             self.vcpu = made.enter_context(closing(Vcpu(self.vm, 0, 1)))
+            self.vm.set_routing(chip_routes(self.vm.lib, ()))
             self._prepare()
             self.close = made.pop_all().close
 
     def _prepare(self) -> None:
-        """Flat, 32 bits; an IDT whose every stub leaves its vector at RESULT."""
+        """Flat, 32 bits; an IDT whose every stub leaves its vector at VECTOR."""
         flat = struct.pack("<HHBBBB", 0xffff, 0, 0, 0x9b, 0xcf, 0), struct.pack("<HHBBBB", 0xffff, 0, 0, 0x93, 0xcf, 0)
         self.memory.write(GDT, bytes(8) + flat[0] + flat[1])
         for vector in range(256):
             at = STUBS + STUB_BYTES * vector
             self.memory.write(IDT + 8 * vector, struct.pack("<HHHH", at & 0xffff, 8, 0x8e00, at >> 16))
-            self.memory.write(at, b"\xb8" + vector.to_bytes(4, "little") + STORE_EAX + OUT_PORT)
+            self.memory.write(at, b"\xb8" + vector.to_bytes(4, "little") + STORE_VECTOR + OUT_PORT)
         sregs, ffi = self.vcpu.get_sregs(), {"base": 0, "limit": 0xffffffff, "present": 1, "s": 1, "g": 1, "db": 1}
         sregs.cs = {**ffi, "selector": 8, "type": 11}
         for name in ("ds", "es", "fs", "gs", "ss"):
@@ -75,10 +80,10 @@ class InKernel:
         sregs.cr0 |= 1
         self.vcpu.set_sregs(sregs)
 
-    def _run(self, code: bytes) -> int:
-        """Run that, until it writes to its port; what is at RESULT then."""
+    def _run(self, code: bytes) -> tuple[int, int]:
+        """Run that, until it writes to its port; what is at RESULT and VECTOR then."""
         self.memory.write(CODE, code + OUT_PORT)
-        self.memory.write(RESULT, b"\xff" * 4)
+        self.memory.write(RESULT, b"\xff" * 12)
         self.vcpu.set_regs(rip=CODE, rsp=STACK)
         before = signal.signal(signal.SIGALRM, lambda *_: None)
         signal.setitimer(signal.ITIMER_REAL, HANG_S)
@@ -90,18 +95,24 @@ class InKernel:
         assert reason != -errno.EINTR, "the guest hangs"
         loop = self.vcpu.loop
         assert reason == self.vm.lib.KVM_EXIT_IO and loop.address == EXIT_PORT, (reason, hex(loop.address))
-        return int.from_bytes(self.memory.read(RESULT, 4), "little")
+        return tuple(int.from_bytes(self.memory.read(at, 4), "little") for at in (RESULT, VECTOR))
 
-    def do(self, access: Access) -> int:
-        """What it read."""
-        return self._run(code_of(access))
+    def do(self, access: Access) -> int | None:
+        """What it read; None if it faulted."""
+        result, vector = self._run(code_of(access))
+        assert vector in (NO_VECTOR, 13), f"exception {vector}"
+        return result if vector == NO_VECTOR else None
 
     def interrupted(self) -> int:
         """sti; hlt: the vector that it is interrupted by."""
-        return self._run(bytes.fromhex("fb f4"))
+        return self._run(bytes.fromhex("fb f4"))[1]
 
     def set_line(self, gsi: int, level: bool) -> None:
         self.vm.call("KVM_IRQ_LINE", self.vm.ffi.new("uint32_t[2]", (gsi, level)))
+
+    def message(self, address: int, data: int) -> None:
+        """An MSI; KVM tells of an error where there is none that it is meant for."""
+        self.vm.lib.kvm_call(self.vm.fd, KVM_SIGNAL_MSI, self.vm.ffi.new("uint32_t[8]", [address, 0, data]))
 
     # state
 
@@ -132,6 +143,16 @@ class InKernel:
     def lapic(self) -> list[int]:
         """64 registers."""
         return list(struct.unpack_from("<" + "I12x" * 64, self.vm.ffi.buffer(self.vcpu.get_lapic())))
+
+    def put_in_service(self, vector: int) -> None:
+        """Have its local APIC as it is when the CPU has taken that.  A KVM that emulates ring 0 ends a local APIC's
+        interrupt as the guest takes it, which cannot be compared."""
+        registers = self.lapic()
+        at, bit = vector // 32, 1 << vector % 32
+        assert registers[IRR + at] & bit
+        registers[IRR + at] ^= bit
+        registers[ISR + at] |= bit
+        self.set_lapic(registers)
 
     def set_lapic(self, registers: list[int]) -> None:
         state = self.vcpu.get_lapic()
