@@ -129,7 +129,7 @@ class Channel:
     def control(self, access: int, mode: int, bcd: bool) -> None:
         """A control word: it waits for a count now."""
         self.access, self.mode, self.bcd = access, mode - 4 if mode > HARD_STROBE else mode, bcd
-        self.low_byte, self.reads_high = None, False
+        self.low_byte, self.reads_high, self.latched = None, False, []
         self.started_ns = self.stopped = self.changes_at = None
         self.null = True
 
