@@ -38,6 +38,7 @@ class ApicTimer:
 
     def set_mode(self, mode: int) -> None:
         """Between deadlines and counts it stops (SDM 3, 11.5.4.1); between one-shot and periodic it runs on."""
+        self.tick(self._clock.ns())
         if (mode == DEADLINE) != (self.mode == DEADLINE):
             self.stop()
         self.mode = mode
@@ -46,26 +47,30 @@ class ApicTimer:
         """Start with that count; 0 stops it.  With deadlines there is none."""
         if self.mode == DEADLINE:
             return
+        now_ns = self._clock.ns()
+        self.tick(now_ns)
         self.initial = count
         runs = count and self.mode in (ONE_SHOT, PERIODIC)
-        self._set_target(self._clock.ns() + self._period_ns if runs else None)
+        self._set_target(now_ns + self._period_ns if runs else None)
 
     def set_divisor(self, divisor: int) -> None:
         """What is left of the count is kept."""
+        now_ns = self._clock.ns()
+        self.tick(now_ns)
         old, self.divisor = self.divisor, divisor
         if self._target_ns is not None and self.mode != DEADLINE:
-            now_ns = self._clock.ns()
-            self._set_target(now_ns + max(0, self._target_ns - now_ns) * divisor // old)
+            self._set_target(now_ns + (self._target_ns - now_ns) * divisor // old)
 
     def set_deadline(self, tick: int) -> None:
         """IA32_TSC_DEADLINE: a tick that is over expires at once; 0 stops it.  In other modes nothing happens."""
         if self.mode != DEADLINE:
             return
+        now_ns = self._clock.ns()
+        self.tick(now_ns)
         self.deadline = tick
         if not tick:
             self._set_target(None)
             return
-        now_ns = self._clock.ns()
         left = tick - (self._clock.tsc(now_ns) + self.tsc_offset & TSC_MASK)
         self._set_target(now_ns + self._clock.ns_of_ticks(max(0, left)))
         if left <= 0:

@@ -18,9 +18,12 @@ class Pit:
     def __init__(self, clock: Clock, deadlines: Deadlines, pulse: Callable[[], None]):
         self.channels = [Channel(gate=True), Channel(gate=True), Channel(gate=False)]
         self._clock, self._deadlines, self._pulse = clock, deadlines, pulse
+        self._due_ns: int | None = None
 
     def tick(self, now_ns: int) -> None:
-        """The output of counter 0 has risen.  Where it did so more than once, the guest hears of it once."""
+        """The output of counter 0 has risen, if it is time.  Where it did so more than once, it is one interrupt."""
+        if self._due_ns is None or now_ns < self._due_ns:
+            return
         self._pulse()
         self._arm(now_ns, now_ns + LEAST_PERIOD_NS)
 
@@ -28,6 +31,7 @@ class Pit:
         at_ns = self.channels[0].next_edge_ns(now_ns)
         if at_ns is not None and self.channels[0].mode in PERIODIC:
             at_ns = max(at_ns, earliest_ns)
+        self._due_ns = at_ns
         self._deadlines.set(self, at_ns)
 
     def read(self, offset: int, width: int) -> int:
@@ -37,6 +41,7 @@ class Pit:
     def write(self, offset: int, width: int, value: int) -> None:
         """Its lowest byte, whatever the width."""
         value, now_ns = value & 0xff, self._clock.ns()
+        self.tick(now_ns)
         if offset != CONTROL:
             self.channels[offset].write(value, now_ns)
         elif value >> 6 == 3:

@@ -1,7 +1,7 @@
 """One counter of an 8254 (Intel 82C54 datasheet, 231244).
 
-Nothing counts: what a counter has is worked out from when it was started.  A count that was written counts from that
-very moment, where a chip would wait for the next clock.
+Nothing counts: what a counter has is worked out from when it was started.  A count that was written counts from the
+clock that it was written in, where a chip would wait for the next one.
 """
 
 from __future__ import annotations
@@ -16,8 +16,13 @@ TRIGGERED = (ONE_SHOT, HARD_STROBE)     # start by the gate alone
 
 
 def ns_of_clocks(clocks: int) -> int:
-    """How long so many take, in nanoseconds, rounded up."""
+    """When so many have gone by, in nanoseconds."""
     return -(-clocks * NS_PER_S // HZ)
+
+
+def clocks_of_ns(ns: int) -> int:
+    """How many have gone by then."""
+    return ns * HZ // NS_PER_S
 
 
 def of_bcd(value: int) -> int:
@@ -40,9 +45,9 @@ class Channel:
         self.bcd = False
         self.written = self.count = 0x10000         # written last; being counted
         self.null = True                            # the one is not the other yet
-        self.started_ns: int | None = None          # when it would have had all of `count`
+        self.started: int | None = None             # the clock in which it had all of `count`
         self.stopped: int | None = None             # clocks since then, when the gate stopped it
-        self.changes_at: int | None = None          # clocks after which `written` takes over (periodic modes)
+        self.changes_at: int | None = None          # clocks since then after which `written` takes over (modes 2, 3)
         self.low_byte: int | None = None            # of a count whose other half is to come
         self.reads_high = False                     # which half is read next, of both
         self.latched: list[int] = []                # bytes of a latched count that are to be read
@@ -51,21 +56,21 @@ class Channel:
     # what it has
 
     def clocks(self, now_ns: int) -> int:
-        """How many it has counted, ever since `started_ns`."""
-        if self.stopped is not None or self.started_ns is None:
+        """How many it has counted, ever since `started`."""
+        if self.stopped is not None or self.started is None:
             return self.stopped or 0
-        return max(0, now_ns - self.started_ns) * HZ // NS_PER_S
+        return max(0, clocks_of_ns(now_ns) - self.started)
 
     def settle(self, now_ns: int) -> None:
         """In periodic modes a new count takes over when the old one is through, or half through (mode 3)."""
         if self.changes_at is None or self.clocks(now_ns) < self.changes_at:
             return
-        assert self.started_ns is not None
+        assert self.started is not None
         half_through = self.changes_at % self.count != 0
-        self.started_ns += ns_of_clocks(self.changes_at)
+        self.started += self.changes_at
         self._take_written()
         if half_through:
-            self.started_ns -= ns_of_clocks(self._high_clocks())
+            self.started -= self._high_clocks()
 
     def _take_written(self) -> None:
         self.count, self.changes_at, self.null = self.written, None, False
@@ -79,13 +84,13 @@ class Channel:
         self.settle(now_ns)
         clocks = self.clocks(now_ns)
         if self.mode in PERIODIC:
-            if self.started_ns is None or not self.gate:
+            if self.started is None or not self.gate:
                 return True
             at = clocks % self.count
             return at < self._high_clocks() if self.mode == SQUARE else at != self.count - 1
         if self.mode in (SOFT_STROBE, HARD_STROBE):
-            return self.started_ns is None or clocks != self.count
-        if self.started_ns is None:
+            return self.started is None or clocks != self.count
+        if self.started is None:
             return self.mode == ONE_SHOT
         return clocks >= self.count
 
@@ -114,14 +119,14 @@ class Channel:
     def next_edge_ns(self, after_ns: int) -> int | None:
         """When the output rises next, after that time; None if it will not by itself."""
         self.settle(after_ns)
-        if self.started_ns is None or self.stopped is not None:
+        if self.started is None or self.stopped is not None:
             return None
         clocks = self.count
         if self.mode in PERIODIC:
             clocks = self.changes_at or (self.clocks(after_ns) // self.count + 1) * self.count
             if self.changes_at and clocks % self.count:         # it is half through, and low, then
-                return self.started_ns + ns_of_clocks(clocks + self.written // 2)
-        at_ns = self.started_ns + ns_of_clocks(clocks)
+                clocks += self.written // 2
+        at_ns = ns_of_clocks(self.started + clocks)
         return at_ns if at_ns > after_ns else None
 
     # what is done to it
@@ -130,7 +135,7 @@ class Channel:
         """A control word: it waits for a count now."""
         self.access, self.mode, self.bcd = access, mode - 4 if mode > HARD_STROBE else mode, bcd
         self.low_byte, self.reads_high, self.latched = None, False, []
-        self.started_ns = self.stopped = self.changes_at = None
+        self.started = self.stopped = self.changes_at = None
         self.null = True
 
     def latch_count(self, now_ns: int) -> None:
@@ -163,7 +168,7 @@ class Channel:
         if self.access == BOTH and self.low_byte is None:
             self.low_byte = byte
             if self.mode == TERMINAL:
-                self.started_ns = self.stopped = None
+                self.started = self.stopped = None
             return
         low, self.low_byte = self.low_byte or 0, None
         self._load(byte if self.access == LOW else low | byte << 8, now_ns)
@@ -174,7 +179,7 @@ class Channel:
         self.written, self.null = (of_bcd(value) if self.bcd else value) or largest, True
         if self.mode in TRIGGERED:
             return
-        if self.mode in PERIODIC and self.started_ns is not None:
+        if self.mode in PERIODIC and self.started is not None:
             self.changes_at = self._boundary(self.clocks(now_ns))
         else:
             self._start(now_ns)
@@ -189,16 +194,16 @@ class Channel:
 
     def _start(self, now_ns: int) -> None:
         self._take_written()
-        self.started_ns, self.stopped = now_ns, None if self.gate or self.mode in TRIGGERED else 0
+        self.started, self.stopped = clocks_of_ns(now_ns), None if self.gate or self.mode in TRIGGERED else 0
 
     def set_gate(self, gate: bool, now_ns: int) -> None:
         """A low gate stops it, but where it is only a trigger; a rising one starts it anew, but in modes 0 and 4."""
         self.settle(now_ns)
         rises, self.gate = gate and not self.gate, gate
         if self.mode in TRIGGERED or self.mode in PERIODIC:
-            if rises and (self.mode in TRIGGERED or self.started_ns is not None):
+            if rises and (self.mode in TRIGGERED or self.started is not None):
                 self._start(now_ns)
         elif rises and self.stopped is not None:
-            self.started_ns, self.stopped = now_ns - ns_of_clocks(self.stopped), None
-        if not gate and self.mode not in TRIGGERED and self.started_ns is not None and self.stopped is None:
+            self.started, self.stopped = clocks_of_ns(now_ns) - self.stopped, None
+        if not gate and self.mode not in TRIGGERED and self.started is not None and self.stopped is None:
             self.stopped = self.clocks(now_ns)
