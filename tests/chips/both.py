@@ -36,7 +36,7 @@ class Both:
     """KVM's and ours."""
 
     def __init__(self, kvm):
-        self.kvm, self.pc = kvm, Pc()
+        self.kvm, self.pc = kvm, Pc(len(kvm.vcpus))
 
     def do(self, access: Access):
         """What each read."""

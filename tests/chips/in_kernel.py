@@ -50,16 +50,18 @@ def code_of(access: Access) -> bytes:
 
 
 class InKernel:
-    """A VM whose guest does accesses, with interrupts disabled but where it is told to take one."""
+    """A VM whose guest does accesses, with interrupts disabled but where it is told to take one.  Of several CPUs only
+    the first one runs."""
 
-    def __init__(self):
+    def __init__(self, cpus: int = 1):
         with ExitStack() as made:
             self.vm = made.enter_context(closing(Vm()))
             memory = made.enter_context(closing(GuestMemory(MIB)))
             for slot in memory.slots():
                 self.vm.add_memory(*slot)
             self.memory = memory
-            self.vcpu = made.enter_context(closing(Vcpu(self.vm, 0, 1)))
+            self.vcpus = [made.enter_context(closing(Vcpu(self.vm, index, cpus))) for index in range(cpus)]
+            self.vcpu = self.vcpus[0]
             self.vm.set_routing(chip_routes(self.vm.lib, ()))
             self._prepare()
             self.close = made.pop_all().close
@@ -140,9 +142,9 @@ class InKernel:
                  "mode bcd gate").split()
         return [dict(zip(names, struct.unpack_from("<IH10B", bytes(state), 24 * at))) for at in range(3)]
 
-    def lapic(self) -> list[int]:
+    def lapic(self, cpu: int = 0) -> list[int]:
         """64 registers."""
-        return list(struct.unpack_from("<" + "I12x" * 64, self.vm.ffi.buffer(self.vcpu.get_lapic())))
+        return list(struct.unpack_from("<" + "I12x" * 64, self.vm.ffi.buffer(self.vcpus[cpu].get_lapic())))
 
     def put_in_service(self, vector: int) -> None:
         """Have its local APIC as it is when the CPU has taken that.  A KVM that emulates ring 0 ends a local APIC's
@@ -154,7 +156,7 @@ class InKernel:
         registers[ISR + at] |= bit
         self.set_lapic(registers)
 
-    def set_lapic(self, registers: list[int]) -> None:
-        state = self.vcpu.get_lapic()
+    def set_lapic(self, registers: list[int], cpu: int = 0) -> None:
+        state = self.vcpus[cpu].get_lapic()
         self.vm.ffi.buffer(state)[:] = struct.pack("<" + "I12x" * 64, *registers)
-        self.vcpu.set_lapic(state)
+        self.vcpus[cpu].set_lapic(state)

@@ -64,7 +64,8 @@ def test_mode_2_rate_generator():
     assert outputs(made, 7) == "1101101"
 
 
-@pytest.mark.parametrize("count, high, low", [(4, [4, 2], [4, 2]), (5, [4, 2, 0], [4, 2]), (2, [2], [2]), (3, [2, 0], [2])])
+@pytest.mark.parametrize("count, high, low", [
+    (4, [4, 2], [4, 2]), (5, [4, 2, 0], [4, 2]), (2, [2], [2]), (3, [2, 0], [2])])
 def test_mode_3_square_wave(count, high, low):
     made = channel(3, count)
     assert values(made, 2 * count) == (high + low) * 2

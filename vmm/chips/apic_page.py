@@ -138,9 +138,9 @@ class ApicPage:
     def _set_local_vector(self, at: int, value: int) -> None:
         apic = self.apic
         value &= LVT_BITS[at]
-        apic.words[at] = value if apic.words[SPURIOUS] & ON else value | MASKED
         if at == LVT_TIMER:
             apic.timer.set_mode(value >> 17 & 3)
+        apic.words[at] = value if apic.words[SPURIOUS] & ON else value | MASKED
         apic.update()
 
     def _set_count(self, value: int) -> None:
