@@ -84,4 +84,4 @@ def same_apics(both):
     assert compared(kvm.lapic()) == compared(pc.chips.apic(0).store())
     theirs = kvm.ioapic()
     ours = pc.chips.ioapic
-    assert (theirs["selected"], theirs["id"], theirs["entries"]) == (ours.selected, ours.id, ours.entries)
+    assert (theirs["ioregsel"], theirs["id"], theirs["redirtbl"]) == (ours.selected, ours.id, ours.entries)

@@ -73,3 +73,11 @@ class Both:
             self.kvm.put_in_service(ours)
         else:
             assert self.kvm.interrupted() == ours
+
+
+def alike(theirs, ours, but=()):
+    """Whether ours have what theirs do, in the fields that both have, but for these."""
+    def compared(states):
+        return [{name: state[name] for name in state if name in theirs[0].keys() & ours[0].keys() and name not in but}
+                for state in states]
+    return compared(theirs) == compared(ours)

@@ -9,7 +9,7 @@ import struct
 from contextlib import ExitStack, closing
 from typing import NamedTuple
 
-from vmm.kvm.addresses import EXIT_PORT, MIB
+from vmm.kvm.addresses import EXIT_PORT, IOAPIC, MIB
 from vmm.kvm.chips import chip_routes
 from vmm.kvm.memory import GuestMemory
 from vmm.kvm.vm import Vcpu, Vm
@@ -18,6 +18,10 @@ CODE, TABLES, RESULT, VECTOR, STACK = 0x1000, 0x4000, 0x8000, 0x8008, 0x9000
 STUBS, STUB_BYTES = 0x10000, 16
 GDT, IDT = TABLES, TABLES + 0x100
 ISR, IRR = 0x10, 0x20           # registers of local APICs
+PIC_NAMES = ("last_irr irr imr isr priority_add irq_base read_reg_select poll special_mask init_state auto_eoi "
+             "rotate_on_auto_eoi special_fully_nested_mode init4 elcr elcr_mask").split()
+COUNTER_NAMES = ("count latched_count count_latched status_latched status read_state write_state write_latch rw_mode "
+                 "mode bcd gate").split()
 HANG_S = 2
 OUT_PORT = bytes.fromhex("ba") + EXIT_PORT.to_bytes(4, "little") + bytes.fromhex("ee")      # mov $port, %edx; out
 STORE_EAX, STORE_VECTOR = (b"\xa3" + at.to_bytes(4, "little") for at in (RESULT, VECTOR))
@@ -125,22 +129,35 @@ class InKernel:
 
     def pic(self, number: int) -> dict[str, int]:
         """struct kvm_pic_state."""
-        names = ("last_irr irr imr isr priority_add irq_base read_reg_select poll special_mask init_state auto_eoi "
-                 "rotate_on_auto_eoi special_fully_nested_mode init4 elcr elcr_mask").split()
-        return dict(zip(names, self._chip(number)))
+        return dict(zip(PIC_NAMES, self._chip(number)))
 
     def ioapic(self) -> dict:
         """struct kvm_ioapic_state."""
-        base, selected, id_, irr, _pad, *pins = struct.unpack_from("<QIIII24Q", self._chip(2))
-        return {"base": base, "selected": selected, "id": id_, "irr": irr, "entries": pins}
+        _base, selected, id_, irr, _pad, *pins = struct.unpack_from("<QIIII24Q", self._chip(2))
+        return {"ioregsel": selected, "id": id_, "irr": irr, "redirtbl": pins}
 
     def pit(self) -> list[dict[str, int]]:
         """struct kvm_pit_channel_state of each counter."""
         state = self.vm.ffi.new("uint8_t[112]")
         self.vm.call("KVM_GET_PIT2", state)
-        names = ("count latched_count count_latched status_latched status read_state write_state write_latch rw_mode "
-                 "mode bcd gate").split()
-        return [dict(zip(names, struct.unpack_from("<IH10B", bytes(state), 24 * at))) for at in range(3)]
+        return [dict(zip(COUNTER_NAMES, struct.unpack_from("<IH10B", bytes(state), 24 * at))) for at in range(3)]
+
+    def state(self) -> dict:
+        """All of them, as vmm/chips/state.py has it."""
+        return {"pics": [self.pic(0), self.pic(1)], "ioapic": self.ioapic(), "counters": self.pit(), "speaker": 0}
+
+    def set_state(self, state: dict) -> None:
+        """The same, but for the 8254."""
+        for number, pic in enumerate(state["pics"]):
+            self._set_chip(number, bytes(pic.get(name, 0) for name in PIC_NAMES))
+        chip = state["ioapic"]
+        self._set_chip(2, struct.pack("<QIIII24Q", IOAPIC, chip["ioregsel"], chip["id"], chip["irr"], 0,
+                                      *chip["redirtbl"]))
+
+    def _set_chip(self, number: int, content: bytes) -> None:
+        chip = self.vm.ffi.new("uint32_t[130]", [number])
+        self.vm.ffi.buffer(chip)[8:8 + len(content)] = content
+        self.vm.call("KVM_SET_IRQCHIP", chip)
 
     def lapic(self, cpu: int = 0) -> list[int]:
         """64 registers."""

@@ -6,18 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.chips.both import BYTE, Both, sequences
+from tests.chips.both import BYTE, Both, alike, sequences
 from tests.chips.in_kernel import Access, InKernel
+from vmm.chips.state import take
 
 pytestmark = pytest.mark.usefixtures("kvm")
-
-
-def pic_state(pic):
-    return {"last_irr": pic.lines, "irr": pic.irr, "imr": pic.imr, "isr": pic.isr, "priority_add": pic.top,
-            "irq_base": pic.base, "read_reg_select": pic.read_isr, "poll": pic.poll, "special_mask": pic.special_mask,
-            "init_state": pic.step, "auto_eoi": pic.auto_eoi, "rotate_on_auto_eoi": pic.rotate_on_auto_eoi,
-            "special_fully_nested_mode": pic.fully_nested, "init4": pic.wants_icw4, "elcr": pic.level,
-            "elcr_mask": pic.level_allowed}
 
 
 def no_known_difference(value):
@@ -53,5 +46,4 @@ def test_8259s(steps):
                 both.set_line(*given_)
             else:
                 both.take()
-            pics = both.pc.chips.pics
-            assert [kvm.pic(0), kvm.pic(1)] == [pic_state(pics.first), pic_state(pics.second)]
+            assert alike(kvm.state()["pics"], take(both.pc.chips)["pics"])

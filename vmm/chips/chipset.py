@@ -120,16 +120,17 @@ class Chipset:
     """For `count` CPUs.  What is no interrupt that they ask for themselves, `cpus` is told of."""
 
     def __init__(self, count: int, clock: Clock, cpus: Cpus, ioapic_version: int = ioapic.VERSION_OF_KVM):
-        self._clock, self._deadlines, self._section = clock, Deadlines(), Section()
+        self.clock, self._deadlines, self.section = clock, Deadlines(), Section()
         self._routes = pc_routes()
         self._bus = ApicBus(count, clock, self._deadlines, cpus, self._ended)
-        self._section.bus = self._bus
+        self.section.bus = self._bus
         self.ioapic = IoApic(self._bus.send, ioapic_version)
         self.pics = Pics(self._external)
         self.pics.leave_as_firmware()
         self.pit = Pit(clock, self._deadlines, self._timer)
+        self.speaker = SpeakerPort(self.pit, clock)
         self._apics = self._bus.apics
-        self._guest_apics = [CpuApic(self._section, ApicPage(apic)) for apic in self._apics]
+        self._guest_apics = [CpuApic(self.section, ApicPage(apic)) for apic in self._apics]
         self._bus.take_told()           # nobody has to be told of how they begin
 
     # wiring
@@ -150,10 +151,10 @@ class Chipset:
     def add_to(self, ports: Space, memory: Space) -> None:
         """All registers, but those of local APICs: whose they are, the accessing CPU says (`apic`)."""
         for base, size, device, name in self.pics.ports():
-            ports.add(base, size, Locked(self._section, device), name)
-        ports.add(pit.PORTS, 4, Locked(self._section, self.pit), "8254")
-        ports.add(pit.SPEAKER, 1, Locked(self._section, SpeakerPort(self.pit, self._clock)), "port 0x61")
-        memory.add(ioapic.BASE, ioapic.BYTES, Locked(self._section, self.ioapic), "I/O APIC")
+            ports.add(base, size, Locked(self.section, device), name)
+        ports.add(pit.PORTS, 4, Locked(self.section, self.pit), "8254")
+        ports.add(pit.SPEAKER, 1, Locked(self.section, self.speaker), "port 0x61")
+        memory.add(ioapic.BASE, ioapic.BYTES, Locked(self.section, self.ioapic), "I/O APIC")
 
     def apic(self, cpu: int) -> CpuApic:
         """That CPU's, whose page is where its base says."""
@@ -163,12 +164,12 @@ class Chipset:
 
     def set_level(self, gsi: int, level: bool) -> None:
         """The line has that level now.  One that is a message is sent as it rises."""
-        with self._section:
+        with self.section:
             self._set(self._routes.get(gsi, NOWHERE), level)
 
     def pulse(self, gsi: int) -> None:
         """Up and down."""
-        with self._section:
+        with self.section:
             self._edge(self._routes.get(gsi, NOWHERE))
 
     def _edge(self, route: Route) -> None:
@@ -186,23 +187,23 @@ class Chipset:
 
     def message(self, address: int, data: int) -> bool:
         """An MSI; whether a CPU took it."""
-        with self._section:
+        with self.section:
             return self._bus.send(of_msi(address, data))
 
     def set_routing(self, entries: list[dict[str, Any]]) -> None:
         """Replace all routes (as Vm.set_routing).  Raises UserError."""
         routes: Routes = routes_of(entries)
-        with self._section:
+        with self.section:
             self._routes = routes
 
     def ioapic_pins(self) -> list[int]:
         """The redirection table."""
-        with self._section:
+        with self.section:
             return list(self.ioapic.entries)
 
     def pic_masks(self) -> tuple[int, int]:
         """Mask registers of both 8259s."""
-        with self._section:
+        with self.section:
             return self.pics.masks()
 
     # CPUs
@@ -215,7 +216,7 @@ class Chipset:
     def acknowledge(self, cpu: int) -> int | None:
         """The vector that the CPU takes; None if there is none (any more).  The local APIC's come first."""
         apic = self._apics[cpu]
-        with self._section:
+        with self.section:
             if apic.interrupting:
                 return apic.acknowledge()
             if self.pics.output and apic.takes_external:
@@ -224,7 +225,7 @@ class Chipset:
 
     def nmi_line(self, cpu: int) -> None:
         """The NMI line, which is LINT1: what that makes of it."""
-        with self._section:
+        with self.section:
             self._apics[cpu].nmi_line()
 
     # time
@@ -236,9 +237,9 @@ class Chipset:
     def tick(self) -> None:
         """Do what is due by now."""
         next_ns = self._deadlines.next_ns
-        if next_ns is None or self._clock.ns() < next_ns:
+        if next_ns is None or self.clock.ns() < next_ns:
             return
-        with self._section:
-            now_ns = self._clock.ns()
+        with self.section:
+            now_ns = self.clock.ns()
             for chip in self._deadlines.due(now_ns):
                 chip.tick(now_ns)

@@ -25,9 +25,10 @@ class Pit:
         if self._due_ns is None or now_ns < self._due_ns:
             return
         self._pulse()
-        self._arm(now_ns, now_ns + LEAST_PERIOD_NS)
+        self.arm(now_ns, now_ns + LEAST_PERIOD_NS)
 
-    def _arm(self, now_ns: int, earliest_ns: int) -> None:
+    def arm(self, now_ns: int, earliest_ns: int = 0) -> None:
+        """Work out when the output of counter 0 rises next; of periodic ones, not before `earliest_ns`."""
         at_ns = self.channels[0].next_edge_ns(now_ns)
         if at_ns is not None and self.channels[0].mode in PERIODIC:
             at_ns = max(at_ns, earliest_ns)
@@ -50,7 +51,7 @@ class Pit:
             self.channels[value >> 6].control(access, value >> 1 & 7, bool(value & 1))
         else:
             self.channels[value >> 6].latch_count(now_ns)
-        self._arm(now_ns, 0)
+        self.arm(now_ns)
 
     def _read_back(self, command: int, now_ns: int) -> None:
         """Read-back command: latches of any of the counters."""

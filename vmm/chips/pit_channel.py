@@ -177,11 +177,14 @@ class Channel:
         """A whole count; 0 is the largest one."""
         largest = 10000 if self.bcd else 0x10000
         self.written, self.null = (of_bcd(value) if self.bcd else value) or largest, True
-        if self.mode in TRIGGERED:
-            return
         if self.mode in PERIODIC and self.started is not None:
             self.changes_at = self._boundary(self.clocks(now_ns))
         else:
+            self.begin(now_ns)
+
+    def begin(self, now_ns: int) -> None:
+        """Count from what was written; where the gate is a trigger, as it comes."""
+        if self.mode not in TRIGGERED:
             self._start(now_ns)
 
     def _boundary(self, clocks: int) -> int:
