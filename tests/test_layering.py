@@ -15,6 +15,7 @@ LEAVES = ("vmm/paths", "vmm/errors", "vmm/values")
 DEVMODEL = ("vmm/devmodel",)
 SYNC = (*DEVMODEL, "vmm/sync")
 KVM = (*SYNC, "vmm/kvm", *LEAVES)
+CHIPS = (*DEVMODEL, "vmm/chips", "vmm/errors", "vmm/values")
 DEVICE = (*KVM, "vmm/device")
 EXECUTORS = (*KVM, "vmm/executors")
 VIRTQUEUE = (*DEVICE, "vmm/virtqueue")
@@ -34,6 +35,7 @@ CLI = (*TRACEFILE, *KIT, *VERIFY, *TOP, "vmm/cli")
 TOOLS = ("vmm", "tools")
 ALLOWED = {
     "vmm/devmodel": DEVMODEL, "vmm/sync": SYNC, "vmm/kvm": KVM, "vmm/executors": EXECUTORS,
+    "vmm/chips": CHIPS,
     "vmm/device": DEVICE, "vmm/virtqueue": VIRTQUEUE,
     "vmm/pci": PCI, "vmm/virtio": VIRTIO, "vmm/devices": DEVICES, "vmm/offload": OFFLOAD, "vmm/boot": BOOT,
     "vmm/machine": MACHINE, "vmm/bench": BENCH, "vmm/testing": TESTING, "vmm/kit": KIT,
