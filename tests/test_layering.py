@@ -24,7 +24,8 @@ VIRTIO = (*VIRTQUEUE, "vmm/pci", "vmm/virtio")
 DEVICES = (*VIRTIO, "vmm/devices")
 OFFLOAD = (*DEVICE, "vmm/offload")
 BOOT = (*KVM, "vmm/boot")
-MACHINE = (*DEVICES, "vmm/executors", "vmm/offload", "vmm/boot", "vmm/machine")
+EMULATED = (*EXECUTORS, *CHIPS, "vmm/emulated")
+MACHINE = (*EMULATED, *DEVICES, "vmm/executors", "vmm/offload", "vmm/boot", "vmm/machine")
 TOP = (*SYNC, "vmm/top", *LEAVES)
 BENCH = (*MACHINE, "vmm/top", "vmm/bench")
 TRACEFILE = (*BENCH, "vmm/tracefile")
@@ -35,7 +36,7 @@ CLI = (*TRACEFILE, *KIT, *VERIFY, *TOP, "vmm/cli")
 TOOLS = ("vmm", "tools")
 ALLOWED = {
     "vmm/devmodel": DEVMODEL, "vmm/sync": SYNC, "vmm/kvm": KVM, "vmm/executors": EXECUTORS,
-    "vmm/chips": CHIPS,
+    "vmm/chips": CHIPS, "vmm/emulated": EMULATED,
     "vmm/device": DEVICE, "vmm/virtqueue": VIRTQUEUE,
     "vmm/pci": PCI, "vmm/virtio": VIRTIO, "vmm/devices": DEVICES, "vmm/offload": OFFLOAD, "vmm/boot": BOOT,
     "vmm/machine": MACHINE, "vmm/bench": BENCH, "vmm/testing": TESTING, "vmm/kit": KIT,

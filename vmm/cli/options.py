@@ -154,7 +154,7 @@ def executor(text: str):
     """--executor, as an ExecutorConfig."""
     from ..machine.config import ExecutorConfig
     given = pairs(text, "--executor", ("name", "blocks"), first="name")
-    found = ExecutorConfig(choice(given.get("name", ""), "--executor", ("kvm", "auto")))
+    found = ExecutorConfig(choice(given.get("name", ""), "--executor", ("kvm", "auto", "emulator")))
     if "blocks" in given:
         if found.name != "auto":
             raise UserError(f"--executor {text}: blocks; wanted it with auto alone")

@@ -54,9 +54,9 @@ def add(commands) -> None:
     machine = run.add_argument_group("machine")
     machine.add_argument("--mem", metavar="SIZE", default="256M", help="guest memory (default: 256M)")
     machine.add_argument("--cpus", metavar="N", default="1", help="number of vCPUs (default: 1)")
-    machine.add_argument("--executor", metavar="NAME[,blocks=N]", default="kvm", help="what runs the vCPUs: kvm; or "
-                         "auto: KVM, and after an exit an emulator for N basic blocks, or while it pays (default: "
-                         "kvm)")
+    machine.add_argument("--executor", metavar="NAME[,blocks=N]", default="kvm", help="what runs the vCPUs: kvm; "
+                         "auto: KVM, and after an exit an emulator for N basic blocks, or while it pays; or emulator: "
+                         "that alone, without /dev/kvm (default: kvm)")
     devices = run.add_argument_group("devices")
     virtio = ("offload=on|host|off|auto (who serves it: the kernel, this process in C, Python, or the best "
               "possible), transport=mmio|pci, packed=on|off (offer packed rings), async=on|off|auto (real I/O by "

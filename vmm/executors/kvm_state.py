@@ -22,7 +22,8 @@ from ..devmodel.view import View, to_dict
 from ..kvm.vm import KvmError, Vcpu
 from .check import GRANULAR, PRESENT, SSE, UNUSABLE, X87
 from .kvm_msrs import TSC, KvmMsrs
-from .state import ACCESS, GENERAL, SEGMENTS, blank, bytes_of, differences, write_array
+from .kvm_special import from_special, to_special
+from .state import GENERAL, blank, bytes_of, differences, write_array
 from .transfer import Carried, NotTransferable, Rebuilt, complete, refuse_impossible
 
 FATES = complete({
@@ -43,7 +44,6 @@ FATES = complete({
     "apic_present": Rebuilt("KVM has one"),
     "apic": Carried("KVM_GET_LAPIC"),
 })
-CONTROL = "cr0 cr2 cr3 cr4 cr8 efer apic_base".split()
 XSAVE_LEAF = 0xd            # of CPUID
 MOVING = {"msrs.tsc_deadline", *(f"apic[{at}]" for at in (*range(32, 40), 57))}     # what is requested; the timer
 EVENTS = {                  # field of ours -> of struct kvm_vcpu_events
@@ -121,15 +121,7 @@ class KvmState:
 
     def _take_special(self, state: Any) -> None:
         found = self._got("KVM_GET_SREGS2", "struct kvm_sregs2")
-        for name in SEGMENTS:
-            theirs, ours = getattr(found, name), getattr(state.segments, name)
-            ours.base, ours.limit, ours.selector = theirs.base, theirs.limit, theirs.selector
-            ours.access = sum((getattr(theirs, bit) & mask) << low for bit, (low, mask) in ACCESS.items())
-        for name in ("gdt", "idt"):
-            theirs, ours = getattr(found, name), getattr(state.segments, name)
-            ours.base, ours.limit = theirs.base, theirs.limit
-        for name in CONTROL:
-            setattr(state.control, name, getattr(found, name))
+        from_special(found, state)
         state.control.pdptrs_valid = int(bool(found.flags & self.lib.KVM_SREGS2_FLAGS_PDPTRS_VALID))
         write_array(state.control, "pdptr", found.pdptrs)
 
@@ -214,13 +206,7 @@ class KvmState:
         self._call(what, request, self.ffi.new(f"{kind} *", values))
 
     def _give_special(self, fields: dict[str, Any]) -> None:
-        values: dict[str, Any] = {name: fields["control"][name] for name in CONTROL}
-        for name in SEGMENTS:
-            ours = fields["segments"][name]
-            values[name] = {"base": ours["base"], "limit": ours["limit"], "selector": ours["selector"],
-                            **{bit: ours["access"] >> low & mask for bit, (low, mask) in ACCESS.items()}}
-        for name in ("gdt", "idt"):
-            values[name] = fields["segments"][name]
+        values = to_special(fields)
         if fields["control"]["pdptrs_valid"]:
             values |= {"flags": self.lib.KVM_SREGS2_FLAGS_PDPTRS_VALID, "pdptrs": fields["control"]["pdptr"]}
         self._set("control", "KVM_SET_SREGS2", "struct kvm_sregs2", values)

@@ -42,6 +42,7 @@ class Partial:
                               on_moved=self._map)
         self._state = blank()
         emulator = self.cpu.emulator
+        self.cpu.follow(vcpu)
         emulator.state = ffi.cast("struct vcpu_state *", address_of(self._state))
         self.partial = ffi.new("struct partial *", {
             "emulator": emulator, "blocks": blocks, "most_blocks": MOST_BLOCKS, "idle_blocks": IDLE_BLOCKS})

@@ -185,6 +185,10 @@ class UnicornCpu:
             return Stop(why, emulator.vector, code & 0xffffffff, bool(is_int))
         return Stop(why, emulator.vector if why == Why.SYSCALL else 0, emulator.error)
 
+    def follow(self, vcpu: Any) -> None:
+        """Offer accesses to the native exit path of a vCPU, where its loop has one."""
+        self.emulator.loop = ffi.cast("struct vcpu_loop *", int(vcpu.ffi.cast("uintptr_t", vcpu.loop)))
+
     def code(self, linear: int, size: int) -> bytes:
         """What the CPU would fetch there; less of it where a page has nothing.  After `give`."""
         found = b""

@@ -53,6 +53,10 @@ class VcpuThread(threading.Thread):
             self.cpu_ns, self.through = thread_time_ns(), True
             self.running.ended()
 
+    def kick(self) -> None:
+        """Any thread: have it come out of KVM_RUN."""
+        self.lib.kick_thread(self.thread, SIGNAL)
+
     def _loop(self) -> None:
         lib, vcpu, host = self.lib, self.vcpu, self.host
         io, mmio, interrupted = lib.KVM_EXIT_IO, lib.KVM_EXIT_MMIO, -errno.EINTR

@@ -129,6 +129,11 @@ class MachineConfig:
     kvm: bool = True                # without it there are no vCPUs: a driver in Python is the guest
 
     @property
+    def has_exits(self) -> bool:
+        """Whether KVM runs its vCPUs: where a kernel half can be on its way."""
+        return self.kvm and self.executor.name != "emulator"
+
+    @property
     def modes(self) -> set[str]:
         """Those that its devices ask for."""
         return {device.offload for device in (*self.virtio, *self.devices)}

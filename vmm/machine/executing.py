@@ -6,6 +6,7 @@ from typing import Any
 
 from ..devmodel.exit_path import Bus
 from ..errors import UserError
+from ..kvm.vcpu import VcpuThread
 from ..kvm.vm import Vcpu
 
 MISSING = "the emulator's packages are not installed ({error}); wanted `pip install 'splitvmm[emulator]'`"
@@ -34,10 +35,37 @@ class VcpuAccesses:
         raise AssertionError("KVM's own")
 
 
+def emulated_vm(cpus: int):
+    """What stands for KVM's.  Raises UserError."""
+    try:
+        from ..emulated.vm import EmulatedVm
+        from ..executors import unicorn_cpu  # noqa: F401
+    except ImportError as error:
+        raise UserError(f"--executor emulator: {MISSING.format(error=error)}") from None
+    return EmulatedVm(cpus)
+
+
+def vcpu(machine, index: int):
+    """A vCPU of the machine's."""
+    config = machine.config
+    if config.has_exits:
+        return Vcpu(machine.vm, index, config.cpus)
+    from ..emulated.vcpu import EmulatedVcpu
+    return EmulatedVcpu(machine.vm, index, config.cpus, machine.buses[Bus.MMIO], VcpuAccesses(machine))
+
+
+def kind_of_thread(config) -> type:
+    """What runs a vCPU's loop."""
+    if config.has_exits:
+        return VcpuThread
+    from ..emulated.thread import EmulatedThread
+    return EmulatedThread
+
+
 def begin(machine) -> None:
     """Beside KVM, as the configuration says.  Raises UserError."""
     config = machine.config.executor
-    if config.name == "kvm" or not machine.vcpus:
+    if config.name != "auto" or not machine.vcpus:
         return
     try:
         from ..executors.partial import BY_ITSELF, Partial

@@ -79,9 +79,11 @@ class Machine:
         self.buses = {bus: AddressSpace(bus) for bus in Bus}
         self.timers = self.closes(Timers())
         building.add_ports(self)
+        if config.kvm and not config.has_exits:
+            self.vm.add_chips(*(self.buses[bus] for bus in (Bus.PORT, Bus.MMIO)), self.interrupts.update)
         self.pci = PciBus(self.buses)
         if config.kvm:
-            self.vcpus = [self.closes(Vcpu(self.vm, i, config.cpus)) for i in range(config.cpus)]
+            self.vcpus = [self.closes(executing.vcpu(self, i)) for i in range(config.cpus)]
             lapic.leave_as_firmware(self.vcpus)
         building.add_devices(self, extra)
         if config.guest:
@@ -91,8 +93,10 @@ class Machine:
             self.closes(self.published).begin()     # the first to be closed: the memory that it tells of goes later
 
     def _make_vm(self) -> Vm | None:
-        """What the kernel has of this machine."""
-        return self.closes(Vm()) if self.config.kvm else None
+        """What the kernel has of this machine, or stands for it."""
+        if not self.config.kvm:
+            return None
+        return self.closes(Vm() if self.config.has_exits else executing.emulated_vm(self.config.cpus))
 
     def closes(self, part):
         """`part`, which is closed when the machine is: the last one first."""
@@ -244,7 +248,7 @@ class Machine:
                 self.terminal = self.closes(Terminal(self.typed, lambda: self.stop(0), self.running.failed))
                 self.terminal.start()
             self.offloading.before_start()
-            self.running.start(self.vcpus, self)
+            self.running.start(self.vcpus, self, executing.kind_of_thread(self.config))
 
     def wait(self, timeout_s: float | None = None) -> int:
         """Until the guest ends: its exit status.  Raises what ended a vCPU otherwise."""

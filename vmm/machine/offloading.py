@@ -22,15 +22,15 @@ log = logging.getLogger("splitvmm.machine")
 MODES = ("on", "host", "off")
 
 
-def make_maps(asked: set[str], has_vcpus: bool) -> tuple[Maps | None, str]:
+def make_maps(asked: set[str], has_exits: bool) -> tuple[Maps | None, str]:
     """BPF maps where a device `asked` for what needs them, or None and why not.  Raises what a device
     that insists cannot do without."""
     if not asked & {"on", "auto"}:
         return None, "no device asked for it"
-    if not has_vcpus:
+    if not has_exits:
         if "on" in asked:
             raise OffloadError("offload=on needs /dev/kvm, whose exits it is on; wanted host, off or auto")
-        return None, "no vCPUs"
+        return None, "no exits of KVM's"
     try:
         return Maps(), ""
     except BpfUnavailable as error:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from time import monotonic
 
-from ..devmodel.exit_path import SIGNAL
 from ..kvm.vcpu import VcpuThread
 
 PAUSE_S = 10.0      # for all vCPUs to come out of KVM_RUN
@@ -31,9 +30,9 @@ class Running:
         self._changed = threading.Condition()
         self._pauses, self._parked, self._running = 0, 0, 0
 
-    def start(self, vcpus: list, host) -> None:
-        """`host` is as VcpuThread has it."""
-        self.threads = [VcpuThread(vcpu, host, self) for vcpu in vcpus]
+    def start(self, vcpus: list, host, kind: type = VcpuThread) -> None:
+        """`host` is as VcpuThread has it; `kind` of threads there are."""
+        self.threads = [kind(vcpu, host, self) for vcpu in vcpus]
         for thread in self.threads:
             with self._changed:
                 self._running += 1
@@ -91,7 +90,7 @@ class Running:
         me = threading.get_ident()
         for thread in self.threads:
             if thread.ident != me and thread.thread and not thread.through:
-                thread.lib.kick_thread(thread.thread, SIGNAL)
+                thread.kick()
 
     @contextmanager
     def paused(self, timeout_s: float = PAUSE_S):

@@ -279,7 +279,6 @@ def _declared(name: str) -> str:
 
 
 EMULATOR = """
-typedef int (*write_hook)(void *path, uint32_t bus, uint64_t address, uint32_t width, uint64_t value, int32_t *line);
 struct vcpu_loop; struct vcpu_state; struct code_page;
 """ + _declared("emulator.h") + _declared("partial.h") + """
 extern "Python" {

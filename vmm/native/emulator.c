@@ -171,6 +171,14 @@ static int ours(struct emulator *emulator, uint64_t linear, uint32_t bytes, uint
 	return 1;
 }
 
+static bool enabled(const struct emulator *emulator)
+{
+	uint32_t rflags = 0;
+
+	emulator->call.reg_read(emulator->uc, emulator->number.rflags, &rflags);
+	return rflags >> 9 & 1;
+}
+
 /* Before a basic block's first instruction: Unicorn looks at a stop that is asked for here before it runs that. */
 static void on_block(struct uc_struct *uc, uint64_t linear, uint32_t bytes, void *data)
 {
@@ -183,6 +191,8 @@ static void on_block(struct uc_struct *uc, uint64_t linear, uint32_t bytes, void
 		stop(emulator, EMULATOR_BUDGET);
 	} else if (emulator->asked) {
 		stop(emulator, EMULATOR_ASKED);
+	} else if (emulator->awaited && enabled(emulator)) {
+		stop(emulator, EMULATOR_BUDGET);
 	} else if (linear >> PAGE_BITS != emulator->last_page || emulator->guarded) {
 		code = code_at(emulator, linear, &physical);
 		emulator->last_page = linear >> PAGE_BITS;
@@ -197,15 +207,18 @@ static void on_block(struct uc_struct *uc, uint64_t linear, uint32_t bytes, void
 
 static void write_access(struct emulator *emulator, uint32_t bus, uint64_t address, uint32_t width, uint64_t value)
 {
+	const struct vcpu_loop *loop = emulator->loop;
 	uint64_t began = __rdtsc();
 	int32_t line;
-	int verdict = emulator->hook ? emulator->hook(emulator->path, bus, address, width, value, &line) : TO_USER;
+	int verdict = loop && loop->hook ? loop->hook(loop->path, bus, address, width, value, &line) : TO_USER;
 
 	if (verdict == HANDLED_INTERRUPT || verdict == TO_USER_INTERRUPT)
 		python.raise(emulator->handle, line);
 	emulator->told |= verdict != HANDLED;
 	if (verdict == TO_USER || verdict == TO_USER_INTERRUPT)
 		python.write(emulator->handle, bus, address, width, value);
+	else
+		emulator->loop->hooked++;
 	emulator->accesses++;
 	emulator->idle = 0;
 	emulator->epoch++;		/* a device may have written code */

@@ -95,9 +95,7 @@ struct emulator {
 	void *handle;			/* whose callbacks are called */
 
 	/* accesses */
-	write_hook hook;		/* native exit path's; NULL if there is none */
-	void *path;
-	int vm_fd;
+	struct vcpu_loop *loop;		/* whose native exit path is offered them first; NULL if there is none */
 	bool told;			/* Python of one */
 	uint64_t accesses, callback_ticks;	/* of the time-stamp counter */
 
@@ -128,6 +126,7 @@ struct emulator {
 	int why;
 	uint32_t vector, error;
 	bool is_int;
+	bool awaited;			/* an interrupt is: a run stops before a block where interrupts are enabled */
 };
 
 /* Callbacks, all on the thread that runs: Python's. */

@@ -13,6 +13,7 @@ enum {	/* hidden flags, by which code is translated: HF_*_SHIFT of QEMU's target
 #define LONG_CODE (1u << 13)
 #define BIG (1u << 14)
 #define ACCESS 0xf0ffu
+#define LEVEL 0x60u			/* which a stack's has where it is null, too (SDM 3, 5.8.9.4) */
 #define DESCRIPTOR_PRESENT (1u << 15)
 #define X87 1u
 #define SSE 2u
@@ -77,7 +78,7 @@ static void put_segments(struct emulator *emulator)
 
 	for (int i = 0; i < SEGMENT_COUNT; i++, segment++) {
 		struct unicorn_segment theirs = { segment->selector, segment->base, segment->limit,
-						  segment->access & UNUSABLE ? 0 : (segment->access & ACCESS) << 8 };
+						  (segment->access & (segment->access & UNUSABLE ? LEVEL : ACCESS)) << 8 };
 
 		memcpy(emulator->cpu + *at++, &theirs, sizeof(theirs));
 	}

@@ -205,8 +205,6 @@ int partial_after(struct vcpu_loop *loop, void *data)
 	time_exit(partial, spot, loop->run_ticks);
 	if (partial->failed || !worth_it(partial, spot))
 		return AFTER_ENTER;
-	emulator->hook = loop->hook;
-	emulator->path = loop->path;
 	emulator->told = false;
 	began = __rdtsc();
 	if (!complete(loop)) {

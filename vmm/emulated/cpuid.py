@@ -1,0 +1,69 @@
+"""What CPUID says in a VM that Unicorn runs: what its model of a CPU has, less what does not work there, with the
+vCPU's place in the machine (vmm/kvm/cpuid.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from types import SimpleNamespace
+
+from ..kvm import cpuid
+
+BASIC, EXTENDED = range(0xe), range(0x80000000, 0x80000009)      # leaves
+BY_INDEX = (4, 7, 0xb, 0xd)
+SUBLEAVES = 4
+# of leaf 1.  Unicorn tells nobody of accesses to model-specific registers: the APIC's are not there
+MONITOR, X2APIC, DEADLINE, XSAVE, OSXSAVE = 1 << 3, 1 << 21, 1 << 24, 1 << 26, 1 << 27
+MACHINE_CHECKS = 1 << 7 | 1 << 14       # edx
+NESTED = 1 << 2                         # of leaf 0x80000001, ecx: SVM
+PHYSICAL_BITS = 40                      # of Unicorn's model
+
+Leaf = tuple[int, int, int, int]        # eax, ebx, ecx, edx
+
+
+class Cpuid:
+    """Of vCPU `index` of `cpus`."""
+
+    def __init__(self, index: int, cpus: int):
+        entries = [SimpleNamespace(**vars(entry)) for entry in _model()]
+        found = cpuid.adapt(entries, index, cpus, tsc_deadline=False)
+        self._leaves = {(each["function"], each["index"]): tuple(each[name] for name in ("eax", "ebx", "ecx", "edx"))
+                        for each in found}
+
+    def leaf(self, leaf: int, index: int) -> Leaf:
+        """Zeroes where there is none; of one that is too large the highest of the basic ones, as on Intel's CPUs
+        (SDM 2, CPUID)."""
+        highest = self._leaves[0, 0][0]
+        if highest < leaf < 0x40000000 or (leaf > 0x80000000 and leaf > self._leaves[0x80000000, 0][0]):
+            leaf = highest
+        return self._leaves.get((leaf, index if leaf in BY_INDEX else 0), (0, 0, 0, 0))
+
+
+@cache
+def _model() -> list[SimpleNamespace]:
+    """As KVM has such entries."""
+    return list(_entries())
+
+
+def _entries() -> Iterator[SimpleNamespace]:
+    import unicorn
+    import unicorn.x86_const as const
+    uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
+    uc.mem_map(0x1000, 0x1000)
+    uc.mem_write(0x1000, b"\x0f\xa2\xf4")           # cpuid; hlt
+    registers = [getattr(const, f"UC_X86_REG_{name}") for name in ("EAX", "EBX", "ECX", "EDX")]
+    for leaf in (*BASIC, *EXTENDED):
+        for index in range(SUBLEAVES if leaf in BY_INDEX else 1):
+            uc.reg_write(registers[0], leaf)
+            uc.reg_write(registers[2], index)
+            uc.emu_start(0x1000, 0)
+            eax, ebx, ecx, edx = (uc.reg_read(each) for each in registers)
+            if leaf == 1:
+                ecx &= ~(MONITOR | X2APIC | DEADLINE | XSAVE | OSXSAVE)
+                edx &= ~MACHINE_CHECKS
+            elif leaf == 0x80000001:
+                ecx &= ~NESTED
+            elif leaf == 0xd:
+                eax = ebx = ecx = edx = 0
+            yield SimpleNamespace(function=leaf, index=index, flags=int(leaf in BY_INDEX), eax=eax, ebx=ebx, ecx=ecx,
+                                  edx=edx)

@@ -1,0 +1,253 @@
+"""A vCPU that Unicorn runs alone: what KVM's Vcpu is to a machine, and what KVM does between a guest's instructions."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Any
+
+from ..devmodel.exit_path import Bus
+from ..devmodel.vcpu import Activity
+from ..devmodel.view import to_dict
+from ..executors.executor import Accesses, Stop, Why
+from ..executors.generated import reset
+from ..executors.guest_map import guest_map
+from ..executors.kvm_special import from_special, to_special
+from ..executors.state import GENERAL, blank, write_all
+from ..executors.unicorn_cpu import UnicornCpu
+from ..kvm.bus import AddressSpace
+from ..kvm.vcpu import UnhandledExit
+from .cpuid import PHYSICAL_BITS, Cpuid
+from .delivery import Event, NotEmulated, Shutdown, deliver, exception
+from .linear import Fault, Physical
+from .system_calls import syscall, sysenter
+from .vm import EmulatedVm
+
+ALL = ((0, 1 << PHYSICAL_BITS),)
+SLICE, SHARED_SLICE = 50_000, 5_000     # basic blocks at a time; where there are other vCPUs
+WAIT_NS = 1_000_000_000                 # at most, between looks at what else there is
+ENABLED = 1 << 9                        # rflags
+NMI = 2
+BOOTSTRAP, APIC_ON = 1 << 8, 1 << 11    # IA32_APIC_BASE (SDM 3, 11.4.4)
+
+
+class _Accesses:
+    """Those of one vCPU's: its own local APIC is where that is, and CPUID is its own."""
+
+    def __init__(self, others: Accesses, vm: EmulatedVm, index: int, cpus: int, loop: Any):
+        self._others, self._apic, self._cpuid, self._loop = others, vm.chips.apic(index), Cpuid(index, cpus), loop
+        self.raise_ = others.raise_
+
+    def _in_apic(self, bus: int, address: int) -> int:
+        """The offset in its page; negative where it is not."""
+        base = self._apic.base
+        offset = address - (base & ~0xfff)
+        return offset if bus == Bus.MMIO and base & APIC_ON and 0 <= offset < 0x1000 else -1
+
+    def read(self, bus: int, address: int, width: int) -> int:
+        if (offset := self._in_apic(bus, address)) >= 0:
+            return self._apic.read(offset, width)
+        self._loop.exits += 1
+        return self._others.read(bus, address, width)
+
+    def write(self, bus: int, address: int, width: int, value: int) -> None:
+        if (offset := self._in_apic(bus, address)) >= 0:
+            self._apic.write(offset, width, value)
+        else:
+            self._loop.exits += 1
+            self._others.write(bus, address, width, value)
+
+    def cpuid(self, leaf: int, index: int) -> tuple[int, int, int, int]:
+        return self._cpuid.leaf(leaf, index)
+
+
+class EmulatedVcpu:
+    """One of `cpus`.  Its registers are for its own thread, or before that begins."""
+
+    coalesced = None
+
+    def __init__(self, vm: EmulatedVm, index: int, cpus: int, mmio: AddressSpace, accesses: Accesses):
+        self.vm, self.index, self.ffi, self.lib = vm, index, vm.ffi, vm.lib
+        self.loop = self.ffi.new("struct vcpu_loop *")
+        self.state, self.physical, self._mmio = blank(), Physical(), mmio
+        self.cpu = UnicornCpu(_Accesses(accesses, vm, index, cpus, self.loop), on_moved=self._map)
+        self.cpu.follow(self)
+        self.apic = vm.chips.apic(index)
+        self._shared = cpus > 1
+        self._woken, self._told = threading.Event(), deque[tuple[str, int]]()
+        self._reset()
+        self.state.activity = Activity.UNINITIALIZED if index else Activity.RUNNABLE
+        self._map()
+        vm.on_moved.append(self.cpu.moved)
+        vm.vcpus.append(self)
+
+    def _map(self) -> None:
+        memory, windows, registers = guest_map(self.vm.slots.values(), self._mmio, ALL)
+        self.cpu.map(memory, windows, registers)
+        self.physical.map(memory)
+
+    def _reset(self) -> None:
+        """SDM 3, table 10-1."""
+        fields = reset()
+        segments = {name: {"limit": 0xffff, "access": 0x93} for name in ("ds", "es", "fs", "gs", "ss")}
+        segments["cs"] = {"limit": 0xffff, "access": 0x9b, "selector": 0xf000, "base": 0xffff0000}
+        segments["tr"], segments["ldt"] = {"limit": 0xffff, "access": 0x8b}, {"limit": 0xffff, "access": 0x82}
+        fields["segments"] |= {name: fields["segments"][name] | each for name, each in segments.items()}
+        for name in ("gdt", "idt"):
+            fields["segments"][name]["limit"] = 0xffff
+        fields["general"] |= {"rip": 0xfff0, "rdx": self.cpu.accesses.cpuid(1, 0)[0]}
+        fields["control"]["apic_base"] = self.apic.base
+        fields["debug"]["dr6"], fields["msrs"]["pat"] = 0xffff0ff0, 0x0007040600070406
+        write_all(self.state, fields)
+
+    # as KVM's
+
+    def get_regs(self):
+        return self.ffi.new("struct kvm_regs *", {name: getattr(self.state.general, name) for name in GENERAL})
+
+    def set_regs(self, **values: int) -> None:
+        for name in GENERAL:
+            setattr(self.state.general, name, values.get(name, 2 if name == "rflags" else 0))
+
+    def get_sregs(self):
+        return self.ffi.new("struct kvm_sregs *", to_special(to_dict(self.state)))
+
+    def set_sregs(self, sregs: Any) -> None:
+        from_special(sregs, self.state)
+
+    def get_lapic(self):
+        page = self.ffi.new("struct kvm_lapic_state *")
+        for i, value in enumerate(self.apic.store()):
+            self.ffi.buffer(page)[16 * i:16 * i + 4] = value.to_bytes(4, "little")
+        return page
+
+    def set_lapic(self, page: Any) -> None:
+        data = self.ffi.buffer(page)
+        self.apic.load([int.from_bytes(data[at:at + 4], "little") for at in range(0, 1024, 16)], self.apic.base)
+
+    def describe(self) -> str:
+        """The registers, for an error."""
+        fields = to_dict(self.state)
+        words = [f"{name} {fields['general'][name]:#x}" for name in GENERAL]
+        words += [f"{name} {fields['control'][name]:#x}" for name in "cr0 cr2 cr3 cr4 efer".split()]
+        words += [f"cs {fields['segments']['cs']['selector']:#x} base {fields['segments']['cs']['base']:#x}"]
+        lines = ["  " + "  ".join(words[i:i + 6]) for i in range(0, len(words), 6)]
+        return "\n".join([f"vCPU {self.index}:", *lines])
+
+    # any thread
+
+    def wake(self) -> None:
+        """It has something to look at."""
+        self._woken.set()
+        self.cpu.ask()
+
+    def tell(self, what: str, vector: int = 0) -> None:
+        """An NMI, INIT or SIPI."""
+        self._told.append((what, vector))
+        self.wake()
+
+    # its own thread
+
+    def advance(self) -> None:
+        """Up to a slice of running, or of waiting.  Raises UnhandledExit, and what a device does."""
+        self._woken.clear()
+        self.vm.chips.tick()
+        while self._told:
+            self._take(*self._told.popleft())
+        if self.state.activity == Activity.HALTED and self._wakes():
+            self.state.activity = Activity.RUNNABLE
+        if self.state.activity != Activity.RUNNABLE:
+            self._wait()
+            return
+        try:
+            self._inject()
+            self._run()
+        except Shutdown as error:
+            raise UnhandledExit(f"the guest shut down: {error}\n{self.describe()}") from None
+        except NotEmulated as error:
+            raise UnhandledExit(f"the emulator has no {error}\n{self.describe()}") from None
+
+    def _wakes(self) -> bool:
+        return bool(self.state.events.nmi_pending) or \
+            (bool(self.state.general.rflags & ENABLED) and self.vm.chips.pending(self.index))
+
+    def _wait(self) -> None:
+        """For something to be told, or a chip's time to come."""
+        due = self.vm.chips.next_ns()
+        left = WAIT_NS if due is None else min(WAIT_NS, due - self.vm.chips.clock.ns())
+        if left > 0:
+            self._woken.wait(left / 1e9)
+
+    def _take(self, what: str, vector: int) -> None:
+        state = self.state
+        if what == "nmi":
+            state.events.nmi_pending = min(2, state.events.nmi_pending + 1)
+        elif what == "init":
+            bootstrap = self.apic.base & BOOTSTRAP
+            self._reset()
+            state.activity = Activity.RUNNABLE if bootstrap else Activity.INIT_RECEIVED
+        elif state.activity in (Activity.INIT_RECEIVED, Activity.UNINITIALIZED):
+            state.segments.cs.selector, state.segments.cs.base = vector << 8, vector << 12
+            state.general.rip = 0
+            state.activity = Activity.RUNNABLE
+
+    def _inject(self) -> None:
+        """What can be delivered now."""
+        state = self.state
+        self.cpu.emulator.awaited = False
+        if state.events.shadow:
+            return
+        if state.events.nmi_pending and not state.events.nmi_masked:
+            state.events.nmi_pending -= 1
+            state.events.nmi_masked = 1
+            deliver(state, self.physical, Event(NMI))
+        elif self.vm.chips.pending(self.index):
+            if not state.general.rflags & ENABLED:
+                self.cpu.emulator.awaited = True
+            elif (vector := self.vm.chips.acknowledge(self.index)) is not None:
+                deliver(state, self.physical, Event(vector))
+
+    def _run(self) -> None:
+        state = self.state
+        state.control.cr8 = before = self.apic.cr8
+        blocks = 1 if state.events.shadow else SHARED_SLICE if self._shared else SLICE
+        if self._shared:
+            with self.vm.turns.mine():
+                self.cpu.written()
+                stop = self.cpu.run(state, blocks, checked=True)
+        else:
+            stop = self.cpu.run(state, blocks, checked=True)
+        self.loop.runs += 1
+        if state.control.cr8 != before:
+            self.apic.set_cr8(state.control.cr8)
+        self._after(stop)
+
+    def _after(self, stop: Stop) -> None:
+        if stop.why == Why.FAILED:
+            assert self.cpu.error
+            raise self.cpu.error
+        if stop.why == Why.HALTED:
+            self.state.activity = Activity.HALTED
+        elif stop.why == Why.EXCEPTION:
+            event = Event(stop.vector, software=True) if stop.is_int else exception(stop.vector, stop.error)
+            deliver(self.state, self.physical, event)
+        elif stop.why == Why.SYSCALL:
+            self._call(stop)
+        elif stop.why in (Why.NOWHERE, Why.REFUSED):
+            raise UnhandledExit(f"the emulator gave up: {stop.why.name.lower()}, error {stop.error}\n{self.describe()}")
+
+    def _call(self, stop: Stop) -> None:
+        general = self.state.general
+        before = {name: getattr(general, name) for name in GENERAL}
+        try:
+            (sysenter if stop.vector else syscall)(self.state)
+        except Fault as fault:
+            for name, value in before.items():
+                setattr(general, name, value)
+            general.rip -= 2        # both are of two bytes
+            deliver(self.state, self.physical, exception(fault.vector, fault.error))
+
+    def close(self) -> None:
+        self.vm.on_moved.remove(self.cpu.moved)
+        self.cpu.close()
+
