@@ -3,10 +3,13 @@ vCPU's place in the machine (vmm/kvm/cpuid.py)."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from functools import cache
 from types import SimpleNamespace
 
+from ..chips.apic_timer import BUS_NS
+from ..executors._emulator import lib
 from ..kvm import cpuid
 
 BASIC, EXTENDED = range(0xe), range(0x80000000, 0x80000009)      # leaves
@@ -16,7 +19,12 @@ SUBLEAVES = 4
 MONITOR, X2APIC, DEADLINE, XSAVE, OSXSAVE = 1 << 3, 1 << 21, 1 << 24, 1 << 26, 1 << 27
 MACHINE_CHECKS = 1 << 7 | 1 << 14       # edx
 NESTED = 1 << 2                         # of leaf 0x80000001, ecx: SVM
+BMI = 1 << 3 | 1 << 8                   # of leaf 7, ebx: Unicorn has them in its model, and raises #UD
 PHYSICAL_BITS = 40                      # of Unicorn's model
+
+CLOCKS = 0x15                           # leaf: the ratio of the time-stamp counter's clock to a crystal's, in Hz
+APIC_HZ = 1_000_000_000 // BUS_NS
+CALIBRATION_S = 0.02
 
 Leaf = tuple[int, int, int, int]        # eax, ebx, ecx, edx
 
@@ -29,6 +37,8 @@ class Cpuid:
         found = cpuid.adapt(entries, index, cpus, tsc_deadline=False)
         self._leaves = {(each["function"], each["index"]): tuple(each[name] for name in ("eax", "ebx", "ecx", "edx"))
                         for each in found}
+        self._leaves[0, 0] = (CLOCKS, *self._leaves[0, 0][1:])
+        self._leaves[CLOCKS, 0] = (APIC_HZ // 1000, tsc_khz(), APIC_HZ, 0)     # the counter's rate is in the APIC timer's
 
     def leaf(self, leaf: int, index: int) -> Leaf:
         """Zeroes where there is none; of one that is too large the highest of the basic ones, as on Intel's CPUs
@@ -37,6 +47,17 @@ class Cpuid:
         if highest < leaf < 0x40000000 or (leaf > 0x80000000 and leaf > self._leaves[0x80000000, 0][0]):
             leaf = highest
         return self._leaves.get((leaf, index if leaf in BY_INDEX else 0), (0, 0, 0, 0))
+
+
+@cache
+def tsc_khz() -> int:
+    """Of this host's time-stamp counter, by its clock."""
+    def both() -> tuple[int, int]:
+        return lib.emulator_ticks(), time.monotonic_ns()
+    ticks, ns = both()
+    time.sleep(CALIBRATION_S)
+    later_ticks, later_ns = both()
+    return (later_ticks - ticks) * 1_000_000 // (later_ns - ns)
 
 
 @cache
@@ -63,6 +84,8 @@ def _entries() -> Iterator[SimpleNamespace]:
                 edx &= ~MACHINE_CHECKS
             elif leaf == 0x80000001:
                 ecx &= ~NESTED
+            elif leaf == 7:
+                ebx &= ~BMI
             elif leaf == 0xd:
                 eax = ebx = ecx = edx = 0
             yield SimpleNamespace(function=leaf, index=index, flags=int(leaf in BY_INDEX), eax=eax, ebx=ebx, ecx=ecx,

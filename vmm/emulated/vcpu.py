@@ -97,6 +97,7 @@ class EmulatedVcpu:
             fields["segments"][name]["limit"] = 0xffff
         fields["general"] |= {"rip": 0xfff0, "rdx": self.cpu.accesses.cpuid(1, 0)[0]}
         fields["control"]["apic_base"] = self.apic.base
+        fields["timing"]["tsc_offset"] = self.vm.tsc_offset
         fields["debug"]["dr6"], fields["msrs"]["pat"] = 0xffff0ff0, 0x0007040600070406
         write_all(self.state, fields)
 

@@ -12,6 +12,7 @@ from typing import Any
 from ..chips.chipset import Chipset
 from ..chips.clock import Clock
 from ..chips.irqfd import IrqfdPoller
+from ..executors._emulator import lib
 from ..kvm.bus import AddressSpace
 from ..kvm.vm import Slot, _binding
 
@@ -57,6 +58,7 @@ class EmulatedVm:
 
     def __init__(self, cpus: int):
         self.ffi, self.lib = _binding()
+        self.tsc_offset = -lib.emulator_ticks() & (1 << 64) - 1     # the guest's counter begins at 0
         self.slots: dict[int, Slot] = {}
         self.on_moved: list[Callable[[], None]] = []
         self.vcpus: list[Any] = []

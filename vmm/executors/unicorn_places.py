@@ -15,6 +15,7 @@ from ..devmodel import vcpu
 from ..errors import UserError
 from . import state
 
+CODE = 0x51c20000           # where code is tried
 SEGMENT_BYTES = 24          # selector, padding, base (8 bytes), limit, flags
 SEGMENTS = ("es", "cs", "ss", "ds", "fs", "gs", "ldt", "tr", "gdt", "idt")      # one after the other
 GENERAL = [name for name in state.GENERAL if name != "rflags"]      # which is kept in pieces
@@ -35,6 +36,8 @@ class Places:
     flags: int                  # 4 bytes: what decides how code is translated (hidden)
     debug: int                  # dr0 to dr7, 8 bytes each
     exception: int              # its error code and whether it was an INT, 4 bytes each; 8: what is behind that
+    old_exception: int          # 4 bytes: one that was raised and is not delivered yet, or -1
+    tsc_offset: int             # 8 bytes: from the host's time-stamp counter to the guest's
     st: int                     # the register file, 16 bytes each, not by the stack's top
     top: int                    # 4 bytes, the stack's top
     status: int                 # 2 bytes, x87 status without it
@@ -108,7 +111,8 @@ def places() -> Places:
         efer=search.word("MSR", (0xc0000080, 0xd01), shown=0xd01),
         msrs={name: search.word("MSR", (vcpu.MSRS[name], value := search.value()), shown=value) for name in MSRS},
         sysenter_cs=search.word("MSR", (vcpu.MSRS["sysenter_cs"], 0x9bd8), 4, 0x9bd8),
-        flags=_flags(search), debug=search.word("DR0"), exception=_exception(),
+        flags=_flags(search), debug=search.word("DR0"), exception=_exception(), old_exception=(old := _old_exception()),
+        tsc_offset=_tsc_offset(old + 16),
         st=search.word("FP0", (st, 0x1234), shown=st), top=fsw[0], status=fsw[-1], fcw=search.word("FPCW", 0x2b7f, 2),
         tags=_tags(search), fip=search.word("FIP"), fdp=search.word("FDP"), fop=search.word("FOP", 0x5a7, 2),
         mxcsr=search.word("MXCSR", 0x9fc0, 4), xmm=(xmm0 := search.word("XMM0", xmm)),
@@ -131,16 +135,53 @@ def _tags(search: _Search) -> int:
 
 def _exception() -> int:
     """Where INT leaves the address behind it, which nothing else has: its error code is before that."""
-    import unicorn
-    import unicorn.x86_const as const
-    uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
-    uc.mem_map(0x51c20000, 0x1000)
-    uc.mem_write(0x51c20000, bytes.fromhex("cd42"))        # int 0x42
-    uc.hook_add(unicorn.UC_HOOK_INTR, lambda uc, vector, data: uc.emu_stop())
-    uc.emu_start(0x51c20000, 0)
-    uc.reg_write(const.UC_X86_REG_RIP, 0)
-    data = bytes(uc.context_save())
-    at = data.find((0x51c20002).to_bytes(8, "little"))
+    _, _, data = _raised("cd42")               # int 0x42
+    at = data.find((CODE + 2).to_bytes(8, "little"))
     if at < 8 or data[at - 4:at] != bytes([1, 0, 0, 0]):
         raise UserError("unicorn: exceptions are nowhere in a saved context; wanted a version that was tried")
     return at - 8
+
+
+def _old_exception() -> int:
+    """Where a division by zero leaves its vector, 0: what was -1."""
+    _, before, after = _raised("31c0f7f0")      # xor eax, eax; div eax
+    at = next((at for at in range(0, len(before) - 3, 4)
+               if before[at:at + 4] == b"\xff" * 4 and after[at:at + 4] == bytes(4)), -1)
+    if at < 0:
+        raise UserError("unicorn: a raised exception is nowhere in a saved context; wanted a version that was tried")
+    return at
+
+
+def _tsc_offset(at: int) -> int:
+    """Whether RDTSC goes by what is there."""
+    import ctypes
+
+    import unicorn
+    import unicorn.x86_const as const
+    uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
+    uc.mem_map(CODE, 0x1000)
+    uc.mem_write(CODE, bytes.fromhex("0f31f4"))     # rdtsc; hlt
+    found = []
+    for offset in (0, 1 << 62):
+        context = uc.context_save()
+        ctypes.memmove(context.context.value + at, offset.to_bytes(8, "little"), 8)
+        uc.context_restore(context)
+        uc.emu_start(CODE, 0)
+        found.append(uc.reg_read(const.UC_X86_REG_RDX) << 32 | uc.reg_read(const.UC_X86_REG_RAX))
+    if not 0 <= found[1] - found[0] - (1 << 62) < 1 << 40:
+        raise UserError("unicorn: the counter's offset is nowhere in a saved context; wanted a version that was tried")
+    return at
+
+
+def _raised(code: str) -> tuple[Any, bytes, bytes]:
+    """A CPU, and contexts before and after an exception of code's; it has left that address."""
+    import unicorn
+    import unicorn.x86_const as const
+    uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
+    uc.mem_map(CODE, 0x1000)
+    uc.mem_write(CODE, bytes.fromhex(code))
+    uc.hook_add(unicorn.UC_HOOK_INTR, lambda uc, vector, data: uc.emu_stop())
+    before = bytes(uc.context_save())
+    uc.emu_start(CODE, 0)
+    uc.reg_write(const.UC_X86_REG_RIP, 0)
+    return uc, before, bytes(uc.context_save())

@@ -38,7 +38,7 @@ from .offloading import Offloading, make_maps
 def build_memory(machine, asked: set[str]) -> None:
     """Guest RAM and what devices share: BPF map memory if any device may be offloaded to the
     kernel, plain shared memory otherwise or where there is no BPF."""
-    maps, no_bpf = make_maps(asked, machine.config.has_exits)
+    maps, no_bpf = make_maps(asked, machine.vm is not None and machine.config.executor.name != "emulator")
     if maps:
         machine.closes(maps)
     try:

@@ -374,6 +374,12 @@ void emulator_end(struct emulator *emulator)
 	emulator->blocks = NULL;
 }
 
+/* The time-stamp counter, which is the guest's as well. */
+uint64_t emulator_ticks(void)
+{
+	return __rdtsc();
+}
+
 /* Any thread: the run that is under way, or the next one, ends. */
 void emulator_ask(struct emulator *emulator)
 {

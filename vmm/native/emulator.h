@@ -39,7 +39,7 @@ struct unicorn_numbers {
 /* Offsets in a saved context (vmm/executors/unicorn_places.py), from where a CPU's words begin in it. */
 struct unicorn_places {
 	uint32_t general[17], segments[10], cr0, cr2, cr3, cr4, cr8, efer, msrs[10], sysenter_cs, flags, debug, st, top,
-		 status, fcw, tags, fip, fdp, fop, mxcsr, xmm, xmm_stride, exception;
+		 status, fcw, tags, fip, fdp, fop, mxcsr, xmm, xmm_stride, exception, old_exception, tsc_offset;
 };
 
 enum emulator_stop {
@@ -145,6 +145,7 @@ int emulator_window(struct emulator *emulator, uint32_t window);
 void emulator_give(struct emulator *emulator);
 void emulator_take(struct emulator *emulator);
 int emulator_run(struct emulator *emulator, uint64_t blocks);
+uint64_t emulator_ticks(void);
 void emulator_ask(struct emulator *emulator);
 void emulator_written(struct emulator *emulator);
 void emulator_moved(struct emulator *emulator);

@@ -147,6 +147,8 @@ void emulator_give(struct emulator *emulator)
 	cpu[at->cr8] = state->control.cr8;
 	memcpy(cpu + at->efer, &state->control.efer, 8);
 	put32(cpu + at->flags, hidden_flags(state));
+	memcpy(cpu + at->tsc_offset, &state->timing.tsc_offset, 8);
+	put32(cpu + at->old_exception, ~0u);	/* whoever gives it has delivered it, or knows that it waits */
 	put_float(emulator);
 	emulator->call.context_restore(emulator->uc, emulator->context);
 	emulator->call.reg_write(emulator->uc, emulator->number.rflags, &rflags);	/* which it has in pieces */
