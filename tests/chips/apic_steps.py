@@ -7,6 +7,7 @@ from tests.chips.chipsets import IOAPIC, LAPIC
 from tests.chips.in_kernel import Access
 
 VECTOR = st.integers(16, 255)
+PRIORITY = BYTE.map(lambda value: value & 0xf0)
 DESTINATION = st.sampled_from([0, 0, 0, 1, 2, 0x11, 0xff])
 NOT_COMPARED = (0x0a, 0x28, 0x38, 0x39)     # PPR, which KVM brings up to date when it is read; ESR; counts
 
@@ -31,7 +32,7 @@ def msi_of(vector, destination, logical, level):
 COMMAND = st.builds(command_of, VECTOR, st.booleans(), st.booleans(), st.integers(0, 3))
 MSI = st.builds(msi_of, VECTOR, DESTINATION, st.booleans(), st.booleans())
 LAPIC_WRITE = st.one_of(
-    st.tuples(st.just(0x80), BYTE), st.tuples(st.just(0xb0), st.just(0)),
+    st.tuples(st.just(0x80), PRIORITY), st.tuples(st.just(0xb0), st.just(0)),
     st.tuples(st.just(0xd0), st.sampled_from([0, 1 << 24, 2 << 24, 0x11 << 24])),
     st.tuples(st.just(0xe0), st.sampled_from([0, 0xf0000000])), st.tuples(st.just(0xf0), WORD),
     st.tuples(st.just(0xf0), st.just(0x1ff)),

@@ -14,6 +14,7 @@ Where both differ, and why; sequences keep off these, and test_pic.py and so on 
 | 8254, control word | a latched count stays | is latched no more | data sheet, "Counter Latch Command" |
 | 8254, modes 1, 5 | begin with the count | begin with the gate's edge | data sheet |
 | local APIC, vectors 0 to 15 | are requested, and never come | an error, in ESR | SDM 3, 11.5.2 |
+| local APIC, TPR | SVM keeps the upper half alone (sync_cr8_to_lapic) | keeps all of it | SDM 3, figure 11-18 |
 | local APIC, ESR | reads as 0 | has errors | SDM 3, 11.5.3 |
 | I/O APIC, pin 8 | an edge before the EOI is lost, as KVM_IRQ_LINE tells of that | is an edge | nobody is told |
 | lowest priority, logical | lost if the CPU that is picked is not there | one that is there | SDM 3, 11.6.2.4 |

@@ -39,6 +39,9 @@ class Cpus:
     def sipi(self, cpu, vector):
         self.told.append(("sipi", cpu, vector))
 
+    def earlier(self):
+        self.told.append("earlier")
+
     def take(self):
         told, self.told = self.told, []
         return told

@@ -22,7 +22,7 @@ PIC_NAMES = ("last_irr irr imr isr priority_add irq_base read_reg_select poll sp
              "rotate_on_auto_eoi special_fully_nested_mode init4 elcr elcr_mask").split()
 COUNTER_NAMES = ("count latched_count count_latched status_latched status read_state write_state write_latch rw_mode "
                  "mode bcd gate").split()
-HANG_S = 2
+HANG_S = 30
 OUT_PORT = bytes.fromhex("ba") + EXIT_PORT.to_bytes(4, "little") + bytes.fromhex("ee")      # mov $port, %edx; out
 STORE_EAX, STORE_VECTOR = (b"\xa3" + at.to_bytes(4, "little") for at in (RESULT, VECTOR))
 NO_VECTOR = 0xffffffff

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.chips.apic_steps import APIC_STEP, COMMAND, MSI, VECTOR, do_apic_step, same_apics
-from tests.chips.both import BYTE, WORD, Both, sequences
+from tests.chips.apic_steps import APIC_STEP, COMMAND, MSI, PRIORITY, VECTOR, do_apic_step, same_apics
+from tests.chips.both import WORD, Both, sequences
 from tests.chips.chipsets import LAPIC
 from tests.chips.in_kernel import Access, InKernel
 
@@ -26,7 +26,7 @@ def test_apics(steps):
 
 
 @sequences
-@given(st.lists(VECTOR, min_size=1, max_size=8), BYTE)
+@given(st.lists(VECTOR, min_size=1, max_size=8), PRIORITY)
 def test_the_vector_that_is_taken(vectors, priority):
     """The highest one first, and none that the task's priority keeps out."""
     with closing(InKernel()) as kvm:
@@ -46,7 +46,7 @@ BASE_MSR, X2APIC, ENABLED, BOOT = 0x1b, 1 << 10, 1 << 11, 1 << 8
 LONG_COMMAND = st.builds(lambda command, destination: command & ~(3 << 16 | 1 << 13) | destination << 32, COMMAND,
                          st.sampled_from([0, 1, 0x11, 0xff, 0x10001, 0xffffffff]))
 MSR_WRITE = st.one_of(
-    st.tuples(st.just(0x808), BYTE), st.tuples(st.just(0x80b), st.just(0)),
+    st.tuples(st.just(0x808), PRIORITY), st.tuples(st.just(0x80b), st.just(0)),
     st.tuples(st.just(0x80f), WORD), st.tuples(st.just(0x80f), st.just(0x1ff)),
     st.tuples(st.just(0x830), LONG_COMMAND), st.tuples(st.just(0x83f), st.integers(16, 0x110)),
     st.tuples(st.integers(0x832, 0x837), WORD.map(lambda value: value | 1 << 16)),

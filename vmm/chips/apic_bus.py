@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from .clock import Clock, Deadlines
@@ -27,25 +27,31 @@ class Cpus(Protocol):
     def sipi(self, cpu: int, vector: int) -> None:
         """If it waits for one, it starts at page `vector`; else it goes on (SDM 3, 9.4.3)."""
 
+    def earlier(self) -> None:
+        """Whoever sleeps until the chips want their next tick: that is earlier now."""
+
 
 class ApicBus:
     """All local APICs.  Whoever calls it has the chips' lock, and says what `told` has once it has it no more."""
 
-    def __init__(self, count: int, clock: Clock, deadlines: Deadlines, cpus: Cpus,
-                 ended: Callable[[int], None]):
-        self.clock, self.deadlines, self._cpus = clock, deadlines, cpus
+    def __init__(self, count: int, clock: Clock, cpus: Cpus, ended: Callable[[int], None]):
+        self.clock, self._cpus = clock, cpus
+        self.deadlines = Deadlines(self._earlier)
         self.end_of_interrupt = ended           # of a level-triggered vector
         self.told: list[Telling] = []
         self._woken: set[int] = set()
         self.apics = [LocalApic(index, self) for index in range(count)]
 
-    def take_told(self) -> list[Telling]:
+    def take_told(self) -> Sequence[Telling]:
         """What is to be said since the last call."""
         if not self.told:
-            return self.told
+            return ()                   # and not the list, which others go on with
         told, self.told = self.told, []
         self._woken.clear()
         return told
+
+    def _earlier(self) -> None:
+        self.told.append(self._cpus.earlier)
 
     def wake(self, cpu: int) -> None:
         if cpu not in self._woken:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from . import ioapic, pit
 from .apic_bus import ApicBus, Cpus
 from .apic_page import ApicPage
-from .clock import Clock, Deadlines
+from .clock import Clock
 from .ioapic import IoApic
 from .message import of_msi
 from .pic import Pics
@@ -26,16 +26,14 @@ class Space(Protocol):
 class Section:
     """The lock of the chips: `with` it they are changed, and after it the CPUs are told."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.bus: ApicBus | None = None
+    def __init__(self, bus: ApicBus):
+        self._lock, self._bus = threading.Lock(), bus
 
     def __enter__(self) -> None:
         self._lock.acquire()
 
     def __exit__(self, *_error: object) -> None:
-        assert self.bus is not None
-        told = self.bus.take_told()
+        told = self._bus.take_told()
         self._lock.release()
         for tell in told:
             tell()
@@ -120,10 +118,10 @@ class Chipset:
     """For `count` CPUs.  What is no interrupt that they ask for themselves, `cpus` is told of."""
 
     def __init__(self, count: int, clock: Clock, cpus: Cpus, ioapic_version: int = ioapic.VERSION_OF_KVM):
-        self.clock, self._deadlines, self.section = clock, Deadlines(), Section()
+        self.clock = clock
         self._routes = pc_routes()
-        self._bus = ApicBus(count, clock, self._deadlines, cpus, self._ended)
-        self.section.bus = self._bus
+        self._bus = ApicBus(count, clock, cpus, self._ended)
+        self.section, self._deadlines = Section(self._bus), self._bus.deadlines
         self.ioapic = IoApic(self._bus.send, ioapic_version)
         self.pics = Pics(self._external)
         self.pics.leave_as_firmware()
@@ -163,7 +161,7 @@ class Chipset:
     # lines
 
     def set_level(self, gsi: int, level: bool) -> None:
-        """The line has that level now.  One that is a message is sent as it rises."""
+        """The line has that level now.  One that is a message is sent if it is high."""
         with self.section:
             self._set(self._routes.get(gsi, NOWHERE), level)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 NS_PER_S = 1_000_000_000
@@ -37,9 +37,10 @@ class Timed(Protocol):
 
 
 class Deadlines:
-    """When each chip needs its next `tick`."""
+    """When each chip needs its next `tick`.  `earlier` is told when the first of these moves forward."""
 
-    def __init__(self) -> None:
+    def __init__(self, earlier: Callable[[], None]):
+        self._earlier = earlier
         self._at: dict[Timed, int] = {}     # nanoseconds of the clock
         self.next_ns: int | None = None     # the earliest of them
 
@@ -49,7 +50,9 @@ class Deadlines:
             self._at.pop(chip, None)
         else:
             self._at[chip] = at_ns
-        self.next_ns = min(self._at.values(), default=None)
+        before, self.next_ns = self.next_ns, min(self._at.values(), default=None)
+        if self.next_ns is not None and (before is None or self.next_ns < before):
+            self._earlier()
 
     def due(self, now_ns: int) -> Iterator[Timed]:
         """The chips whose time has come, the earliest first, each once."""

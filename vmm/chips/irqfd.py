@@ -55,7 +55,7 @@ class IrqfdPoller:
             return
         try:
             os.eventfd_read(fd)
-        except BlockingIOError:         # someone else has read it
+        except OSError:         # someone else has read it, or closed it
             return
         self._pulse(gsi)
 
