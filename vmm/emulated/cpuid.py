@@ -4,6 +4,7 @@ vCPU's place in the machine (vmm/kvm/cpuid.py)."""
 from __future__ import annotations
 
 import time
+from fractions import Fraction
 from collections.abc import Iterator
 from functools import cache
 from types import SimpleNamespace
@@ -38,7 +39,7 @@ class Cpuid:
         self._leaves = {(each["function"], each["index"]): tuple(each[name] for name in ("eax", "ebx", "ecx", "edx"))
                         for each in found}
         self._leaves[0, 0] = (CLOCKS, *self._leaves[0, 0][1:])
-        self._leaves[CLOCKS, 0] = (APIC_HZ // 1000, tsc_khz(), APIC_HZ, 0)     # the counter's rate is in the APIC timer's
+        self._leaves[CLOCKS, 0] = (*clock_ratio(tsc_khz()), APIC_HZ, 0)
 
     def leaf(self, leaf: int, index: int) -> Leaf:
         """Zeroes where there is none; of one that is too large the highest of the basic ones, as on Intel's CPUs
@@ -47,6 +48,14 @@ class Cpuid:
         if highest < leaf < 0x40000000 or (leaf > 0x80000000 and leaf > self._leaves[0x80000000, 0][0]):
             leaf = highest
         return self._leaves.get((leaf, index if leaf in BY_INDEX else 0), (0, 0, 0, 0))
+
+
+def clock_ratio(khz: int) -> tuple[int, int]:
+    """Denominator and numerator of the time-stamp counter's rate by the APIC timer's, which Linux takes for the
+    crystal's; as exact as its arithmetic bears, of 32 bits in kHz (native_calibrate_tsc, arch/x86/kernel/tsc.c)."""
+    exact, most = Fraction(khz, APIC_HZ // 1000), (1 << 32) // (APIC_HZ // 1000) - 1
+    found = exact.limit_denominator(max(1, int(most / max(1, exact))))
+    return found.denominator, found.numerator
 
 
 @cache

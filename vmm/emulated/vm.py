@@ -120,6 +120,10 @@ class EmulatedVm:
     def wake(self, cpu: int) -> None:
         self.vcpus[cpu].wake()
 
+    def earlier(self) -> None:
+        for vcpu in self.vcpus:
+            vcpu.look_earlier()
+
     def nmi(self, cpu: int) -> None:
         self.vcpus[cpu].tell("nmi")
 
