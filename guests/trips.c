@@ -1,13 +1,14 @@
 /* Times what a driver does by many accesses in a row: the register dances that an emulator may run on through.
  *
  *   dance=NAME   writes (five registers, as one write each), polling (a status register, 64 times), string (64 bytes out
- *                of a port by one instruction, ten times), bits (64 bits over a clock and a data line)
+ *                of a port by one instruction, ten times), bits (64 bits over a clock and a data line), posted (four
+ *                registers, sixteen times)
  *   count=N      how often
  *   base=ADDRESS of the device's registers; port=PORT of one that takes bytes
  */
 #include "guest.h"
 
-enum { POLLS = 64, BITS = 64, BYTES = 64, STRINGS = 10 };
+enum { POLLS = 64, POSTS = 64, BITS = 64, BYTES = 64, STRINGS = 10 };
 
 static volatile u32 *base;
 static u32 sum;
@@ -50,15 +51,22 @@ static void bits(void)
 	}
 }
 
+static void posted(void)
+{
+	for (int i = 0; i < POSTS; i++)
+		base[i % 4] = i;
+}
+
 int run(void)
 {
 	static const struct { const char *name; void (*dance)(void); } dances[] = {
-		{ "writes", writes }, { "polling", polling }, { "string", string }, { "bits", bits } };
+		{ "writes", writes }, { "polling", polling }, { "string", string }, { "bits", bits },
+		{ "posted", posted } };
 	u32 count = option("count", 100);
 	u64 begin;
 
 	base = (volatile u32 *)option("base", 0);
-	for (int i = 0; i < 4; i++) {
+	for (int i = 0; i < 5; i++) {
 		if (!option_is("dance", dances[i].name))
 			continue;
 		dances[i].dance();

@@ -5,8 +5,7 @@ import zlib
 import pytest
 
 from tests.guest.test_guests import adler_in, expected_area, run
-from vmm.device.register_device import RegisterDevice
-from vmm.devmodel.schema import RO, Device, reg, u32
+from vmm.devices.probe import ProbeLinesDevice
 from vmm.machine.config import DiskConfig, ExecutorConfig, MachineConfig
 from vmm.machine.machine import Machine
 from vmm.paths import BUILD
@@ -18,20 +17,8 @@ DANCES = {"writes": 40, "polling": 4, "string": 2, "bits": 2}
 BLOCKS = [1, 3, 64, None]
 
 
-class Lines(Device, id=0, version=1):
-    """A status register that is read, and lines that are written."""
-
-    status = reg(0x00, u32, "what is there", access=RO, read_effect=True)
-    data = reg(0x04, u32, "a line")
-    clock = reg(0x08, u32, "another line")
-    third = reg(0x0c, u32, "a value")
-    fourth = reg(0x10, u32, "a value")
-
-
-class LinesDevice(RegisterDevice):
+class LinesDevice(ProbeLinesDevice):
     """Remembers the accesses."""
-
-    schema = Lines
 
     def __init__(self):
         super().__init__("lines")

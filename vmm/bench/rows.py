@@ -25,6 +25,7 @@ class Wanted:
     quick: bool = False
     one_cpu: bool = False
     directory: Path | None = None
+    executors: tuple[str, ...] = ()     # of exits: those that dances are measured with, instead
     json: Path | None = None
     html: Path | None = None
 

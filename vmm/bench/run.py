@@ -31,7 +31,8 @@ def main(wanted: Wanted) -> int:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         machine["cpus"] = 1
     rows = _measure(wanted, machine)
-    longest = visits(wanted.repeat, wanted.quick) if wanted.what == "exits" and "on" in wanted.modes else []
+    longest = visits(wanted.repeat, wanted.quick) if wanted.what == "exits" and "on" in wanted.modes and \
+        not wanted.executors else []
     found = Saved("", machine, rows, longest, began)
     if wanted.json:
         saved.write(found, wanted.json)
@@ -44,6 +45,9 @@ def main(wanted: Wanted) -> int:
 
 def _measure(wanted: Wanted, machine: dict) -> list[dict]:
     modes, peers, repeat, quick = wanted.modes, wanted.peers, wanted.repeat, wanted.quick
+    if wanted.executors:
+        from . import executors
+        return executors.rows(list(wanted.executors), repeat, quick, machine["tsc_khz"], _progress)
     if wanted.what == "exits":
         return exits(modes, repeat, quick, machine)
     if wanted.what == "blk":

@@ -11,6 +11,7 @@ WANTED_US = 100     # that one visit may take
 WIDTH = 132         # at least: what is cut off helps nobody
 _FIGURES = ("µs", "min", "max", "floor", "above floor", "CPU", "of it ring", "to user", "handled", "declined")
 _SHADOW_FIGURES = ("µs", "min", "max", "one copy", "CPU", "bytes", "reads", "looked again")
+_DANCE_FIGURES = ("µs", "min", "max", "as fast", "accesses", "to user", "spared", "CPU")
 _LINUX_FIGURES = ("µs", "min", "max", "p99", "CPU", "exits", "to user", "on is")
 
 
@@ -69,6 +70,8 @@ def requests(what: str, machine: dict, rows: list[dict]) -> Grid:
                     [_linux_line(row, best.get(label(row), [])) for row in rows])
     if what == "shadow":
         return Grid(title, ("read", "mode", *_SHADOW_FIGURES), [_shadow_line(row) for row in rows])
+    if rows and "spared" in rows[0]:
+        return Grid(title, ("dance", "executor", *_DANCE_FIGURES), [_dance_line(row, rows) for row in rows])
     first = {"exits": "op", "net": "packet"}.get(what, "request")
     return Grid(title, (first, "mode", *_FIGURES), [_line(row) for row in rows])
 
@@ -79,6 +82,16 @@ def _line(row: dict) -> tuple[str, ...]:
         f"{(row['ns_per_request'] - row['floor_ns']) / 1e3:.2f}",
         f"{row['cpu_ns_per_request'] / 1e3:.2f}", f"{row['cpu_ring_ns'] / 1e3:.2f}",
         *(_share(row, key) for key in ("exits_to_user", "handled", "declined")))
+
+
+def _dance_line(row: dict, rows: list[dict]) -> tuple[str, ...]:
+    """`as fast` as KVM alone, repetition by repetition."""
+    dance, executor = row["op"].split(", ")
+    alone = next(each for each in rows if each["op"] == f"{dance}, kvm")
+    ratios = [theirs / ours for theirs, ours in zip(alone["ns_each"], row["ns_each"])]
+    return (dance, executor, *(f"{row[key] / 1e3:,.1f}" for key in ("ns_per_request", "ns_min", "ns_max")),
+            f"{median(ratios):.2f}x", str(row["depth"]), *(f"{row[key] / row['requests']:.2f}" for key in (
+                "exits_to_user", "spared")), f"{row['cpu_ns_per_request'] / 1e3:,.1f}")
 
 
 def _shadow_line(row: dict) -> tuple[str, ...]:

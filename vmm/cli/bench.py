@@ -36,6 +36,10 @@ def _add_measuring(measured: ArgumentParser, what: str) -> None:
     measured.add_argument("--peer", metavar="LIST", default="", help="run the same guest there as well: "
                           + {"linux": "qemu, vhost (QEMU with the kernel's network device)"}.get(what, "qemu")
                           if PEERS[what] else SUPPRESS)
+    if what == "exits":
+        measured.add_argument("--executors", metavar="LIST", default="", help="instead, drivers that go through many "
+                              "registers in a row, on KVM and with partial emulation: basic blocks after an exit, or "
+                              "auto (0,1,4,16,64,auto, say)")
     measured.add_argument("--one-cpu", action="store_true", help="everything on one CPU")
     measured.add_argument("--directory", metavar="DIR", type=Path, help="where the disk image lies while it is "
                           "measured: its file system counts" if what in ("blk", "linux") else SUPPRESS)
@@ -59,12 +63,21 @@ def measure(options) -> int:
     _writable(options.json, "--json")
     _writable(options.html, "--html", options.json)
     wanted = Wanted(options.what, modes, peers, parse.whole(options.repeat, "--repeat", 1, 100), options.quick,
-                    options.one_cpu, options.directory, options.json, options.html)
+                    options.one_cpu, options.directory, _executors(options), options.json, options.html)
     if options.in_nested:
         from ..bench import nested
         return nested.bench(wanted)
     from ..bench import run
     return run.main(wanted)
+
+
+def _executors(options) -> tuple[str, ...]:
+    """Raises UserError."""
+    from ..bench.executors import named
+    words = parse.words(options.executors, "--executors") if getattr(options, "executors", "") else []
+    for word in words:
+        named(word)
+    return tuple(words)
 
 
 def _writable(path: Path | None, option: str, *others: Path | None) -> None:

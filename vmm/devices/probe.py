@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..device.register_device import RegisterDevice
-from ..devmodel.devices.probe import Probe, ProbeRead
+from ..devmodel.devices.probe import Probe, ProbeLines, ProbeRead
 
 
 class ProbeDevice(RegisterDevice):
@@ -27,3 +27,12 @@ class ProbeReadDevice(RegisterDevice):
     def on_read_counter(self) -> int:
         self.page.counter = (self.page.counter + 1) & 0xffffffff
         return self.page.counter
+
+
+class ProbeLinesDevice(RegisterDevice):
+    """Lines that lead nowhere."""
+
+    schema = ProbeLines
+
+    def on_read_status(self) -> int:
+        return 1

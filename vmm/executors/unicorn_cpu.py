@@ -82,6 +82,8 @@ class UnicornCpu:
                  on_error: Callable[[BaseException], None] | None = None,
                  on_moved: Callable[[], None] = lambda: None):
         self.accesses, self._on_error, self.on_moved = accesses, on_error, on_moved
+        if accesses:        # so that each takes as little time as may be
+            self.read, self.write = accesses.read, accesses.write
         self.error: BaseException | None = None     # out of `accesses`, when a run has FAILED
         self.uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
         self._context = self.uc.context_save()
@@ -226,12 +228,12 @@ def _failed(kind: Any, error: Any, trace: Any) -> None:
 
 @ffi.def_extern(onerror=_failed)
 def emulator_read(handle, bus, address, width):
-    return ffi.from_handle(handle).accesses.read(bus, address, width)
+    return ffi.from_handle(handle).read(bus, address, width)
 
 
 @ffi.def_extern(onerror=_failed)
 def emulator_write(handle, bus, address, width, value):
-    ffi.from_handle(handle).accesses.write(bus, address, width, value)
+    ffi.from_handle(handle).write(bus, address, width, value)
 
 
 @ffi.def_extern(onerror=_failed)

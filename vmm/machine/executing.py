@@ -9,6 +9,7 @@ from ..errors import UserError
 from ..kvm.vcpu import VcpuThread
 from ..kvm.vm import Vcpu
 
+MASKS = [(1 << 8 * width) - 1 for width in range(9)]
 MISSING = "the emulator's packages are not installed ({error}); wanted `pip install 'splitvmm[emulator]'`"
 
 
@@ -19,17 +20,14 @@ class VcpuAccesses:
         self._buses, self._vcpu, self.raise_ = [machine.buses[bus] for bus in Bus], vcpu, machine.interrupts.raise_
 
     def read(self, bus: int, address: int, width: int) -> int:
-        self._drain()
-        return self._buses[bus].read(address, width) & (1 << 8 * width) - 1
+        if self._vcpu and self._vcpu.coalesced:     # what KVM has yet to tell comes first
+            self._vcpu.coalesced.drain()
+        return self._buses[bus].read(address, width) & MASKS[width]
 
     def write(self, bus: int, address: int, width: int, value: int) -> None:
-        self._drain()
-        self._buses[bus].write(address, width, value)
-
-    def _drain(self) -> None:
-        """What KVM has yet to tell comes first."""
         if self._vcpu and self._vcpu.coalesced:
             self._vcpu.coalesced.drain()
+        self._buses[bus].write(address, width, value)
 
     def cpuid(self, leaf: int, index: int) -> tuple[int, int, int, int]:
         raise AssertionError("KVM's own")

@@ -47,13 +47,6 @@ static void forget_code(struct emulator *emulator)
 		memset(emulator->blocks, 0, EMULATOR_BLOCKS * sizeof(*emulator->blocks));
 }
 
-/* Pages that code is fetched from are looked at anew. */
-static void look_again(struct emulator *emulator)
-{
-	emulator->last_page = NO_PAGE;
-	emulator->stamp++;
-}
-
 /* Whether a page has what its translations were made of; from now on it has what is there now. */
 static int same_code(struct emulator *emulator, uint64_t page, const uint8_t *at)
 {
@@ -79,29 +72,31 @@ static int same_code(struct emulator *emulator, uint64_t page, const uint8_t *at
 	return 1;
 }
 
-/* The page of a linear address that code is fetched from, looked at once in a run; NULL if it is no RAM, or changed. */
+/* The page of a linear address that code is fetched from: found once in a run, and looked at again where others may have
+ * written it; NULL if it is no RAM, or changed. */
 static uint8_t *code_at(struct emulator *emulator, uint64_t linear, uint64_t *physical)
 {
-	uint64_t page = linear >> PAGE_BITS, at;
-	uint32_t i = page % EMULATOR_CACHED;
+	uint64_t page = linear >> PAGE_BITS;
+	struct code_place *place = &emulator->places[page % EMULATOR_CACHED];
 
-	if (emulator->cached[i].page != page || emulator->cached[i].stamp != emulator->stamp) {
-		uint8_t *host;
-
-		if (emulator->call.vmem_translate(emulator->uc, page << PAGE_BITS, emulator->number.executable, &at))
+	if (place->page != page || place->run != emulator->run) {
+		if (emulator->call.vmem_translate(emulator->uc, page << PAGE_BITS, emulator->number.executable,
+						  &place->physical))
 			return NULL;
-		host = memory_at(emulator->ranges, emulator->range_count, at, PAGE);
-		if (host && !same_code(emulator, at >> PAGE_BITS, host)) {
-			emulator->stale = true;
-			return NULL;
-		}
-		emulator->cached[i].page = page;
-		emulator->cached[i].stamp = emulator->stamp;
-		emulator->cached[i].at = host;
-		emulator->cached[i].physical = at;
+		place->page = page;
+		place->run = emulator->run;
+		place->epoch = emulator->epoch - 1;
+		place->at = memory_at(emulator->ranges, emulator->range_count, place->physical, PAGE);
 	}
-	*physical = emulator->cached[i].physical + (linear & (PAGE - 1));
-	return emulator->cached[i].at ? emulator->cached[i].at + (linear & (PAGE - 1)) : NULL;
+	if (!place->at)
+		return NULL;
+	if (place->epoch != emulator->epoch && !same_code(emulator, place->physical >> PAGE_BITS, place->at)) {
+		emulator->stale = true;
+		return NULL;
+	}
+	place->epoch = emulator->epoch;
+	*physical = place->physical + (linear & (PAGE - 1));
+	return place->at + (linear & (PAGE - 1));
 }
 
 static int mode_of(const struct emulator *emulator)
@@ -222,7 +217,7 @@ static void write_access(struct emulator *emulator, uint32_t bus, uint64_t addre
 	emulator->accesses++;
 	emulator->idle = 0;
 	emulator->epoch++;		/* a device may have written code */
-	look_again(emulator);
+	emulator->last_page = NO_PAGE;
 	emulator->callback_ticks += __rdtsc() - began;
 }
 
@@ -436,7 +431,8 @@ int emulator_run(struct emulator *emulator, uint64_t blocks)
 
 		emulator->why = -1;
 		emulator->stale = false;
-		look_again(emulator);
+		emulator->last_page = NO_PAGE;
+		emulator->run++;
 		emulator->call.reg_read(emulator->uc, emulator->number.rip, &rip);
 		error = emulator->call.emu_start(emulator->uc, rip, ~0ull, 0, 0);
 		why = reason(emulator, error);

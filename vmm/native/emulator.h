@@ -75,6 +75,13 @@ struct guest_range {
 	uint8_t *at;
 };
 
+/* Where code is fetched from; true of one run, and up to an epoch what its translations were made of. */
+struct code_place {
+	uint64_t page, run, physical;
+	uint32_t epoch;
+	uint8_t *at;
+};
+
 struct access_window {
 	struct emulator *emulator;
 	uint64_t gpa, bytes;
@@ -108,8 +115,8 @@ struct emulator {
 	uint32_t range_count;
 	struct code_page **pages;	/* by guest-physical page, a hash table */
 	uint32_t page_count;
-	struct { uint64_t page, stamp, physical; uint8_t *at; } cached[EMULATOR_CACHED];
-	uint64_t last_page, stamp;	/* those of another stamp are forgotten */
+	struct code_place places[EMULATOR_CACHED];
+	uint64_t last_page, run;
 	uint32_t epoch;			/* moves when others may have written guest memory */
 	bool stale;			/* translations are */
 	uint64_t flushes;

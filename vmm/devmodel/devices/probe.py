@@ -24,3 +24,13 @@ class ProbeRead(Device, id=0, version=1):
     """A register whose read counts, so that its page cannot be guest memory."""
 
     counter = reg(0x00, u32, "reads so far", access=RO, read_effect=True)
+
+
+class ProbeLines(Device, id=0, version=1):
+    """What a driver dances with: a status that exits when it is read, and lines that exit when they are written."""
+
+    status = reg(0x00, u32, "whether there is something", access=RO, read_effect=True)
+    data = reg(0x04, u32, "a line")
+    clock = reg(0x08, u32, "another line")
+    size = reg(0x0c, u32, "a value")
+    command = reg(0x10, u32, "a value")
