@@ -17,7 +17,7 @@ from .rows import spread
 
 BASE, PORT = 0xd0000000, 0x80
 MEMORY = 16 << 20
-DANCES = {      # -> (accesses of one, how often it is danced); `posted` is with a native handler, the others with Python
+DANCES = {      # -> (accesses of one, how often it is danced); `posted` is with a native handler
     "writes": (5, 4000), "polling": (64, 300), "string": (640, 30), "bits": (256, 75), "posted": (64, 300)}
 KVM = "kvm"
 TIMEOUT_S = 120         # for hangs
@@ -80,8 +80,8 @@ def rows(words: list[str], repeat: int, quick: bool, tsc_khz: int, progress) -> 
 
 def _row(dance: str, word: str, accesses: int, count: int, taken: list[_Danced], tsc_khz: int) -> dict:
     executor = word if word in (KVM, "auto") else f"{word} blocks"
-    return {"bench": "exits", "mode": "off", "op": f"{dance}, {executor}", "pattern": None, "bytes": 4, "depth": accesses,
-            "wait": "poll", "ring": 0, "requests": count,
+    return {"bench": "exits", "mode": "off", "op": f"{dance}, {executor}", "pattern": None, "bytes": 4,
+            "depth": accesses, "wait": "poll", "ring": 0, "requests": count,
             **spread([each.ticks / count * 1e6 / tsc_khz for each in taken]), "floor_ns": 0.0,
             "cpu_ns_per_request": round(median(each.cpu_ns for each in taken) / count, 1), "cpu_ring_ns": 0.0,
             "exits_to_user": round(median(each.exits for each in taken)), "handled": 0, "declined": 0,

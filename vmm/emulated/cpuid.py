@@ -4,8 +4,8 @@ vCPU's place in the machine (vmm/kvm/cpuid.py)."""
 from __future__ import annotations
 
 import time
-from fractions import Fraction
 from collections.abc import Iterator
+from fractions import Fraction
 from functools import cache
 from types import SimpleNamespace
 

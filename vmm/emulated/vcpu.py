@@ -12,6 +12,7 @@ from ..devmodel.view import to_dict
 from ..executors.executor import Accesses, Stop, Why
 from ..executors.generated import reset
 from ..executors.guest_map import guest_map
+from ..executors.instructions import MOST_BYTES, accesses_msrs, mode_of
 from ..executors.kvm_special import from_special, to_special
 from ..executors.state import GENERAL, blank, write_all
 from ..executors.unicorn_cpu import UnicornCpu
@@ -20,6 +21,7 @@ from ..kvm.vcpu import UnhandledExit
 from .cpuid import PHYSICAL_BITS, Cpuid
 from .delivery import Event, NotEmulated, Shutdown, deliver, exception
 from .linear import Fault, Physical
+from .msrs import ModelSpecific, access_of
 from .system_calls import syscall, sysenter
 from .vm import EmulatedVm
 
@@ -73,7 +75,7 @@ class EmulatedVcpu:
         self.cpu = UnicornCpu(_Accesses(accesses, vm, index, cpus, self.loop), on_moved=self._map)
         self.cpu.follow(self)
         self.apic = vm.chips.apic(index)
-        self._shared = cpus > 1
+        self._msrs, self._shared = ModelSpecific(self.state, self.apic), cpus > 1
         self._woken, self._told = threading.Event(), deque[tuple[str, int]]()
         self._reset()
         self.state.activity = Activity.UNINITIALIZED if index else Activity.RUNNABLE
@@ -238,8 +240,38 @@ class EmulatedVcpu:
             deliver(self.state, self.physical, event)
         elif stop.why == Why.SYSCALL:
             self._call(stop)
+        elif stop.why == Why.LEFT:
+            self._step_through()
         elif stop.why in (Why.NOWHERE, Why.REFUSED):
             raise UnhandledExit(f"the emulator gave up: {stop.why.name.lower()}, error {stop.error}\n{self.describe()}")
+
+    def _step_through(self) -> None:
+        """A block that may access model-specific registers: up to behind the access."""
+        state, started = self.state, self.state.general.rip + self.state.segments.cs.base
+        self.cpu.give(state, checked=True)
+        if not accesses_msrs(self.cpu.code(started, self.cpu.emulator.left_bytes), mode_of(state)):
+            self.cpu.unmark(started)
+            return
+        for _ in range(self.cpu.emulator.left_bytes):
+            linear = state.general.rip + state.segments.cs.base
+            self.cpu.give(state, checked=True)
+            kind, size = access_of(self.cpu.code(linear, MOST_BYTES), mode_of(state) == 2)
+            if kind and self._msrs.is_ours(state.general.rcx & 0xffffffff) and not state.segments.ss.access >> 5 & 3:
+                self._access(kind, size)
+                return
+            stop = self.cpu.step(state)
+            if stop.why != Why.BUDGET:
+                self._after(stop)
+                return
+            if kind:
+                return
+
+    def _access(self, kind: int, size: int) -> None:
+        try:
+            self._msrs.access(kind)
+            self.state.general.rip += size
+        except Fault as fault:
+            deliver(self.state, self.physical, exception(fault.vector, fault.error))
 
     def _call(self, stop: Stop) -> None:
         general = self.state.general

@@ -31,6 +31,11 @@ def decoded(code: bytes, linear: int, mode: int) -> capstone.CsInsn | None:
     return next(decoder(mode).disasm(code, linear, 1), None)
 
 
+def accesses_msrs(code: bytes, mode: int) -> bool:
+    """Whether a block has RDMSR or WRMSR."""
+    return any(each.mnemonic in ("rdmsr", "wrmsr") for each in decoder(mode).disasm(code, 0))
+
+
 def mode_of(state: Any) -> int:
     """How wide the code of a VcpuState is."""
     access = state.segments.cs.access

@@ -21,10 +21,8 @@ from .transfer import NotTransferable
 from .unicorn_cpu import UnicornCpu
 
 EMULATION = 1                       # KVM_INTERNAL_ERROR_EMULATION
-TRAP, RESUME = 1 << 8, 1 << 16      # rflags: an exception after each instruction; none for the next one
-DEBUG, GENERAL_PROTECTION = 1, 13   # vectors
+GENERAL_PROTECTION = 13             # vector
 WITH_ERROR = (8, 10, 11, 12, 13, 14, 17, 21, 29, 30)    # SDM 3, table 6-1; 29 and 30: APM 2, table 8-1
-BLOCKS = 4                          # an instruction ends one; a string instruction may be several
 
 
 class Refused:
@@ -51,7 +49,7 @@ class Refused:
             stop = self._misaligned(state, linear) or self._step(state)
             if why := _not_done(stop):
                 return why
-            if stop.vector != DEBUG:
+            if stop.why == Why.EXCEPTION:
                 _raise(state, stop)
             self._kvm.give(state)
         except NotTransferable as error:
@@ -72,15 +70,10 @@ class Refused:
         return Stop(Why.EXCEPTION, GENERAL_PROTECTION) if address is not None and address % 16 else None
 
     def _step(self, state: View) -> Stop:
-        """One instruction.  A trap ends it, of which nothing is left in the state."""
-        flags, dr6 = state.general.rflags, state.debug.dr6
-        state.general.rflags |= TRAP
         self.cpu.written()
-        stop = self.cpu.run(state, BLOCKS)
+        stop = self.cpu.step(state)
         if self.cpu.error:
             raise self.cpu.error
-        state.general.rflags = state.general.rflags & ~(TRAP | RESUME) | flags & TRAP
-        state.debug.dr6 = dr6
         return stop
 
     def counters(self) -> dict[str, Any]:
@@ -93,7 +86,7 @@ class Refused:
 
 def _not_done(stop: Stop) -> str:
     """Why the vCPU cannot go on behind the instruction, or in an exception of it."""
-    if stop.why != Why.EXCEPTION:
+    if stop.why not in (Why.BUDGET, Why.EXCEPTION):
         return f"the emulator stopped for another reason: {stop.why.name.lower()}"
     if stop.is_int:
         return f"the emulator delivers no INT {stop.vector}"

@@ -24,10 +24,14 @@ from .unicorn_places import MSRS, Places, places
 from .unicorn_state import refuse
 
 PAGE = 4096
+TRAP, RESUME = 1 << 8, 1 << 16      # rflags: an exception after each instruction; none for the next one
+DEBUG = 1                           # its vector
+STEP_BLOCKS = 4                     # an instruction ends one; a string instruction may be several
 GENERAL = ("rax rbx rcx rdx rsi rdi rsp rbp r8 r9 r10 r11 r12 r13 r14 r15 rip").split()     # of struct general
 SEGMENTS = "cs ds es fs gs ss tr ldt gdt idt".split()                                       # of struct segments
 CALLS = ("emu_start emu_stop reg_read reg_write context_save context_restore ctl mmio_map hook_add "
          "vmem_translate").split()
+HALT = b"\xf4"
 NO_PORTS = bytes(8192)      # a bit for each
 
 
@@ -59,7 +63,8 @@ def _numbers() -> dict[str, Any]:
         "rip": const.UC_X86_REG_RIP, "rflags": const.UC_X86_REG_EFLAGS, "rdx": const.UC_X86_REG_RDX,
         "cpuid_registers": [getattr(const, f"UC_X86_REG_{name}") for name in ("RAX", "RBX", "RCX", "RDX")],
         "flush_tlb": _control(unicorn.UC_CTL_TLB_FLUSH, 0), "flush_code": _control(unicorn.UC_CTL_TB_FLUSH, 0),
-        "hook_block": unicorn.UC_HOOK_BLOCK, "hook_exception": unicorn.UC_HOOK_INTR,
+        "hook_block": unicorn.UC_HOOK_BLOCK, "hook_translation": unicorn.UC_HOOK_EDGE_GENERATED,
+        "hook_exception": unicorn.UC_HOOK_INTR,
         "hook_instruction": unicorn.UC_HOOK_INSN, "in": const.UC_X86_INS_IN, "out": const.UC_X86_INS_OUT,
         "cpuid": const.UC_X86_INS_CPUID, "syscall": const.UC_X86_INS_SYSCALL, "sysenter": const.UC_X86_INS_SYSENTER,
         "invalid": unicorn.UC_ERR_INSN_INVALID, "unmapped_read": unicorn.UC_ERR_READ_UNMAPPED,
@@ -98,9 +103,18 @@ class UnicornCpu:
             "kernel_ports": self._ports})
         self.uc.ctl_exits_enabled(True)         # none: no translation is made anew for where a run ends
         self._check(lib.emulator_begin(self.emulator, CALLBACKS))
+        self._begin()
         self._memory: set[Range] = set()
         self._told: set[Window] = set()
         self._slots: dict[Window, int] = {}     # of emulator.windows
+
+    def _begin(self) -> None:
+        """Have it translate once: the first translation of all is told to nobody."""
+        self.uc.mem_map(0, PAGE)
+        self.uc.mem_write(0, HALT)
+        self.emulator.budget = 1
+        self.uc.emu_start(0, 0)
+        self.uc.mem_unmap(0, PAGE)
 
     @staticmethod
     def _pointer(value: Any) -> Any:
@@ -155,12 +169,11 @@ class UnicornCpu:
 
     # running
 
-    def give(self, state: View) -> None:
-        """Have the CPU be that.  Raises NotTransferable; nothing is touched of what is refused."""
-        refuse(state)
-        self._give(state)
-
-    def _give(self, state: View) -> None:
+    def give(self, state: View, checked: bool = False) -> None:
+        """Have the CPU be that.  Raises NotTransferable; nothing is touched of what is refused.  `checked`: it is known
+        that the CPU can be that."""
+        if not checked:
+            refuse(state)
         self.emulator.state = ffi.cast("struct vcpu_state *", address_of(state))
         lib.emulator_give(self.emulator)
 
@@ -170,12 +183,9 @@ class UnicornCpu:
         lib.emulator_take(self.emulator)
 
     def run(self, state: View, blocks: int, checked: bool = False) -> Stop:
-        """See Executor.  An error out of `accesses` ends it: FAILED, and `error` has it.  `checked`: the state is known
-        to be one that it can have."""
-        if not checked:
-            refuse(state)
+        """See Executor, and `give`.  An error out of `accesses` ends it: FAILED, and `error` has it."""
         lib.emulator_settle(self.emulator)
-        self._give(state)
+        self.give(state, checked)
         self.error = None
         emulator = self.emulator
         why = Why(lib.emulator_run(emulator, blocks))
@@ -190,6 +200,23 @@ class UnicornCpu:
     def follow(self, vcpu: Any) -> None:
         """Offer accesses to the native exit path of a vCPU, where its loop has one."""
         self.emulator.loop = ffi.cast("struct vcpu_loop *", int(vcpu.ffi.cast("uintptr_t", vcpu.loop)))
+
+    def step(self, state: View) -> Stop:
+        """One instruction, whatever it is; of it alone an exception #DB is no difference.  See `run`."""
+        flags, dr6 = state.general.rflags, state.debug.dr6
+        state.general.rflags |= TRAP
+        self.emulator.stepping = True
+        stop = self.run(state, STEP_BLOCKS, checked=True)
+        self.emulator.stepping = False
+        state.general.rflags = state.general.rflags & ~(TRAP | RESUME) | flags & TRAP
+        if stop.why == Why.EXCEPTION and stop.vector == DEBUG and not stop.is_int:
+            state.debug.dr6 = dr6
+            return Stop(Why.BUDGET)
+        return stop
+
+    def unmark(self, linear: int) -> None:
+        """Do not stop before this block again, as long as it is what it is."""
+        lib.emulator_unmark(self.emulator, linear)
 
     def code(self, linear: int, size: int) -> bytes:
         """What the CPU would fetch there; less of it where a page has nothing.  After `give`."""

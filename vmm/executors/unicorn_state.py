@@ -24,7 +24,8 @@ FATES = complete({
     "events.exception_nr": BESIDE, "events.exception_has_error": BESIDE, "events.exception_error": BESIDE,
     "events.exception_payload": BESIDE,
     "events.exception_has_payload": BESIDE, "events.interrupt_nr": BESIDE, "events.interrupt_soft": BESIDE,
-    "timing": BESIDE, "timing.tsc_offset": CONTEXT, "activity": Refused("it runs, or is not asked to"), "apic_present": BESIDE, "apic": BESIDE,
+    "timing": BESIDE, "timing.tsc_offset": CONTEXT, "activity": Refused("it runs, or is not asked to"),
+    "apic_present": BESIDE, "apic": BESIDE,
 })
 BREAKPOINTS = 0xff          # of dr7: those that are switched on
 

@@ -43,6 +43,8 @@ static void forget_code(struct emulator *emulator)
 		emulator->pages[i] = NULL;
 	}
 	emulator->page_count = 0;
+	memset(emulator->marked, 0, sizeof(emulator->marked));
+	emulator->marks = 0;
 	if (emulator->blocks)
 		memset(emulator->blocks, 0, EMULATOR_BLOCKS * sizeof(*emulator->blocks));
 }
@@ -97,6 +99,68 @@ static uint8_t *code_at(struct emulator *emulator, uint64_t linear, uint64_t *ph
 	place->epoch = emulator->epoch;
 	*physical = place->physical + (linear & (PAGE - 1));
 	return place->at + (linear & (PAGE - 1));
+}
+
+/* Blocks that are stopped before */
+
+enum { NO_MARK, OLD_MARK };	/* what is no address of a block in `marked`: never used, and no longer */
+
+/* Where a block's mark is, or NULL. */
+static uint64_t *mark_of(struct emulator *emulator, uint64_t linear)
+{
+	uint32_t i = (linear * 0x9e3779b97f4a7c15ull >> 40) % EMULATOR_MARKED;
+
+	for (; emulator->marked[i] != NO_MARK; i = (i + 1) % EMULATOR_MARKED)
+		if (emulator->marked[i] == linear)
+			return &emulator->marked[i];
+	return NULL;
+}
+
+static void mark(struct emulator *emulator, uint64_t linear)
+{
+	uint32_t i = (linear * 0x9e3779b97f4a7c15ull >> 40) % EMULATOR_MARKED;
+
+	if (mark_of(emulator, linear))
+		return;
+	if (emulator->marks == EMULATOR_MARKED / 2) {	/* all is translated anew, and marked then */
+		emulator->stale = true;
+		return;
+	}
+	while (emulator->marked[i] != NO_MARK)
+		i = (i + 1) % EMULATOR_MARKED;
+	emulator->marked[i] = linear;
+	emulator->marks++;
+}
+
+/* A block that was looked at more closely. */
+void emulator_unmark(struct emulator *emulator, uint64_t linear)
+{
+	uint64_t *found = mark_of(emulator, linear);
+
+	if (found)
+		*found = OLD_MARK;
+}
+
+/* Whether code may have RDMSR (0f 32) or WRMSR (0f 30); in another page it is not looked at. */
+static int may_access_msrs(const uint8_t *code, uint32_t bytes, uint32_t in_page)
+{
+	for (uint32_t i = 0; i < bytes && i < in_page; i++)
+		if (code[i] == 0x0f && (i + 1 == in_page || (code[i + 1] & 0xfd) == 0x30))
+			return 1;
+	return 0;
+}
+
+static void on_translation(struct uc_struct *uc, const struct unicorn_translation *now,
+			   const struct unicorn_translation *before, void *data)
+{
+	struct emulator *emulator = data;
+	uint64_t physical;
+	const uint8_t *code = code_at(emulator, now->pc, &physical);
+
+	(void)uc;
+	(void)before;
+	if (code && may_access_msrs(code, now->bytes, PAGE - (now->pc & (PAGE - 1))))
+		mark(emulator, now->pc);
 }
 
 static int mode_of(const struct emulator *emulator)
@@ -184,6 +248,9 @@ static void on_block(struct uc_struct *uc, uint64_t linear, uint32_t bytes, void
 	(void)uc;
 	if (emulator->ran++ >= emulator->budget || (emulator->idle_budget && ++emulator->idle > emulator->idle_budget)) {
 		stop(emulator, EMULATOR_BUDGET);
+	} else if (!emulator->stepping && mark_of(emulator, linear)) {
+		emulator->left_bytes = bytes;
+		stop(emulator, EMULATOR_LEFT);
 	} else if (emulator->asked) {
 		stop(emulator, EMULATOR_ASKED);
 	} else if (emulator->awaited && enabled(emulator)) {
@@ -337,6 +404,7 @@ int emulator_begin(struct emulator *emulator, const struct emulator_callbacks *c
 	const struct unicorn_numbers *number = &emulator->number;
 	const struct { int type; void *callback; int instruction, always; } hooks[] = {
 		{ number->hook_block, on_block, 0, 1 },
+		{ number->hook_translation, on_translation, 0, !emulator->guarded },
 		{ number->hook_exception, on_exception, 0, 1 },
 		{ number->hook_instruction, on_in, number->in, 1 },
 		{ number->hook_instruction, on_out, number->out, 1 },
@@ -415,6 +483,7 @@ void emulator_settle(struct emulator *emulator)
 {
 	if (emulator->moved) {
 		emulator->moved = 0;
+		emulator->asked = 0;
 		python.remap(emulator->handle);
 	}
 }

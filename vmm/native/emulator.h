@@ -28,10 +28,16 @@ struct unicorn_calls {
 	int (*vmem_translate)(struct uc_struct *uc, uint64_t address, int protection, uint64_t *physical);
 };
 
+/* uc_tb */
+struct unicorn_translation {
+	uint64_t pc;
+	uint16_t instructions, bytes;
+};
+
 struct unicorn_numbers {
 	int rip, rflags, rdx, cpuid_registers[4];	/* registers */
 	int flush_tlb, flush_code;			/* controls */
-	int hook_block, hook_exception, hook_instruction, in, out, cpuid, syscall, sysenter;
+	int hook_block, hook_translation, hook_exception, hook_instruction, in, out, cpuid, syscall, sysenter;
 	int invalid, unmapped_read, unmapped_write, unmapped_fetch;	/* errors */
 	int executable;					/* a protection */
 };
@@ -87,7 +93,8 @@ struct access_window {
 	uint64_t gpa, bytes;
 };
 
-enum { EMULATOR_RANGES = 64, EMULATOR_WINDOWS = 128, EMULATOR_CACHED = 256, EMULATOR_BLOCKS = 4096 };
+enum { EMULATOR_RANGES = 64, EMULATOR_WINDOWS = 128, EMULATOR_CACHED = 256, EMULATOR_BLOCKS = 4096,
+       EMULATOR_MARKED = 1024 };
 
 struct emulator {
 	struct unicorn_calls call;
@@ -126,6 +133,12 @@ struct emulator {
 	const uint8_t *kernel_ports;	/* a bit for each */
 	struct emulated_block *blocks;
 
+	/* alone, it stops before blocks with accesses of model-specific registers, which Unicorn tells nobody of */
+	uint64_t marked[EMULATOR_MARKED];	/* linear addresses, a hash table */
+	uint32_t marks;
+	bool stepping;			/* through such a block */
+	uint32_t left_bytes;		/* of the block that it stopped before */
+
 	/* a run */
 	uint64_t budget, ran;		/* basic blocks */
 	uint32_t idle_budget, idle;	/* of them in a row without an access; 0: no limit */
@@ -154,6 +167,7 @@ void emulator_take(struct emulator *emulator);
 int emulator_run(struct emulator *emulator, uint64_t blocks);
 uint64_t emulator_ticks(void);
 void emulator_ask(struct emulator *emulator);
+void emulator_unmark(struct emulator *emulator, uint64_t linear);
 void emulator_written(struct emulator *emulator);
 void emulator_moved(struct emulator *emulator);
 void emulator_settle(struct emulator *emulator);
