@@ -11,7 +11,18 @@ from ..devmodel.exit_path import Bus
 from ..devmodel.layout import BlockLayout, layout_block
 from ..devmodel.view import ffi, view_of
 from ..errors import UserError
-from ..kvm.addresses import ECAM, ECAM_BYTES, PCI_ADDRESS, PCI_DATA, PCI_HIGH, PCI_HIGH_BYTES, PCI_LOW, PCI_LOW_BYTES
+from ..kvm.addresses import (
+    ECAM,
+    ECAM_BYTES,
+    PCI_ADDRESS,
+    PCI_DATA,
+    PCI_FIRMWARE,
+    PCI_FIRMWARE_BYTES,
+    PCI_HIGH,
+    PCI_HIGH_BYTES,
+    PCI_LOW,
+    PCI_LOW_BYTES,
+)
 from ..kvm.bus import AddressSpace
 
 DEVICES = 32                    # on the bus, the host bridge among them
@@ -20,7 +31,8 @@ BRIDGE_CLASS = 0x06
 MEMORY, MASTER = 1 << 1, 1 << 2     # command register
 COMMAND, BAR0 = 0x04, 0x10
 FIRST_CAPABILITY = 0x40
-WINDOWS = ((PCI_LOW, PCI_LOW_BYTES), (PCI_HIGH, PCI_HIGH_BYTES))
+WINDOWS = ((PCI_LOW, PCI_LOW_BYTES), (PCI_FIRMWARE, PCI_FIRMWARE_BYTES), (PCI_HIGH, PCI_HIGH_BYTES))
+QEMU = (0x1af4, 0x1100)         # a host bridge's subsystem, by which SeaBIOS knows that there is fw_cfg
 
 
 def _block(layout: BlockLayout, buffer: bytearray, at: int, **fields: int):
@@ -107,21 +119,24 @@ class PciFunction:
 
 
 class PciBus:
-    """Bus 0: answers the two ports and ECAM."""
+    """Bus 0: answers the two ports and ECAM.  With `firmware` that is who gives BARs their places."""
 
-    def __init__(self, buses: dict[Bus, AddressSpace]):
-        self._lock = threading.RLock()
-        self._functions: dict[int, PciFunction] = {0: PciFunction("host bridge", *HOST_BRIDGE, BRIDGE_CLASS)}
+    def __init__(self, buses: dict[Bus, AddressSpace], firmware: bool = False):
+        self._lock, self._firmware = threading.RLock(), firmware
+        bridge = PciFunction("host bridge", *HOST_BRIDGE, BRIDGE_CLASS, subsystem=QEMU if firmware else (0, 0))
+        self._functions: dict[int, PciFunction] = {0: bridge}
         self._free = PCI_LOW
         buses[Bus.PORT].add(PCI_ADDRESS, PCI_DATA + 4 - PCI_ADDRESS, _Ports(self), "PCI configuration ports")
         buses[Bus.MMIO].add(ECAM, ECAM_BYTES, _Ecam(self), "PCI configuration space")
 
     def add(self, function: PciFunction) -> None:
-        """Plug in an endpoint, and give its BAR a place.  Raises UserError if the bus is full."""
+        """Plug in an endpoint, and give its BAR a place if no firmware does.  Raises UserError if the bus is full."""
         number = len(self._functions)
         if number >= DEVICES:
             raise UserError(f"{function.name}: {number} PCI devices; wanted at most {DEVICES - 1}")
         self._functions[number], function.number = function, number
+        if self._firmware:
+            return
         base = -(-self._free // function.bar_bytes) * function.bar_bytes
         self._free = base + function.bar_bytes
         function.assign(base)
