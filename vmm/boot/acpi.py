@@ -20,6 +20,10 @@ RSDP = ACPI_TABLES              # guest-physical
 OEM = (b"SPLTVM", b"SPLITVMM", 1, b"SVMM", 1)       # ids and revisions, 5.2.6
 RESET_VALUE = 1
 
+AREA_BYTES = ACPI_END - ACPI_TABLES     # all of them
+PRESENT_AT = PRESENT - ACPI_TABLES      # where those words are in the area
+_PRESENT_REGION = b"\x5b\x80PRES\x00\x0c"     # what is before their address in AML (20.2.5.2: OperationRegion)
+
 # FADT, 5.2.9
 RESET_SUPPORTED, HEADLESS, REDUCED_HARDWARE = 1 << 10, 1 << 12, 1 << 20     # flags
 NO_VGA, NO_RTC = 1 << 2, 1 << 5             # boot architecture; neither 8042 nor legacy devices
@@ -41,17 +45,18 @@ def _table(signature: bytes, revision: int, body: bytes) -> bytes:
 
 def _summed(data: bytes, at: int) -> bytes:
     """With the byte `at` such that all of them sum up to 0."""
-    return data[:at] + bytes([-sum(data) & 0xff]) + data[at + 1:]
+    return data[:at] + bytes([data[at] - sum(data) & 0xff]) + data[at + 1:]
 
 
 def _port(port: int) -> bytes:
     return struct.pack("<BBBBQ", PORT_SPACE, 8, 0, BYTE_ACCESS, port)
 
 
-def fadt(dsdt: int) -> bytes:
-    """Reduced hardware: power off and reset through two registers (5.2.9, 4.8.3.7, 4.8.4.6)."""
+def fadt(dsdt: int, lacking: int = NO_VGA | NO_RTC) -> bytes:
+    """Reduced hardware: power off and reset through two registers (5.2.9, 4.8.3.7, 4.8.4.6); `lacking` is the boot
+    architecture, what of a PC is not there."""
     fields = {
-        109: ("<H", NO_VGA | NO_RTC),
+        109: ("<H", lacking),
         112: ("<I", RESET_SUPPORTED | HEADLESS | REDUCED_HARDWARE),
         116: ("12s", _port(RESET)),
         128: ("<B", RESET_VALUE),
@@ -85,12 +90,15 @@ def rsdp(xsdt: int) -> bytes:
     return _summed(_summed(data[:20], 8) + data[20:], 32)
 
 
-def dsdt() -> bytes:
-    """As iasl made it.  Raises UserError."""
+def dsdt(present: int = PRESENT) -> bytes:
+    """As iasl made it, but for where `present` says that those words are.  Raises UserError."""
     try:
-        return (BUILD / "dsdt.aml").read_bytes()
+        table = (BUILD / "dsdt.aml").read_bytes()
     except OSError as error:
         raise UserError(f"{BUILD / 'dsdt.aml'}: {error.strerror}; wanted `make` to have built it") from None
+    before, found, after = table.partition(_PRESENT_REGION + struct.pack("<I", PRESENT))
+    assert found
+    return _summed(before + _PRESENT_REGION + struct.pack("<I", present) + after, 9)
 
 
 def ssdt(devices: list[Announced]) -> bytes:
@@ -98,20 +106,25 @@ def ssdt(devices: list[Announced]) -> bytes:
     return _table(b"SSDT", 2, terms(devices))
 
 
-def write(memory: GuestMemory, cpus: int, virtio_mmio: set[int], serial: bool, devices: list[Announced]) -> None:
-    """Put the tables where a guest looks for them.  `virtio_mmio` has the numbers of the
-    virtio-mmio devices that there are, `devices` those that are announced by a name of their own."""
-    at = PRESENT + 64
+def write(memory: GuestMemory, cpus: int, virtio_mmio: set[int], serial: bool, devices: list[Announced],
+          area: int = ACPI_TABLES, lacking: int = NO_VGA | NO_RTC) -> bytes:
+    """Put the tables into the AREA_BYTES from `area`, by default where a guest looks for them; the RSDP, which is the
+    first.  `virtio_mmio` has the numbers of the virtio-mmio devices that there are, `devices` those that are
+    announced by a name of their own, `lacking` is as of `fadt`."""
+    present = area + PRESENT_AT
+    at = present + 64
 
     def place(table: bytes) -> int:
         nonlocal at
         here, at = at, at + (len(table) + 63 & ~63)
         memory.write(here, table)
         return here
-    tables = [place(fadt(place(dsdt()))), place(madt(cpus)), place(mcfg())]
+    tables = [place(fadt(place(dsdt(present)), lacking)), place(madt(cpus)), place(mcfg())]
     if devices:
         tables.append(place(ssdt(devices)))
     xsdt = place(_table(b"XSDT", 1, struct.pack(f"<{len(tables)}Q", *tables)))
-    assert at <= ACPI_END
-    memory.write(RSDP, rsdp(xsdt))
-    memory.write(PRESENT, struct.pack("<II", sum(1 << i for i in virtio_mmio), int(serial)))
+    assert at <= area + AREA_BYTES
+    root = rsdp(xsdt)
+    memory.write(area, root)
+    memory.write(present, struct.pack("<II", sum(1 << i for i in virtio_mmio), int(serial)))
+    return root
