@@ -31,6 +31,7 @@ from ..offload.recording import Recording
 from ..virtio.virtio_device import VirtioDevice
 from ..virtio.virtio_mmio import MmioTransport
 from ..virtio.virtio_pci import PciTransport
+from . import firmware
 from .config import ConsoleConfig, DeviceConfig, DiskConfig, NicConfig, VirtioConfig
 from .offloading import Offloading, make_maps
 
@@ -68,6 +69,7 @@ def add_ports(machine) -> None:
     machine.buses[Bus.PORT].add(COM1, 8, machine.serial, "serial port")
     machine.power_button = machine.interrupts.pin_line(POWER_PIN)
     power.add_ports(machine.buses[Bus.PORT], machine.stop, machine.reset, machine.panic)
+    firmware.add_ports(machine)
     if machine.config.serial == "stdio":
         machine.typed = Sink(machine.serial.room, select.POLLIN, machine.serial.receive)
 
@@ -176,8 +178,11 @@ def _add_virtio(machine, device: VirtioDevice, config: VirtioConfig) -> None:
 
 
 def load_guest(machine) -> None:
-    """The guest's file, firmware's tables, and the first vCPU's registers."""
+    """The guest's file, firmware's tables, and the first vCPU's registers; or a BIOS, which loads the guest itself."""
     config, memory = machine.config, machine.memory
+    if config.firmware:
+        firmware.load(machine, announced(machine.devices))
+        return
     memory.write(RESET_VECTOR, power.BIOS)
     acpi.write(memory, config.cpus, machine.placing.virtio_mmio, config.serial != "null", announced(machine.devices))
     mptable.write(memory, config.cpus)

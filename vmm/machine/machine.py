@@ -81,12 +81,12 @@ class Machine:
         building.add_ports(self)
         if config.kvm and not config.has_exits:
             self.vm.add_chips(*(self.buses[bus] for bus in (Bus.PORT, Bus.MMIO)), self.interrupts.update)
-        self.pci = PciBus(self.buses)
+        self.pci = PciBus(self.buses, firmware=config.firmware is not None)
         if config.kvm:
             self.vcpus = [self.closes(executing.vcpu(self, i)) for i in range(config.cpus)]
             lapic.leave_as_firmware(self.vcpus)
         building.add_devices(self, extra)
-        if config.guest:
+        if config.guest or config.firmware:
             building.load_guest(self)
         executing.begin(self)
         if config.kvm:
