@@ -1,12 +1,12 @@
 """A PCI bus without bridges: configuration space through two ports and through ECAM, and
-endpoints with one 64-bit memory BAR each (PCI Local Bus 3.0; PCI Express 4.0, 7.2.2)."""
+endpoints with one memory BAR each (PCI Local Bus 3.0; PCI Express 4.0, 7.2.2)."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 
-from ..devmodel.devices.pci import CONFIG_BYTES, MEMORY_64, PciHeader
+from ..devmodel.devices.pci import CONFIG_BYTES, MEMORY_32, MEMORY_64, PciHeader
 from ..devmodel.exit_path import Bus
 from ..devmodel.layout import BlockLayout, layout_block
 from ..devmodel.view import ffi, view_of
@@ -28,7 +28,7 @@ from ..kvm.bus import AddressSpace
 DEVICES = 32                    # on the bus, the host bridge among them
 HOST_BRIDGE = (0x1b36, 0x0008)  # a generic one's vendor and device, without registers of its own
 BRIDGE_CLASS = 0x06
-MEMORY, MASTER = 1 << 1, 1 << 2     # command register
+PORTS, MEMORY, MASTER = 1 << 0, 1 << 1, 1 << 2      # command register
 COMMAND, BAR0 = 0x04, 0x10
 FIRST_CAPABILITY = 0x40
 WINDOWS = ((PCI_LOW, PCI_LOW_BYTES), (PCI_FIRMWARE, PCI_FIRMWARE_BYTES), (PCI_HIGH, PCI_HIGH_BYTES))
@@ -52,7 +52,9 @@ class PciFunction:
     """
 
     def __init__(self, name: str, vendor: int, device: int, base_class: int, subclass: int = 0,
-                 bar_bytes: int = 0, revision: int = 0, subsystem: tuple[int, int] = (0, 0)):
+                 bar_bytes: int = 0, revision: int = 0, subsystem: tuple[int, int] = (0, 0), bar_is_64: bool = True,
+                 ports: bool = False):
+        """With `ports` there are some at fixed places, which the guest may say that it wants."""
         self.name, self.bar_bytes, self.base = name, bar_bytes, None
         self.number = 0         # on the bus
         self.moved: Callable[[int | None], None] = lambda base: None
@@ -65,9 +67,9 @@ class PciFunction:
                              subsystem_vendor=subsystem[0], subsystem=subsystem[1])
         self.allow(0x3c, b"\xff")       # interrupt line
         if bar_bytes:
-            self.header.bar[0] = MEMORY_64
-            self.allow(COMMAND, bytes([MEMORY | MASTER, 0x04]))
-            self.allow(BAR0, (-bar_bytes & 0xffffffff_fffffff0).to_bytes(8, "little"))
+            self.header.bar[0] = MEMORY_64 if bar_is_64 else MEMORY_32
+            self.allow(COMMAND, bytes([MEMORY | MASTER | (PORTS if ports else 0), 0x04]))
+            self.allow(BAR0, (-bar_bytes & 0xffffffff_fffffff0).to_bytes(8, "little")[:8 if bar_is_64 else 4])
 
     def allow(self, at: int, bits: bytes) -> None:
         """The guest may write these bits."""
@@ -113,7 +115,7 @@ class PciFunction:
 
     def assign(self, base: int) -> None:
         """As firmware would: give the BAR a place, and switch it on."""
-        self.header.bar[0], self.header.bar[1] = base & 0xffffffff | MEMORY_64, base >> 32
+        self.header.bar[0], self.header.bar[1] = base & 0xffffffff | self.header.bar[0] & 0xf, base >> 32
         self.header.command |= MEMORY | MASTER
         self.place()
 
