@@ -34,6 +34,9 @@ LOCAL_APIC = 0xfee00000
 KVM_TSS, KVM_TSS_BYTES = 0xfffbd000, 3 << 12    # which Intel's real mode needs
 PCI_HIGH, PCI_HIGH_BYTES = 128 * GIB, 64 * GIB
 
+# A VGA's window, and characters behind it
+VGA_WINDOW, VGA_WINDOW_END = 0xa0000, 0xb0000
+
 # Ports
 PIC_MASKS = (0x21, 0xa1)    # where both 8259s take them
 KVM_PORTS = (range(0x20, 0x22), range(0xa0, 0xa2), range(0x4d0, 0x4d2),     # its 8259s'
@@ -41,6 +44,8 @@ KVM_PORTS = (range(0x20, 0x22), range(0xa0, 0xa2), range(0x4d0, 0x4d2),     # it
 I8042_DATA, I8042 = 0x60, 0x64
 CMOS = 0x70                 # index, then data
 SYSTEM_CONTROL = 0x92       # "port A" of a PS/2
+VBE_PORTS = 0x1ce
+VGA_MONOCHROME_PORTS, VGA_PORTS = 0x3b0, 0x3c0
 COM1 = 0x3f8
 DEBUG_CONSOLE = 0x402       # where SeaBIOS writes its log
 EXIT_PORT = 0x501           # where QEMU's isa-debug-exit is put by convention
