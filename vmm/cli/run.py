@@ -87,6 +87,9 @@ def add(commands) -> None:
                          "may be given more than once.  Keys: name=TEXT and offload; of a virtio device also "
                          "transport, packed and async, of any other base=ADDRESS and bus=mmio|port; and the device's "
                          "own (splitvmm doc)")
+    devices.add_argument("--vga", metavar="std|none", default="none", help="add a display, as QEMU's standard one: "
+                         "with --firmware the BIOS and a boot loader use it; --screenshot and --show show it (default: "
+                         "none, and the BIOS uses the serial port)")
     devices.add_argument("--serial", metavar="WHERE",
                          help="where the serial port leads: stdout, stdio (input as well; a terminal is put in "
                          "raw mode, Ctrl-A x ends the guest), null, or file=PATH (default: stdio with --kernel, "
@@ -237,7 +240,8 @@ def _machine_config(options):
     _refuse_contradictions(options)
     return MachineConfig(
         guest=options.kernel or options.guest, firmware=rom.find(options.firmware) if bios else None,
-        keys=options.keys, memory=parse.size(options.mem, "--mem"),
+        keys=options.keys, vga=parse.choice(options.vga, "--vga", ("std", "none")),
+        memory=parse.size(options.mem, "--mem"),
         cpus=parse.whole(options.cpus, "--cpus", 1, 64), cmdline=options.cmdline,
         disks=[parse.disk(text, "pci" if bios else "mmio") for text in options.disk],
         nets=[parse.net(text) for text in options.net],

@@ -10,6 +10,7 @@ from ..kvm.memory import GuestMemory
 from ..sync.region import PAGE, Region
 
 NAMED = {"seabios": Path("/usr/share/seabios/bios-256k.bin")}       # where Debian has it
+VGA = Path("/usr/share/seabios/vgabios-stdvga.bin")
 MOST_BYTES = HIGH_START - KVM_TSS - KVM_TSS_BYTES
 LEAST_BYTES = 64 * KIB          # what real mode's last segment has
 SHADOW_BYTES = 256 * KIB        # at most, which are below 1 MiB as well.  As RAM: SeaBIOS writes to it, and finds no
@@ -33,6 +34,14 @@ def read(path: Path) -> bytes:
         raise UserError(f"{path}: {len(data)} bytes; wanted a BIOS of {LEAST_BYTES >> 10} to {MOST_BYTES >> 10} KiB, "
                         f"in whole pages of {PAGE}")
     return data
+
+
+def read_vga() -> bytes:
+    """The display's own ROM, which SeaBIOS runs.  Raises UserError."""
+    try:
+        return VGA.read_bytes()
+    except OSError as error:
+        raise UserError(f"{VGA}: {error.strerror}; wanted the Debian package seabios installed, or no --vga") from None
 
 
 def place(vm, memory: GuestMemory, data: bytes) -> Region:

@@ -22,12 +22,13 @@ from ..devices.serial import Serial
 from ..devices.terminal import Sink
 from ..devmodel.exit_path import Bus
 from ..errors import UserError
-from ..kvm.addresses import COM1, POWER_PIN, RESET_VECTOR, SERIAL_PIN
+from ..kvm.addresses import COM1, POWER_PIN, RESET_VECTOR, SERIAL_PIN, VGA_WINDOW, VGA_WINDOW_END
 from ..kvm.bpf import BpfUnavailable
 from ..kvm.memory import GuestMemory
 from ..offload.objects import unavailable
 from ..offload.places import SharedPlaces
 from ..offload.recording import Recording
+from ..vga.vga import Vga
 from ..virtio.virtio_device import VirtioDevice
 from ..virtio.virtio_mmio import MmioTransport
 from ..virtio.virtio_pci import PciTransport
@@ -55,8 +56,19 @@ def build_memory(machine, asked: set[str]) -> None:
                                                      maps, machine.config.fresh, machine.running.failed))
     machine.offloading = Offloading(machine, maps, no_bpf)
     if machine.vm:
-        for gpa, size, address in machine.memory.slots():
+        for gpa, size, address in _ram_slots(machine):
             machine.vm.add_memory(gpa, size, address)
+
+
+def _ram_slots(machine) -> Iterator[tuple[int, int, int]]:
+    """As GuestMemory has them, but for what a VGA has of them."""
+    (gpa, size, address), *high = machine.memory.slots()
+    if machine.config.vga == "none":
+        yield gpa, size, address
+    else:
+        yield gpa, VGA_WINDOW, address
+        yield VGA_WINDOW_END, size - VGA_WINDOW_END, address + VGA_WINDOW_END
+    yield from high
 
 
 def add_ports(machine) -> None:
@@ -88,6 +100,8 @@ def add_devices(machine, extra) -> None:
         _add_virtio(machine, machine.closes(RngDevice("rng0")), config.rng)
     for given in config.devices:
         _add_other(machine, machine.closes(given.make()), given)
+    if config.vga != "none":
+        machine.vga = machine.closes(Vga(machine.vm, machine.memory, machine.buses, machine.pci))
     for device, _ in extra:     # all of them, whichever is refused
         machine.closes(device)
     for device, mode in extra:

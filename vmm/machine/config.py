@@ -109,6 +109,7 @@ class MachineConfig:
 
     guest: Path | None = None       # an ELF file, a bzImage, or a flat binary
     firmware: Path | None = None    # a BIOS's ROM, which starts the guest from a disk
+    vga: str = "none"               # or std: QEMU's standard one
     keys: str = ""                  # typed on its keyboard: vmm.firmware.keymap
     memory: int = 256 << 20         # bytes
     cpus: int = 1

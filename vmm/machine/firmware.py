@@ -54,12 +54,16 @@ def load(machine, announced) -> None:
     config, memory, fw_cfg = machine.config, machine.memory, machine.fw_cfg
     machine.closes(rom.place(machine.vm, memory, rom.read(config.firmware)))
     root = acpi.write(memory, config.cpus, machine.placing.virtio_mmio, config.serial != "null", announced,
-                      tables_at(memory), acpi.NO_VGA)
+                      tables_at(memory), 0 if machine.vga else acpi.NO_VGA)
     fw_cfg.add_file("etc/e820", memory_map(memory))
     fw_cfg.add_file("etc/acpi/rsdp", root)
     fw_cfg.add_file("etc/table-loader", struct.pack("<I56sIB63x", ALLOCATE, b"etc/acpi/rsdp", 16, FSEG))
     fw_cfg.add_number("etc/show-boot-menu", 0)
-    fw_cfg.add_number("etc/sercon-port", COM1)
+    if machine.vga:
+        function = machine.vga.function.header
+        fw_cfg.add_file(f"pci{function.vendor_id:04x},{function.device_id:04x}.rom", rom.read_vga())
+    else:
+        fw_cfg.add_number("etc/sercon-port", COM1)
 
 
 def memory_map(memory) -> bytes:
