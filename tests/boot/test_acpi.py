@@ -37,3 +37,11 @@ def test_tables(memory, area):
     present = found[1].partition(b"PRES\0\x0c")[2][:4]
     assert memory.read(int.from_bytes(present, "little"), 8) == struct.pack("<II", 1 << 3, 1)
     assert area < int.from_bytes(present, "little") < area + acpi.AREA_BYTES
+
+
+def test_hardware():
+    """Reduced by default; with a BIOS there are PM1 registers (ACPI 6.4, 5.2.9)."""
+    reduced, fixed = acpi.fadt(0x1000), acpi.fadt(0x1000, acpi.KEYBOARD)
+    flags, architecture = [struct.unpack_from("<I", each, 112)[0] for each in (reduced, fixed)], fixed[109]
+    assert flags[0] >> 20 & 1 and not flags[1] >> 20 & 1 and architecture == acpi.KEYBOARD
+    assert struct.unpack_from("<I", fixed, 64)[0] == 0x604 and struct.unpack_from("<I", reduced, 64)[0] == 0

@@ -13,6 +13,7 @@ from vmm.firmware.cmos import Cmos
 from vmm.firmware.fw_cfg import DIRECTORY, FIRST_FILE, FwCfg
 from vmm.firmware.keyboard import Keyboard
 from vmm.firmware.keymap import scan_codes
+from vmm.firmware.pm1 import Pm1Control, Pm1Event
 from vmm.firmware.ports import DebugConsole, SystemControl
 
 DATA, COMMAND = 0, 4
@@ -124,6 +125,24 @@ def test_resets(keys, resets):
     assert resets == [1, 2]
 
 
+@pytest.mark.parametrize("writes, ends", [
+    ([(0, 2, 1 << 13 | 5 << 10)], [0]), ([(1, 1, 0x34)], [0]), ([(0, 2, 5 << 10)], []),
+    ([(0, 2, 1 << 13 | 3 << 10)], [])])
+def test_power_off(writes, ends):
+    stopped = []
+    control = Pm1Control(stopped.append)
+    for access in writes:
+        control.write(*access)
+    assert stopped == ends and control.read(0, 2) == 1
+
+
+def test_events_may_be_enabled():
+    events = Pm1Event()
+    events.write(0, 4, 0xffffffff)
+    events.write(2, 2, 0x0120)
+    assert events.read(0, 4) == 0x01200000
+
+
 def test_shifted_keys():
     assert scan_codes("A<lt>\n") == [0x2a, 0x1e, 0x9e, 0xaa, 0x2a, 0x33, 0xb3, 0xaa, 0x1c, 0x9c]
     with pytest.raises(UserError, match="'é'; wanted a character"):
@@ -150,7 +169,7 @@ def test_whatever_a_guest_does(accesses):
     fw_cfg = FwCfg(1)
     fw_cfg.add_file("etc/file", b"x")
     for device, ports in ((keys, 5), (fw_cfg, 2), (Cmos(1 << 24, 1), 2), (DebugConsole(), 1),
-                          (SystemControl(lambda: None), 1)):
+                          (SystemControl(lambda: None), 1), (Pm1Event(), 4), (Pm1Control(lambda status: None), 2)):
         for writes, offset, width, value in accesses:
             if offset + width > ports:
                 continue

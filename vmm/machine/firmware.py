@@ -11,6 +11,7 @@ from ..firmware import rom
 from ..firmware.cmos import Cmos
 from ..firmware.fw_cfg import FwCfg
 from ..firmware.keyboard import Keyboard
+from ..firmware.pm1 import Pm1Control, Pm1Event
 from ..firmware.ports import DebugConsole, SystemControl
 from ..kvm.addresses import (
     CMOS,
@@ -22,6 +23,8 @@ from ..kvm.addresses import (
     HIGH_START,
     I8042_DATA,
     KEYBOARD_PIN,
+    PM1_CONTROL,
+    PM1_EVENT,
     SYSTEM_CONTROL,
 )
 
@@ -41,6 +44,8 @@ def add_ports(machine) -> None:
     ports.add(I8042_DATA, 5, machine.keyboard, "keyboard controller")
     ports.add(CMOS, 2, Cmos(tables_at(machine.memory), config.cpus), "CMOS")
     ports.add(DEBUG_CONSOLE, 1, DebugConsole(), "debug console")
+    ports.add(PM1_EVENT, acpi.PM1_EVENT_BYTES, Pm1Event(), "PM1 events")
+    ports.add(PM1_CONTROL, acpi.PM1_CONTROL_BYTES, Pm1Control(machine.stop), "PM1 control")
     ports.add(SYSTEM_CONTROL, 1, SystemControl(machine.reset), "system control port")
 
 
@@ -54,7 +59,7 @@ def load(machine, announced) -> None:
     config, memory, fw_cfg = machine.config, machine.memory, machine.fw_cfg
     machine.closes(rom.place(machine.vm, memory, rom.read(config.firmware)))
     root = acpi.write(memory, config.cpus, machine.placing.virtio_mmio, config.serial != "null", announced,
-                      tables_at(memory), 0 if machine.vga else acpi.NO_VGA)
+                      tables_at(memory), acpi.KEYBOARD | (0 if machine.vga else acpi.NO_VGA))
     fw_cfg.add_file("etc/e820", memory_map(memory))
     fw_cfg.add_file("etc/acpi/rsdp", root)
     fw_cfg.add_file("etc/table-loader", struct.pack("<I56sIB63x", ALLOCATE, b"etc/acpi/rsdp", 16, FSEG))
