@@ -94,6 +94,12 @@ def test_keys_reach_the_guest(boot_disk, bios_machine):
         assert machine.run(BOOT_S) == ord("K")
 
 
+def test_a_jump_to_the_reset_vector_starts_it_again(boot_disk, bios_machine):
+    """SeaBIOS does that by the chipset's reset control."""
+    with Machine(bios_machine(boot_disk("    ljmp $0xf000, $0xfff0\n"))) as machine:
+        assert machine.run(BOOT_S) == 0 and machine.rebooted
+
+
 def test_command(boot_disk, seabios):
     done = subprocess.run([sys.executable, "-m", "vmm", "-q", "run", "--firmware", "seabios", "--disk",
                            boot_disk(PRINTS_AND_READS), "--mem", "32M"], cwd=ROOT, stdin=subprocess.DEVNULL,

@@ -82,7 +82,7 @@ class Machine:
         building.add_ports(self)
         if config.kvm and not config.has_exits:
             self.vm.add_chips(*(self.buses[bus] for bus in (Bus.PORT, Bus.MMIO)), self.interrupts.update)
-        self.pci = PciBus(self.buses, firmware=config.firmware is not None)
+        self.pci = PciBus(self.buses, config.firmware is not None, self.reset)
         if config.kvm:
             self.vcpus = [self.closes(executing.vcpu(self, i)) for i in range(config.cpus)]
             lapic.leave_as_firmware(self.vcpus)

@@ -31,6 +31,7 @@ BRIDGE_CLASS = 0x06
 PORTS, MEMORY, MASTER = 1 << 0, 1 << 1, 1 << 2      # command register
 COMMAND, BAR0 = 0x04, 0x10
 FIRST_CAPABILITY = 0x40
+RESET_CONTROL, RESET_CPU = 1, 1 << 2      # behind PCI_ADDRESS (Intel PIIX3 data sheet, "Reset Control Register")
 WINDOWS = ((PCI_LOW, PCI_LOW_BYTES), (PCI_FIRMWARE, PCI_FIRMWARE_BYTES), (PCI_HIGH, PCI_HIGH_BYTES))
 QEMU = (0x1af4, 0x1100)         # a host bridge's subsystem, by which SeaBIOS knows that there is fw_cfg
 
@@ -121,14 +122,15 @@ class PciFunction:
 
 
 class PciBus:
-    """Bus 0: answers the two ports and ECAM.  With `firmware` that is who gives BARs their places."""
+    """Bus 0: answers the two ports and ECAM.  With `firmware` that is who gives BARs their places; `reset()` starts the
+    guest again."""
 
-    def __init__(self, buses: dict[Bus, AddressSpace], firmware: bool = False):
+    def __init__(self, buses: dict[Bus, AddressSpace], firmware: bool, reset: Callable[[], None]):
         self._lock, self._firmware = threading.RLock(), firmware
         bridge = PciFunction("host bridge", *HOST_BRIDGE, BRIDGE_CLASS, subsystem=QEMU if firmware else (0, 0))
         self._functions: dict[int, PciFunction] = {0: bridge}
         self._free = PCI_LOW
-        buses[Bus.PORT].add(PCI_ADDRESS, PCI_DATA + 4 - PCI_ADDRESS, _Ports(self), "PCI configuration ports")
+        buses[Bus.PORT].add(PCI_ADDRESS, PCI_DATA + 4 - PCI_ADDRESS, _Ports(self, reset), "PCI configuration ports")
         buses[Bus.MMIO].add(ECAM, ECAM_BYTES, _Ecam(self), "PCI configuration space")
 
     def add(self, function: PciFunction) -> None:
@@ -162,10 +164,10 @@ class PciBus:
 
 
 class _Ports:
-    """0xcf8 chooses a register, 0xcfc is the register (3.2.2.3.2)."""
+    """0xcf8 chooses a register, 0xcfc is the register (3.2.2.3.2); a byte at 0xcf9 is a chipset's reset control."""
 
-    def __init__(self, bus: PciBus):
-        self.bus, self.address = bus, 0
+    def __init__(self, bus: PciBus, reset: Callable[[], None]):
+        self.bus, self.reset, self.address = bus, reset, 0
 
     def _place(self, offset: int) -> tuple[int, int, int] | None:
         """(device, function, register) of an access to the data port."""
@@ -182,6 +184,8 @@ class _Ports:
     def write(self, offset: int, width: int, value: int) -> None:
         if offset == 0 and width == 4:
             self.address = value
+        elif offset == RESET_CONTROL and width == 1 and value & RESET_CPU:
+            self.reset()
         elif place := self._place(offset):
             self.bus.write(*place, width, value)
 
