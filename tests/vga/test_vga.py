@@ -156,8 +156,8 @@ def test_characters(machine):
     crtc(machine, 640, 400, 80, character_height=16)
     attributes(machine, *range(16), 0x0c)           # lines are joined, attributes blink
     machine.memory.write(0xb8000, bytes(32 << 10))
-    machine.memory.write(0xb8000, b"A\x2eB\x07\xc4\x8f")
-    assert machine.vga.text() == ["AB─"] + [""] * 24
+    machine.memory.write(0xb8000, b"A\x2eB\x07\xc4\x8f\x1b\x07")
+    assert machine.vga.text() == ["AB─←"] + [""] * 24       # nothing that a terminal would act on
     frame = machine.vga.frame()
     assert (frame.width, frame.height) == (720, 400)
     assert frame.pixels[720:729] == b"\2\x0e\2\2\2\2\2\2\2"

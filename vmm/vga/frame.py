@@ -57,7 +57,7 @@ class Painter:
         """The characters on the screen, a string a row without blanks at its end; of a text mode alone."""
         if self._vbe.enabled or not self._mode.text:
             return []
-        return [row[::2].replace(b"\0", b" ").decode("cp437").rstrip() for row in self._rows()]
+        return [row[::2].decode("cp437").translate(text.GLYPHS).rstrip() for row in self._rows()]
 
     def palette(self) -> bytes:
         """What the DAC has, with eight bits a colour."""

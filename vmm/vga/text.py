@@ -7,6 +7,8 @@ from functools import lru_cache
 from .mode import Mode
 from .planes import WINDOW_BYTES
 
+# What code page 437 shows for codes that are no characters elsewhere, and that a terminal would act on
+GLYPHS = {**dict(enumerate(" ☺☻♥♦♣♠•◘○◙♂♀♪♫☼►◄↕‼¶§▬↨↑↓→←∟↔▲▼")), 0x7f: "⌂"}
 FONT_BYTES = 32                     # a character
 LINE_DRAWING = range(0xc0, 0xe0)    # characters whose ninth pixel is their eighth, if the VGA is told so
 
