@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vmm.devmodel.exit_path import Bus
-from vmm.kvm.addresses import VBE_PORTS, VGA_PORTS, VGA_WINDOW
+from vmm.kvm.addresses import PCI_LOW, VBE_PORTS, VGA_PORTS, VGA_WINDOW
 from vmm.machine.config import MachineConfig
 from vmm.machine.machine import Machine
 from vmm.vga import vbe
@@ -20,6 +20,7 @@ SEQUENCER, GRAPHICS, CRTC = 0x3c4, 0x3ce, 0x3d4
 @pytest.fixture(scope="module")
 def machine():
     with Machine(MachineConfig(memory=2 << 20, serial="null", kvm=False, vga="std")) as machine:
+        machine.buses[Bus.MMIO].add(PCI_LOW + (40 << 20), 4096, None, "another device")
         yield machine
 
 
@@ -85,6 +86,17 @@ def test_linear_modes(machine):
     assert frame.pixels[3 * WINDOW_BYTES + 8:][:4] == b"\x33\x22\x11\0"
     set_vbe(machine, VIRTUAL_WIDTH=1024, Y=48)      # where bank 3 begins
     assert machine.vga.frame().pixels[8:12] == b"\x33\x22\x11\0"
+
+
+def test_frame_buffer(machine):
+    """It has a place without a BIOS, too, and is moved; where something else is, it is switched off."""
+    function, fresh_at = machine.vga.function, PCI_LOW + (64 << 20)
+    assert function.base == PCI_LOW
+    machine.guest_write(Bus.MMIO, PCI_LOW + 4, 4, 0x01020304)
+    for base, found in ((fresh_at, 0x01020304), (PCI_LOW + (32 << 20), 0xffffffff), (PCI_LOW, 0x01020304)):
+        machine.pci.write(function.number, 0, 0x10, 4, base)
+        assert machine.guest_read(Bus.MMIO, base + 4, 4) == found
+    assert bytes(machine.vga.memory[4:8]) == b"\4\3\2\1"
 
 
 def test_enabling_clears_unless_told_otherwise(machine):

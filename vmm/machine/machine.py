@@ -56,7 +56,7 @@ class Machine:
         self.terminal: Terminal | None = None
         self.published = Published(self)
         self.placing = Placing(self)
-        self.vga = None             # vmm.vga.vga.Vga
+        self.vga = self.keyboard = None     # vmm.vga.vga.Vga, vmm.firmware.keyboard.Keyboard
         self.recording = None       # of what its devices do (vmm/offload/recording.py)
         self.vcpus: list[Vcpu] = []
         self.partial: list = []     # what runs on beside KVM, of each vCPU

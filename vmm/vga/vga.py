@@ -11,8 +11,10 @@ from __future__ import annotations
 import logging
 import threading
 
+from ..device.guestlog import GuestLog
 from ..devmodel.exit_path import Bus
 from ..kvm.addresses import VBE_PORTS, VGA_MONOCHROME_PORTS, VGA_PORTS, VGA_WINDOW
+from ..kvm.bus import BusOverlap
 from ..kvm.memory import GuestMemory
 from ..pci.pci import PciBus, PciFunction
 from ..sync.region import Region
@@ -40,6 +42,9 @@ class Vga:
         self._registers, self._vbe = Registers(), Vbe(MEMORY_BYTES)
         self._mode, self._planes = Mode(self._registers), Planes(self._registers, self.memory)
         self._painter = Painter(self._registers, self._vbe, self.memory, ram)
+        self._guest_log = GuestLog("splitvmm.vga")
+        self._space = buses[Bus.MMIO]
+        self._frame_buffer_at: int | None = None
         self._frame_buffer: int | None = None       # KVM's slot of it
         self._window: tuple[int, int] | None = None     # slot, and bank, of the window where it is memory
         buses[Bus.PORT].add(VGA_MONOCHROME_PORTS, MONOCHROME_PORT_COUNT, _Ports(self, 0x10), "VGA, monochrome")
@@ -128,7 +133,18 @@ class Vga:
             if self._frame_buffer is not None:
                 self._vm.remove_memory(self._frame_buffer)
                 self._frame_buffer = None
-            if base is not None and self._vm:
+            if self._frame_buffer_at is not None:
+                self._space.remove(self._frame_buffer_at)
+                self._frame_buffer_at = None
+            if base is None:
+                return
+            try:
+                self._space.add(base, MEMORY_BYTES, _FrameBuffer(self.memory), "frame buffer")
+            except BusOverlap as error:
+                self._guest_log.warning("%s; it stays switched off", error)
+                return
+            self._frame_buffer_at = base
+            if self._vm:
                 self._frame_buffer = self._vm.add_memory(base, MEMORY_BYTES, self._region.address)
 
 
@@ -174,3 +190,16 @@ class _Window:
     def write(self, offset: int, width: int, value: int) -> None:
         for i in range(width):
             self._vga.write_window(offset + i, value >> 8 * i & 0xff)
+
+
+class _FrameBuffer:
+    """Where there is no KVM, to which it is memory."""
+
+    def __init__(self, memory: memoryview):
+        self._memory = memory
+
+    def read(self, offset: int, width: int) -> int:
+        return int.from_bytes(self._memory[offset:offset + width], "little")
+
+    def write(self, offset: int, width: int, value: int) -> None:
+        self._memory[offset:offset + width] = value.to_bytes(width, "little")
