@@ -51,6 +51,10 @@ class Keyboard:
         """Whether the guest has read all that was typed."""
         return not self._keys
 
+    def port(self, offset: int) -> Port:
+        """One of both alone: the timer's is between them."""
+        return Port(self, offset)
+
     # the guest's accesses
 
     def read(self, offset: int, width: int) -> int:
@@ -117,3 +121,16 @@ class Keyboard:
         self._argument_of_keyboard = value in (LAMPS, SCAN_CODE_SET, TYPEMATIC)
         if value in (RESET, ENABLE_SCANNING, DEFAULTS_OFF):
             self._scanning = value == ENABLE_SCANNING
+
+
+class Port:
+    """A port of a keyboard controller's."""
+
+    def __init__(self, keyboard: Keyboard, offset: int):
+        self._keyboard, self._offset = keyboard, offset
+
+    def read(self, _offset: int, width: int) -> int:
+        return self._keyboard.read(self._offset, width)
+
+    def write(self, _offset: int, width: int, value: int) -> None:
+        self._keyboard.write(self._offset, width, value)

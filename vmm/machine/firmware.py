@@ -21,6 +21,7 @@ from ..kvm.addresses import (
     ECAM_BYTES,
     FW_CFG,
     HIGH_START,
+    I8042,
     I8042_DATA,
     KEYBOARD_PIN,
     PM1_CONTROL,
@@ -41,7 +42,8 @@ def add_ports(machine) -> None:
     machine.keyboard = Keyboard(machine.reset, machine.interrupts.pin_line(KEYBOARD_PIN))
     machine.keyboard.type(config.keys)
     ports.add(FW_CFG, 2, machine.fw_cfg, "fw_cfg")
-    ports.add(I8042_DATA, 5, machine.keyboard, "keyboard controller")
+    ports.add(I8042_DATA, 1, machine.keyboard.port(0), "keyboard controller's data")
+    ports.add(I8042, 1, machine.keyboard.port(I8042 - I8042_DATA), "keyboard controller")
     ports.add(CMOS, 2, Cmos(tables_at(machine.memory), config.cpus), "CMOS")
     ports.add(DEBUG_CONSOLE, 1, DebugConsole(), "debug console")
     ports.add(PM1_EVENT, acpi.PM1_EVENT_BYTES, Pm1Event(), "PM1 events")
