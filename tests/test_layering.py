@@ -25,7 +25,10 @@ DEVICES = (*VIRTIO, "vmm/devices")
 OFFLOAD = (*DEVICE, "vmm/offload")
 BOOT = (*KVM, "vmm/boot")
 EMULATED = (*EXECUTORS, *CHIPS, "vmm/emulated")
-MACHINE = (*EMULATED, *DEVICES, "vmm/executors", "vmm/offload", "vmm/boot", "vmm/machine")
+FIRMWARE = (*KVM, "vmm/firmware")
+VGA = (*PCI, "vmm/vga")
+MACHINE = (*EMULATED, *DEVICES, "vmm/executors", "vmm/offload", "vmm/boot", "vmm/firmware", "vmm/vga",
+           "vmm/machine")
 TOP = (*SYNC, "vmm/top", *LEAVES)
 BENCH = (*MACHINE, "vmm/top", "vmm/bench")
 TRACEFILE = (*BENCH, "vmm/tracefile")
@@ -39,6 +42,7 @@ ALLOWED = {
     "vmm/chips": CHIPS, "vmm/emulated": EMULATED,
     "vmm/device": DEVICE, "vmm/virtqueue": VIRTQUEUE,
     "vmm/pci": PCI, "vmm/virtio": VIRTIO, "vmm/devices": DEVICES, "vmm/offload": OFFLOAD, "vmm/boot": BOOT,
+    "vmm/firmware": FIRMWARE, "vmm/vga": VGA,
     "vmm/machine": MACHINE, "vmm/bench": BENCH, "vmm/testing": TESTING, "vmm/kit": KIT,
     "vmm/tracefile": TRACEFILE, "vmm/verify": VERIFY, "vmm/top": TOP, "vmm/cli": CLI,
     "vmm/native": (), "vmm/paths": (), "vmm/errors": (), "vmm/values": ("vmm/errors",),

@@ -30,6 +30,13 @@ def test_ends(machine, port, value, end):
     assert (machine.status, machine.panicked, machine.rebooted) == end
 
 
+def test_reset_control_of_a_chipset(machine):
+    write(machine, 0xcf9, 2)
+    assert not machine.rebooted
+    write(machine, 0xcf9, 6)
+    assert machine.rebooted
+
+
 def test_pvpanic_says_what_it_takes(machine):
     assert machine.guest_read(Bus.PORT, PVPANIC, 1) == 3
 

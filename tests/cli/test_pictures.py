@@ -104,8 +104,9 @@ def test_a_window_that_is_closed_ends_nothing(blitter, tmp_path, monkeypatch):
     (["--screenshot", "path="], "no file; wanted its name"),
     (["--screenshot", "a,colour=1"], "unknown key 'colour'"),
     (["--screenshot", "/tmp/none,device=disk"], "no picture of 'disk'; wanted one of blitter"),
-    (["--show", "nowhere"], "--show 'nowhere'; wanted terminal or window"),
+    (["--show", "nowhere"], "--show 'nowhere'; wanted terminal, window or text"),
     (["--show", "terminal"], "standard error, where it is shown, is no terminal"),
+    (["--show", "text"], "--show text: that picture has no characters; wanted a display's (--vga)"),
     (["--show", "window"], "no tkinter, or no $DISPLAY")])
 def test_mistakes(blitter, options, says):
     env = {name: value for name, value in os.environ.items() if name != "DISPLAY"}

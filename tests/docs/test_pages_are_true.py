@@ -10,8 +10,8 @@ import pytest
 from tests.docs.blocks import Block, blocks, do, shows
 from vmm.paths import ROOT
 
-PAGES = ("docs/getting-started.md", "docs/guests.md", "docs/recording.md", "docs/schema.md", "docs/top.md",
-         "docs/verify.md",
+PAGES = ("docs/firmware.md", "docs/getting-started.md", "docs/guests.md", "docs/recording.md", "docs/schema.md",
+         "docs/top.md", "docs/verify.md",
          "examples/adder/README.md", "examples/blitter/README.md", "examples/louder/README.md")
 
 

@@ -57,6 +57,7 @@ JOBS = (
       for name, kernel in (("6.1", "61"), ("6.12", "612"), ("newest", "newest"))),
     Job("verifier", f"{PYTEST} tests/kvm/test_verifier.py", "61", extra=True),
     Job("bench", f"{PYTEST} tests/nested -k bench", extra=True),
+    Job("firmware", f"{PYTEST} tests/nested/test_firmware.py tests/firmware", extra=True),
     Job("kill", f"{PYTEST} tests/guest/test_kill.py", extra=True),
 )
 

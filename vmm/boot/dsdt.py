@@ -17,6 +17,8 @@ from ..kvm.addresses import (
     FIRST_PIN,
     LAST_PIN,
     PCI_ADDRESS,
+    PCI_FIRMWARE,
+    PCI_FIRMWARE_BYTES,
     PCI_HIGH,
     PCI_HIGH_BYTES,
     PCI_LOW,
@@ -86,6 +88,8 @@ DefinitionBlock ("", "DSDT", 2, "SPLTVM", "SPLITVMM", 1)
                 IO (Decode16, {PCI_ADDRESS:#x}, {PCI_ADDRESS:#x}, 1, 8)
                 DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, NonCacheable, ReadWrite,
                     0, {PCI_LOW:#x}, {PCI_LOW + PCI_LOW_BYTES - 1:#x}, 0, {PCI_LOW_BYTES:#x})
+                DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, NonCacheable, ReadWrite,
+                    0, {PCI_FIRMWARE:#x}, {PCI_FIRMWARE + PCI_FIRMWARE_BYTES - 1:#x}, 0, {PCI_FIRMWARE_BYTES:#x})
                 QWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, NonCacheable, ReadWrite,
                     0, {PCI_HIGH:#x}, {PCI_HIGH + PCI_HIGH_BYTES - 1:#x}, 0, {PCI_HIGH_BYTES:#x})
             }})

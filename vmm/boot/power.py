@@ -44,10 +44,6 @@ def add_ports(ports: AddressSpace, stop: Callable[[int], None], reset: Callable[
         if value & SLEEP_ENABLE and value >> 2 & 7 == SLEEP_TYPE_OFF:
             stop(0)
 
-    def keyboard(value: int) -> None:
-        if value == I8042_PULSE_RESET:
-            reset()
-
     def panicked(events: int) -> None:
         if events & PANIC:
             panic(PANICKED)
@@ -58,5 +54,14 @@ def add_ports(ports: AddressSpace, stop: Callable[[int], None], reset: Callable[
     ports.add(PVPANIC, 1, _Port(panicked, reads=PANIC | CRASH_LOADED), "pvpanic")
     ports.add(SLEEP_CONTROL, 2, _Port(sleep), "sleep control and status")
     ports.add(RESET, 1, _Port(lambda _value: reset()), "reset register")
+
+
+def add_reset_pulse(ports: AddressSpace, reset: Callable[[], None]) -> None:
+    """All of a keyboard controller that there is where no firmware wants one: `reset()` starts the guest again."""
+
+    def command(value: int) -> None:
+        if value == I8042_PULSE_RESET:
+            reset()
+
     ports.add(I8042_DATA, 1, _Port(), "keyboard controller's data")
-    ports.add(I8042, 1, _Port(keyboard), "keyboard controller")
+    ports.add(I8042, 1, _Port(command), "keyboard controller")

@@ -58,11 +58,11 @@ MODES = ("off", "host", "on")
 VIRTIO = ("offload", "async", "transport", "packed")      # keys that every virtio device has
 
 
-def virtio(given: dict[str, str], option: str) -> dict:
-    """Those keys, as fields of a VirtioConfig."""
+def virtio(given: dict[str, str], option: str, transport: str = "mmio") -> dict:
+    """Those keys, as fields of a VirtioConfig; `transport` is the default."""
     return {"offload": choice(given.get("offload", "auto"), f"{option} offload", ("on", "host", "off", "auto")),
             "asynchronous": choice(given.get("async", "auto"), f"{option} async", ("on", "off", "auto")),
-            "transport": choice(given.get("transport", "mmio"), f"{option} transport", ("mmio", "pci")),
+            "transport": choice(given.get("transport", transport), f"{option} transport", ("mmio", "pci")),
             "packed": switch(given.get("packed", "off"), f"{option} packed")}
 
 
@@ -73,8 +73,8 @@ def _queue_size(given: dict[str, str], option: str) -> int:
     return found
 
 
-def disk(text: str):
-    """One --disk, as a DiskConfig."""
+def disk(text: str, transport: str = "mmio"):
+    """One --disk, as a DiskConfig; `transport` is the default."""
     from ..machine.config import DiskConfig
     given = pairs(text, "--disk", ("path", "readonly", "cache", "queues", "queue_size", "serial", "format", *VIRTIO),
                   first="path")
@@ -85,7 +85,7 @@ def disk(text: str):
         cache=choice(given.get("cache", "writeback"), "--disk cache", ("writeback", "none", "writethrough")),
         queues=whole(given.get("queues", "1"), "--disk queues", 1, 16), serial=_serial(given.get("serial", "")),
         raw=choice(given["format"], "--disk format", ("raw",)) == "raw" if "format" in given else False,
-        queue_size=_queue_size(given, "--disk"), **virtio(given, "--disk"))
+        queue_size=_queue_size(given, "--disk"), **virtio(given, "--disk", transport))
 
 
 def _serial(text: str) -> str:

@@ -1,5 +1,5 @@
-"""`--screenshot` and `--show`: the picture that a device has in its memory (`memory(..., pixels=...)`), as a file, in
-the terminal, or in a window while the guest draws it."""
+"""`--screenshot` and `--show`: the picture that a device has in its memory (`memory(..., pixels=...)`), or a display
+shows, as a file, in the terminal, or in a window while the guest draws it; of a display also its characters."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ from . import standard
 FRAME_S = 0.05          # between two pictures in the window
 WINDOW = Path(__file__).with_name("window.py")
 MOST_COLUMNS = 160      # of a terminal, which is a pixel each
-SCREENSHOT = "when the guest has ended, write the picture that a device has in its memory to FILE, as PNG"
-SHOW = ("show it: terminal, on standard error, when the guest has ended; or window, while it is drawn (takes "
-        "tkinter).  Key: device=NAME, as of --screenshot, where several devices have one; both take Pillow")
+SCREENSHOT = ("when the guest has ended, write the picture that a device has in its memory, or the display shows, to "
+              "FILE, as PNG")
+SHOW = ("show it: terminal, on standard error, when the guest has ended; window, while it is drawn (takes tkinter); or "
+        "text, a display's characters alone, on standard output at the end.  Key: device=NAME, as of --screenshot, "
+        "where several devices have one (vga is the display); all but text take Pillow")
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,33 @@ class Picture:
         return Image.frombytes("RGB", (self.width, self.height), bytes(self.pixels), "raw", "BGRX")
 
 
-def pictures(machine) -> dict[str, Picture]:
+class Display:
+    """What a VGA shows; its size changes, so width and height are a window's."""
+
+    width, height = 800, 600
+
+    def __init__(self, vga):
+        self._vga = vga
+
+    def image(self):
+        """It, as Pillow has it: what is there now."""
+        from PIL import Image
+        frame = self._vga.frame()
+        size = frame.width, frame.height
+        if not frame.palette_needed:
+            return Image.frombytes("RGB", size, frame.pixels, "raw", frame.format)
+        image = Image.frombytes("P", size, frame.pixels)
+        image.putpalette(frame.palette)
+        return image.convert("RGB")
+
+    def text(self) -> str:
+        """The characters that it shows, without the empty lines at the end."""
+        return "\n".join(self._vga.text()).rstrip("\n") + "\n"
+
+
+def pictures(machine) -> dict[str, Picture | Display]:
     """All of a machine's, by the device's name; of a device that has several, with the memory's behind it."""
-    found = {}
+    found: dict[str, Picture | Display] = {"vga": Display(machine.vga)} if machine.vga else {}
     for device in machine.devices:
         of_it = {name: item for name, item in device.layout.memories.items() if item.pixels}
         for name, item in of_it.items():
@@ -63,10 +89,12 @@ class Shown:
             self._outputs.append(("--screenshot", given.get("device"), _file(given, screenshot)))
         if show is not None:
             given = parse.pairs(show, "--show", ("where", "device"), "where")
-            where = parse.choice(given.get("where", ""), "--show", ("terminal", "window"))
-            self._outputs.append(("--show", given.get("device"), _terminal() if where == "terminal" else _window()))
-        if self._outputs and not importlib.util.find_spec("PIL"):
-            raise UserError(f"{self._outputs[0][0]}: no Pillow here, which makes pictures; wanted it installed, as by "
+            where = parse.choice(given.get("where", ""), "--show", ("terminal", "window", "text"))
+            make = {"terminal": _terminal, "window": _window, "text": _Text}[where]
+            self._outputs.append(("--show", given.get("device"), make()))
+        drawn = [option for option, _, output in self._outputs if not isinstance(output, _Text)]
+        if drawn and not importlib.util.find_spec("PIL"):
+            raise UserError(f"{drawn[0]}: no Pillow here, which makes pictures; wanted it installed, as by "
                             "pip install pillow")
 
     @contextmanager
@@ -83,7 +111,7 @@ class Shown:
                 output.end(picture)
 
 
-def _chosen(found: dict[str, Picture], option: str, name: str | None) -> str:
+def _chosen(found: dict[str, Picture | Display], option: str, name: str | None) -> str:
     if name is not None and name not in found:
         raise UserError(f"{option}: no picture of {name!r}; wanted one of {', '.join(found) or 'a device with one'}")
     if name is None and len(found) != 1:
@@ -122,10 +150,10 @@ class _File:
     def __init__(self, path: Path):
         self._path = path
 
-    def begin(self, picture: Picture) -> None:
+    def begin(self, picture: Picture | Display) -> None:
         pass
 
-    def end(self, picture: Picture) -> None:
+    def end(self, picture: Picture | Display) -> None:
         png = io.BytesIO()
         picture.image().save(png, "PNG")
         try:
@@ -134,13 +162,22 @@ class _File:
             raise OSError(error.errno, error.strerror, str(self._path)) from None
 
 
+class _Text:
+    def begin(self, picture: Picture | Display) -> None:
+        if not isinstance(picture, Display):
+            raise UserError("--show text: that picture has no characters; wanted a display's (--vga)")
+
+    def end(self, picture: Picture | Display) -> None:
+        sys.stdout.write(picture.text())
+
+
 class _Terminal:
     """Two pixels a character, one above the other."""
 
-    def begin(self, picture: Picture) -> None:
+    def begin(self, picture: Picture | Display) -> None:
         pass
 
-    def end(self, picture: Picture) -> None:
+    def end(self, picture: Picture | Display) -> None:
         from rich.console import Console
         from rich.text import Text
         console = Console(stderr=True)
@@ -157,23 +194,24 @@ class _Terminal:
 class _Window:
     """A process of its own, which is sent a picture every FRAME_S."""
 
-    def begin(self, picture: Picture) -> None:
+    def begin(self, picture: Picture | Display) -> None:
         self._process = subprocess.Popen([sys.executable, "-I", str(WINDOW), str(picture.width), str(picture.height)],
                                          stdin=subprocess.PIPE)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._send, args=(picture,), daemon=True)
         self._thread.start()
 
-    def _send(self, picture: Picture) -> None:
+    def _send(self, picture: Picture | Display) -> None:
         with suppress(OSError):         # it was closed
             while True:
                 over = self._over.wait(FRAME_S)     # before the picture, so that the last one is sent
-                self._process.stdin.write(picture.image().tobytes())
+                image = picture.image().resize((picture.width, picture.height))
+                self._process.stdin.write(image.tobytes())
                 self._process.stdin.flush()
                 if over:
                     return
 
-    def end(self, picture: Picture) -> None:
+    def end(self, picture: Picture | Display) -> None:
         """The window stays until it is closed."""
         self._over.set()
         self._thread.join()

@@ -40,6 +40,10 @@ def add(commands) -> None:
                        "(bzImage) or vmlinux (ELF with a PVH note), which may be compressed as a whole (gzip, xz, "
                        "bzip2).  It finds its devices by ACPI, its console is this terminal, and reboots start it "
                        "again")
+    guest.add_argument("--firmware", metavar="seabios|FILE", help="in GUEST's place: a BIOS, which boots the first "
+                       "disk by its boot sector; SeaBIOS, or the ROM in FILE")
+    guest.add_argument("--keys", metavar="TEXT", default="", help="press these keys at the keyboard that a guest of "
+                       "--firmware has; <enter>, <down>, <esc>, <f1> and others are keys by their names")
     guest.add_argument("--initrd", metavar="FILE", type=Path, help="initial RAM disk of the kernel")
     guest.add_argument("--append", "--cmdline", dest="cmdline", metavar="TEXT", default="", help="command line "
                        "for the guest; for GUEST, the addresses of its devices are added to it")
@@ -83,6 +87,9 @@ def add(commands) -> None:
                          "may be given more than once.  Keys: name=TEXT and offload; of a virtio device also "
                          "transport, packed and async, of any other base=ADDRESS and bus=mmio|port; and the device's "
                          "own (splitvmm doc)")
+    devices.add_argument("--vga", metavar="std|none", default="none", help="add a display, as QEMU's standard one: "
+                         "with --firmware the BIOS and a boot loader use it; --screenshot and --show show it (default: "
+                         "none, and the BIOS uses the serial port)")
     devices.add_argument("--serial", metavar="WHERE",
                          help="where the serial port leads: stdout, stdio (input as well; a terminal is put in "
                          "raw mode, Ctrl-A x ends the guest), null, or file=PATH (default: stdio with --kernel, "
@@ -205,22 +212,38 @@ def _warn_of_emulation() -> None:
         log.warning("%s: Linux will not boot here; see tools/nested", found)
 
 
-def _machine_config(options):
-    from ..machine.config import MachineConfig
-    from . import options as parse
-    from .kit import device_config
-    linux = options.kernel is not None
-    if linux == (options.guest is not None):
-        raise UserError("GUEST and --kernel given; wanted one of them" if linux else
-                        "neither GUEST nor --kernel given; wanted one of them")
-    if options.initrd and not linux:
+def _refuse_contradictions(options) -> None:
+    """What says twice which guest it is, or is no part of that one.  Raises UserError."""
+    given = [name for name, value in (("GUEST", options.guest), ("--kernel", options.kernel),
+                                      ("--firmware", options.firmware)) if value is not None]
+    if len(given) != 1:
+        raise UserError(f"{' and '.join(given)} given; wanted one of them" if given else
+                        "none of GUEST, --kernel and --firmware given; wanted one of them")
+    if options.initrd and not options.kernel:
         raise UserError("--initrd without --kernel; wanted --module for GUEST")
     if options.initrd and options.module:
         raise UserError("--initrd and --module given; wanted one of them")
+    if options.firmware:
+        for name, value in (("--append", options.cmdline), ("--module", options.module), ("--flat", options.flat)):
+            if value:
+                raise UserError(f"{name} and --firmware given; wanted one of them, as a BIOS loads what is on the disk")
+    elif options.keys:
+        raise UserError("--keys without --firmware; wanted both, as no other guest has a keyboard")
+
+
+def _machine_config(options):
+    from ..firmware import rom
+    from ..machine.config import MachineConfig
+    from . import options as parse
+    from .kit import device_config
+    linux, bios = options.kernel is not None, options.firmware is not None
+    _refuse_contradictions(options)
     return MachineConfig(
-        guest=options.kernel or options.guest, memory=parse.size(options.mem, "--mem"),
+        guest=options.kernel or options.guest, firmware=rom.find(options.firmware) if bios else None,
+        keys=options.keys, vga=parse.choice(options.vga, "--vga", ("std", "none")),
+        memory=parse.size(options.mem, "--mem"),
         cpus=parse.whole(options.cpus, "--cpus", 1, 64), cmdline=options.cmdline,
-        disks=[parse.disk(text) for text in options.disk],
+        disks=[parse.disk(text, "pci" if bios else "mmio") for text in options.disk],
         nets=[parse.net(text) for text in options.net],
         consoles=[parse.console(text) for text in options.console],
         rng=None if options.rng is None else parse.rng(options.rng),
@@ -228,7 +251,7 @@ def _machine_config(options):
         modules=options.module, initrd=options.initrd,
         flat=None if options.flat is None else parse.whole(options.flat, "--flat", 0, 0xfffff),
         serial=parse.where(options.serial, "--serial") if options.serial else
-        "stdio" if linux and not options.console else "null" if linux else "stdout",
+        "stdout" if not (linux or bios) else "null" if options.console else "stdio",
         announce=not linux, trace=logging.getLogger("splitvmm.trace").isEnabledFor(logging.INFO),
         executor=parse.executor(options.executor), verifier_log=options.verifier_log,
         record=parse.record(options.record) if options.record else None)

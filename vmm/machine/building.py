@@ -22,15 +22,17 @@ from ..devices.serial import Serial
 from ..devices.terminal import Sink
 from ..devmodel.exit_path import Bus
 from ..errors import UserError
-from ..kvm.addresses import COM1, POWER_PIN, RESET_VECTOR, SERIAL_PIN
+from ..kvm.addresses import COM1, POWER_PIN, RESET_VECTOR, SERIAL_PIN, VGA_WINDOW, VGA_WINDOW_END
 from ..kvm.bpf import BpfUnavailable
 from ..kvm.memory import GuestMemory
 from ..offload.objects import unavailable
 from ..offload.places import SharedPlaces
 from ..offload.recording import Recording
+from ..vga.vga import Vga
 from ..virtio.virtio_device import VirtioDevice
 from ..virtio.virtio_mmio import MmioTransport
 from ..virtio.virtio_pci import PciTransport
+from . import firmware
 from .config import ConsoleConfig, DeviceConfig, DiskConfig, NicConfig, VirtioConfig
 from .offloading import Offloading, make_maps
 
@@ -54,8 +56,19 @@ def build_memory(machine, asked: set[str]) -> None:
                                                      maps, machine.config.fresh, machine.running.failed))
     machine.offloading = Offloading(machine, maps, no_bpf)
     if machine.vm:
-        for gpa, size, address in machine.memory.slots():
+        for gpa, size, address in _ram_slots(machine):
             machine.vm.add_memory(gpa, size, address)
+
+
+def _ram_slots(machine) -> Iterator[tuple[int, int, int]]:
+    """As GuestMemory has them, but for what a VGA has of them."""
+    (gpa, size, address), *high = machine.memory.slots()
+    if machine.config.vga == "none":
+        yield gpa, size, address
+    else:
+        yield gpa, VGA_WINDOW, address
+        yield VGA_WINDOW_END, size - VGA_WINDOW_END, address + VGA_WINDOW_END
+    yield from high
 
 
 def add_ports(machine) -> None:
@@ -68,6 +81,7 @@ def add_ports(machine) -> None:
     machine.buses[Bus.PORT].add(COM1, 8, machine.serial, "serial port")
     machine.power_button = machine.interrupts.pin_line(POWER_PIN)
     power.add_ports(machine.buses[Bus.PORT], machine.stop, machine.reset, machine.panic)
+    firmware.add_ports(machine)
     if machine.config.serial == "stdio":
         machine.typed = Sink(machine.serial.room, select.POLLIN, machine.serial.receive)
 
@@ -86,6 +100,8 @@ def add_devices(machine, extra) -> None:
         _add_virtio(machine, machine.closes(RngDevice("rng0")), config.rng)
     for given in config.devices:
         _add_other(machine, machine.closes(given.make()), given)
+    if config.vga != "none":
+        machine.vga = machine.closes(Vga(machine.vm, machine.memory, machine.buses, machine.pci))
     for device, _ in extra:     # all of them, whichever is refused
         machine.closes(device)
     for device, mode in extra:
@@ -176,8 +192,11 @@ def _add_virtio(machine, device: VirtioDevice, config: VirtioConfig) -> None:
 
 
 def load_guest(machine) -> None:
-    """The guest's file, firmware's tables, and the first vCPU's registers."""
+    """The guest's file, firmware's tables, and the first vCPU's registers; or a BIOS, which loads the guest itself."""
     config, memory = machine.config, machine.memory
+    if config.firmware:
+        firmware.load(machine, announced(machine.devices))
+        return
     memory.write(RESET_VECTOR, power.BIOS)
     acpi.write(memory, config.cpus, machine.placing.virtio_mmio, config.serial != "null", announced(machine.devices))
     mptable.write(memory, config.cpus)

@@ -108,6 +108,9 @@ class MachineConfig:
     """What `splitvmm run` was told."""
 
     guest: Path | None = None       # an ELF file, a bzImage, or a flat binary
+    firmware: Path | None = None    # a BIOS's ROM, which starts the guest from a disk
+    vga: str = "none"               # or std: QEMU's standard one
+    keys: str = ""                  # typed on its keyboard: vmm.firmware.keymap
     memory: int = 256 << 20         # bytes
     cpus: int = 1
     cmdline: str = ""

@@ -32,7 +32,7 @@ def _place(device: RegisterDevice) -> str:
     """Where the guest finds a device, and what it interrupts by."""
     place = device.place
     if isinstance(device, VirtioDevice) and isinstance(device.transport, PciTransport):
-        return (f"PCI 00:{device.transport.function.number:02x}.0, BAR at {place.base:#x}, "
+        return (f"PCI 00:{device.transport.function.number:02x}.0, {_bar(place.base)}, "
                 f"{_counted(len(place.lines), 'message')} (MSI-X)")
     return f"{'port' if place.bus is Bus.PORT else 'registers at'} {place.base:#x}, interrupt {place.lines[0].gsi}"
 
@@ -47,3 +47,7 @@ def _size(count: int) -> str:
         if count and count % (1 << shift) == 0:
             return f"{count >> shift} {unit}"
     return f"{count} bytes"
+
+
+def _bar(base: int | None) -> str:
+    return "BAR for firmware to place" if base is None else f"BAR at {base:#x}"

@@ -56,6 +56,7 @@ class Machine:
         self.terminal: Terminal | None = None
         self.published = Published(self)
         self.placing = Placing(self)
+        self.vga = self.keyboard = None     # vmm.vga.vga.Vga, vmm.firmware.keyboard.Keyboard
         self.recording = None       # of what its devices do (vmm/offload/recording.py)
         self.vcpus: list[Vcpu] = []
         self.partial: list = []     # what runs on beside KVM, of each vCPU
@@ -81,12 +82,12 @@ class Machine:
         building.add_ports(self)
         if config.kvm and not config.has_exits:
             self.vm.add_chips(*(self.buses[bus] for bus in (Bus.PORT, Bus.MMIO)), self.interrupts.update)
-        self.pci = PciBus(self.buses)
+        self.pci = PciBus(self.buses, config.firmware is not None, self.reset)
         if config.kvm:
             self.vcpus = [self.closes(executing.vcpu(self, i)) for i in range(config.cpus)]
             lapic.leave_as_firmware(self.vcpus)
         building.add_devices(self, extra)
-        if config.guest:
+        if config.guest or config.firmware:
             building.load_guest(self)
         executing.begin(self)
         if config.kvm:

@@ -1,26 +1,39 @@
 """A PCI bus without bridges: configuration space through two ports and through ECAM, and
-endpoints with one 64-bit memory BAR each (PCI Local Bus 3.0; PCI Express 4.0, 7.2.2)."""
+endpoints with one memory BAR each (PCI Local Bus 3.0; PCI Express 4.0, 7.2.2)."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 
-from ..devmodel.devices.pci import CONFIG_BYTES, MEMORY_64, PciHeader
+from ..devmodel.devices.pci import CONFIG_BYTES, MEMORY_32, MEMORY_64, PciHeader
 from ..devmodel.exit_path import Bus
 from ..devmodel.layout import BlockLayout, layout_block
 from ..devmodel.view import ffi, view_of
 from ..errors import UserError
-from ..kvm.addresses import ECAM, ECAM_BYTES, PCI_ADDRESS, PCI_DATA, PCI_HIGH, PCI_HIGH_BYTES, PCI_LOW, PCI_LOW_BYTES
+from ..kvm.addresses import (
+    ECAM,
+    ECAM_BYTES,
+    PCI_ADDRESS,
+    PCI_DATA,
+    PCI_FIRMWARE,
+    PCI_FIRMWARE_BYTES,
+    PCI_HIGH,
+    PCI_HIGH_BYTES,
+    PCI_LOW,
+    PCI_LOW_BYTES,
+)
 from ..kvm.bus import AddressSpace
 
 DEVICES = 32                    # on the bus, the host bridge among them
 HOST_BRIDGE = (0x1b36, 0x0008)  # a generic one's vendor and device, without registers of its own
 BRIDGE_CLASS = 0x06
-MEMORY, MASTER = 1 << 1, 1 << 2     # command register
+PORTS, MEMORY, MASTER = 1 << 0, 1 << 1, 1 << 2      # command register
 COMMAND, BAR0 = 0x04, 0x10
 FIRST_CAPABILITY = 0x40
-WINDOWS = ((PCI_LOW, PCI_LOW_BYTES), (PCI_HIGH, PCI_HIGH_BYTES))
+RESET_CONTROL, RESET_CPU = 1, 1 << 2      # behind PCI_ADDRESS (Intel PIIX3 data sheet, "Reset Control Register")
+WINDOWS = ((PCI_LOW, PCI_LOW_BYTES), (PCI_FIRMWARE, PCI_FIRMWARE_BYTES), (PCI_HIGH, PCI_HIGH_BYTES))
+QEMU = (0x1af4, 0x1100)         # a host bridge's subsystem, by which SeaBIOS knows that there is fw_cfg
 
 
 def _block(layout: BlockLayout, buffer: bytearray, at: int, **fields: int):
@@ -40,7 +53,9 @@ class PciFunction:
     """
 
     def __init__(self, name: str, vendor: int, device: int, base_class: int, subclass: int = 0,
-                 bar_bytes: int = 0, revision: int = 0, subsystem: tuple[int, int] = (0, 0)):
+                 bar_bytes: int = 0, revision: int = 0, subsystem: tuple[int, int] = (0, 0), bar_is_64: bool = True,
+                 ports: bool = False):
+        """With `ports` there are some at fixed places, which the guest may say that it wants."""
         self.name, self.bar_bytes, self.base = name, bar_bytes, None
         self.number = 0         # on the bus
         self.moved: Callable[[int | None], None] = lambda base: None
@@ -53,9 +68,9 @@ class PciFunction:
                              subsystem_vendor=subsystem[0], subsystem=subsystem[1])
         self.allow(0x3c, b"\xff")       # interrupt line
         if bar_bytes:
-            self.header.bar[0] = MEMORY_64
-            self.allow(COMMAND, bytes([MEMORY | MASTER, 0x04]))
-            self.allow(BAR0, (-bar_bytes & 0xffffffff_fffffff0).to_bytes(8, "little"))
+            self.header.bar[0] = MEMORY_64 if bar_is_64 else MEMORY_32
+            self.allow(COMMAND, bytes([MEMORY | MASTER | (PORTS if ports else 0), 0x04]))
+            self.allow(BAR0, (-bar_bytes & 0xffffffff_fffffff0).to_bytes(8, "little")[:8 if bar_is_64 else 4])
 
     def allow(self, at: int, bits: bytes) -> None:
         """The guest may write these bits."""
@@ -101,27 +116,31 @@ class PciFunction:
 
     def assign(self, base: int) -> None:
         """As firmware would: give the BAR a place, and switch it on."""
-        self.header.bar[0], self.header.bar[1] = base & 0xffffffff | MEMORY_64, base >> 32
+        self.header.bar[0], self.header.bar[1] = base & 0xffffffff | self.header.bar[0] & 0xf, base >> 32
         self.header.command |= MEMORY | MASTER
         self.place()
 
 
 class PciBus:
-    """Bus 0: answers the two ports and ECAM."""
+    """Bus 0: answers the two ports and ECAM.  With `firmware` that is who gives BARs their places; `reset()` starts the
+    guest again."""
 
-    def __init__(self, buses: dict[Bus, AddressSpace]):
-        self._lock = threading.RLock()
-        self._functions: dict[int, PciFunction] = {0: PciFunction("host bridge", *HOST_BRIDGE, BRIDGE_CLASS)}
+    def __init__(self, buses: dict[Bus, AddressSpace], firmware: bool, reset: Callable[[], None]):
+        self._lock, self._firmware = threading.RLock(), firmware
+        bridge = PciFunction("host bridge", *HOST_BRIDGE, BRIDGE_CLASS, subsystem=QEMU if firmware else (0, 0))
+        self._functions: dict[int, PciFunction] = {0: bridge}
         self._free = PCI_LOW
-        buses[Bus.PORT].add(PCI_ADDRESS, PCI_DATA + 4 - PCI_ADDRESS, _Ports(self), "PCI configuration ports")
+        buses[Bus.PORT].add(PCI_ADDRESS, PCI_DATA + 4 - PCI_ADDRESS, _Ports(self, reset), "PCI configuration ports")
         buses[Bus.MMIO].add(ECAM, ECAM_BYTES, _Ecam(self), "PCI configuration space")
 
     def add(self, function: PciFunction) -> None:
-        """Plug in an endpoint, and give its BAR a place.  Raises UserError if the bus is full."""
+        """Plug in an endpoint, and give its BAR a place if no firmware does.  Raises UserError if the bus is full."""
         number = len(self._functions)
         if number >= DEVICES:
             raise UserError(f"{function.name}: {number} PCI devices; wanted at most {DEVICES - 1}")
         self._functions[number], function.number = function, number
+        if self._firmware:
+            return
         base = -(-self._free // function.bar_bytes) * function.bar_bytes
         self._free = base + function.bar_bytes
         function.assign(base)
@@ -145,10 +164,10 @@ class PciBus:
 
 
 class _Ports:
-    """0xcf8 chooses a register, 0xcfc is the register (3.2.2.3.2)."""
+    """0xcf8 chooses a register, 0xcfc is the register (3.2.2.3.2); a byte at 0xcf9 is a chipset's reset control."""
 
-    def __init__(self, bus: PciBus):
-        self.bus, self.address = bus, 0
+    def __init__(self, bus: PciBus, reset: Callable[[], None]):
+        self.bus, self.reset, self.address = bus, reset, 0
 
     def _place(self, offset: int) -> tuple[int, int, int] | None:
         """(device, function, register) of an access to the data port."""
@@ -165,6 +184,8 @@ class _Ports:
     def write(self, offset: int, width: int, value: int) -> None:
         if offset == 0 and width == 4:
             self.address = value
+        elif offset == RESET_CONTROL and width == 1 and value & RESET_CPU:
+            self.reset()
         elif place := self._place(offset):
             self.bus.write(*place, width, value)
 

@@ -9,7 +9,7 @@ from ..schema import Block, bits_of, le16, le32, u8
 
 CONFIG_BYTES = 256
 BARS = 6
-MEMORY_64 = 4           # low bits of a BAR: 64 bits wide, not prefetchable (6.2.5.1)
+MEMORY_64, MEMORY_32 = 4, 8     # low bits of a BAR (6.2.5.1): 64 bits wide, or 32 and prefetchable
 
 
 class PciHeader(Block):
@@ -17,7 +17,7 @@ class PciHeader(Block):
 
     vendor_id = le16("vendor")
     device_id = le16("device")
-    command = bits_of(le16, memory=1, master=2, no_intx=10)("what the guest switched on")
+    command = bits_of(le16, ports=0, memory=1, master=2, no_intx=10)("what the guest switched on")
     status = bits_of(le16, capabilities=4)("what there is")
     revision = u8("revision")
     interface = u8("programming interface")
