@@ -54,7 +54,7 @@ def clock_ratio(khz: int) -> tuple[int, int]:
     """Denominator and numerator of the time-stamp counter's rate by the APIC timer's, which Linux takes for the
     crystal's; as exact as its arithmetic bears, of 32 bits in kHz (native_calibrate_tsc, arch/x86/kernel/tsc.c)."""
     exact, most = Fraction(khz, APIC_HZ // 1000), (1 << 32) // (APIC_HZ // 1000) - 1
-    found = exact.limit_denominator(max(1, int(most / max(1, exact))))
+    found = exact.limit_denominator(max(1, int(most / float(exact))))
     return found.denominator, found.numerator
 
 
