@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import UserError
-from ..kvm.addresses import ACPI_END, ACPI_TABLES, CONVENTIONAL_END, ECAM, ECAM_BYTES, HIGH_START, MIB, MP_END
-from ..kvm.memory import GuestAddressError, GuestMemory
+from ..kvm.memory import GuestMemory
 from .acpi import RSDP
 from .bzimage import BzImage, is_bzimage
 from .compressed import open_guest
+from .loading import BootError, check_place, load_modules, load_segment, memory_map, put, read_file
 
 # Boot data, in the first 64 KiB: no guest may load over it.
 GDT, START_INFO, MEMORY_MAP, MODULES, COMMAND_LINE, PAGE_TABLES, PARAMETERS = \
@@ -28,11 +27,6 @@ COMMAND_LINE_BYTES = PAGE_TABLES - COMMAND_LINE - 1
 
 XEN_ELFNOTE_PHYS32_ENTRY = 18       # xen/include/public/elfnote.h
 START_MAGIC = 0x336ec578            # xen/include/public/arch-x86/hvm/start_info.h
-RAM, RESERVED, ACPI = 1, 2, 3       # E820 types
-
-
-class BootError(UserError):
-    """The guest's file cannot be booted."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +41,7 @@ def load(memory: GuestMemory, path: Path, command_line: str, modules: list[Path]
          flat_address: int | None, what: str = "module") -> Entry:
     """Load a guest; `what` its modules are called in errors.  Raises BootError, or another UserError."""
     if flat_address is not None:
-        _put(memory, flat_address, _read(path, "a guest to boot"), f"{path}")
+        put(memory, flat_address, read_file(path, "a guest to boot"), f"{path}")
         return Entry("real", flat_address)
     with open_guest(path) as file:
         head = file.read(HEAD_BYTES)
@@ -57,36 +51,11 @@ def load(memory: GuestMemory, path: Path, command_line: str, modules: list[Path]
             raise BootError(f"{path}: starts with {head[:4]!r}; wanted an ELF file, a bzImage, or --flat ADDRESS "
                             "for a flat binary")
         entry, top = _load_elf(memory, path, file)
-    placed = _load_modules(memory, modules, top, memory.low, what)
+    placed = load_modules(memory, modules, top, memory.low, what)
     _start_info(memory, command_line, placed)
     if entry.mode == "long":
         _page_tables(memory)
     return entry
-
-
-def memory_map(memory: GuestMemory) -> list[tuple[int, int, int]]:
-    """What lies where, as firmware would tell: (address, bytes, E820 type)."""
-    found = [(0, CONVENTIONAL_END, RAM), (ACPI_TABLES, ACPI_END - ACPI_TABLES, ACPI)]
-    if memory.low > MIB:
-        found.append((MIB, memory.low - MIB, RAM))
-    found.append((ECAM, ECAM_BYTES, RESERVED))
-    if memory.size > memory.low:
-        found.append((HIGH_START, memory.size - memory.low, RAM))
-    return found
-
-
-def _read(path: Path, wanted: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BootError(f"{path}: {error.strerror}; wanted {wanted}") from None
-
-
-def _put(memory: GuestMemory, address: int, data: bytes, what: str) -> None:
-    try:
-        memory.write(address, data)
-    except GuestAddressError as error:
-        raise BootError(f"{what}: {error}") from None
 
 
 def _load_linux(memory: GuestMemory, kernel: BzImage, command_line: str, modules: list[Path]) -> Entry:
@@ -94,7 +63,7 @@ def _load_linux(memory: GuestMemory, kernel: BzImage, command_line: str, modules
         raise BootError(f"{len(modules)} modules for a bzImage; wanted one, its initrd")
     address = kernel.load(memory)
     _put_command_line(memory, command_line, min(COMMAND_LINE_BYTES, kernel.command_line_bytes))
-    placed = _load_modules(memory, modules, kernel.end, min(memory.low, kernel.initrd_limit), "initrd")
+    placed = load_modules(memory, modules, kernel.end, min(memory.low, kernel.initrd_limit), "initrd")
     memory.write(PARAMETERS, kernel.parameters(COMMAND_LINE, placed[0] if placed else (0, 0), RSDP,
                                                memory_map(memory)))
     _page_tables(memory)
@@ -112,13 +81,9 @@ def _load_elf(memory: GuestMemory, path: Path, file: BinaryIO) -> tuple[Entry, i
         if not segments:
             raise BootError(f"{path}: nothing to load; wanted an executable")
         for segment in segments:
-            start, size = segment["p_paddr"], segment["p_memsz"]
-            if start < BOOT_END or (start < MP_END and start + size > ACPI_TABLES):
-                raise BootError(f"{path}: segment from {start:#x} to {start + size:#x}; wanted it above "
-                                f"{BOOT_END:#x}, as boot data lies below, and not over firmware's tables, "
-                                f"{ACPI_TABLES:#x} to {MP_END:#x}")
-            _load_segment(memory, path, elf, segment)
-            top = max(top, start + size)
+            check_place(path, segment["p_paddr"], segment["p_memsz"], BOOT_END)
+            load_segment(memory, path, elf, segment)
+            top = max(top, segment["p_paddr"] + segment["p_memsz"])
         pvh = _pvh_entry(elf)
     except ELFError as error:
         raise BootError(f"{path}: {error}; wanted a well-formed ELF file") from None
@@ -129,40 +94,11 @@ def _load_elf(memory: GuestMemory, path: Path, file: BinaryIO) -> tuple[Entry, i
     return Entry("long", elf["e_entry"]), top
 
 
-def _load_segment(memory: GuestMemory, path: Path, elf, segment) -> None:
-    """Read a segment into memory, without a copy on the way; the rest of it is zeros."""
-    start, length, size = segment["p_paddr"], segment["p_filesz"], segment["p_memsz"]
-    if length > size:
-        raise BootError(f"{path}: segment of {length:#x} bytes in the file, {size:#x} in memory; wanted no fewer")
-    try:
-        at = memory.offset(start, size)
-    except GuestAddressError as error:
-        raise BootError(f"{path}: segment: {error}") from None
-    elf.read_into(segment["p_offset"], memory.view[at:at + length], "the end of a segment")
-    memory.view[at + length:at + size] = bytes(size - length)
-
-
 def _pvh_entry(elf) -> int | None:
     for name, kind, descriptor in elf.notes():
         if name == b"Xen" and kind == XEN_ELFNOTE_PHYS32_ENTRY:
             return int.from_bytes(descriptor[:8], "little")
     return None
-
-
-def _load_modules(memory: GuestMemory, modules: list[Path], bottom: int, top: int,
-                  what: str) -> list[tuple[int, int]]:
-    """Put modules as high as they go below `top`, out of a kernel's way; (address, bytes) of each.  `what`
-    they are called in errors."""
-    placed = []
-    for path in modules:
-        data = _read(path, f"the guest's {what}")
-        top = (top - len(data)) // 4096 * 4096
-        if top < bottom:
-            raise BootError(f"{path}: {what} of {len(data)} bytes, which do not fit between the kernel and the end of "
-                            f"{memory.size >> 20} MiB of RAM; wanted more memory (--mem)")
-        _put(memory, top, data, f"{path}: {what}")
-        placed.append((top, len(data)))
-    return placed
 
 
 def _put_command_line(memory: GuestMemory, command_line: str, most: int) -> None:
