@@ -31,11 +31,13 @@ def put(memory: GuestMemory, address: int, data: bytes, what: str) -> None:
         raise BootError(f"{what}: {error}") from None
 
 
-def check_place(path: Path, start: int, size: int, lowest: int) -> None:
+def check_place(path: Path, start: int, size: int, lowest: int = 0) -> None:
     """Raises BootError where a guest's segment lies below `lowest` or over firmware's tables."""
-    if start < lowest or (start < MP_END and start + size > ACPI_TABLES):
-        raise BootError(f"{path}: segment from {start:#x} to {start + size:#x}; wanted it above {lowest:#x}, as boot "
-                        f"data lies below, and not over firmware's tables, {ACPI_TABLES:#x} to {MP_END:#x}")
+    found = f"{path}: segment from {start:#x} to {start + size:#x}"
+    if start < lowest:
+        raise BootError(f"{found}; wanted it above {lowest:#x}, as boot data lies below")
+    if start < MP_END and start + size > ACPI_TABLES:
+        raise BootError(f"{found}; wanted it not over firmware's tables, {ACPI_TABLES:#x} to {MP_END:#x}")
 
 
 def load_segment(memory: GuestMemory, path: Path, elf, segment) -> None:

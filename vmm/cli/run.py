@@ -35,7 +35,8 @@ def add(commands) -> None:
     run.set_defaults(func=run_guest, parser=run)
     guest = run.add_argument_group("guest")
     guest.add_argument("guest", metavar="GUEST", type=guests.guest, nargs="?",
-                       help=f"ELF file with a PVH note, 64-bit ELF file, or a flat binary with --flat; {guests.HELP}")
+                       help="ELF file with a PVH note, Multiboot kernel, 64-bit ELF file, or a flat binary with "
+                       f"--flat; {guests.HELP}")
     guest.add_argument("--kernel", metavar="FILE", type=Path, help="in GUEST's place: a Linux kernel, vmlinuz "
                        "(bzImage) or vmlinux (ELF with a PVH note), which may be compressed as a whole (gzip, xz, "
                        "bzip2).  It finds its devices by ACPI, its console is this terminal, and reboots start it "
