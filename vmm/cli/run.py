@@ -55,6 +55,9 @@ def add(commands) -> None:
     machine = run.add_argument_group("machine")
     machine.add_argument("--mem", metavar="SIZE", default="256M", help="guest memory (default: 256M)")
     machine.add_argument("--cpus", metavar="N", default="1", help="number of vCPUs (default: 1)")
+    machine.add_argument("--machine-ports", metavar="NAME", help="test: have the ports of QEMU's pc-testdev and "
+                         "isa-debug-exit, at 0xf4, by which kvm-unit-tests ends with a status, raises interrupt lines "
+                         "and tries I/O (default: none)")
     devices = run.add_argument_group("devices")
     virtio = ("offload=on|host|off|auto (who serves it: the kernel, this process in C, Python, or the best "
               "possible), transport=mmio|pci, packed=on|off (offer packed rings), async=on|off|auto (real I/O by "
@@ -225,6 +228,8 @@ def _machine_config(options):
         devices=[device_config(text, options.guest) for text in options.device],
         modules=options.module, initrd=options.initrd,
         flat=None if options.flat is None else parse.whole(options.flat, "--flat", 0, 0xfffff),
+        machine_ports="" if options.machine_ports is None else
+        parse.choice(options.machine_ports, "--machine-ports", ("test",)),
         serial=parse.where(options.serial, "--serial") if options.serial else
         "stdio" if linux and not options.console else "null" if linux else "stdout",
         announce=not linux, trace=logging.getLogger("splitvmm.trace").isEnabledFor(logging.INFO),

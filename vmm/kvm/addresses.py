@@ -29,6 +29,7 @@ DEVICE_WINDOWS, DEVICE_WINDOWS_END = 0xd1000000, 0xe0000000
 ECAM, ECAM_BYTES = 0xe0000000, MIB      # of bus 0, which is all there is
 IOAPIC = 0xfec00000
 LOCAL_APIC = 0xfee00000
+TEST_MEMORY, TEST_MEMORY_BYTES = 0xff000000, 64 * KIB       # of the test ports, as below
 KVM_TSS = 0xfffbd000        # three pages that Intel's real mode needs
 PCI_HIGH, PCI_HIGH_BYTES = 128 * GIB, 64 * GIB
 
@@ -36,6 +37,7 @@ PCI_HIGH, PCI_HIGH_BYTES = 128 * GIB, 64 * GIB
 PIC_MASKS = (0x21, 0xa1)    # where both 8259s take them
 I8042_DATA, I8042 = 0x60, 0x64
 COM1 = 0x3f8
+TEST_SCRATCH, TEST_EXIT, TEST_LINES = 0xe0, 0xf4, 0x2000     # where kvm-unit-tests has QEMU's test devices
 EXIT_PORT = 0x501           # where QEMU's isa-debug-exit is put by convention
 PVPANIC = 0x505             # where QEMU has it
 SLEEP_CONTROL, SLEEP_STATUS, RESET = 0x680, 0x681, 0x682    # named in the FADT
