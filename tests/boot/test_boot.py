@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from vmm.boot import boot
+from vmm.boot import boot, loading
 from vmm.kvm.addresses import ACPI_TABLES, ECAM, HIGH_START, LOW_END
 from vmm.kvm.memory import GuestMemory
 from vmm.paths import BUILD
@@ -32,8 +32,8 @@ def test_pvh(memory, tmp_path):
     assert (magic, version, count, rsdp) == (boot.START_MAGIC, 1, 2, ACPI_TABLES)
     assert memory.read(command, 8) == b"a=1 b=2\0"
     found = [struct.unpack("<QQII", memory.read(map_at + 24 * i, 24)) for i in range(entries)]
-    assert found == [(0, 0x9fc00, boot.RAM, 0), (ACPI_TABLES, 0x10000, boot.ACPI, 0),
-                     (1 << 20, 7 << 20, boot.RAM, 0), (ECAM, 1 << 20, boot.RESERVED, 0)]
+    assert found == [(0, 0x9fc00, loading.RAM, 0), (ACPI_TABLES, 0x10000, loading.ACPI, 0),
+                     (1 << 20, 7 << 20, loading.RAM, 0), (ECAM, 1 << 20, loading.RESERVED, 0)]
     for i, (path, size) in enumerate(zip(modules, (5000, 1), strict=True)):
         at, length, _, _ = struct.unpack("<QQQQ", memory.read(list_at + 32 * i, 32))
         assert at % 4096 == 0 and length == size and memory.read(at, size) == path.read_bytes()
@@ -44,7 +44,7 @@ def test_memory_map_has_the_hole():
     boot.load(memory, BUILD / "check.elf", "", [], None)
     map_at, entries = start_info(memory)[7:9]
     ranges = [struct.unpack("<QQII", memory.read(map_at + 24 * i, 24)) for i in range(entries)]
-    assert [r[:2] for r in ranges if r[2] == boot.RAM] == [
+    assert [r[:2] for r in ranges if r[2] == loading.RAM] == [
         (0, 0x9fc00), (1 << 20, LOW_END - (1 << 20)), (HIGH_START, 2 << 30)]
     memory.close()
 
@@ -74,6 +74,6 @@ def test_long_mode_tables(memory):
 def test_refused(memory, arguments, says):
     from pathlib import Path
     given = {"command_line": "", "modules": [], **arguments}
-    with pytest.raises(boot.BootError, match=says):
+    with pytest.raises(loading.BootError, match=says):
         boot.load(memory, BUILD / "check.elf", given["command_line"], [Path(m) for m in given["modules"]], None,
                   given.get("what", "module"))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vmm.boot import boot, bzimage
+from vmm.boot import boot, bzimage, loading
 from vmm.errors import UserError
 from vmm.kvm.addresses import ACPI_TABLES, MIB
 from vmm.kvm.memory import GuestMemory
@@ -50,7 +50,7 @@ def test_loaded(memory, tmp_path):
     assert memory.read(command_line, 14) == b"console=ttyS0\0"
     assert struct.unpack_from("<Q", page, 0x70) == (ACPI_TABLES,)
     entries = [struct.unpack_from("<QQI", page, 0x2d0 + 20 * i) for i in range(page[0x1e8])]
-    assert (MIB, 7 * MIB, boot.RAM) in entries
+    assert (MIB, 7 * MIB, loading.RAM) in entries
 
 
 def test_before_the_rsdp_had_a_field(memory, tmp_path):
@@ -70,7 +70,7 @@ def test_refused(memory, tmp_path, data, says):
 
 
 def test_one_initrd(memory, tmp_path):
-    with pytest.raises(boot.BootError, match="2 modules"):
+    with pytest.raises(loading.BootError, match="2 modules"):
         load(memory, tmp_path, image(), modules=[tmp_path / "a", tmp_path / "b"])
 
 

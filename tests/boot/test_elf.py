@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from vmm.boot import boot
+from vmm.boot import boot, loading
 from vmm.errors import UserError
 from vmm.kvm.memory import GuestMemory
 
@@ -73,7 +73,7 @@ def test_dynamic_segment_without_good_sections(memory, tmp_path, sections):
     (elf([])[:40], "wanted a well-formed"), (b"\x7fELF\2\2" + bytes(100), "7f 45 4c 46 02 02"),
 ])
 def test_refused(memory, tmp_path, data, says):
-    with pytest.raises(boot.BootError, match=says):
+    with pytest.raises(loading.BootError, match=says):
         load(memory, tmp_path, data)
 
 

@@ -50,6 +50,7 @@ def test_version(capsys, monkeypatch):
     (["run", "guest", "--disk", "image,serial=abcdefghijklmnopqrstu"], "21 bytes; wanted at most 20"),
     (["run", "guest", "--disk", "image,format=qcow2"], "--disk format 'qcow2'; wanted raw"),
     (["run", "guest", "--serial", "file=a,b"], "'b' behind a comma; wanted nothing, or the comma twice"),
+    (["run", "guest", "--machine-ports", "pc"], "--machine-ports 'pc'; wanted test"),
     (["run", "guest", "--console", "file=a,b"], "'b'; wanted key=value"),
     (["compile", "vmm.devmodel.devices.blk:Blk", "-o", "/none/blk.h"], "--output /none/blk.h: No such file"),
     (["run", "guest", "--flat", "here"], "--flat 'here'"),

@@ -1,8 +1,10 @@
 """Put a guest into memory and say how its first vCPU starts.
 
-An ELF with a PVH note starts in 32-bit mode (Xen's "PVH" boot protocol), any other 64-bit
+An ELF with a PVH note starts in 32-bit mode (Xen's "PVH" boot protocol), one without it that has a
+Multiboot header in 32-bit mode as Multiboot has it, any other 64-bit
 ELF in long mode with 4 GiB mapped one to one and rdi pointing at the same start info; a
-bzImage in long mode, as Linux's boot protocol has it; a flat binary in real mode.
+bzImage in long mode, as Linux's boot protocol has it; any other file whose Multiboot header has addresses
+as Multiboot has it; a flat binary in real mode.
 """
 
 from __future__ import annotations
@@ -12,81 +14,65 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import UserError
-from ..kvm.addresses import ACPI_END, ACPI_TABLES, CONVENTIONAL_END, ECAM, ECAM_BYTES, HIGH_START, MIB, MP_END
-from ..kvm.memory import GuestAddressError, GuestMemory
+from ..kvm.addresses import MIB
+from ..kvm.memory import GuestMemory
+from . import multiboot
 from .acpi import RSDP
 from .bzimage import BzImage, is_bzimage
 from .compressed import open_guest
+from .loading import BootError, check_place, load_modules, load_segment, memory_map, put, read_file
 
-# Boot data, in the first 64 KiB: no guest may load over it.
+# Boot data, in the first 64 KiB: no guest may load over it, but for one by Multiboot, whose data lies elsewhere.
 GDT, START_INFO, MEMORY_MAP, MODULES, COMMAND_LINE, PAGE_TABLES, PARAMETERS = \
     0x500, 0x1000, 0x1100, 0x1800, 0x2000, 0x4000, 0xa000
 BOOT_END = 0xb000
-HEAD_BYTES = 1024                   # that tell what a file is
+GDT_BYTES = 32
+HEAD_BYTES = multiboot.SEARCH_BYTES     # that tell what a file is
 COMMAND_LINE_BYTES = PAGE_TABLES - COMMAND_LINE - 1
 
 XEN_ELFNOTE_PHYS32_ENTRY = 18       # xen/include/public/elfnote.h
 START_MAGIC = 0x336ec578            # xen/include/public/arch-x86/hvm/start_info.h
-RAM, RESERVED, ACPI = 1, 2, 3       # E820 types
-
-
-class BootError(UserError):
-    """The guest's file cannot be booted."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """How the first vCPU starts: `mode` is "pvh", "long", "linux" or "real"."""
+    """How the first vCPU starts: `mode` is "pvh", "multiboot", "long", "linux" or "real".  Guest-physical `info` is
+    what the guest is told of, `table` where its GDT is put."""
 
     mode: str
     address: int
+    info: int = START_INFO
+    table: int = GDT
 
 
 def load(memory: GuestMemory, path: Path, command_line: str, modules: list[Path],
          flat_address: int | None, what: str = "module") -> Entry:
     """Load a guest; `what` its modules are called in errors.  Raises BootError, or another UserError."""
     if flat_address is not None:
-        _put(memory, flat_address, _read(path, "a guest to boot"), f"{path}")
+        put(memory, flat_address, read_file(path, "a guest to boot"), f"{path}")
         return Entry("real", flat_address)
     with open_guest(path) as file:
         head = file.read(HEAD_BYTES)
         if is_bzimage(head):
             return _load_linux(memory, BzImage(path, head + file.read()), command_line, modules)
-        if head[:4] != b"\x7fELF":
-            raise BootError(f"{path}: starts with {head[:4]!r}; wanted an ELF file, a bzImage, or --flat ADDRESS "
-                            "for a flat binary")
-        entry, top = _load_elf(memory, path, file)
-    placed = _load_modules(memory, modules, top, memory.low, what)
+        header = multiboot.find(head)
+        if head[:4] == b"\x7fELF":
+            mode, address, taken = _load_elf(memory, path, file, header)
+        elif header and header.addresses:
+            mode, address, taken = "multiboot", *multiboot.load_image(memory, path, file, header)
+        else:
+            raise BootError(f"{path}: starts with {head[:4]!r}; wanted an ELF file, a bzImage, a Multiboot header with "
+                            "addresses, or --flat ADDRESS for a flat binary")
+    bottom = max(end for _, end in taken)
+    placed = load_modules(memory, modules, max(bottom, MIB) if mode == "multiboot" else bottom, memory.low, what)
+    if mode == "multiboot":
+        named = [multiboot.Module(*at, module.name) for at, module in zip(placed, modules, strict=True)]
+        table = multiboot.put_information(memory, path, command_line, named, taken, GDT_BYTES)
+        return Entry(mode, address, table + GDT_BYTES, table)
     _start_info(memory, command_line, placed)
-    if entry.mode == "long":
+    if mode == "long":
         _page_tables(memory)
-    return entry
-
-
-def memory_map(memory: GuestMemory) -> list[tuple[int, int, int]]:
-    """What lies where, as firmware would tell: (address, bytes, E820 type)."""
-    found = [(0, CONVENTIONAL_END, RAM), (ACPI_TABLES, ACPI_END - ACPI_TABLES, ACPI)]
-    if memory.low > MIB:
-        found.append((MIB, memory.low - MIB, RAM))
-    found.append((ECAM, ECAM_BYTES, RESERVED))
-    if memory.size > memory.low:
-        found.append((HIGH_START, memory.size - memory.low, RAM))
-    return found
-
-
-def _read(path: Path, wanted: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BootError(f"{path}: {error.strerror}; wanted {wanted}") from None
-
-
-def _put(memory: GuestMemory, address: int, data: bytes, what: str) -> None:
-    try:
-        memory.write(address, data)
-    except GuestAddressError as error:
-        raise BootError(f"{what}: {error}") from None
+    return Entry(mode, address)
 
 
 def _load_linux(memory: GuestMemory, kernel: BzImage, command_line: str, modules: list[Path]) -> Entry:
@@ -94,52 +80,57 @@ def _load_linux(memory: GuestMemory, kernel: BzImage, command_line: str, modules
         raise BootError(f"{len(modules)} modules for a bzImage; wanted one, its initrd")
     address = kernel.load(memory)
     _put_command_line(memory, command_line, min(COMMAND_LINE_BYTES, kernel.command_line_bytes))
-    placed = _load_modules(memory, modules, kernel.end, min(memory.low, kernel.initrd_limit), "initrd")
+    placed = load_modules(memory, modules, kernel.end, min(memory.low, kernel.initrd_limit), "initrd")
     memory.write(PARAMETERS, kernel.parameters(COMMAND_LINE, placed[0] if placed else (0, 0), RSDP,
                                                memory_map(memory)))
     _page_tables(memory)
     return Entry("linux", address)
 
 
-def _load_elf(memory: GuestMemory, path: Path, file: BinaryIO) -> tuple[Entry, int]:
+def _load_elf(memory: GuestMemory, path: Path, file: BinaryIO,
+              header: multiboot.Header | None) -> tuple[str, int, list[tuple[int, int]]]:
+    """An entry's mode and address, and what memory is taken: (start, end) of each run."""
     from .elf import Elf, ELFError
-    top = BOOT_END
     try:
         elf = Elf(file)
         if elf["e_machine"] not in ("EM_X86_64", "EM_386"):
             raise BootError(f"{path}: for {elf['e_machine']}; wanted x86")
-        segments = [s for s in elf.segments if s["p_type"] == "PT_LOAD" and s["p_memsz"]]
-        if not segments:
-            raise BootError(f"{path}: nothing to load; wanted an executable")
-        for segment in segments:
-            start, size = segment["p_paddr"], segment["p_memsz"]
-            if start < BOOT_END or (start < MP_END and start + size > ACPI_TABLES):
-                raise BootError(f"{path}: segment from {start:#x} to {start + size:#x}; wanted it above "
-                                f"{BOOT_END:#x}, as boot data lies below, and not over firmware's tables, "
-                                f"{ACPI_TABLES:#x} to {MP_END:#x}")
-            _load_segment(memory, path, elf, segment)
-            top = max(top, start + size)
         pvh = _pvh_entry(elf)
+        if pvh is not None:
+            return "pvh", pvh, _load_segments(memory, path, elf, BOOT_END)
+        if header and header.addresses:
+            return "multiboot", *multiboot.load_image(memory, path, file, header)
+        if header:
+            header.check(path)
+            return "multiboot", _physical_entry(elf), _load_segments(memory, path, elf, 0)
+        if elf["e_machine"] != "EM_X86_64":
+            raise BootError(f"{path}: 32-bit, without a PVH note or a Multiboot header; wanted one of the three")
+        return "long", elf["e_entry"], _load_segments(memory, path, elf, BOOT_END)
     except ELFError as error:
         raise BootError(f"{path}: {error}; wanted a well-formed ELF file") from None
-    if pvh is not None:
-        return Entry("pvh", pvh), top
-    if elf["e_machine"] != "EM_X86_64":
-        raise BootError(f"{path}: 32-bit and without a PVH note; wanted one or the other")
-    return Entry("long", elf["e_entry"]), top
 
 
-def _load_segment(memory: GuestMemory, path: Path, elf, segment) -> None:
-    """Read a segment into memory, without a copy on the way; the rest of it is zeros."""
-    start, length, size = segment["p_paddr"], segment["p_filesz"], segment["p_memsz"]
-    if length > size:
-        raise BootError(f"{path}: segment of {length:#x} bytes in the file, {size:#x} in memory; wanted no fewer")
-    try:
-        at = memory.offset(start, size)
-    except GuestAddressError as error:
-        raise BootError(f"{path}: segment: {error}") from None
-    elf.read_into(segment["p_offset"], memory.view[at:at + length], "the end of a segment")
-    memory.view[at + length:at + size] = bytes(size - length)
+def _load_segments(memory: GuestMemory, path: Path, elf, lowest: int) -> list[tuple[int, int]]:
+    """Where they went; `lowest` is where none may lie below."""
+    taken = []
+    for segment in elf.segments:
+        start, size = segment["p_paddr"], segment["p_memsz"]
+        if segment["p_type"] == "PT_LOAD" and size:
+            check_place(path, start, size, lowest)
+            load_segment(memory, path, elf, segment)
+            taken.append((start, start + size))
+    if not taken:
+        raise BootError(f"{path}: nothing to load; wanted an executable")
+    return taken
+
+
+def _physical_entry(elf) -> int:
+    """An ELF's entry is a virtual address; this is where that is loaded, as Multiboot starts without paging."""
+    entry = elf["e_entry"]
+    for segment in elf.segments:
+        if segment["p_type"] == "PT_LOAD" and 0 <= entry - segment["p_vaddr"] < segment["p_memsz"]:
+            return entry - segment["p_vaddr"] + segment["p_paddr"]
+    return entry
 
 
 def _pvh_entry(elf) -> int | None:
@@ -147,22 +138,6 @@ def _pvh_entry(elf) -> int | None:
         if name == b"Xen" and kind == XEN_ELFNOTE_PHYS32_ENTRY:
             return int.from_bytes(descriptor[:8], "little")
     return None
-
-
-def _load_modules(memory: GuestMemory, modules: list[Path], bottom: int, top: int,
-                  what: str) -> list[tuple[int, int]]:
-    """Put modules as high as they go below `top`, out of a kernel's way; (address, bytes) of each.  `what`
-    they are called in errors."""
-    placed = []
-    for path in modules:
-        data = _read(path, f"the guest's {what}")
-        top = (top - len(data)) // 4096 * 4096
-        if top < bottom:
-            raise BootError(f"{path}: {what} of {len(data)} bytes, which do not fit between the kernel and the end of "
-                            f"{memory.size >> 20} MiB of RAM; wanted more memory (--mem)")
-        _put(memory, top, data, f"{path}: {what}")
-        placed.append((top, len(data)))
-    return placed
 
 
 def _put_command_line(memory: GuestMemory, command_line: str, most: int) -> None:
@@ -209,21 +184,21 @@ def start(vcpu, memory: GuestMemory, entry: Entry) -> None:
         vcpu.set_sregs(sregs)
         vcpu.set_regs(rip=entry.address - sregs.cs.base)
         return
-    long = entry.mode != "pvh"
+    long = entry.mode not in ("pvh", "multiboot")
     # Linux wants its own selectors: __BOOT_CS and __BOOT_DS
     selector = 16 if entry.mode == "linux" else 8
     code = _segment(selector, 11, l=1) if long else _segment(selector, 11, db=1)
     data = _segment(selector + 8, 3, db=1)
     table = {selector: 0x00af9b000000ffff if long else 0x00cf9b000000ffff, selector + 8: 0x00cf93000000ffff}
-    memory.write(GDT, struct.pack("<4Q", *(table.get(8 * i, 0) for i in range(4))))
+    memory.write(entry.table, struct.pack("<4Q", *(table.get(8 * i, 0) for i in range(4))))
     sregs.cs = code
     for name in ("ds", "es", "fs", "gs", "ss"):
         setattr(sregs, name, data)
     sregs.tr = {"limit": 0x67, "present": 1, "type": 11}
-    sregs.gdt = {"base": GDT, "limit": 31}
+    sregs.gdt = {"base": entry.table, "limit": GDT_BYTES - 1}
     sregs.cr0 = 0x80000011 if long else 0x11       # PE, ET, and PG
     if long:
         sregs.cr3, sregs.cr4, sregs.efer = PAGE_TABLES, 1 << 5, 0x500   # PAE; LME, LMA
     vcpu.set_sregs(sregs)
-    vcpu.set_regs(rip=entry.address, rbx=START_INFO, rdi=START_INFO if entry.mode == "long" else 0,
-                  rsi=PARAMETERS if entry.mode == "linux" else 0)
+    vcpu.set_regs(rip=entry.address, rax=multiboot.LOADED if entry.mode == "multiboot" else 0, rbx=entry.info,
+                  rdi=entry.info if entry.mode == "long" else 0, rsi=PARAMETERS if entry.mode == "linux" else 0)

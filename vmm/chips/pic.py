@@ -166,10 +166,10 @@ class Pics:
         self.output = False             # the CPU is asked for
         self._changed = changed
 
-    def leave_as_firmware(self) -> None:
-        """8086 mode, vectors from 0x08 and 0x70 on, everything masked: as the machine has them with KVM."""
-        for pic, base in (self.first, 0x08), (self.second, 0x70):
-            pic.imr, pic.base, pic.wants_icw4 = 0xff, base, True
+    def leave_as_firmware(self, masks: int = 0xffff) -> None:
+        """8086 mode, vectors from 0x08 and 0x70 on, as the machine has them with KVM; bit n of `masks` masks pin n."""
+        for pic, base, mask in (self.first, 0x08, masks & 0xff), (self.second, 0x70, masks >> 8):
+            pic.imr, pic.base, pic.wants_icw4 = mask, base, True
 
     def set_line(self, pin: int, level: bool) -> None:
         """Of the second one, pins count from 8."""

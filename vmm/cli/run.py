@@ -35,7 +35,8 @@ def add(commands) -> None:
     run.set_defaults(func=run_guest, parser=run)
     guest = run.add_argument_group("guest")
     guest.add_argument("guest", metavar="GUEST", type=guests.guest, nargs="?",
-                       help=f"ELF file with a PVH note, 64-bit ELF file, or a flat binary with --flat; {guests.HELP}")
+                       help="ELF file with a PVH note, Multiboot kernel, 64-bit ELF file, or a flat binary with "
+                       f"--flat; {guests.HELP}")
     guest.add_argument("--kernel", metavar="FILE", type=Path, help="in GUEST's place: a Linux kernel, vmlinuz "
                        "(bzImage) or vmlinux (ELF with a PVH note), which may be compressed as a whole (gzip, xz, "
                        "bzip2).  It finds its devices by ACPI, its console is this terminal, and reboots start it "
@@ -61,6 +62,9 @@ def add(commands) -> None:
     machine.add_argument("--executor", metavar="NAME[,blocks=N]", default="kvm", help="what runs the vCPUs: kvm; "
                          "auto: KVM, and after an exit an emulator for N basic blocks, or while it pays; or emulator: "
                          "that alone, without /dev/kvm (default: kvm)")
+    machine.add_argument("--machine-ports", metavar="NAME", help="test: have the ports of QEMU's pc-testdev and "
+                         "isa-debug-exit, at 0xf4, by which kvm-unit-tests ends with a status, raises interrupt lines "
+                         "and tries I/O (default: none)")
     devices = run.add_argument_group("devices")
     virtio = ("offload=on|host|off|auto (who serves it: the kernel, this process in C, Python, or the best "
               "possible), transport=mmio|pci, packed=on|off (offer packed rings), async=on|off|auto (real I/O by "
@@ -250,6 +254,8 @@ def _machine_config(options):
         devices=[device_config(text, options.guest) for text in options.device],
         modules=options.module, initrd=options.initrd,
         flat=None if options.flat is None else parse.whole(options.flat, "--flat", 0, 0xfffff),
+        machine_ports="" if options.machine_ports is None else
+        parse.choice(options.machine_ports, "--machine-ports", ("test",)),
         serial=parse.where(options.serial, "--serial") if options.serial else
         "stdout" if not (linux or bios) else "null" if options.console else "stdio",
         announce=not linux, trace=logging.getLogger("splitvmm.trace").isEnabledFor(logging.INFO),

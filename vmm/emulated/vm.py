@@ -100,6 +100,13 @@ class EmulatedVm:
     def pulse(self, gsi: int) -> None:
         self.chips.pulse(gsi)
 
+    def set_level(self, gsi: int, high: bool) -> None:
+        self.chips.set_level(gsi, high)
+
+    def leave_pics(self, masks: int) -> None:
+        with self.chips.section:
+            self.chips.pics.leave_as_firmware(masks)
+
     def irqfd(self, fd: int, gsi: int, on: bool) -> None:
         if on:
             self._poller.register(fd, gsi)

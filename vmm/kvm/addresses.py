@@ -32,6 +32,7 @@ PCI_FIRMWARE, PCI_FIRMWARE_BYTES = 0xf0000000, 0xec00000     # to the I/O APIC
 IOAPIC = 0xfec00000
 LOCAL_APIC = 0xfee00000
 KVM_TSS, KVM_TSS_BYTES = 0xfffbd000, 3 << 12    # which Intel's real mode needs
+TEST_MEMORY, TEST_MEMORY_BYTES = 0xff000000, 64 * KIB       # of the test ports, as below
 PCI_HIGH, PCI_HIGH_BYTES = 128 * GIB, 64 * GIB
 
 # A VGA's window, and characters behind it
@@ -48,6 +49,7 @@ VBE_PORTS = 0x1ce
 VGA_MONOCHROME_PORTS, VGA_PORTS = 0x3b0, 0x3c0
 COM1 = 0x3f8
 DEBUG_CONSOLE = 0x402       # where SeaBIOS writes its log
+TEST_SCRATCH, TEST_EXIT, TEST_LINES = 0xe0, 0xf4, 0x2000     # where kvm-unit-tests has QEMU's test devices
 EXIT_PORT = 0x501           # where QEMU's isa-debug-exit is put by convention
 PVPANIC = 0x505             # where QEMU has it
 PM1_EVENT, PM1_CONTROL = 0x600, 0x604     # of ACPI's fixed hardware, where there is a BIOS

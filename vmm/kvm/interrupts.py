@@ -190,6 +190,13 @@ class Interrupts:
         else:
             self._counted[pin] += 1
 
+    def set_level(self, gsi: int, high: bool) -> None:
+        """Keep a line of the chips high or low; without KVM each time that it is set high counts as a pulse."""
+        if self.vm:
+            self.vm.set_level(gsi, high)
+        else:
+            self._counted[gsi] += high
+
     def counted(self, gsi: int) -> int:
         """How often a line was raised where there is no KVM, and so nobody who takes what its eventfd was told."""
         for line in self._lines:

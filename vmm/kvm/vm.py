@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 CREATE_TRIES = 100
 MISC_ENABLE, FAST_STRINGS = 0x1a0, 1                        # SDM volume 4
+ALL_MASKED = 0xffff                                         # interrupts of both 8259s
 MTRR_DEFAULT_TYPE, MTRR_ENABLED, MTRR_WRITE_BACK = 0x2ff, 1 << 11, 6
 
 
@@ -96,7 +97,7 @@ class Vm:
         made.callback(os.close, self.fd)
         self.call("KVM_SET_TSS_ADDR", KVM_TSS)
         self.call("KVM_CREATE_IRQCHIP", 0)
-        self._check(self.lib.leave_pics(self.fd), "setting up the 8259s")
+        self.leave_pics(ALL_MASKED)
         if self.capability("KVM_CAP_PIT2") > 0:
             self.call("KVM_CREATE_PIT2", self.ffi.new("struct kvm_pit_config *", {
                 "flags": self.lib.KVM_PIT_SPEAKER_DUMMY}))
@@ -188,6 +189,10 @@ class Vm:
         self._check(self.lib.pic_masks(self.fd, masks), "reading the 8259s")
         return masks[0], masks[1]
 
+    def leave_pics(self, masks: int) -> None:
+        """Set up the 8259s as firmware does; bit n of `masks` masks interrupt n."""
+        self._check(self.lib.leave_pics(self.fd, masks), "setting up the 8259s")
+
     def attach(self, loaded: Object, *names: str) -> Attachment:
         """Programs on the tracepoints of the kernel's KVM, until what is returned is closed."""
         return Attachment(loaded, *names)
@@ -195,6 +200,10 @@ class Vm:
     def pulse(self, gsi: int) -> None:
         """One edge on an interrupt line."""
         self._check(self.lib.pulse_line(self.fd, gsi), f"raising interrupt {gsi}")
+
+    def set_level(self, gsi: int, high: bool) -> None:
+        """Keep an interrupt line high or low."""
+        self.call("KVM_IRQ_LINE", self.ffi.new("struct kvm_irq_level *", {"irq": gsi, "level": int(high)}))
 
     def close(self) -> None:
         os.close(self.fd)

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from ..boot import acpi, boot, mptable, power
 from ..boot.ssdt import Announced
 from ..device.register_device import RegisterDevice
+from ..devices import testdev
 from ..devices.blk import BlkDevice
 from ..devices.console import ConsoleDevice
 from ..devices.disk_image import DiskImage
@@ -82,8 +83,18 @@ def add_ports(machine) -> None:
     machine.power_button = machine.interrupts.pin_line(POWER_PIN)
     power.add_ports(machine.buses[Bus.PORT], machine.stop, machine.reset, machine.panic)
     firmware.add_ports(machine)
+    _add_machine_ports(machine)
     if machine.config.serial == "stdio":
         machine.typed = Sink(machine.serial.room, select.POLLIN, machine.serial.receive)
+
+
+def _add_machine_ports(machine) -> None:
+    if machine.config.machine_ports not in ("", "test"):
+        raise UserError(f"machine ports {machine.config.machine_ports!r}; wanted test, or none")
+    if machine.config.machine_ports:
+        testdev.add(machine.buses, machine.interrupts, machine.stop)
+        if machine.vm:
+            machine.vm.leave_pics(testdev.PIC_MASKS)
 
 
 def add_devices(machine, extra) -> None:

@@ -122,6 +122,7 @@ class MachineConfig:
     modules: list[Path] = field(default_factory=list)
     initrd: Path | None = None      # in the modules' place
     flat: int | None = None         # guest-physical address of a flat binary
+    machine_ports: str = ""         # test: those of QEMU's test devices, for kvm-unit-tests
     serial: str = "stdout"          # stdout, stdio (input as well), null or file=PATH
     fresh: bool = True              # output files are emptied first, not appended to
     announce: bool = True           # virtio-mmio devices on the command line, as well as by ACPI

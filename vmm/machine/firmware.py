@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from ..boot import acpi, power
-from ..boot.boot import RAM, RESERVED
+from ..boot.loading import RAM, RESERVED
 from ..devmodel.exit_path import Bus
 from ..firmware import rom
 from ..firmware.cmos import Cmos

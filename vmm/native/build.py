@@ -48,6 +48,7 @@ struct kvm_sregs { struct kvm_segment cs, ds, es, fs, gs, ss, tr, ldt; struct kv
                    uint64_t cr0, cr2, cr3, cr4, cr8, efer, apic_base; ...; };
 struct kvm_ioeventfd { uint64_t datamatch, addr; uint32_t len; int32_t fd; uint32_t flags; ...; };
 struct kvm_irqfd { uint32_t fd, gsi, flags; ...; };
+struct kvm_irq_level { union { uint32_t irq; int32_t status; }; uint32_t level; };
 struct kvm_cpuid_entry2 { uint32_t function, index, flags, eax, ebx, ecx, edx; ...; };
 struct cpuid_list { uint32_t nent; struct kvm_cpuid_entry2 entries[256]; ...; };
 struct routing_entry { uint32_t gsi, type, irqchip, pin, address_lo, address_hi, data; };
@@ -97,7 +98,7 @@ int pulse_line(int vm_fd, uint32_t gsi);
 int set_routing(int vm_fd, const struct routing_entry *entries, uint32_t count);
 int ioapic_pins(int vm_fd, uint64_t *redirections);
 int pic_masks(int vm_fd, uint8_t *masks);
-int leave_pics(int vm_fd);
+int leave_pics(int vm_fd, uint32_t masks);
 struct kvm_run *map_run(int vcpu_fd, size_t bytes);
 int unmap_run(struct kvm_run *run, size_t bytes);
 uint64_t exit_detail(const struct kvm_run *run);
@@ -164,8 +165,9 @@ static int pic_masks(int vm_fd, uint8_t *masks)
 	return result;
 }
 
-/* The 8259s as a PC's firmware leaves them: 8086 mode, vectors from 0x08 and 0x70 on, everything masked. */
-static int leave_pics(int vm_fd)
+/* The 8259s as a PC's firmware leaves them: 8086 mode, vectors from 0x08 and 0x70 on; bit n of `masks` masks
+ * interrupt n. */
+static int leave_pics(int vm_fd, uint32_t masks)
 {
 	struct kvm_irqchip chip = { .chip_id = KVM_IRQCHIP_PIC_MASTER };
 	int result = 0;
@@ -174,7 +176,7 @@ static int leave_pics(int vm_fd)
 		result = kvm_call(vm_fd, KVM_GET_IRQCHIP, &chip);
 		if (result < 0)
 			break;
-		chip.chip.pic.imr = 0xff;
+		chip.chip.pic.imr = chip.chip_id == KVM_IRQCHIP_PIC_MASTER ? masks & 0xff : masks >> 8;
 		chip.chip.pic.irq_base = chip.chip_id == KVM_IRQCHIP_PIC_MASTER ? 0x08 : 0x70;
 		chip.chip.pic.init4 = 1;
 		result = kvm_call(vm_fd, KVM_SET_IRQCHIP, &chip);
