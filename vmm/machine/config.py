@@ -108,9 +108,6 @@ class MachineConfig:
     """What `splitvmm run` was told."""
 
     guest: Path | None = None       # an ELF file, a bzImage, or a flat binary
-    firmware: Path | None = None    # a BIOS's ROM, which starts the guest from a disk
-    vga: str = "none"               # or std: QEMU's standard one
-    keys: str = ""                  # typed on its keyboard: vmm.firmware.keymap
     memory: int = 256 << 20         # bytes
     cpus: int = 1
     cmdline: str = ""
@@ -123,6 +120,9 @@ class MachineConfig:
     initrd: Path | None = None      # in the modules' place
     flat: int | None = None         # guest-physical address of a flat binary
     machine_ports: str = ""         # test: those of QEMU's test devices, for kvm-unit-tests
+    firmware: Path | None = None    # a BIOS's ROM, which starts the guest from a disk
+    vga: str = "none"               # or std: QEMU's standard one
+    keys: str = ""                  # typed on its keyboard: vmm.firmware.keymap
     serial: str = "stdout"          # stdout, stdio (input as well), null or file=PATH
     fresh: bool = True              # output files are emptied first, not appended to
     announce: bool = True           # virtio-mmio devices on the command line, as well as by ACPI
