@@ -7,6 +7,7 @@ import pytest
 
 from tests.guest.test_guests import run
 from tests.scale import scaled
+from vmm.devmodel.vcpu import Activity
 from vmm.devmodel.view import to_dict
 from vmm.executors.check import GRANULAR, UNUSABLE
 from vmm.executors.generated import MODES, States
@@ -50,6 +51,18 @@ def test_a_vcpu_that_was_reset(two):
     assert state.general.rflags == 2 and state.control.cr0 == 0x60000010 and state.xsave.fcw == 0x37f
     assert state.debug.dr6 == 0xffff0ff0 and state.debug.dr7 == 0x400 and state.msrs.pat == 0x0007040600070406
     assert state.segments.cs.access & 0x1009f == 0x9b and state.segments.ldt.access & 0xf in (0, 2)
+
+
+def test_a_sipi_that_has_come(two):
+    """It is taken with the state, all of which is that of behind it."""
+    waiting = blank()
+    write_all(waiting, to_dict(taken(two[1])) | {"activity": int(Activity.SIPI_RECEIVED)})
+    waiting.events.sipi_vector = 0x12
+    vcpu = two[1]
+    vcpu._set("activity", "KVM_SET_MP_STATE", "struct kvm_mp_state", {"mp_state": int(Activity.SIPI_RECEIVED)})
+    vcpu._give_events(to_dict(waiting)["events"], vcpu._all_events())
+    state = taken(vcpu)
+    assert (state.activity, state.segments.cs.base, state.general.rip) == (Activity.RUNNABLE, 0x12000, 0)
 
 
 @pytest.mark.parametrize("mode", MODES)

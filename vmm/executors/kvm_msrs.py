@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from ..devmodel.vcpu import MSR_ARRAYS, MSRS, OTHER_MSRS
@@ -51,10 +51,11 @@ class KvmMsrs:
         words = [word for index, value in found.items() for word in (index, value)]
         bytes_of(msrs)[-16 * OTHER_MSRS:] = struct.pack(f"<{len(words)}Q", *words).ljust(16 * OTHER_MSRS, b"\0")
 
-    def give(self, msrs: dict[str, Any]) -> None:
-        """Those that differ from what the vCPU has: some can be read, and not written."""
-        has = self.read(self._indices)
-        for where, index, value in _named(msrs):
+    def give(self, msrs: dict[str, Any], names: Collection[str] = ()) -> None:
+        """Those that differ from what the vCPU has: some can be read, and not written.  `names`: these alone."""
+        wanted = [each for each in _named(msrs) if not names or each[0].removeprefix("msrs.") in names]
+        has = self.read(index for _, index, _ in wanted) if names else self.read(self._indices)
+        for where, index, value in wanted:
             if has.get(index, 0) == value:
                 continue
             result = self.lib.kvm_call(self.vcpu.fd, self.lib.KVM_SET_MSRS, self.ffi.new("struct msr_list *", {

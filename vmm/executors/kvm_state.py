@@ -56,6 +56,7 @@ EVENTS = {                  # field of ours -> of struct kvm_vcpu_events
     "sipi_vector": "sipi_vector", "smm": "smi.smm", "smi_pending": "smi.pending",
     "smm_inside_nmi": "smi.smm_inside_nmi", "latched_init": "smi.latched_init",
     "triple_fault": "triple_fault.pending"}
+EMULATED_MSRS = frozenset("star lstar cstar fmask kernel_gs_base sysenter_cs sysenter_esp sysenter_eip".split())
 SMM = ("smm", "smi_pending", "smm_inside_nmi")
 
 
@@ -83,6 +84,9 @@ class KvmState:
         self._read(state)
 
     def _read(self, state: View) -> None:
+        """What it waits for comes first: a SIPI that has come is taken by that, and changes the rest
+        (kvm_arch_vcpu_ioctl_get_mpstate, arch/x86/kvm/x86.c)."""
+        state.activity = self._got("KVM_GET_MP_STATE", "struct kvm_mp_state").mp_state
         self._take_general(state.general)
         self._take_special(state)
         self._take_xsave(state)
@@ -94,7 +98,6 @@ class KvmState:
         lapic = self.ffi.buffer(self.vcpu.get_lapic())
         state.apic_present = 1
         write_array(state, "apic", struct.unpack_from("<" + "I12x" * len(state.apic), lapic))
-        state.activity = self._got("KVM_GET_MP_STATE", "struct kvm_mp_state").mp_state
         events = self._got("KVM_GET_VCPU_EVENTS", "struct kvm_vcpu_events")
         for ours, theirs in EVENTS.items():
             setattr(state.events, ours, _at(events, theirs))
@@ -178,8 +181,22 @@ class KvmState:
         self._tsc_offset("KVM_SET_DEVICE_ATTR", fields["timing"]["tsc_offset"])
         self._msrs.give(fields["msrs"])
         self._set("activity", "KVM_SET_MP_STATE", "struct kvm_mp_state", {"mp_state": fields["activity"]})
-        self._give_events(fields["events"])
+        self._give_events(fields["events"], self._all_events())
         self._compare(state)
+
+    def give_back(self, state: View) -> None:
+        """What has become of a vCPU that something else ran for a while.  Its interrupt controller, its clocks, what it
+        waits for and what has come for it meanwhile stayed here, and stay as they are."""
+        fields = to_dict(state)
+        refuse_impossible(fields | {"apic_present": 0})
+        self._give_special(fields)
+        regs = self.ffi.new("struct kvm_regs *", {name: fields["general"][name] for name in GENERAL})
+        self.vm.call("KVM_SET_REGS", regs, self.vcpu.fd)
+        self._give_xsave(state, fields)
+        self._set("debug", "KVM_SET_DEBUGREGS", "struct kvm_debugregs", {
+            "db": fields["debug"]["dr"], "dr6": fields["debug"]["dr6"], "dr7": fields["debug"]["dr7"]})
+        self._msrs.give(fields["msrs"], EMULATED_MSRS)
+        self._give_events(fields["events"], self.lib.KVM_VCPUEVENT_VALID_SHADOW)
 
     def _compare(self, state: View) -> None:
         """KVM takes some of what it cannot have without a word."""
@@ -230,13 +247,15 @@ class KvmState:
             page[16 * i:16 * i + 4] = value.to_bytes(4, "little")
         self._call("apic", "KVM_SET_LAPIC", lapic)
 
-    def _give_events(self, events: dict[str, int]) -> None:
-        given = self.ffi.new("struct kvm_vcpu_events *")
+    def _all_events(self) -> int:
+        """What is given of them: the others stay as they are."""
         lib = self.lib
         flags = lib.KVM_VCPUEVENT_VALID_NMI_PENDING | lib.KVM_VCPUEVENT_VALID_SHADOW | \
             lib.KVM_VCPUEVENT_VALID_SIPI_VECTOR
-        if self._smm:
-            flags |= lib.KVM_VCPUEVENT_VALID_SMM
+        return flags | (lib.KVM_VCPUEVENT_VALID_SMM if self._smm else 0)
+
+    def _give_events(self, events: dict[str, int], flags: int) -> None:
+        given = self.ffi.new("struct kvm_vcpu_events *")
         for ours, theirs in EVENTS.items():
             *outer, last = theirs.split(".")
             setattr(getattr(given, outer[0]) if outer else given, last, events[ours])

@@ -30,6 +30,9 @@ def _bits(ports: tuple[range, ...]) -> bytes:
     return bytes(found)
 
 
+KERNEL_PORTS = _bits(KVM_PORTS)
+
+
 class Partial:
     """One vCPU's.  Used on the vCPU's thread but where told otherwise."""
 
@@ -38,7 +41,7 @@ class Partial:
         if vcpu.vm.capability("KVM_CAP_SYNC_REGS") <= 0:
             raise KvmError("/dev/kvm: no KVM_CAP_SYNC_REGS; wanted it for partial emulation: Linux 4.17 has it")
         self.vcpu, self._mmio = vcpu, mmio
-        self.cpu = UnicornCpu(accesses, guarded=True, kernel_ports=_bits(KVM_PORTS), on_error=on_error,
+        self.cpu = UnicornCpu(accesses, guarded=True, kernel_ports=KERNEL_PORTS, on_error=on_error,
                               on_moved=self._map)
         self._state = blank()
         emulator = self.cpu.emulator

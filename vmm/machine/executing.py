@@ -67,11 +67,11 @@ def begin(machine) -> None:
         return
     try:
         from ..executors.partial import BY_ITSELF, Partial
-        from ..executors.refused import Refused
+        from ..executors.beside import Beside
     except ImportError as error:
         raise UserError(f"--executor {config.name}: {MISSING.format(error=error)}") from None
     for vcpu in machine.vcpus:
-        machine.refusals.append(machine.closes(Refused(vcpu, machine.buses[Bus.MMIO], VcpuAccesses(machine, vcpu),
+        machine.beside.append(machine.closes(Beside(vcpu, machine.buses[Bus.MMIO], VcpuAccesses(machine, vcpu),
                                                      len(machine.vcpus) > 1)))
     if config.blocks == 0:
         return
@@ -83,5 +83,5 @@ def begin(machine) -> None:
 
 def counters(machine) -> list[dict[str, Any]]:
     """Of each vCPU that an emulator helps: what KVM refused, and what was run on."""
-    refused = [{"vcpu": each.vcpu.index, "refused": each.counters()} for each in machine.refusals]
-    return [one | (machine.partial[i].counters() if machine.partial else {}) for i, one in enumerate(refused)]
+    found = [{"vcpu": each.vcpu.index, "whole": each.counters()} for each in machine.beside]
+    return [one | (machine.partial[i].counters() if machine.partial else {}) for i, one in enumerate(found)]

@@ -60,7 +60,7 @@ class Machine:
         self.recording = None       # of what its devices do (vmm/offload/recording.py)
         self.vcpus: list[Vcpu] = []
         self.partial: list = []     # what runs on beside KVM, of each vCPU
-        self.refusals: list = []    # what does the instructions that KVM refuses
+        self.beside: list = []      # an emulator for the whole state of each vCPU
         self._closing: list = []
         try:
             with uninterrupted():
@@ -173,7 +173,9 @@ class Machine:
             self.first_run_s = clock_gettime(CLOCK_BOOTTIME)
 
     def declined(self, vcpu: Vcpu) -> None:
-        """KVM_RUN was interrupted: do what the exit path left to us, in order."""
+        """KVM_RUN was interrupted: do what the exit path left to us, in order; and what was asked of an emulator."""
+        if self.beside:
+            self.beside[vcpu.index].run_asked()
         if self.bpf is None:
             return
         for access in self.bpf.declined(vcpu.index):
@@ -181,7 +183,7 @@ class Machine:
 
     def refused(self, vcpu: Vcpu) -> str | None:
         """KVM has no emulation of an instruction: None if the emulator has done it, else what there is to say."""
-        return self.refusals[vcpu.index].do() if self.refusals else ""
+        return self.beside[vcpu.index].do() if self.beside else ""
 
     def hand_over(self, access: Declined) -> None:
         """Do in userspace what the exit path did not."""
@@ -232,6 +234,14 @@ class Machine:
     def abort(self, status: int) -> None:
         """`stop`, without waiting for those who read what the guest says."""
         self.running.abort(status)
+
+    def emulate(self, index: int, blocks: int) -> None:
+        """Any thread: have a vCPU run on in the emulator for up to so many basic blocks, from wherever it is, and be KVM's
+        again.  Raises UserError without --executor auto."""
+        if not self.beside:
+            raise UserError("no emulator; wanted executor auto")
+        self.beside[index].ask(blocks)
+        self.running.kick(index)
 
     def press_power_button(self) -> bool:
         """Ask the guest to power off; whether it listens: it has that interrupt unmasked, as a driver of the

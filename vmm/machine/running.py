@@ -92,6 +92,12 @@ class Running:
             if thread.ident != me and thread.thread and not thread.through:
                 thread.kick()
 
+    def kick(self, index: int) -> None:
+        """Have one vCPU come out of KVM_RUN."""
+        thread = self.threads[index]
+        if thread.thread and not thread.through:
+            thread.kick()
+
     @contextmanager
     def paused(self, timeout_s: float = PAUSE_S):
         """All vCPUs outside KVM_RUN and waiting, for the block; not on a vCPU's thread."""

@@ -111,9 +111,9 @@ def print_stats(machine, file=None) -> None:
 def _print_emulated(machine, console) -> None:
     """What was run on beside KVM, and where."""
     from rich.table import Table
-    for refused in machine.refusals:
-        if found := refused.counters()["instructions"]:
-            console.print(f"vcpu{refused.vcpu.index}: {found} instructions that KVM refused were emulated")
+    for beside in machine.beside:
+        if found := beside.counters()["instructions"]:
+            console.print(f"vcpu{beside.vcpu.index}: {found} instructions that KVM refused were emulated")
     for partial in machine.partial:
         found = partial.counters()
         console.print(f"vcpu{partial.vcpu.index}: ran on in the emulator after {found['runs']} exits, for "

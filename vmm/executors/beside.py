@@ -1,4 +1,5 @@
-"""What KVM refuses to emulate, an emulator does: one instruction, and the vCPU is KVM's again.
+"""An emulator beside KVM that is given the whole state of a vCPU, and gives it back: for an instruction that KVM refuses,
+or for some basic blocks from wherever the vCPU is.
 
 KVM gives up on an instruction of a kind that it has no emulation for (KVM_EXIT_INTERNAL_ERROR, suberror 1): one of SSE
 that reads a device's register, say; and where it emulates a whole mode in software, on more.
@@ -16,29 +17,68 @@ from .executor import Accesses, Stop, Why
 from .guest_map import BESIDE_KVM, guest_map
 from .instructions import MOST_BYTES, aligned_operand, decoded, is_atomic, mode_of
 from .kvm_state import KvmState
+from .partial import KERNEL_PORTS
 from .state import blank
 from .transfer import NotTransferable
 from .unicorn_cpu import UnicornCpu
 
-EMULATION = 1                       # KVM_INTERNAL_ERROR_EMULATION
 GENERAL_PROTECTION = 13             # vector
 WITH_ERROR = (8, 10, 11, 12, 13, 14, 17, 21, 29, 30)    # SDM 3, table 6-1; 29 and 30: APM 2, table 8-1
 
 
-class Refused:
-    """One vCPU's; on its thread."""
+class Beside:
+    """One vCPU's; on its thread but where told otherwise."""
 
     def __init__(self, vcpu: Vcpu, mmio: AddressSpace, accesses: Accesses, others: bool):
         """`others`: there are other vCPUs."""
         self.vcpu, self._mmio, self._others = vcpu, mmio, others
-        self.cpu = UnicornCpu(accesses, on_moved=self._map)
+        self.one = UnicornCpu(accesses, on_moved=self._map)                 # what it is told to, whatever it is
+        self.many = UnicornCpu(accesses, guarded=True, kernel_ports=KERNEL_PORTS, on_moved=self._map)
         self._kvm, self._state = KvmState(vcpu), blank()
-        self.done: Counter[int] = Counter()         # instructions, by their linear address
+        self.done: Counter[int] = Counter()         # instructions that KVM refused, by their linear address
+        self.visits = self.ran = self.occupied = 0  # runs, their basic blocks; not run: something was on its way
+        self._asked = 0
         self._map()
-        vcpu.vm.on_moved.append(self.cpu.moved)
+        for cpu in (self.one, self.many):
+            cpu.follow(vcpu)
+            vcpu.vm.on_moved.append(cpu.moved)
 
     def _map(self) -> None:
-        self.cpu.map(*guest_map(self.vcpu.vm.slots.values(), self._mmio, BESIDE_KVM))
+        found = guest_map(self.vcpu.vm.slots.values(), self._mmio, BESIDE_KVM)
+        self.one.map(*found)
+        self.many.map(*found)
+
+    # some basic blocks, from wherever it is
+
+    def ask(self, blocks: int) -> None:
+        """Any thread: `run_asked` is to run so many."""
+        self._asked = blocks
+
+    def run_asked(self) -> None:
+        """What was asked for, when the vCPU has come out of KVM_RUN."""
+        if blocks := self._asked:
+            self._asked = 0
+            self.run(blocks)
+
+    def run(self, blocks: int) -> Stop | None:
+        """Up to so many basic blocks of what is as KVM does it (blocks.py); None where something is on its way into the
+        vCPU that is KVM's to bring there.  Raises what a device does."""
+        state = self._state
+        try:
+            self._kvm.take(state)
+            self.many.written()
+            stop = self.many.run(state, blocks)
+        except NotTransferable:
+            self.occupied += 1
+            return None
+        if self.many.error:
+            raise self.many.error
+        self._kvm.give_back(state)
+        self.visits += 1
+        self.ran += self.many.emulator.ran
+        return stop
+
+    # an instruction that KVM refuses
 
     def do(self) -> str | None:
         """Have the instruction done that KVM has refused: None, or why it cannot be."""
@@ -51,7 +91,7 @@ class Refused:
                 return why
             if stop.why == Why.EXCEPTION:
                 _raise(state, stop)
-            self._kvm.give(state)
+            self._kvm.give_back(state)
         except NotTransferable as error:
             return f"not given to the emulator: {error}"
         self.done[linear] += 1
@@ -60,8 +100,8 @@ class Refused:
     def _misaligned(self, state: View, linear: int) -> Stop | None:
         """An exception that Unicorn does not raise: #GP of an operand that has to be aligned (SDM 1, 10.4.1.1);
         and what is refused by name.  Raises NotTransferable."""
-        self.cpu.give(state)
-        instruction = decoded(self.cpu.code(linear, MOST_BYTES), linear, mode_of(state))
+        self.one.give(state)
+        instruction = decoded(self.one.code(linear, MOST_BYTES), linear, mode_of(state))
         if instruction is None:
             return None
         if is_atomic(instruction) and self._others:
@@ -70,18 +110,21 @@ class Refused:
         return Stop(Why.EXCEPTION, GENERAL_PROTECTION) if address is not None and address % 16 else None
 
     def _step(self, state: View) -> Stop:
-        self.cpu.written()
-        stop = self.cpu.step(state)
-        if self.cpu.error:
-            raise self.cpu.error
+        self.one.written()
+        stop = self.one.step(state)
+        if self.one.error:
+            raise self.one.error
         return stop
 
     def counters(self) -> dict[str, Any]:
-        return {"instructions": self.done.total(), "places": len(self.done)}
+        """Instructions that KVM refused, and at how many places; visits that were asked for, and their blocks."""
+        return {"instructions": self.done.total(), "places": len(self.done), "visits": self.visits, "blocks": self.ran,
+                "occupied": self.occupied}
 
     def close(self) -> None:
-        self.vcpu.vm.on_moved.remove(self.cpu.moved)
-        self.cpu.close()
+        for cpu in (self.one, self.many):
+            self.vcpu.vm.on_moved.remove(cpu.moved)
+            cpu.close()
 
 
 def _not_done(stop: Stop) -> str:

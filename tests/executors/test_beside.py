@@ -1,0 +1,83 @@
+"""An emulator beside KVM that is given the whole state: what KVM refuses, and hand-overs at any instruction."""
+
+import random
+import threading
+import time
+import zlib
+
+import pytest
+
+from tests.executors.test_partial import LinesDevice
+from tests.guest.test_guests import adler_in, expected_area, run
+from tests.scale import scaled
+from vmm.kvm.vcpu import UnhandledExit
+from vmm.machine.config import DiskConfig, ExecutorConfig, MachineConfig
+from vmm.machine.machine import Machine
+from vmm.machine.stats import all_counters
+from vmm.paths import BUILD
+
+SUM = 1 + 2 + 3 + 4 + 5     # of the status register, whose reads count
+
+
+def machine(executor, device, cpus=1):
+    config = MachineConfig(BUILD / "refused.elf", 16 << 20, cpus, serial="null", executor=executor)
+    return Machine(config, ((device, "off"),))
+
+
+def test_without_an_emulator_the_guest_ends(kvm):
+    with machine(ExecutorConfig(), LinesDevice()) as made, pytest.raises(UnhandledExit, match="suberror 1"):
+        made.run(20)
+
+
+def test_the_emulator_does_it(kvm):
+    """Registers of SSE go there and back; an exception of the instruction is KVM's to deliver."""
+    device = LinesDevice()
+    with machine(ExecutorConfig("auto", 0), device) as made:
+        assert made.run(20) == SUM
+        (counters,) = all_counters(made)["emulated"]
+    assert device.accesses == ["read"] * 5
+    assert counters["whole"]["instructions"] >= 6
+
+
+def test_an_error_of_a_device(kvm):
+    class Broken(LinesDevice):
+        def on_read_status(self):
+            raise ZeroDivisionError("as asked")
+    with machine(ExecutorConfig("auto", 0), Broken()) as made, pytest.raises(ZeroDivisionError, match="as asked"):
+        made.run(20)
+
+
+def handing_over(machine, wanted, done):
+    """Has random vCPUs run on in the emulator, again and again, until so many hand-overs are done."""
+    rng, total = random.Random(wanted), 0
+
+    def visits():
+        return sum(each.visits for each in machine.beside)
+    while visits() < wanted and machine.status is None:
+        index, before = rng.randrange(len(machine.beside)), machine.beside
+        machine.emulate(index, rng.randrange(1, 60))
+        time.sleep(rng.random() / 500)
+        total += before is machine.beside
+    done.append((visits(), sum(each.ran for each in machine.beside)))
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_at_any_instruction_and_back(kvm, tmp_path, mode, image, cpus):
+    """A busy guest, whose devices are where they are; what it reads and writes is as it must be."""
+    done, wanted = [], scaled(200)
+
+    def during(machine):
+        threading.Thread(target=handing_over, args=(machine, wanted, done), daemon=True).start()
+    guest, words = ("check.elf", "rounds=60") if cpus == 1 else ("twocpus.elf", "requests=4000")
+    status, text, _ = run(tmp_path, guest, [DiskConfig(image, offload=mode, queues=2)], words, cpus=cpus,
+                          executor=ExecutorConfig("auto", 0), during=during)
+    assert status == 0 and "passed" in text, text
+    if cpus == 1:
+        assert image.read_bytes() == expected_area(4096)
+        assert adler_in(text) == [zlib.adler32(image.read_bytes())]
+    for _ in range(100):
+        if done:
+            break
+        time.sleep(0.05)
+    ((visits, ran),) = done
+    assert visits > wanted / 10 and ran
