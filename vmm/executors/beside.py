@@ -1,5 +1,5 @@
-"""An emulator beside KVM that is given the whole state of a vCPU, and gives it back: for an instruction that KVM refuses,
-or for some basic blocks from wherever the vCPU is.
+"""An emulator beside KVM that is given the whole state of a vCPU, and gives it back: for an instruction that KVM
+refuses, or for some basic blocks from wherever the vCPU is.
 
 KVM gives up on an instruction of a kind that it has no emulation for (KVM_EXIT_INTERNAL_ERROR, suberror 1): one of SSE
 that reads a device's register, say; and where it emulates a whole mode in software, on more.

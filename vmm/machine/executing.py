@@ -66,8 +66,8 @@ def begin(machine) -> None:
     if config.name != "auto" or not machine.vcpus:
         return
     try:
-        from ..executors.partial import BY_ITSELF, Partial
         from ..executors.beside import Beside
+        from ..executors.partial import BY_ITSELF, Partial
     except ImportError as error:
         raise UserError(f"--executor {config.name}: {MISSING.format(error=error)}") from None
     for vcpu in machine.vcpus:

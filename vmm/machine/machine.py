@@ -236,8 +236,8 @@ class Machine:
         self.running.abort(status)
 
     def emulate(self, index: int, blocks: int) -> None:
-        """Any thread: have a vCPU run on in the emulator for up to so many basic blocks, from wherever it is, and be KVM's
-        again.  Raises UserError without --executor auto."""
+        """Any thread: have a vCPU run on in the emulator for up to so many basic blocks, from wherever it is, and be
+        KVM's again.  Raises UserError without --executor auto."""
         if not self.beside:
             raise UserError("no emulator; wanted executor auto")
         self.beside[index].ask(blocks)
