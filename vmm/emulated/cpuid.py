@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 from ..chips.apic_timer import BUS_NS
 from ..executors._emulator import lib
+from ..executors.unicorn_cpu import const, made
 from ..kvm import cpuid
 
 BASIC, EXTENDED = range(0xe), range(0x80000000, 0x80000009)      # leaves
@@ -20,7 +21,8 @@ SUBLEAVES = 4
 MONITOR, X2APIC, DEADLINE, XSAVE, OSXSAVE = 1 << 3, 1 << 21, 1 << 24, 1 << 26, 1 << 27
 MACHINE_CHECKS = 1 << 7 | 1 << 14       # edx
 NESTED = 1 << 2                         # of leaf 0x80000001, ecx: SVM
-BMI = 1 << 3 | 1 << 8                   # of leaf 7, ebx: Unicorn has them in its model, and raises #UD
+# of leaf 7, ebx: FSGSBASE, SMEP, ERMS, SMAP.  BMI1 and BMI2 are in Unicorn's model, and it raises #UD
+FEATURES_7 = 1 << 0 | 1 << 7 | 1 << 9 | 1 << 20
 PHYSICAL_BITS = 40                      # of Unicorn's model
 
 CLOCKS = 0x15                           # leaf: the ratio of the time-stamp counter's clock to a crystal's, in Hz
@@ -76,9 +78,7 @@ def _model() -> list[SimpleNamespace]:
 
 
 def _entries() -> Iterator[SimpleNamespace]:
-    import unicorn
-    import unicorn.x86_const as const
-    uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
+    uc = made()
     uc.mem_map(0x1000, 0x1000)
     uc.mem_write(0x1000, b"\x0f\xa2\xf4")           # cpuid; hlt
     registers = [getattr(const, f"UC_X86_REG_{name}") for name in ("EAX", "EBX", "ECX", "EDX")]
@@ -94,7 +94,7 @@ def _entries() -> Iterator[SimpleNamespace]:
             elif leaf == 0x80000001:
                 ecx &= ~NESTED
             elif leaf == 7:
-                ebx &= ~BMI
+                ebx, ecx, edx = ebx & FEATURES_7, 0, 0
             elif leaf == 0xd:
                 eax = ebx = ecx = edx = 0
             yield SimpleNamespace(function=leaf, index=index, flags=int(leaf in BY_INDEX), eax=eax, ebx=ebx, ecx=ecx,

@@ -31,12 +31,12 @@ class NotEmulated(Exception):
 
 @dataclass(frozen=True)
 class Event:
-    """`software` is by INT n, INT3 or INTO: its gate has to allow that; rip is behind it then.  `fault` is of an
-    instruction that is run again, without breakpoints (SDM 3, 18.3.1.1)."""
+    """`software`, by INT n, INT3 or INTO, is of an instruction of so many bytes: its gate has to allow that, and rip is
+    behind it.  `fault` is of an instruction that is run again, without breakpoints (SDM 3, 18.3.1.1)."""
 
     vector: int
     error: int | None = None
-    software: bool = False
+    software: int = 0
     fault: bool = False
 
 
@@ -55,6 +55,7 @@ def deliver(state: View, physical: Physical, event: Event) -> None:
             return
         except Fault as fault:
             bytes_of(state)[:] = before
+            state.general.rip -= event.software
             if fault.address is not None:
                 state.control.cr2 = fault.address
             event = _after(event, fault)

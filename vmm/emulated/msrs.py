@@ -8,10 +8,11 @@ from typing import Any
 from ..executors._emulator import lib
 from .linear import Fault
 
-RDMSR, WRMSR = 0x32, 0x30           # behind 0f
-PREFIXES = bytes([0x66, 0x67, 0xf2, 0xf3, 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, *range(0x40, 0x50)])
+RDMSR, WRMSR = 0x32, 0x30           # opcodes, behind 0f
 PROTECTION = 13
 TSC, APIC_BASE, X2APIC, DEADLINE = 0x10, 0x1b, range(0x800, 0x900), 0x6e0
+EFER, EFER_BITS, LME, PAGING, PAT = 0xc0000080, 0xd01, 1 << 8, 1 << 31, 0x277      # SCE, LME, LMA, NXE
+ADDRESSES = (0x175, 0x176, 0xc0000082, 0xc0000083, 0xc0000100, 0xc0000101, 0xc0000102)     # they are canonical
 WORD, HALF = (1 << 64) - 1, 0xffffffff
 # What Unicorn has (SDM 4; APM 2): SYSENTER's, memory types, features, SYSCALL's, bases
 OF_UNICORN = frozenset([
@@ -24,34 +25,35 @@ NOTHING = frozenset([
     0xc0011029])
 
 
-def access_of(code: bytes, wide: bool) -> tuple[int, int]:
-    """RDMSR or WRMSR (0 if it is neither), and how many bytes an instruction has."""
-    at = 0
-    while at < len(code) - 2 and code[at] in PREFIXES and (wide or not 0x40 <= code[at] < 0x50):
-        at += 1
-    if code[at:at + 1] == b"\x0f" and code[at + 1:at + 2] in (bytes([RDMSR]), bytes([WRMSR])):
-        return code[at + 1], at + 2
-    return 0, 0
-
-
 class ModelSpecific:
     """Those of one vCPU's."""
 
     def __init__(self, state: Any, apic: Any):
         self._state, self._apic = state, apic
 
-    def is_ours(self, number: int) -> bool:
-        return number not in OF_UNICORN
-
-    def access(self, kind: int) -> None:
-        """As the registers have it (SDM 2, RDMSR and WRMSR), at privilege level 0.  Raises Fault."""
+    def access(self, kind: int) -> bool:
+        """As the registers have it (SDM 2, RDMSR and WRMSR), at privilege level 0; False where it is Unicorn's to do.
+        Raises Fault."""
         general = self._state.general
-        number = general.rcx & HALF
+        number, value = general.rcx & HALF, (general.rdx & HALF) << 32 | general.rax & HALF
+        if number in OF_UNICORN:
+            if kind == WRMSR:
+                self._check(number, value)
+            return False
         if kind == WRMSR:
-            self.write(number, (general.rdx & HALF) << 32 | general.rax & HALF)
-            return
-        value = self.read(number)
-        general.rax, general.rdx = value & HALF, value >> 32
+            self.write(number, value)
+        else:
+            value = self.read(number)
+            general.rax, general.rdx = value & HALF, value >> 32
+        return True
+
+    def _check(self, number: int, value: int) -> None:
+        """What those of Unicorn's take that a CPU does not."""
+        control = self._state.control
+        if (number in ADDRESSES and value + (1 << 47) & WORD >= 1 << 48) or (number == EFER and (
+                value & ~EFER_BITS or (control.cr0 & PAGING and (value ^ control.efer) & LME))) or (
+                number == PAT and any(byte & 0xf8 or byte in (2, 3) for byte in value.to_bytes(8, "little"))):
+            raise Fault(PROTECTION)
 
     def read(self, number: int) -> int:
         """Raises Fault."""

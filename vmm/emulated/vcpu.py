@@ -12,16 +12,17 @@ from ..devmodel.view import to_dict
 from ..executors.executor import Accesses, Stop, Why
 from ..executors.generated import reset
 from ..executors.guest_map import guest_map
-from ..executors.instructions import MOST_BYTES, accesses_msrs, mode_of
+from ..executors.instructions import MOST_BYTES, control_write, decoded, decoder, is_delicate, mode_of
 from ..executors.kvm_special import from_special, to_special
 from ..executors.state import GENERAL, blank, write_all
 from ..executors.unicorn_cpu import UnicornCpu
 from ..kvm.bus import AddressSpace
 from ..kvm.vcpu import UnhandledExit
 from .cpuid import PHYSICAL_BITS, Cpuid
+from .control import check_control
 from .delivery import Event, NotEmulated, Shutdown, deliver, exception
 from .linear import Fault, Physical
-from .msrs import ModelSpecific, access_of
+from .msrs import RDMSR, WRMSR, ModelSpecific
 from .system_calls import syscall, sysenter
 from .vm import EmulatedVm
 
@@ -30,6 +31,7 @@ SLICE, SHARED_SLICE = 50_000, 5_000     # basic blocks at a time; where there ar
 WAIT_NS = 1_000_000_000                 # at most, between looks at what else there is
 ENABLED = 1 << 9                        # rflags
 NMI = 2
+INT1, INT3, INTO = b"\xf1", b"\xcc", b"\xce"      # instructions of one byte
 BOOTSTRAP, APIC_ON = 1 << 8, 1 << 11    # IA32_APIC_BASE (SDM 3, 11.4.4)
 
 
@@ -217,7 +219,7 @@ class EmulatedVcpu:
     def _run(self) -> None:
         state = self.state
         state.control.cr8 = before = self.apic.cr8
-        blocks = 1 if state.events.shadow else SHARED_SLICE if self._shared else SLICE
+        blocks = 1 if state.events.shadow or state.events.nmi_pending else SHARED_SLICE if self._shared else SLICE
         if self._shared:
             with self.vm.turns.mine():
                 self.cpu.written()
@@ -236,8 +238,8 @@ class EmulatedVcpu:
         if stop.why == Why.HALTED:
             self.state.activity = Activity.HALTED
         elif stop.why == Why.EXCEPTION:
-            event = Event(stop.vector, software=True) if stop.is_int else exception(stop.vector, stop.error)
-            deliver(self.state, self.physical, event)
+            deliver(self.state, self.physical, self._software(stop.vector) if stop.is_int else
+                    exception(stop.vector, stop.error))
         elif stop.why == Why.SYSCALL:
             self._call(stop)
         elif stop.why == Why.LEFT:
@@ -245,33 +247,54 @@ class EmulatedVcpu:
         elif stop.why in (Why.NOWHERE, Why.REFUSED):
             raise UnhandledExit(f"the emulator gave up: {stop.why.name.lower()}, error {stop.error}\n{self.describe()}")
 
+    def _software(self, vector: int) -> Event:
+        """Of an INT instruction, which rip is behind."""
+        before = self.cpu.code(self.state.segments.cs.base + self.state.general.rip - 1, 1)
+        if before == INT1:
+            return Event(vector)
+        return Event(vector, software=1 if before in (INT3, INTO) and vector in (3, 4) else 2)
+
     def _step_through(self) -> None:
-        """A block that may access model-specific registers: up to behind the access."""
-        state, started = self.state, self.state.general.rip + self.state.segments.cs.base
+        """A block with an instruction that is not Unicorn's: up to behind that."""
+        state, started = self.state, self._linear()
         self.cpu.give(state, checked=True)
-        if not accesses_msrs(self.cpu.code(started, self.cpu.emulator.left_bytes), mode_of(state)):
+        block = self.cpu.code(started, self.cpu.emulator.left_bytes)
+        if not any(is_delicate(each) for each in decoder(mode_of(state)).disasm(block, started)):
             self.cpu.unmark(started)
             return
-        for _ in range(self.cpu.emulator.left_bytes):
-            linear = state.general.rip + state.segments.cs.base
+        for _ in range(len(block)):
             self.cpu.give(state, checked=True)
-            kind, size = access_of(self.cpu.code(linear, MOST_BYTES), mode_of(state) == 2)
-            if kind and self._msrs.is_ours(state.general.rcx & 0xffffffff) and not state.segments.ss.access >> 5 & 3:
-                self._access(kind, size)
+            instruction = decoded(self.cpu.code(self._linear(), MOST_BYTES), self._linear(), mode_of(state))
+            last = instruction is not None and is_delicate(instruction)
+            if last and self._delicate(instruction):
                 return
             stop = self.cpu.step(state)
             if stop.why != Why.BUDGET:
                 self._after(stop)
                 return
-            if kind:
+            if last:
                 return
 
-    def _access(self, kind: int, size: int) -> None:
+    def _linear(self) -> int:
+        """Where the next instruction is."""
+        return self.state.segments.cs.base + self.state.general.rip
+
+    def _delicate(self, instruction: Any) -> bool:
+        """Whether it was done, or faulted; else it is Unicorn's to do."""
+        state = self.state
+        if state.control.cr0 & 1 and state.segments.ss.access >> 5 & 3:
+            return False            # it faults
         try:
-            self._msrs.access(kind)
-            self.state.general.rip += size
+            if instruction.mnemonic == "mov":
+                name, source = control_write(instruction)
+                check_control(state, name, getattr(state.general, source))
+                return False
+            if not self._msrs.access(WRMSR if instruction.mnemonic == "wrmsr" else RDMSR):
+                return False
+            state.general.rip += instruction.size
         except Fault as fault:
-            deliver(self.state, self.physical, exception(fault.vector, fault.error))
+            deliver(state, self.physical, exception(fault.vector, fault.error))
+        return True
 
     def _call(self, stop: Stop) -> None:
         general = self.state.general

@@ -22,7 +22,7 @@ from .state import blank
 from .transfer import NotTransferable
 from .unicorn_cpu import UnicornCpu
 
-GENERAL_PROTECTION = 13             # vector
+INVALID_OPCODE, GENERAL_PROTECTION = 6, 13      # vectors
 WITH_ERROR = (8, 10, 11, 12, 13, 14, 17, 21, 29, 30)    # SDM 3, table 6-1; 29 and 30: APM 2, table 8-1
 
 
@@ -131,6 +131,8 @@ def _not_done(stop: Stop) -> str:
     """Why the vCPU cannot go on behind the instruction, or in an exception of it."""
     if stop.why not in (Why.BUDGET, Why.EXCEPTION):
         return f"the emulator stopped for another reason: {stop.why.name.lower()}"
+    if stop.why == Why.EXCEPTION and stop.vector == INVALID_OPCODE:
+        return "the emulator does not know it either"
     if stop.is_int:
         return f"the emulator delivers no INT {stop.vector}"
     return ""

@@ -31,9 +31,16 @@ def decoded(code: bytes, linear: int, mode: int) -> capstone.CsInsn | None:
     return next(decoder(mode).disasm(code, linear, 1), None)
 
 
-def accesses_msrs(code: bytes, mode: int) -> bool:
-    """Whether a block has RDMSR or WRMSR."""
-    return any(each.mnemonic in ("rdmsr", "wrmsr") for each in decoder(mode).disasm(code, 0))
+def is_delicate(instruction: capstone.CsInsn) -> bool:
+    """RDMSR, WRMSR, or MOV to cr0 or cr4."""
+    return instruction.mnemonic in ("rdmsr", "wrmsr") or (
+        instruction.mnemonic == "mov" and instruction.operands[0].reg in (x86.X86_REG_CR0, x86.X86_REG_CR4))
+
+
+def control_write(instruction: capstone.CsInsn) -> tuple[str, str]:
+    """Of a MOV to a control register: that, and the general register that it is of."""
+    to, source = (instruction.reg_name(each.reg) for each in instruction.operands)
+    return to, source if source[0] == "r" else "r" + source[1:]
 
 
 def mode_of(state: Any) -> int:

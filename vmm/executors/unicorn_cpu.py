@@ -35,6 +35,13 @@ HALT = b"\xf4"
 NO_PORTS = bytes(8192)      # a bit for each
 
 
+def made() -> Any:
+    """A CPU of Unicorn's whose model has what its translation knows: SMAP among it."""
+    uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
+    uc.ctl_set_cpu_model(const.UC_CPU_X86_SKYLAKE_CLIENT)
+    return uc
+
+
 @dataclass(frozen=True)
 class Window:
     """Guest-physical addresses where accesses are told."""
@@ -90,7 +97,7 @@ class UnicornCpu:
         if accesses:        # so that each takes as little time as may be
             self.read, self.write = accesses.read, accesses.write
         self.error: BaseException | None = None     # out of `accesses`, when a run has FAILED
-        self.uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
+        self.uc = made()
         self._context = self.uc.context_save()
         self._given = ffi.new("uint8_t[]", self._context.size)
         self._ports, self._handle = ffi.new("uint8_t[]", kernel_ports), ffi.new_handle(self)

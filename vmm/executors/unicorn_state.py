@@ -20,7 +20,7 @@ FATES = complete({
     "xsave": CONTEXT, "xsave.mxcsr_mask": BESIDE, "xsave.unused": BESIDE, "xsave.xstate_bv": BESIDE,
     "xsave.xcomp_bv": BESIDE, "xsave.header": BESIDE, "xsave.extended": BESIDE,
     "events": Refused("it delivers none; what waits has to be delivered first"), "events.shadow": CONTEXT,
-    "events.nmi_masked": BESIDE, "events.nmi_pending": BESIDE, "events.sipi_vector": BESIDE,
+    "events.nmi_masked": CONTEXT, "events.nmi_pending": BESIDE, "events.sipi_vector": BESIDE,
     "events.exception_nr": BESIDE, "events.exception_has_error": BESIDE, "events.exception_error": BESIDE,
     "events.exception_payload": BESIDE,
     "events.exception_has_payload": BESIDE, "events.interrupt_nr": BESIDE, "events.interrupt_soft": BESIDE,

@@ -141,11 +141,13 @@ void emulator_unmark(struct emulator *emulator, uint64_t linear)
 		*found = OLD_MARK;
 }
 
-/* Whether code may have RDMSR (0f 32) or WRMSR (0f 30); in another page it is not looked at. */
-static int may_access_msrs(const uint8_t *code, uint32_t bytes, uint32_t in_page)
+/* Whether code may have RDMSR (0f 32), WRMSR (0f 30), or MOV to cr0 or cr4 (0f 22), of which Unicorn takes any value; in
+ * another page it is not looked at. */
+static int is_delicate(const uint8_t *code, uint32_t bytes, uint32_t in_page)
 {
 	for (uint32_t i = 0; i < bytes && i < in_page; i++)
-		if (code[i] == 0x0f && (i + 1 == in_page || (code[i + 1] & 0xfd) == 0x30))
+		if (code[i] == 0x0f && (i + 2 >= in_page || (code[i + 1] & 0xfd) == 0x30 ||
+					(code[i + 1] == 0x22 && !(code[i + 2] & 0x18))))
 			return 1;
 	return 0;
 }
@@ -159,7 +161,7 @@ static void on_translation(struct uc_struct *uc, const struct unicorn_translatio
 
 	(void)uc;
 	(void)before;
-	if (code && may_access_msrs(code, now->bytes, PAGE - (now->pc & (PAGE - 1))))
+	if (code && is_delicate(code, now->bytes, PAGE - (now->pc & (PAGE - 1))))
 		mark(emulator, now->pc);
 }
 

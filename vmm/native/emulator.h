@@ -133,7 +133,7 @@ struct emulator {
 	const uint8_t *kernel_ports;	/* a bit for each */
 	struct emulated_block *blocks;
 
-	/* alone, it stops before blocks with accesses of model-specific registers, which Unicorn tells nobody of */
+	/* alone, it stops before blocks with instructions that are done elsewhere, as Unicorn tells nobody of them */
 	uint64_t marked[EMULATOR_MARKED];	/* linear addresses, a hash table */
 	uint32_t marks;
 	bool stepping;			/* through such a block */

@@ -7,6 +7,7 @@ enum {	/* hidden flags, by which code is translated: HF_*_SHIFT of QEMU's target
 	INHIBIT = 3, CS32 = 4, SS32 = 5, ADD_SEGMENTS = 6, PROTECTED = 7, MP = 9, EM = 10, TS = 11, LONG = 14, CS64 = 15,
 	FXSR = 22, SMAP = 23
 };
+#define NMI_MASKED (1u << 2)		/* HF2_NMI_MASK, in the word behind them */
 #define FROM_RFLAGS 0x73100u		/* tf, iopl, rf, vm, ac: at the same places */
 #define VM86 (1u << 17)
 #define UNUSABLE (1u << 16)		/* of a segment's access; the rest of it is a descriptor's, 8 bits lower */
@@ -147,6 +148,8 @@ void emulator_give(struct emulator *emulator)
 	cpu[at->cr8] = state->control.cr8;
 	memcpy(cpu + at->efer, &state->control.efer, 8);
 	put32(cpu + at->flags, hidden_flags(state));
+	put32(cpu + at->flags + 4, (word32(cpu + at->flags + 4) & ~NMI_MASKED) |
+					   (state->events.nmi_masked ? NMI_MASKED : 0));
 	memcpy(cpu + at->tsc_offset, &state->timing.tsc_offset, 8);
 	put32(cpu + at->old_exception, ~0u);	/* whoever gives it has delivered it, or knows that it waits */
 	put_float(emulator);
@@ -263,6 +266,7 @@ void emulator_take(struct emulator *emulator)
 		state->events.shadow = 0;
 	else if (!state->events.shadow)
 		state->events.shadow = STI_SHADOW;
+	state->events.nmi_masked = !!(word32(emulator->cpu + at->flags + 4) & NMI_MASKED);	/* until IRET */
 	take_x87(emulator);
 	take_sse(emulator);
 }
