@@ -8,6 +8,8 @@ Builds what is missing first.  Ends with 0 if every job passed; what the others 
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
 import subprocess
 import sys
 import threading
@@ -25,12 +27,14 @@ PYTEST = f"{sys.executable} -m pytest -q -p no:cacheprovider --timeout=600"
 
 @dataclass(frozen=True)
 class Job:
-    """A command in a nested machine with this kernel.  `extra`: only when asked for, as time is short."""
+    """A command in a nested machine with this kernel, or `here` with its files.  `extra`: only when asked for, as time
+    is short."""
 
     name: str
     command: str
     kernel: str = "612"
     extra: bool = False
+    here: bool = False
 
 
 # Of the guest tests, those about the guests and the exit path; what is about this program is seen without nesting.
@@ -39,6 +43,8 @@ GUESTS = " and ".join(f"not {word}" for word in (
     "all_kinds", "same_state", "several", "crash"))
 # What only the BPF build has, once each: whether a kernel's verifier takes it, and its helpers do what they are to do.
 PATHS = "tests/kernel_devices/test_bpf_paths.py tests/guest/test_exit_path.py"
+# KVM's vCPUs and the declared state, and an emulator beside it: of hardware's kind of KVM.
+EXECUTORS = "kvm_state or beside or partial"
 # Each transport with one vCPU and with two; few jobs, as each has a machine and a pytest to start.  Those that are on
 # kernels of their own begin early: what they boot is built while others run.
 JOBS = (
@@ -48,6 +54,8 @@ JOBS = (
     Job("newest", f"{PYTEST} {PATHS} -m bpf_paths", "newest"),
     Job("guests", f"{PYTEST} tests/guest/test_guests.py tests/guest/test_exit_path.py tests/guest/test_net_guest.py "
         f"-k '{GUESTS}'"),
+    Job("emulator", f"{PYTEST} tests/emulated/test_linux.py", here=True),
+    Job("executors", f"{PYTEST} tests/executors -k '{EXECUTORS}'"),
     Job("mmio-1", f"{PYTEST} tests/nested -k 'work and mmio-1'"),
     Job("several", f"{PYTEST} tests/nested -k 'fio or register_devices or (one_mode and pci)'"),
     Job("more", f"{PYTEST} tests/nested "
@@ -83,8 +91,12 @@ class Kernels:
 
 
 def _python(module: str, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT, text=True, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT)
+    return _run([sys.executable, "-m", module, *arguments])
+
+
+def _run(command: list[str], environment: dict[str, str] | None = None) -> subprocess.CompletedProcess:
+    return subprocess.run(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          env=environment)
 
 
 def run_job(job: Job, kernels: Kernels) -> bool:
@@ -93,9 +105,12 @@ def run_job(job: Job, kernels: Kernels) -> bool:
         print(f"nested: {job.name}: kernel {job.kernel} failed:\n{said}", flush=True)
         return False
     began = time.monotonic()
-    done = _python("tools.nested.run", "--kernel", job.kernel, "--timeout", str(TIMEOUT_S), "--env",
-                   f"SPLITVMM_TEST_SCALE={SCALE}", "--env", f"SPLITVMM_GUEST_KERNEL={job.kernel}",
-                   "--env", "SPLITVMM_REQUIRE=kvm,bpf,network", job.command)
+    if job.here:
+        done = _run(shlex.split(job.command), {**os.environ, "SPLITVMM_GUEST_KERNEL": job.kernel})
+    else:
+        done = _python("tools.nested.run", "--kernel", job.kernel, "--timeout", str(TIMEOUT_S), "--env",
+                       f"SPLITVMM_TEST_SCALE={SCALE}", "--env", f"SPLITVMM_GUEST_KERNEL={job.kernel}",
+                       "--env", "SPLITVMM_REQUIRE=kvm,bpf,network", job.command)
     if done.returncode:
         print(f"nested: {job.name} failed:\n{done.stdout}", flush=True)
         return False

@@ -18,8 +18,8 @@ from ..executors.state import GENERAL, blank, write_all
 from ..executors.unicorn_cpu import UnicornCpu
 from ..kvm.bus import AddressSpace
 from ..kvm.vcpu import UnhandledExit
-from .cpuid import PHYSICAL_BITS, Cpuid
 from .control import check_control
+from .cpuid import PHYSICAL_BITS, Cpuid
 from .delivery import Event, NotEmulated, Shutdown, deliver, exception
 from .linear import Fault, Physical
 from .msrs import RDMSR, WRMSR, ModelSpecific
