@@ -36,7 +36,7 @@ def test_the_emulator_does_it(kvm):
         assert made.run(20) == SUM
         (counters,) = all_counters(made)["emulated"]
     assert device.accesses == ["read"] * 5
-    assert counters["whole"]["instructions"] >= 6
+    assert counters["whole"]["instructions"] >= 5
 
 
 def test_an_error_of_a_device(kvm):
@@ -80,4 +80,4 @@ def test_at_any_instruction_and_back(kvm, tmp_path, mode, image, cpus):
             break
         time.sleep(0.05)
     ((visits, ran),) = done
-    assert visits > wanted / 10 and ran
+    assert visits > wanted / 10 and (ran or wanted < 100)       # from some places nothing is to be run

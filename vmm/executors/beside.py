@@ -85,6 +85,7 @@ class Beside:
         state, cs = self._state, self._state.segments.cs
         try:
             self._kvm.take(state)
+            _forget_refusal(state)
             linear = state.general.rip + cs.base
             stop = self._misaligned(state, linear) or self._step(state)
             if why := _not_done(stop):
@@ -125,6 +126,12 @@ class Beside:
         for cpu in (self.one, self.many):
             self.vcpu.vm.on_moved.remove(cpu.moved)
             cpu.close()
+
+
+def _forget_refusal(state: View) -> None:
+    """The #UD that KVM queues as it gives up (handle_emulation_failure, arch/x86/kvm/x86.c)."""
+    if state.events.exception_injected and state.events.exception_nr == INVALID_OPCODE:
+        state.events.exception_injected = 0
 
 
 def _not_done(stop: Stop) -> str:

@@ -17,6 +17,7 @@ PAE, LME, LMA, SCE, NXE = 1 << 5, 1 << 8, 1 << 10, 1, 1 << 11
 CODE, DATA, BUSY_TSS, LDT = 0x9b, 0x93, 0x8b, 0x82
 G, DB, L, UNUSABLE = 1 << 15, 1 << 14, 1 << 13, 1 << 16
 RESERVED_ONE = 2
+WORD = (1 << 64) - 1
 
 
 def reset() -> dict[str, Any]:
@@ -31,7 +32,9 @@ def reset() -> dict[str, Any]:
 class States:
     """`fields` of state after state, as `to_dict` has them: `base` with what is random changed."""
 
-    def __init__(self, base: dict[str, Any], seed: int):
+    def __init__(self, base: dict[str, Any], seed: int, sysenter_bits: int = 64):
+        """AMD's CPUs have `sysenter_bits` 32 (APM 2, 6.1.2)."""
+        self._sysenter = (1 << sysenter_bits) - 1
         self._base, self._random = base, random.Random(seed)
 
     def next(self, mode: str) -> dict[str, Any]:
@@ -135,7 +138,7 @@ class States:
 
     def _msrs(self, msrs: dict[str, Any]) -> None:
         for name in ("sysenter_esp", "sysenter_eip", "lstar", "cstar", "kernel_gs_base"):
-            msrs[name] = self._canonical()
+            msrs[name] = self._canonical() & (self._sysenter if name.startswith("sysenter") else WORD)
         msrs["sysenter_cs"], msrs["star"] = self._word(16), self._word()
         msrs["fmask"], msrs["tsc_aux"] = self._word(32), self._word(32)
         msrs["pat"] = int.from_bytes(bytes(self._random.choice((0, 1, 4, 5, 6, 7)) for _ in range(8)), "little")

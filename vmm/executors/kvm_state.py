@@ -101,6 +101,8 @@ class KvmState:
         events = self._got("KVM_GET_VCPU_EVENTS", "struct kvm_vcpu_events")
         for ours, theirs in EVENTS.items():
             setattr(state.events, ours, _at(events, theirs))
+        if state.events.exception_injected:     # one that is pending is told as both, where payloads are not asked for
+            state.events.exception_pending = 0
 
     def _complete(self) -> None:
         """The instruction that KVM_RUN returned for is done when it is entered again (api.rst, 5: KVM_EXIT_MMIO)."""
@@ -204,7 +206,7 @@ class KvmState:
         self._taken.timing.tsc = state.timing.tsc       # has moved on
         for where, wanted, found in differences(state, self._taken):
             if where not in MOVING and not isinstance(FATES[where.split("[")[0]], Rebuilt) and \
-                    _meant(where, wanted) != _meant(where, found):
+                    meant(where, wanted) != meant(where, found):
                 raise NotTransferable(f"{where}: {wanted:#x}; this KVM makes {found:#x} of it")
 
     def _refuse(self, fields: dict[str, Any]) -> None:
@@ -263,7 +265,7 @@ class KvmState:
         self._call("events", "KVM_SET_VCPU_EVENTS", given)
 
 
-def _meant(where: str, value: int) -> int:
+def meant(where: str, value: int) -> int:
     """Without what makes no difference to a CPU: which of the two shadows it is, as AMD's have one (APM 2, 15.21.5); G
     beside a limit in bytes, of which KVM makes it on AMD; and of a segment that is unusable, all else (SDM 3, 25.4.1),
     which is what KVM makes of one that is not present."""
