@@ -45,8 +45,8 @@ def taken(vcpu):
 
 
 def carried(one, other):
-    return [(where, *values) for where, *values in differences(one, other)
-            if not isinstance(FATES[where.split("[")[0]], Rebuilt) and len({meant(where, value) for value in values}) > 1]
+    return [(where, found, value) for where, found, value in differences(one, other)
+            if not isinstance(FATES[where.split("[")[0]], Rebuilt) and meant(where, found) != meant(where, value)]
 
 
 def test_a_vcpu_that_was_reset(two):
