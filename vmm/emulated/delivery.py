@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..devmodel.view import View
+from ..executors.executor import Stop
 from ..executors.state import bytes_of
 from .linear import Fault, Linear, Physical
 
 DIVIDE, DOUBLE_FAULT, INVALID_TSS, NOT_PRESENT, STACK, PROTECTION, PAGE_FAULT = 0, 8, 10, 11, 12, 13, 14
 CONTRIBUTORY = (DIVIDE, INVALID_TSS, NOT_PRESENT, STACK, PROTECTION)        # SDM 3, table 6-4
 WITH_ERROR = (DOUBLE_FAULT, INVALID_TSS, NOT_PRESENT, STACK, PROTECTION, PAGE_FAULT, 17, 21, 29, 30)
+INT1, INT3, INTO = b"\xf1", b"\xcc", b"\xce"       # instructions of one byte
 TRAPS = (1, 3, 4, DOUBLE_FAULT)     # behind the instruction, or that is not run again
 TRAP, ENABLED, NESTED, RESUME, VM86, ALIGNMENT = 1 << 8, 1 << 9, 1 << 14, 1 << 16, 1 << 17, 1 << 18     # rflags
 TASK_GATE, INTERRUPT_GATE_16, INTERRUPT_GATE_32 = 5, 6, 14      # a trap gate is one more
@@ -42,6 +44,15 @@ class Event:
 
 def exception(vector: int, error: int) -> Event:
     return Event(vector, error if vector in WITH_ERROR else None, fault=vector not in TRAPS)
+
+
+def raised(stop: Stop, before: bytes) -> Event:
+    """What an executor stopped for; of an INT, whose instruction rip is behind, by the byte before that."""
+    if not stop.is_int:
+        return exception(stop.vector, stop.error)
+    if before == INT1:
+        return Event(stop.vector)
+    return Event(stop.vector, software=1 if before in (INT3, INTO) and stop.vector in (3, 4) else 2)
 
 
 def deliver(state: View, physical: Physical, event: Event) -> None:

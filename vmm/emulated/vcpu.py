@@ -20,7 +20,7 @@ from ..kvm.bus import AddressSpace
 from ..kvm.vcpu import UnhandledExit
 from .control import check_control
 from .cpuid import PHYSICAL_BITS, Cpuid
-from .delivery import Event, NotEmulated, Shutdown, deliver, exception
+from .delivery import Event, NotEmulated, Shutdown, deliver, exception, raised
 from .linear import Fault, Physical
 from .msrs import RDMSR, WRMSR, ModelSpecific
 from .system_calls import syscall, sysenter
@@ -31,7 +31,6 @@ SLICE, SHARED_SLICE = 50_000, 5_000     # basic blocks at a time; where there ar
 WAIT_NS = 1_000_000_000                 # at most, between looks at what else there is
 ENABLED = 1 << 9                        # rflags
 NMI = 2
-INT1, INT3, INTO = b"\xf1", b"\xcc", b"\xce"      # instructions of one byte
 BOOTSTRAP, APIC_ON = 1 << 8, 1 << 11    # IA32_APIC_BASE (SDM 3, 11.4.4)
 
 
@@ -238,21 +237,13 @@ class EmulatedVcpu:
         if stop.why == Why.HALTED:
             self.state.activity = Activity.HALTED
         elif stop.why == Why.EXCEPTION:
-            deliver(self.state, self.physical, self._software(stop.vector) if stop.is_int else
-                    exception(stop.vector, stop.error))
+            deliver(self.state, self.physical, raised(stop, self.cpu.code(self._linear() - 1, 1)))
         elif stop.why == Why.SYSCALL:
             self._call(stop)
         elif stop.why == Why.LEFT:
             self._step_through()
         elif stop.why in (Why.NOWHERE, Why.REFUSED):
             raise UnhandledExit(f"the emulator gave up: {stop.why.name.lower()}, error {stop.error}\n{self.describe()}")
-
-    def _software(self, vector: int) -> Event:
-        """Of an INT instruction, which rip is behind."""
-        before = self.cpu.code(self.state.segments.cs.base + self.state.general.rip - 1, 1)
-        if before == INT1:
-            return Event(vector)
-        return Event(vector, software=1 if before in (INT3, INTO) and vector in (3, 4) else 2)
 
     def _step_through(self) -> None:
         """A block with an instruction that is not Unicorn's: up to behind that."""

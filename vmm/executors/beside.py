@@ -8,11 +8,12 @@ that reads a device's register, say; and where it emulates a whole mode in softw
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..devmodel.view import View
 from ..kvm.bus import AddressSpace
-from ..kvm.vm import Vcpu
+from ..kvm.vm import Slot, Vcpu
 from .executor import Accesses, Stop, Why
 from .guest_map import BESIDE_KVM, guest_map
 from .instructions import MOST_BYTES, aligned_operand, decoded, is_atomic, mode_of
@@ -22,6 +23,8 @@ from .state import blank
 from .transfer import NotTransferable
 from .unicorn_cpu import UnicornCpu
 
+# delivers an INT: of a state, with the byte before rip, in this memory; why it cannot, or ""
+Interrupt = Callable[[View, Stop, bytes, Iterable[Slot]], str]
 INVALID_OPCODE, GENERAL_PROTECTION = 6, 13      # vectors
 WITH_ERROR = (8, 10, 11, 12, 13, 14, 17, 21, 29, 30)    # SDM 3, table 6-1; 29 and 30: APM 2, table 8-1
 
@@ -29,8 +32,9 @@ WITH_ERROR = (8, 10, 11, 12, 13, 14, 17, 21, 29, 30)    # SDM 3, table 6-1; 29 a
 class Beside:
     """One vCPU's; on its thread but where told otherwise."""
 
-    def __init__(self, vcpu: Vcpu, mmio: AddressSpace, accesses: Accesses, others: bool):
-        """`others`: there are other vCPUs."""
+    def __init__(self, vcpu: Vcpu, mmio: AddressSpace, accesses: Accesses, others: bool, interrupt: Interrupt):
+        """`others`: there are other vCPUs.  `interrupt` delivers INT instructions."""
+        self._interrupt = interrupt
         self.vcpu, self._mmio, self._others = vcpu, mmio, others
         self.one = UnicornCpu(accesses, on_moved=self._map)                 # what it is told to, whatever it is
         self.many = UnicornCpu(accesses, guarded=True, kernel_ports=KERNEL_PORTS, on_moved=self._map)
@@ -88,15 +92,27 @@ class Beside:
             _forget_refusal(state)
             linear = state.general.rip + cs.base
             stop = self._misaligned(state, linear) or self._step(state)
-            if why := _not_done(stop):
+            if why := self._not_done(stop, state):
                 return why
-            if stop.why == Why.EXCEPTION:
-                _raise(state, stop)
             self._kvm.give_back(state)
         except NotTransferable as error:
             return f"not given to the emulator: {error}"
         self.done[linear] += 1
         return None
+
+    def _not_done(self, stop: Stop, state: View) -> str:
+        """Why the vCPU cannot go on behind the instruction, or in what it raised: "" if it can."""
+        if stop.why not in (Why.BUDGET, Why.EXCEPTION):
+            return f"the emulator stopped for another reason: {stop.why.name.lower()}"
+        if stop.why == Why.BUDGET:
+            return ""
+        if stop.vector == INVALID_OPCODE and not stop.is_int:
+            return "the emulator does not know it either"
+        if stop.is_int:
+            behind = state.segments.cs.base + state.general.rip
+            return self._interrupt(state, stop, self.one.code(behind - 1, 1), self.vcpu.vm.slots.values())
+        _raise(state, stop)
+        return ""
 
     def _misaligned(self, state: View, linear: int) -> Stop | None:
         """An exception that Unicorn does not raise: #GP of an operand that has to be aligned (SDM 1, 10.4.1.1);
@@ -132,17 +148,6 @@ def _forget_refusal(state: View) -> None:
     """The #UD that KVM queues as it gives up (handle_emulation_failure, arch/x86/kvm/x86.c)."""
     if state.events.exception_injected and state.events.exception_nr == INVALID_OPCODE:
         state.events.exception_injected = 0
-
-
-def _not_done(stop: Stop) -> str:
-    """Why the vCPU cannot go on behind the instruction, or in an exception of it."""
-    if stop.why not in (Why.BUDGET, Why.EXCEPTION):
-        return f"the emulator stopped for another reason: {stop.why.name.lower()}"
-    if stop.why == Why.EXCEPTION and stop.vector == INVALID_OPCODE:
-        return "the emulator does not know it either"
-    if stop.is_int:
-        return f"the emulator delivers no INT {stop.vector}"
-    return ""
 
 
 def _raise(state: View, stop: Stop) -> None:

@@ -66,13 +66,14 @@ def begin(machine) -> None:
     if config.name != "auto" or not machine.vcpus:
         return
     try:
+        from ..emulated.interrupt import interrupt
         from ..executors.beside import Beside
         from ..executors.partial import BY_ITSELF, Partial
     except ImportError as error:
         raise UserError(f"--executor {config.name}: {MISSING.format(error=error)}") from None
     for vcpu in machine.vcpus:
         machine.beside.append(machine.closes(Beside(vcpu, machine.buses[Bus.MMIO], VcpuAccesses(machine, vcpu),
-                                                     len(machine.vcpus) > 1)))
+                                                     len(machine.vcpus) > 1, interrupt)))
     if config.blocks == 0:
         return
     for vcpu in machine.vcpus:
