@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 MODULES, MBR = Path("/usr/lib/syslinux/modules/bios"), Path("/usr/lib/syslinux/mbr/mbr.bin")
-GFXBOOT = Path("/etc/bootsplash/themes/upstream/bootloader/message")    # an archive of the Debian package gfxboot-themes
+GFXBOOT = Path("/etc/bootsplash/themes/upstream/bootloader/message")    # of the Debian package gfxboot-themes
 VESAMENU, GFXMENU = "vesamenu.c32", "gfxboot.c32"
 SECTOR = 512
 PARTITION_AT, PARTITION_BYTES = 2048, 16 << 20      # sectors, bytes

@@ -1,4 +1,4 @@
-"""Syslinux's menus in graphics, which are in protected and in big real mode, where a KVM that emulates those gives up."""
+"""Syslinux's menus in graphics: in protected and in big real mode, where a KVM that emulates those gives up."""
 
 from time import monotonic, sleep
 
