@@ -17,7 +17,7 @@ from ..kvm import cpuid
 BASIC, EXTENDED = range(0xe), range(0x80000000, 0x80000009)      # leaves
 BY_INDEX = (4, 7, 0xb, 0xd)
 SUBLEAVES = 4
-# of leaf 1.  Unicorn tells nobody of accesses to model-specific registers: the APIC's are not there
+# of leaf 1.  The APIC's deadline is no way to a faster timer, as accesses of model-specific registers are slow here
 MONITOR, X2APIC, DEADLINE, XSAVE, OSXSAVE = 1 << 3, 1 << 21, 1 << 24, 1 << 26, 1 << 27
 MACHINE_CHECKS = 1 << 7 | 1 << 14       # edx
 NESTED = 1 << 2                         # of leaf 0x80000001, ecx: SVM
@@ -89,7 +89,7 @@ def _entries() -> Iterator[SimpleNamespace]:
             uc.emu_start(0x1000, 0)
             eax, ebx, ecx, edx = (uc.reg_read(each) for each in registers)
             if leaf == 1:
-                ecx &= ~(MONITOR | X2APIC | DEADLINE | XSAVE | OSXSAVE)
+                ecx = ecx & ~(MONITOR | DEADLINE | XSAVE | OSXSAVE) | X2APIC
                 edx &= ~MACHINE_CHECKS
             elif leaf == 0x80000001:
                 ecx &= ~NESTED

@@ -31,6 +31,7 @@ SLICE, SHARED_SLICE = 50_000, 5_000     # basic blocks at a time; where there ar
 WAIT_NS = 1_000_000_000                 # at most, between looks at what else there is
 ENABLED = 1 << 9                        # rflags
 NMI = 2
+APIC = 1 << 9                           # of CPUID leaf 1, edx
 BOOTSTRAP, APIC_ON = 1 << 8, 1 << 11    # IA32_APIC_BASE (SDM 3, 11.4.4)
 
 
@@ -61,7 +62,10 @@ class _Accesses:
             self._others.write(bus, address, width, value)
 
     def cpuid(self, leaf: int, index: int) -> tuple[int, int, int, int]:
-        return self._cpuid.leaf(leaf, index)
+        eax, ebx, ecx, edx = self._cpuid.leaf(leaf, index)
+        if leaf == 1 and not self._apic.base & APIC_ON:
+            edx &= ~APIC
+        return eax, ebx, ecx, edx
 
 
 class EmulatedVcpu:
