@@ -28,6 +28,7 @@ BARRIERS = "lfence sfence mfence".split()      # accesses here are in order: sto
 INTERRUPTS = "cli sti".split()
 IN_OUT = "in out insb insw insd outsb outsw outsd".split()
 OURS = frozenset([*MOVES, *ARITHMETIC, *CONTROL, *CONDITIONAL, *STRINGS, *BARRIERS, *INTERRUPTS, *IN_OUT])
+LOCK, REX_R = 0xf0, 4
 ROTATES_CARRY, ALSO_SSE2 = ("rcl", "rcr"), ("movsd", "cmpsd")
 WRITES_DX = frozenset((x86.X86_REG_DX, x86.X86_REG_EDX, x86.X86_REG_RDX, x86.X86_REG_DL, x86.X86_REG_DH))
 # moves to and from these change what a CPU is, or a segment by a table
@@ -77,17 +78,26 @@ def trusted(instruction: capstone.CsInsn) -> bool:
 
 
 def _is_exception(instruction: capstone.CsInsn) -> bool:
-    """One of a name that is trusted otherwise: MOVSD and CMPSD of SSE2; LAHF and SAHF with a REX prefix, which Unicorn has
-    take spl; RCL and RCR in memory, of which it has written CF where that cannot be written; TEST with 1 in modrm.reg,
-    which it does not know."""
-    name = instruction.mnemonic.split()[-1]
+    """One of a name that is trusted otherwise: with a LOCK prefix, of which capstone tells no word where it is not allowed;
+    MOVSD and CMPSD of SSE2; LAHF and SAHF with a REX prefix, which Unicorn has take spl; RCL and RCR in memory, of which
+    it has written CF where that cannot be written; SHLD and SHRD by a constant at rip, which it takes for the byte before
+    that; TEST with 1 in modrm.reg, and MOV of a constant with REX.R, which it does not know."""
+    name, opcode = instruction.mnemonic.split()[-1], instruction.opcode[0]
+    if LOCK in instruction.bytes[:instruction.bytes.index(opcode)]:
+        return True
     if name in ALSO_SSE2:
         return x86.X86_GRP_SSE2 in instruction.groups
     if name in ("lahf", "sahf"):
         return bool(instruction.rex)
     if name in ROTATES_CARRY:
         return instruction.operands[0].type == x86.X86_OP_MEM
-    return name == "test" and instruction.opcode[0] in (0xf6, 0xf7) and instruction.modrm >> 3 & 7 == 1
+    if name in ("shld", "shrd"):
+        target, _, count = instruction.operands
+        return target.type == x86.X86_OP_MEM and count.type == x86.X86_OP_IMM and \
+            target.mem.base in (x86.X86_REG_RIP, x86.X86_REG_EIP)
+    if name == "mov":
+        return opcode in (0xc6, 0xc7) and bool(instruction.rex & REX_R)
+    return name == "test" and opcode in (0xf6, 0xf7) and instruction.modrm >> 3 & 7 == 1
 
 
 def _immediate(instruction: capstone.CsInsn) -> int | None:
