@@ -3,7 +3,7 @@
 import pytest
 
 pytest.importorskip("capstone")
-from vmm.executors.blocks import look  # noqa: E402
+from vmm.executors.blocks import look
 
 LONG, PROTECTED = 2, 1      # 64 and 32 bits
 
@@ -31,7 +31,7 @@ def test_trusted(code):
     ("f6c801", "test al, 1 by the other encoding: an invalid opcode in Unicorn"),
     ("c8100000", "enter: its last fault is missing"),
     ("46c6c529", "mov bpl, 0x29 with REX.R: no instruction in Unicorn"),
-    ("0fac0500000000" "05", "shrd [rip], eax, 5: Unicorn has it a byte lower"),
+    ("0fac050000000005", "shrd [rip], eax, 5: Unicorn has it a byte lower"),
     ("65f0f2a948185fce", "the same before another prefix"),
     ("f09f", "lock lahf: an invalid opcode, but not in Unicorn"),
     ("f00fb111", "lock cmpxchg [rcx], edx"),

@@ -138,7 +138,7 @@ class Campaign:
 
     def _differs(self, trial: Trial, general: dict[str, int], floats: bytes, fields: list[Differs]) -> None:
         found = self.found
-        whys = [explained(self.mode, trial, each) for each in fields]
+        whys = [explained(self.mode, trial, each, fields) for each in fields]
         if all(whys):
             found.explained.update(set(whys))
             return
@@ -155,8 +155,8 @@ class Campaign:
         """Registers that it needs not are 0."""
         for name in [name for name, value in general.items() if value and name not in FLAGS_KEPT]:
             tried = general | {name: 0}
-            now = [each for each in self.both(trial, tried, floats)[0]
-                   if not explained(self.mode, trial, each)]
+            all_now = self.both(trial, tried, floats)[0]
+            now = [each for each in all_now if not explained(self.mode, trial, each, all_now)]
             if {each.field for each in now} >= {each.field for each in fields}:
                 general, fields = tried, now
         return general, fields

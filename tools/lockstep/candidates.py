@@ -18,14 +18,13 @@ from vmm.executors.instructions import MOST_BYTES, decoded
 
 from .world import Mode
 
-CLASSES = ("ours", "other")
 LEFT_OUT = {*blocks.CONTROL, *blocks.INTERRUPTS, *blocks.IN_OUT} - {"nop", "pause", "endbr32", "endbr64"}
 # what ends the run, tells what the machine is, or leaves the world behind
 NEVER = frozenset("""hlt cpuid rdtsc rdtscp rdpmc rdrand rdseed rdmsr wrmsr syscall sysret sysenter sysexit int int1
 int3 into iret iretd iretq retf retfq lcall ljmp lgdt lidt lldt ltr lmsw sgdt sidt sldt smsw str clts invd wbinvd invlpg
 invpcid rsm swapgs monitor mwait monitorx mwaitx xgetbv xsetbv clac stac ud0 ud1 ud2 lss xbegin xabort xend xtest getsec
-encls enclu vmcall vmmcall vmlaunch vmresume vmxoff vmxon vmread vmwrite vmclear vmptrld vmptrst vmfunc vmload vmsave vmrun
-invlpga skinit clgi stgi invept invvpid rdpid wrpkru rdpkru xstore clzero rdpru umonitor umwait tpause""".split())
+encls enclu vmcall vmmcall vmlaunch vmresume vmxoff vmxon vmread vmwrite vmclear vmptrld vmptrst vmfunc vmload vmsave
+vmrun invlpga skinit clgi stgi invept invvpid rdpid wrpkru rdpkru xstore clzero rdpru umonitor umwait tpause""".split())
 NEVER_PREFIXES = ("xsave", "xrstor", "fxsave", "fxrstor", "xcrypt", "xsha", "montmul", "enc", "tdx", "rdfs", "rdgs",
                   "wrfs", "wrgs")
 GROUPS_LEFT_OUT = frozenset((
@@ -33,7 +32,7 @@ GROUPS_LEFT_OUT = frozenset((
     x86.X86_GRP_VM, x86.X86_GRP_BRANCH_RELATIVE, x86.X86_GRP_AVX, x86.X86_GRP_AVX2, x86.X86_GRP_AVX512,
     x86.X86_GRP_FMA, x86.X86_GRP_FMA4, x86.X86_GRP_XOP, x86.X86_GRP_TBM, x86.X86_GRP_3DNOW, x86.X86_GRP_RTM,
     x86.X86_GRP_HLE, x86.X86_GRP_F16C))
-PREFIXES = tuple(bytes.fromhex(group) for group in ("66", "67", "f2f3", "262e363e6465"))    # at most one of each (SDM 2, 2.1.1)
+PREFIXES = tuple(bytes.fromhex(group) for group in ("66", "67", "f2f3", "262e363e6465"))    # groups (SDM 2, 2.1.1)
 LOCK, REX = b"\xf0", bytes(range(0x40, 0x50))
 SEGMENT_REGISTERS = frozenset((x86.X86_REG_DS, x86.X86_REG_ES, x86.X86_REG_FS, x86.X86_REG_GS))
 LOADS_SEGMENT = frozenset("lds les lfs lgs".split())
@@ -148,12 +147,3 @@ def _has_odd_prefixes(code: bytes, mode: Mode) -> bool:
             return True
         found.append(group)
     return False
-
-
-def again(code: bytes, mode: Mode) -> Candidate | None:
-    """The same from its bytes."""
-    instruction = decoded(code, 0, mode.width)
-    return Candidate(code, instruction) if instruction is not None and instruction.size == len(code) else None
-
-
-__all__ = ["CLASSES", "Candidate", "Source", "again"]

@@ -223,6 +223,7 @@ class EmulatorSide(Side):
         return found
 
     def _run(self) -> str:
+        self.cpu.emulator.asked = 0     # by the rest of a block whose access was nowhere
         stop = self.cpu.run(self._state, BLOCKS, checked=True)
         if stop.why == Why.ASKED:
             return ""

@@ -1,4 +1,4 @@
-"""What the SDM leaves undefined of an instruction: flags, by the sections of volume 2 that have its name, and results."""
+"""What the SDM leaves undefined of an instruction: flags, by the section of volume 2 of its name, and results."""
 
 from __future__ import annotations
 

@@ -37,7 +37,8 @@ class Values:
         if self.mode.width != 2:
             found |= {f"r{i}": 0 for i in range(8, 16)}
         found["rip"] = slot - segment_base(self.fields, self.mode, "cs")
-        found["rflags"] = ONE | (ENABLED if self.mode.ring else 0) | sum(1 << bit for bit in ARITHMETIC if self.random.random() < 0.5)
+        found["rflags"] = ONE | (ENABLED if self.mode.ring else 0)
+        found["rflags"] |= sum(1 << bit for bit in ARITHMETIC if self.random.random() < 0.5)
         if self.random.random() < 0.2:
             found["rflags"] |= DIRECTION
         found["rsp"] = self._stack()
@@ -89,7 +90,8 @@ class Values:
     def _real(self, digits: int) -> float:
         pick = self.random
         return pick.choice((0.0, -0.0, 1.0, float("inf"), float("nan"), pick.uniform(-9, 9),
-                            float(pick.randrange(-5, 5)), pick.uniform(-1, 1) * 10.0 ** pick.randrange(-digits, digits)))
+                            float(pick.randrange(-5, 5)),
+                            pick.uniform(-1, 1) * 10.0 ** pick.randrange(-digits, digits)))
 
     def memory(self, size: int) -> bytes:
         """What data and stacks have: numbers of all kinds, and no TF where flags might be taken from."""

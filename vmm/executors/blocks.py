@@ -70,7 +70,7 @@ def look(code: bytes, linear: int, mode: int) -> Look:
 
 
 def trusted(instruction: capstone.CsInsn) -> bool:
-    """Whether it does the same in Unicorn as in KVM, and needs nothing that stays in KVM (`python -m tools.lockstep`)."""
+    """Whether it does the same in Unicorn as in KVM (tools/lockstep/), and needs nothing that stays in KVM."""
     if instruction.mnemonic.split()[-1] not in OURS or is_atomic(instruction) or _is_exception(instruction):
         return False
     return not any(each.type == x86.X86_OP_REG and (each.reg in SYSTEM or each.reg == x86.X86_REG_SS)
@@ -78,10 +78,15 @@ def trusted(instruction: capstone.CsInsn) -> bool:
 
 
 def _is_exception(instruction: capstone.CsInsn) -> bool:
-    """One of a name that is trusted otherwise: with a LOCK prefix, of which capstone tells no word where it is not allowed;
-    MOVSD and CMPSD of SSE2; LAHF and SAHF with a REX prefix, which Unicorn has take spl; RCL and RCR in memory, of which
-    it has written CF where that cannot be written; SHLD and SHRD by a constant at rip, which it takes for the byte before
-    that; TEST with 1 in modrm.reg, and MOV of a constant with REX.R, which it does not know."""
+    """One of a name that is trusted otherwise, as Unicorn does it in another way than a CPU:
+
+    - with a LOCK prefix where that is not allowed, of which capstone tells no word;
+    - MOVSD and CMPSD of SSE2, whose registers stay in KVM;
+    - LAHF and SAHF with a REX prefix, which it has take spl;
+    - RCL and RCR in memory, of which it has written CF where that cannot be written;
+    - SHLD and SHRD by a constant at rip, which it takes for the byte before that;
+    - TEST with 1 in modrm.reg, and MOV of a constant with REX.R, which it does not know.
+    """
     name, opcode = instruction.mnemonic.split()[-1], instruction.opcode[0]
     if LOCK in instruction.bytes[:instruction.bytes.index(opcode)]:
         return True
