@@ -144,7 +144,7 @@ def _aligned(case: Case) -> bool:
 KNOWN = (
     unicorn("no limits and types of segments are checked (SDM 3, 5.3 to 5.5)", _limits),
     unicorn("#GP, not #SS, where a stack operand is not canonical (SDM 1, 3.3.7.1)",
-            lambda case: case.mode.width == 2 and case.ends(("#12",), ("#13",))),
+            lambda case: case.mode.width == 2 and case.ends(("#12",), ("#13", "#8"))),
     unicorn("the #PF of an operand that is read and written says read (SDM 3, 4.7)", _write_bit),
     unicorn("TEST with 1 in modrm.reg is no instruction (APM 3, TEST)",
             lambda case: case.name == "test" and case.ends((), ("#6",))),
@@ -209,6 +209,8 @@ KNOWN = (
     left_open("which operand of CMPS is read first",
               lambda case: case.name.startswith("cmps") and (
                   case.field in ("cr2", "frame.error") or case.ends(("#13", "#14"), ("#13", "#14")))),
+    kvm("a #PF while #GP is delivered is made a double fault (SDM 3, table 6-5)",
+        lambda case: case.software and case.ends(("#8",), ("#14",))),
     kvm("its emulator does not have it: #UD in ring 3",
         lambda case: case.software and case.mode.ring == 3 and case.ends(("#6",), ())
         and (case.name in NOT_IN_KVM or case.trial.kind == "other")),
