@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import capstone
 from capstone import x86
 
-from .instructions import decoder, is_atomic
+from .instructions import decoder, is_atomic, prefixes
 
 MOST_PORTS = 4
 
@@ -88,7 +88,7 @@ def _is_exception(instruction: capstone.CsInsn) -> bool:
     - TEST with 1 in modrm.reg, and MOV of a constant with REX.R, which it does not know.
     """
     name, opcode = instruction.mnemonic.split()[-1], instruction.opcode[0]
-    if LOCK in instruction.bytes[:instruction.bytes.index(opcode)]:
+    if LOCK in prefixes(instruction):
         return True
     if name in ALSO_SSE2:
         return x86.X86_GRP_SSE2 in instruction.groups
