@@ -25,6 +25,7 @@ SEGMENT_NAMES, FAR_LOADS = frozenset("cs ds es fs gs ss".split()), ("lds", "les"
 LIMIT_FAULTS, ADDRESS_FAULTS = ("#12", "#13"), ("#12", "#13", "#14")
 STACK_FAULT, X87_FLAGS = 0x40, 0xc2ff           # of fsw: SF; exceptions, B, ES, C1 (SDM 1, 8.1.3)
 AUXILIARY = 0x10                                # of rflags: AF
+RESUME = 1 << 16                                # of rflags
 SSE_FLAGS = 0x3f                                # of mxcsr (SDM 1, 10.2.3)
 X87_FIELDS = ("fsw", "ftw", *(f"st{i}" for i in range(8)))
 COMPARES = ("cmpps", "cmppd", "cmpss", "cmpsd")
@@ -168,7 +169,7 @@ KNOWN = (
     unicorn("reserved bits of the x87 control word are kept (SDM 1, 8.1.5)",
             lambda case: case.is_x87() and case.field == "fcw"),
     unicorn("FNSAVE and FNSTENV store another environment, FRSTOR and FLDENV read less of it (SDM 1, 8.1.10)",
-            lambda case: case.name in STORES_MANY and case.field in ("memory", "cr2", "end")),
+            lambda case: case.name in STORES_MANY and case.field in ("memory", "cr2", "end", "frame.error")),
     unicorn("CVTPI2PS and CVTPI2PD of memory empty the x87 stack (SDM 2, CVTPI2PD)",
             lambda case: case.name.startswith("cvtpi2p") and case.field in X87_FIELDS),
     unicorn("SSSE3 of an MMX register and memory writes xmm0 and mxcsr as well",
@@ -183,6 +184,10 @@ KNOWN = (
     unicorn("LOCK NEG leaves other flags (SDM 2, NEG)",
             lambda case: case.name == "neg" and case.trial.kind == "other" and case.field == "rflags"),
     unicorn("of two NaNs SSE takes the one with the larger significand, not the first (SDM 1, table 4-7)", _nans),
+    unicorn("MIN and MAX return a denormal where DAZ takes it for zero (SDM 1, 10.2.3.4)",
+            lambda case: case.name[:3] in ("min", "max") and case.field.startswith("xmm")),
+    unicorn("half of a load of 16 bytes is done before the other's fault (SDM 3, 6.5)",
+            lambda case: _aligned(case) and case.name.startswith(("mov", "lddqu")) and case.field.startswith("xmm")),
     unicorn("LDMXCSR takes reserved bits (SDM 2, LDMXCSR)",
             lambda case: case.name == "ldmxcsr" and case.field in ("end", "mxcsr")),
     unicorn("CLFLUSH looks at no page (SDM 2, CLFLUSH)",
@@ -202,6 +207,8 @@ KNOWN = (
               lambda case: case.name.startswith("maskmov") and case.field == "cr2"),
     left_open("an access of no bytes may have a fault (SDM 2, MASKMOVQ)",
               lambda case: case.name.startswith("maskmov") and case.field == "end"),
+    left_open("the upper half of what INSERTQ and EXTRQ write (APM 4, INSERTQ)",
+              lambda case: case.name in ("insertq", "extrq") and case.field.startswith("xmm")),
     left_open("a far pointer with REX.W has 32 bits of offset (APM 3, LFS), or 64 (SDM 2, LFS)",
               lambda case: case.name in FAR_LOADS and case.mode.width == 2
               and case.trial.instructions[0].decoded.rex & 8),
@@ -211,6 +218,9 @@ KNOWN = (
                   case.field in ("cr2", "frame.error") or case.ends(("#13", "#14"), ("#13", "#14")))),
     kvm("a #PF while #GP is delivered is made a double fault (SDM 3, table 6-5)",
         lambda case: case.software and case.ends(("#8",), ("#14",))),
+    kvm("RF is set in the flags that a double fault pushes (SDM 3, 18.3.1.1)",
+        lambda case: case.software and case.field == "frame.rflags"
+        and case.differs.kvm == case.differs.emulator | RESUME != case.differs.emulator),
     kvm("its emulator does not have it: #UD in ring 3",
         lambda case: case.software and case.mode.ring == 3 and case.ends(("#6",), ())
         and (case.name in NOT_IN_KVM or case.trial.kind == "other")),
