@@ -10,6 +10,7 @@ import pytest
 from tests.executors.test_partial import LinesDevice
 from tests.guest.test_guests import adler_in, expected_area, run
 from tests.scale import scaled
+from vmm.executors.instructions import decoded, done_otherwise
 from vmm.kvm.vcpu import UnhandledExit
 from vmm.machine.config import DiskConfig, ExecutorConfig, MachineConfig
 from vmm.machine.machine import Machine
@@ -45,6 +46,17 @@ def test_an_error_of_a_device(kvm):
             raise ZeroDivisionError("as asked")
     with machine(ExecutorConfig("auto", 0), Broken()) as made, pytest.raises(ZeroDivisionError, match="as asked"):
         made.run(20)
+
+
+@pytest.mark.parametrize("code, says", [
+    ("0f38036fad", "xmm0 and mxcsr overwritten"),       # phaddsw mm5, [rdi - 0x53]
+    ("0f3803c1", ""), ("660f38036fad", ""),             # of two registers; of SSE
+    ("66f30f584875", "the instruction with prefix 66"), ("f30f584875", ""),     # addss xmm1, [rax + 0x75]
+    ("f0f718", "other flags"), ("f718", ""),            # lock neg [rax]
+])
+def test_what_unicorn_would_do_otherwise(code, says):
+    """It is refused by name (vmm/executors/beside.py)."""
+    assert done_otherwise(decoded(bytes.fromhex(code), 0, 2)) == says
 
 
 def handing_over(machine, wanted, done):

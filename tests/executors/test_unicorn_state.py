@@ -1,5 +1,7 @@
 """Unicorn and the declared state: in each mode there and back, bit by bit; and what it runs by it."""
 
+import struct
+
 import pytest
 
 from tests.scale import scaled
@@ -109,3 +111,25 @@ def test_code_runs_by_the_hidden_parts_of_segments(cpu, mode):
     assert cpu.run(state, 10) == Stop(Why.HALTED)
     assert state.general.rax & 0xffff == 42 and state.general.rip == at + len(code)
     assert memory.view[0x54330] == 42
+
+
+NEAREST, DOWN = 0, 1        # rounding (SDM 1, table 4-8)
+
+
+@pytest.mark.parametrize("roundings", [(NEAREST, DOWN), (DOWN, NEAREST)])
+def test_rounding_is_what_the_state_says(cpu, roundings):
+    """Of 1/3, by SSE and by x87; the CPU rounds otherwise before."""
+    memory = Region.anonymous("ram", 1 << 20)
+    cpu.map([Range(0, 1 << 20, memory.address)])
+    memory.view[0x8000:0x8007] = bytes.fromhex("f30f5ec1 def9 f4")       # divss xmm0, xmm1; fdivp st(1); hlt
+    for rounding in roundings:
+        fields = States(reset(), 3).next("real")
+        fields["segments"]["cs"] |= {"base": 0, "limit": 0xffff}
+        fields["general"]["rip"], fields["control"]["cr0"], fields["control"]["cr4"] = 0x8000, 0x10, 1 << 9
+        fields["xsave"] |= {"fcw": 0x37f | rounding << 10, "fsw": 0, "ftw": 3, "mxcsr": 0x1f80 | rounding << 13}
+        fields["xsave"]["xmm"][:20] = struct.pack("<f12xf", 1, 3)
+        fields["xsave"]["st"][:26] = struct.pack("<QH6xQH", 3 << 62, 0x4000, 1 << 63, 0x3fff)
+        state = runnable(fields)
+        assert cpu.run(state, 10) == Stop(Why.HALTED)
+        assert bytes(state.xsave.xmm)[:4] == (0x3eaaaaab - rounding).to_bytes(4, "little")
+        assert bytes(state.xsave.st)[:8] == (0xaaaaaaaaaaaaaaab - rounding).to_bytes(8, "little")

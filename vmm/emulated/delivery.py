@@ -8,7 +8,7 @@ from typing import Any
 from ..devmodel.view import View
 from ..executors.executor import Stop
 from ..executors.state import bytes_of
-from .linear import Fault, Linear, Physical
+from .linear import FIVE_LEVELS, Fault, Linear, Physical
 
 DIVIDE, DOUBLE_FAULT, INVALID_TSS, NOT_PRESENT, STACK, PROTECTION, PAGE_FAULT = 0, 8, 10, 11, 12, 13, 14
 CONTRIBUTORY = (DIVIDE, INVALID_TSS, NOT_PRESENT, STACK, PROTECTION)        # SDM 3, table 6-4
@@ -214,6 +214,12 @@ def _enter(state: Any, code: _Descriptor, level: int, gate: _Gate) -> None:
     state.general.rflags &= ~(TRAP | VM86 | RESUME | NESTED | (ENABLED if gate.masks else 0))
 
 
+def _canonical(state: Any, address: int) -> bool:
+    """SDM 1, 3.3.7.1."""
+    bits = 57 if state.control.cr4 & FIVE_LEVELS else 48
+    return address >> bits - 1 in (0, (1 << 65 - bits) - 1)
+
+
 class _Stack:
     """Where an event's words go: `width` bytes each.  Nothing moves before `leave`."""
 
@@ -230,6 +236,8 @@ class _Stack:
     def push(self, *words: int) -> None:
         for word in words:
             at = self._pointer - self._width & self._mask
+            if self._long and not all(_canonical(self._state, each) for each in (at, at + self._width - 1)):
+                raise Fault(STACK, EXTERNAL)
             if not self._long and (at + self._width - 1 > self._limit) != self._down:
                 raise Fault(STACK, EXTERNAL)
             base = 0 if self._long else self._base
@@ -318,6 +326,6 @@ def _long_stack(state: Any, memory: Linear, gate: _Gate, level: int, external: i
     if at + 7 > tr.limit:
         raise Fault(INVALID_TSS, tr.selector & ~3 | external)
     found = memory.read(tr.base + at, 8)
-    if (found >> 47) not in (0, (1 << 17) - 1):
+    if not _canonical(state, found):
         raise Fault(STACK, external)
     return found

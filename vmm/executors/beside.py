@@ -16,7 +16,7 @@ from ..kvm.bus import AddressSpace
 from ..kvm.vm import Slot, Vcpu
 from .executor import Accesses, Stop, Why
 from .guest_map import BESIDE_KVM, guest_map
-from .instructions import MOST_BYTES, aligned_operand, decoded, is_atomic, mode_of
+from .instructions import MOST_BYTES, aligned_operand, decoded, done_otherwise, is_atomic, mode_of
 from .kvm_state import KvmState
 from .partial import KERNEL_PORTS
 from .state import blank
@@ -123,6 +123,9 @@ class Beside:
             return None
         if is_atomic(instruction) and self._others:
             raise NotTransferable(f"{instruction.mnemonic}; wanted no atomic one, as other vCPUs run meanwhile")
+        if wrong := done_otherwise(instruction):
+            raise NotTransferable(f"{instruction.mnemonic} {instruction.op_str}: Unicorn would have {wrong}; wanted one "
+                                  "that it does as a CPU")
         address = aligned_operand(instruction, state)
         return Stop(Why.EXCEPTION, GENERAL_PROTECTION) if address is not None and address % 16 else None
 

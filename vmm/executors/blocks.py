@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 import capstone
 from capstone import x86
 
-from .instructions import decoder, is_atomic
+from .instructions import decoder, is_atomic, prefixes
 
 MOST_PORTS = 4
 
 MOVES = """mov movabs movzx movsx movsxd lea push pop pushaw pushal popaw popal xlatb bswap cbw cwde cdqe cwd cdq cqo
-lahf sahf pushf pushfd pushfq popf popfd popfq leave enter""".split()
+lahf sahf pushf pushfd pushfq popf popfd popfq leave""".split()      # not ENTER: Unicorn lets its last fault pass
 ARITHMETIC = """add adc sub sbb cmp inc dec neg mul imul div idiv and or xor not test shl sal shr sar rol ror rcl rcr
 shld shrd bt bts btr btc bsf bsr clc stc cmc cld std aaa aas aad aam daa das""".split()
 CONTROL = """jmp call ret nop pause endbr32 endbr64 loop loope loopne jcxz jecxz jrcxz
@@ -28,6 +28,8 @@ BARRIERS = "lfence sfence mfence".split()      # accesses here are in order: sto
 INTERRUPTS = "cli sti".split()
 IN_OUT = "in out insb insw insd outsb outsw outsd".split()
 OURS = frozenset([*MOVES, *ARITHMETIC, *CONTROL, *CONDITIONAL, *STRINGS, *BARRIERS, *INTERRUPTS, *IN_OUT])
+LOCK, REX_R = 0xf0, 4
+ROTATES_CARRY, ALSO_SSE2 = ("rcl", "rcr"), ("movsd", "cmpsd")
 WRITES_DX = frozenset((x86.X86_REG_DX, x86.X86_REG_EDX, x86.X86_REG_RDX, x86.X86_REG_DL, x86.X86_REG_DH))
 # moves to and from these change what a CPU is, or a segment by a table
 SYSTEM = frozenset(getattr(x86, f"X86_REG_{kind}{i}") for kind in ("CR", "DR") for i in range(16))
@@ -51,7 +53,7 @@ def look(code: bytes, linear: int, mode: int) -> Look:
     dx_known, at = True, 0          # from the beginning it is that of then
     for instruction in decoder(mode).disasm(code, linear):
         at += instruction.size
-        if not _ours(instruction):
+        if not trusted(instruction):
             return KVMS
         name = instruction.mnemonic.split()[-1]
         if name in IN_OUT:
@@ -67,11 +69,40 @@ def look(code: bytes, linear: int, mode: int) -> Look:
     return Look(True, list(dict.fromkeys(ports)))
 
 
-def _ours(instruction: capstone.CsInsn) -> bool:
-    if instruction.mnemonic.split()[-1] not in OURS or is_atomic(instruction):
+def trusted(instruction: capstone.CsInsn) -> bool:
+    """Whether it does the same in Unicorn as in KVM (tools/lockstep/), and needs nothing that stays in KVM."""
+    if instruction.mnemonic.split()[-1] not in OURS or is_atomic(instruction) or _is_exception(instruction):
         return False
     return not any(each.type == x86.X86_OP_REG and (each.reg in SYSTEM or each.reg == x86.X86_REG_SS)
                    for each in instruction.operands)
+
+
+def _is_exception(instruction: capstone.CsInsn) -> bool:
+    """One of a name that is trusted otherwise, as Unicorn does it in another way than a CPU:
+
+    - with a LOCK prefix where that is not allowed, of which capstone tells no word;
+    - MOVSD and CMPSD of SSE2, whose registers stay in KVM;
+    - LAHF and SAHF with a REX prefix, which it has take spl;
+    - RCL and RCR in memory, of which it has written CF where that cannot be written;
+    - SHLD and SHRD by a constant at rip, which it takes for the byte before that;
+    - TEST with 1 in modrm.reg, and MOV of a constant with REX.R, which it does not know.
+    """
+    name, opcode = instruction.mnemonic.split()[-1], instruction.opcode[0]
+    if LOCK in prefixes(instruction):
+        return True
+    if name in ALSO_SSE2:
+        return x86.X86_GRP_SSE2 in instruction.groups
+    if name in ("lahf", "sahf"):
+        return bool(instruction.rex)
+    if name in ROTATES_CARRY:
+        return instruction.operands[0].type == x86.X86_OP_MEM
+    if name in ("shld", "shrd"):
+        target, _, count = instruction.operands
+        return target.type == x86.X86_OP_MEM and count.type == x86.X86_OP_IMM and \
+            target.mem.base in (x86.X86_REG_RIP, x86.X86_REG_EIP)
+    if name == "mov":
+        return opcode in (0xc6, 0xc7) and bool(instruction.rex & REX_R)
+    return name == "test" and opcode in (0xf6, 0xf7) and instruction.modrm >> 3 & 7 == 1
 
 
 def _immediate(instruction: capstone.CsInsn) -> int | None:

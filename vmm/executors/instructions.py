@@ -13,7 +13,11 @@ from .state import ACCESS
 MODES = (capstone.CS_MODE_16, capstone.CS_MODE_32, capstone.CS_MODE_64)
 MOST_BYTES = 15             # of an instruction (SDM 2, 2.3.11)
 SSE_BYTES = 16
+OPERAND_SIZE, REPEATS = 0x66, {0xf2, 0xf3}      # prefixes (SDM 2, 2.1.1)
 LONG_MODE = 1 << 10         # efer: LMA
+MMX = frozenset(getattr(x86, f"X86_REG_MM{i}") for i in range(8))
+SSSE3 = b"\x0f\x38"        # and later, how the opcode begins
+XMM = frozenset(getattr(x86, f"X86_REG_XMM{i}") for i in range(16))
 # operands of 16 bytes in memory that need not be aligned (SDM 1, 10.4.1.1; SDM 2, of each)
 UNALIGNED = frozenset("movups movupd movdqu lddqu pcmpestri pcmpestrm pcmpistri pcmpistrm".split())
 
@@ -53,6 +57,29 @@ def is_atomic(instruction: capstone.CsInsn) -> bool:
     """LOCK, or an XCHG with memory, which is so without it."""
     *prefixes, name = instruction.mnemonic.split()
     return "lock" in prefixes or (name == "xchg" and any(each.type == x86.X86_OP_MEM for each in instruction.operands))
+
+
+def prefixes(instruction: capstone.CsInsn) -> bytes:
+    """Before its opcode, REX included."""
+    return bytes(instruction.bytes[:instruction.bytes.index(instruction.opcode[0])])
+
+
+def done_otherwise(instruction: capstone.CsInsn) -> str:
+    """What Unicorn 2.1 does with it in place of what a CPU does, where it takes something else for a result
+    (`python -m tools.lockstep`); "" for most."""
+    first = prefixes(instruction)
+    if instruction.mnemonic == "lock neg":
+        return "other flags"
+    if OPERAND_SIZE in first and REPEATS & set(first) and _has(instruction, XMM | MMX):
+        return "the instruction with prefix 66"
+    if instruction.bytes[len(first):len(first) + 2] == SSSE3 and _has(instruction, MMX) and any(
+            each.type == x86.X86_OP_MEM for each in instruction.operands):
+        return "xmm0 and mxcsr overwritten"
+    return ""
+
+
+def _has(instruction: capstone.CsInsn, registers: frozenset[int]) -> bool:
+    return any(each.type == x86.X86_OP_REG and each.reg in registers for each in instruction.operands)
 
 
 def aligned_operand(instruction: capstone.CsInsn, state: Any) -> int | None:

@@ -68,6 +68,7 @@ def _control(number: int, arguments: int) -> int:
 def _numbers() -> dict[str, Any]:
     return {
         "rip": const.UC_X86_REG_RIP, "rflags": const.UC_X86_REG_EFLAGS, "rdx": const.UC_X86_REG_RDX,
+        "fcw": const.UC_X86_REG_FPCW, "mxcsr": const.UC_X86_REG_MXCSR,
         "cpuid_registers": [getattr(const, f"UC_X86_REG_{name}") for name in ("RAX", "RBX", "RCX", "RDX")],
         "flush_tlb": _control(unicorn.UC_CTL_TLB_FLUSH, 0), "flush_code": _control(unicorn.UC_CTL_TB_FLUSH, 0),
         "hook_block": unicorn.UC_HOOK_BLOCK, "hook_translation": unicorn.UC_HOOK_EDGE_GENERATED,

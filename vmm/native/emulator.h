@@ -35,7 +35,7 @@ struct unicorn_translation {
 };
 
 struct unicorn_numbers {
-	int rip, rflags, rdx, cpuid_registers[4];	/* registers */
+	int rip, rflags, rdx, fcw, mxcsr, cpuid_registers[4];	/* registers */
 	int flush_tlb, flush_code;			/* controls */
 	int hook_block, hook_translation, hook_exception, hook_instruction, in, out, cpuid, syscall, sysenter;
 	int invalid, unmapped_read, unmapped_write, unmapped_fetch;	/* errors */

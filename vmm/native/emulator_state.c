@@ -123,15 +123,32 @@ static void put_float(struct emulator *emulator)
 		memcpy(cpu + at->xmm + i * at->xmm_stride, xsave->xmm + 16 * i, 16);
 }
 
+/* Rounding, precision and what becomes of denormals, as it has them, follow from writes of these registers alone. */
+static void put_rounding(struct emulator *emulator, uint16_t fcw_before, uint32_t mxcsr_before)
+{
+	const struct unicorn_places *at = &emulator->at;
+	uint32_t mxcsr = word32(emulator->cpu + at->mxcsr);
+	uint16_t fcw;
+
+	memcpy(&fcw, emulator->cpu + at->fcw, sizeof(fcw));
+	if (fcw != fcw_before)
+		emulator->call.reg_write(emulator->uc, emulator->number.fcw, &fcw);
+	if (mxcsr != mxcsr_before)
+		emulator->call.reg_write(emulator->uc, emulator->number.mxcsr, &mxcsr);
+}
+
 /* Have the CPU be what the state says; whether it can be that is for the caller to know. */
 void emulator_give(struct emulator *emulator)
 {
 	const struct unicorn_places *at = &emulator->at;
 	struct vcpu_state *state = emulator->state;
 	uint8_t *cpu = emulator->cpu;
-	uint32_t rflags = state->general.rflags;
+	uint32_t rflags = state->general.rflags, mxcsr;
+	uint16_t fcw;
 
 	emulator->call.context_save(emulator->uc, emulator->context);
+	memcpy(&fcw, cpu + at->fcw, sizeof(fcw));
+	mxcsr = word32(cpu + at->mxcsr);
 	for (int i = 0; i < 17; i++)
 		memcpy(cpu + at->general[i], &state->general.rax + i, 8);
 	for (size_t i = 0; i < sizeof(msr_places) / sizeof(msr_places[0]); i++)
@@ -155,6 +172,7 @@ void emulator_give(struct emulator *emulator)
 	put_float(emulator);
 	emulator->call.context_restore(emulator->uc, emulator->context);
 	emulator->call.reg_write(emulator->uc, emulator->number.rflags, &rflags);	/* which it has in pieces */
+	put_rounding(emulator, fcw, mxcsr);
 	emulator->call.ctl(emulator->uc, emulator->number.flush_tlb);
 	emulator->call.context_save(emulator->uc, emulator->context);
 	memcpy(emulator->given, cpu, emulator->cpu_bytes);
