@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vmm.emulated.delivery import WITH_ERROR
-from vmm.executors.kvm_state import _meant
+from vmm.executors.kvm_state import meant
 
 from .sides import Outcome
 from .undefined import Undefined
@@ -59,7 +59,7 @@ def _fields(mode: Mode, outcome: Outcome, special: bool) -> dict[str, int]:
     low = (1 << mode.register_bits) - 1
     found = {name: value & low for name, value in outcome.general.items() if name not in ALWAYS_ALIKE}
     if special or outcome.end:
-        found |= {name: _meant(name, value) for name, value in outcome.special.items()
+        found |= {name: meant(name, value) for name, value in outcome.special.items()
                   if name != "cr2" or outcome.end == "#14"}
     if outcome.end:
         found |= {f"frame.{name}": value for name, (value, _) in _frame(mode, outcome).items()}

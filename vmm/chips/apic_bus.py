@@ -69,7 +69,7 @@ class ApicBus:
 
     def send(self, message: Message, source: LocalApic | None = None) -> bool:
         """To those that are meant; whether any took it.  `source` is whose IPI it is."""
-        meant = self._meant(message, source)
+        meant = self.meant(message, source)
         if message.to_one and not (message.destination == ANY_XAPIC and not message.logical):
             meant = self._chosen(meant, message.vector)
         taken = False
@@ -77,7 +77,7 @@ class ApicBus:
             taken |= apic.accept(message.mode, message.vector, message.level, message.asserted)
         return taken
 
-    def _meant(self, message: Message, source: LocalApic | None) -> list[LocalApic]:
+    def meant(self, message: Message, source: LocalApic | None) -> list[LocalApic]:
         if message.shorthand == Shorthand.SELF:
             return [source] if source else []
         present = [apic for apic in self.apics if apic.present]

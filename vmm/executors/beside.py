@@ -124,8 +124,8 @@ class Beside:
         if is_atomic(instruction) and self._others:
             raise NotTransferable(f"{instruction.mnemonic}; wanted no atomic one, as other vCPUs run meanwhile")
         if wrong := done_otherwise(instruction):
-            raise NotTransferable(f"{instruction.mnemonic} {instruction.op_str}: Unicorn would have {wrong}; wanted one "
-                                  "that it does as a CPU")
+            raise NotTransferable(f"{instruction.mnemonic} {instruction.op_str}: Unicorn would have {wrong}; wanted "
+                                  "one that it does as a CPU")
         address = aligned_operand(instruction, state)
         return Stop(Why.EXCEPTION, GENERAL_PROTECTION) if address is not None and address % 16 else None
 
