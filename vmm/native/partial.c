@@ -88,7 +88,7 @@ static void give(struct kvm_run *run, const struct vcpu_state *state, const stru
 	}
 	if (shown->events.interrupt.shadow != state->events.shadow) {
 		shown->events.interrupt.shadow = state->events.shadow;
-		shown->events.flags |= KVM_VCPUEVENT_VALID_SHADOW;
+		shown->events.flags = KVM_VCPUEVENT_VALID_SHADOW;	/* NMIs and SMIs that came meanwhile stay */
 		run->kvm_dirty_regs |= KVM_SYNC_X86_EVENTS;
 	}
 }
