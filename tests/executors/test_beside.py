@@ -87,3 +87,44 @@ def test_at_any_instruction_and_back(kvm, tmp_path, mode, image, cpus):
         assert adler_in(text) == [zlib.adler32(image.read_bytes())]
     ((visits, ran),) = done
     assert visits > min(10, wanted / 2) and (ran or wanted < 100)       # from some places nothing is to be run
+
+
+def endless(executor, device):
+    """A guest that polls a register for hours."""
+    config = MachineConfig(BUILD / "trips.elf", 16 << 20, serial="null", executor=executor,
+                           cmdline=f"dance=polling count={1 << 30} base=0xd0000000")
+    return Machine(config, ((device, "off"),))
+
+
+def test_a_pause_while_an_emulator_runs_it(kvm):
+    """However many blocks it was told."""
+    device = LinesDevice()
+    with endless(ExecutorConfig("auto", 0), device) as made:
+        made.start()
+        while made.threads[0].exits < 100:
+            time.sleep(0.01)
+        made.emulate(0, 1 << 60)
+        while len(device.accesses) < made.threads[0].exits + 1000:      # the emulator has it
+            time.sleep(0.01)
+        began = time.monotonic()
+        with made.paused():
+            assert made.beside[0].visits == 1
+        assert time.monotonic() - began < 5
+        made.emulate(0, 1 << 60)
+        made.stop(3)
+        assert made.wait(5) == 3
+
+
+@pytest.mark.parametrize("executor", [ExecutorConfig(), ExecutorConfig("auto", 1 << 20), ExecutorConfig("auto"),
+                                      ExecutorConfig("emulator")], ids=["kvm", "auto-blocks", "auto", "emulator"])
+def test_a_device_that_ends_the_guest(kvm, executor):
+    """The guest does not go on behind the access."""
+    class Last(LinesDevice):
+        def on_read_status(self):
+            if len(self.accesses) == 500:
+                made.stop(3)
+            return super().on_read_status()
+    device = Last()
+    with endless(executor, device) as made:
+        assert made.run(20) == 3
+    assert len(device.accesses) == 501

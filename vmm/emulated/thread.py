@@ -28,6 +28,8 @@ class EmulatedThread(threading.Thread):
         """Any thread: have it look whether it is to go on."""
         self.vcpu.wake()
 
+    leave = kick
+
     def run(self) -> None:
         try:
             self.thread = self.lib.this_thread()

@@ -57,10 +57,15 @@ class VcpuThread(threading.Thread):
         """Any thread: have it come out of KVM_RUN."""
         self.lib.kick_thread(self.thread, SIGNAL)
 
+    def leave(self) -> None:
+        """Any thread: have it come to the checkpoint, out of KVM_RUN or of an emulator beside it."""
+        self.vcpu.loop.leave = 1
+        self.kick()
+
     def _loop(self) -> None:
         lib, vcpu, host = self.lib, self.vcpu, self.host
         io, mmio, interrupted = lib.KVM_EXIT_IO, lib.KVM_EXIT_MMIO, -errno.EINTR
-        while self.running.checkpoint():
+        while self._goes_on():
             reason = vcpu.enter()
             if vcpu.coalesced:
                 vcpu.coalesced.drain()
@@ -73,6 +78,10 @@ class VcpuThread(threading.Thread):
                 why = host.refused(vcpu) if self._is_refused(reason) else ""
                 if why is not None:
                     raise UnhandledExit("\n".join(filter(None, [self._explain(reason), why])))
+
+    def _goes_on(self) -> bool:
+        self.vcpu.loop.leave = 0        # before the look at what it was set for
+        return self.running.checkpoint()
 
     def _access(self, space) -> None:
         loop = self.vcpu.loop

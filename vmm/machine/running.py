@@ -86,11 +86,10 @@ class Running:
             call()
 
     def _kick(self) -> None:
-        """Have every vCPU but this thread's own come out of KVM_RUN."""
-        me = threading.get_ident()
+        """Have every vCPU come to the checkpoint: this thread's own as well, which an emulator may be running."""
         for thread in self.threads:
-            if thread.ident != me and thread.thread and not thread.through:
-                thread.kick()
+            if thread.thread and not thread.through:
+                thread.leave()
 
     def kick(self, index: int) -> None:
         """Have one vCPU come out of KVM_RUN."""

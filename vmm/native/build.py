@@ -83,7 +83,7 @@ struct vcpu_loop { int vcpu_fd, vm_fd, signal; struct kvm_run *run; write_hook h
                    const volatile uint32_t *declines, *declines_read; uint32_t waiting;
                    uint64_t runs, hooked, exits;
                    int (*after)(struct vcpu_loop *loop, void *data); void *after_data;
-                   uint32_t answered; uint64_t run_ticks;
+                   uint32_t answered; uint64_t run_ticks; volatile uint32_t leave;
                    uint32_t bus, is_write, width, count;
                    uint64_t address, value; uint8_t *data; };
 int vcpu_enter(struct vcpu_loop *loop);

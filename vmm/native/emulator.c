@@ -232,6 +232,12 @@ static int ours(struct emulator *emulator, uint64_t linear, uint32_t bytes, uint
 	return 1;
 }
 
+/* Whether the run is to end.  One instruction is not interrupted. */
+static bool is_asked(const struct emulator *emulator)
+{
+	return !emulator->stepping && (emulator->asked || (emulator->loop && emulator->loop->leave));
+}
+
 static bool enabled(const struct emulator *emulator)
 {
 	uint32_t rflags = 0;
@@ -253,7 +259,7 @@ static void on_block(struct uc_struct *uc, uint64_t linear, uint32_t bytes, void
 	} else if (!emulator->stepping && mark_of(emulator, linear)) {
 		emulator->left_bytes = bytes;
 		stop(emulator, EMULATOR_LEFT);
-	} else if (emulator->asked) {
+	} else if (is_asked(emulator)) {
 		stop(emulator, EMULATOR_ASKED);
 	} else if (emulator->awaited && enabled(emulator)) {
 		stop(emulator, EMULATOR_BUDGET);

@@ -28,6 +28,7 @@ struct vcpu_loop {
 	void *after_data;
 	uint32_t answered;		/* the last exit was an access */
 	uint64_t run_ticks;		/* of the time-stamp counter: the last KVM_RUN */
+	volatile uint32_t leave;	/* set by any thread: an emulator that has the vCPU stops, too, as for a signal */
 
 	/* the access, where the exit is one */
 	uint32_t bus, is_write, width, count;

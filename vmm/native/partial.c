@@ -203,7 +203,7 @@ int partial_after(struct vcpu_loop *loop, void *data)
 	uint64_t began, accesses = emulator->accesses, told = emulator->callback_ticks;
 
 	time_exit(partial, spot, loop->run_ticks);
-	if (partial->failed || !worth_it(partial, spot))
+	if (partial->failed || loop->leave || !worth_it(partial, spot))
 		return AFTER_ENTER;
 	emulator->told = false;
 	began = __rdtsc();
