@@ -1,5 +1,6 @@
 """Partial emulation, instruction by instruction: what comes meanwhile, and what has yet to be done."""
 
+import errno
 from contextlib import ExitStack, closing
 
 import pytest
@@ -82,3 +83,38 @@ def test_an_nmi_that_comes_meanwhile(guest):
         made.enter()
     assert made.partial.counters()["spared"] >= 1
     assert 0x82 in [each[0] for each in made.ports.seen[2:]]
+
+
+def declining(made):
+    """How many writes the exit path has declined, and how many of those were read: to be changed."""
+    counts = made.vcpu.ffi.new("uint32_t[2]")
+    made.vcpu.follow(counts, counts + 1)
+    return counts
+
+
+def test_a_decline_of_the_rest_of_an_instruction(guest):
+    """It is Python's to do before the emulator goes on."""
+    made = guest(bytes.fromhex("e480 eb00 e480 ebfa"))      # in, jmp, in, ...
+    counts = declining(made)
+    made.enter()
+    counts[0] += 1          # as by KVM_RUN, when the instruction is done
+    assert made.vcpu.enter() == -errno.EINTR and made.ports.seen == [0x80]
+    counts[1] += 1
+    made.enter()
+    assert made.ports.seen == [0x80] * len(made.ports.seen)
+
+
+def test_a_decline_before_an_exit_of_the_same_instruction(guest):
+    """The exit is told once, behind it."""
+    # mov ax, -1; mov ds, ax; mov es, ax; mov si, 0x20; mov di, 0x30; movsb, behind RAM; out 0x81, ...
+    made = guest(bytes.fromhex("b8ffff 8ed8 8ec0 be2000 bf3000 a4 e681 ebfc"))
+    counts, loop, lib = declining(made), made.vcpu.loop, made.vcpu.lib
+    assert made.vcpu.enter() == lib.KVM_EXIT_MMIO and (loop.is_write, loop.address) == (0, 0x100010)
+    lib.vcpu_answer(loop, 0x5a)
+    counts[0] += 1
+    assert made.vcpu.enter() == -errno.EINTR
+    counts[1] += 1
+    assert made.vcpu.enter() == lib.KVM_EXIT_MMIO
+    assert (loop.is_write, loop.address, loop.value) == (1, 0x100020, 0x5a)
+    made.enter()
+    assert set(made.ports.seen) == {(0x81, 0xff)} and not made.errors

@@ -129,13 +129,6 @@ void vcpu_answer(struct vcpu_loop *loop, uint64_t value)
 	memcpy(loop->data, &value, loop->width <= 8 ? loop->width : 8);
 }
 
-/* Whether writes by this thread have gone up that Python has not read.  An exit may come with them: that of a later
- * write of the same instruction. */
-static int declines_wait(const struct vcpu_loop *loop)
-{
-	return loop->declines && *loop->declines != *loop->declines_read;
-}
-
 /* Offer the access to the native exit path: its verdict, TO_USER if there is none. */
 static int offer(struct vcpu_loop *loop, int32_t *line)
 {
@@ -165,6 +158,10 @@ int vcpu_enter(struct vcpu_loop *loop)
 
 		if (run_on(loop) == AFTER_LOOK)
 			return -EINTR;
+		if (declines_wait(loop)) {	/* of the rest of that instruction */
+			take_signal(loop->signal);
+			return -EINTR;
+		}
 		if (!loop->waiting) {
 			uint64_t began = __rdtsc();
 

@@ -36,6 +36,13 @@ struct vcpu_loop {
 	uint8_t *data;			/* where it comes from, or a read's answer goes */
 };
 
+/* Whether writes by this thread have gone up that Python has not read.  An exit may come with them: that of a later
+ * write of the same instruction. */
+static inline int declines_wait(const struct vcpu_loop *loop)
+{
+	return loop->declines && *loop->declines != *loop->declines_read;
+}
+
 int vcpu_enter(struct vcpu_loop *loop);
 void vcpu_answer(struct vcpu_loop *loop, uint64_t value);
 int kvm_call(int fd, unsigned long request, void *argument);

@@ -211,6 +211,8 @@ int partial_after(struct vcpu_loop *loop, void *data)
 		partial->midway++;
 		return AFTER_EXIT;
 	}
+	if (declines_wait(loop))	/* what they are of comes before what an emulator would do */
+		return AFTER_LOOK;
 	if (occupied(loop)) {
 		partial->refused++;
 		return AFTER_ENTER;
