@@ -3,6 +3,7 @@
 import random
 import time
 import zlib
+from types import SimpleNamespace
 
 import pytest
 
@@ -128,3 +129,23 @@ def test_a_device_that_ends_the_guest(kvm, executor):
     with endless(executor, device) as made:
         assert made.run(20) == 3
     assert len(device.accesses) == 501
+
+
+def between(waiting):
+    """What a machine does when KVM_RUN was interrupted, by both of what there may be, in order."""
+    done = []
+    vcpu = SimpleNamespace(index=0, loop=SimpleNamespace(waiting=waiting))
+    host = SimpleNamespace(beside=[SimpleNamespace(run_asked=lambda: done.append("emulated"))],
+                           bpf=SimpleNamespace(declined=lambda index: ["declined"]), hand_over=done.append,
+                           running=SimpleNamespace(kick=lambda index: done.append("again")))
+    Machine.declined(host, vcpu)
+    return done
+
+
+def test_declined_writes_come_before_what_is_asked_of_an_emulator():
+    assert between(waiting=0) == ["declined", "emulated"]
+
+
+def test_nothing_is_emulated_before_an_exit_that_waits():
+    """KVM is not to be entered before that is answered."""
+    assert between(waiting=1) == ["declined", "again"]

@@ -174,12 +174,14 @@ class Machine:
 
     def declined(self, vcpu: Vcpu) -> None:
         """KVM_RUN was interrupted: do what the exit path left to us, in order; and what was asked of an emulator."""
-        if self.beside:
-            self.beside[vcpu.index].run_asked()
-        if self.bpf is None:
-            return
-        for access in self.bpf.declined(vcpu.index):
+        for access in self.bpf.declined(vcpu.index) if self.bpf else ():
             self.hand_over(access)
+        if not self.beside:
+            return
+        if vcpu.loop.waiting:       # an exit, to be answered before KVM is entered: when that is done
+            self.running.kick(vcpu.index)
+        else:
+            self.beside[vcpu.index].run_asked()
 
     def refused(self, vcpu: Vcpu) -> str | None:
         """KVM has no emulation of an instruction: None if the emulator has done it, else what there is to say."""
