@@ -162,7 +162,6 @@ class EmulatedVcpu:
 
     def advance(self) -> None:
         """Up to a slice of running, or of waiting.  Raises UnhandledExit, and what a device does."""
-        self._woken.clear()
         self.vm.chips.tick()
         while self._told:
             self._take(*self._told.popleft())
@@ -184,11 +183,13 @@ class EmulatedVcpu:
             (bool(self.state.general.rflags & ENABLED) and self.vm.chips.pending(self.index))
 
     def _wait(self) -> None:
-        """For something to be told, or a chip's time to come."""
+        """For something to be told, or a chip's time to come; whatever it was is looked at after this, as is
+        whether to go on."""
         due = self.vm.chips.next_ns()
         left = WAIT_NS if due is None else min(WAIT_NS, due - self.vm.chips.clock.ns())
         if left > 0:
             self._woken.wait(left / 1e9)
+        self._woken.clear()
 
     def _take(self, what: str, vector: int) -> None:
         state = self.state
