@@ -6,10 +6,10 @@ import pytest
 
 pytest.importorskip("unicorn")
 
-from vmm.devmodel.vcpu import Activity  # noqa: E402
-from vmm.machine.config import ExecutorConfig, MachineConfig  # noqa: E402
-from vmm.machine.machine import Machine  # noqa: E402
-from vmm.paths import BUILD  # noqa: E402
+from vmm.devmodel.vcpu import Activity
+from vmm.machine.config import ExecutorConfig, MachineConfig
+from vmm.machine.machine import Machine
+from vmm.paths import BUILD
 
 
 @pytest.fixture

@@ -59,6 +59,7 @@ class EmulatedVm:
     def __init__(self, cpus: int):
         self.ffi, self.lib = _binding()
         self.tsc_offset = -lib.emulator_ticks() & (1 << 64) - 1     # the guest's counter begins at 0
+        self._moving = threading.Lock()     # slots come and go on any vCPU's thread
         self.slots: dict[int, Slot] = {}
         self.on_moved: list[Callable[[], None]] = []
         self.vcpus: list[Any] = []
@@ -83,12 +84,14 @@ class EmulatedVm:
     # memory
 
     def add_memory(self, gpa: int, size: int, address: int, read_only: bool = False) -> int:
-        slot = next(number for number in count() if number not in self.slots)
-        self._set({**self.slots, slot: Slot(gpa, size, address, read_only)})
+        with self._moving:
+            slot = next(number for number in count() if number not in self.slots)
+            self._set({**self.slots, slot: Slot(gpa, size, address, read_only)})
         return slot
 
     def remove_memory(self, slot: int) -> None:
-        self._set({number: found for number, found in self.slots.items() if number != slot})
+        with self._moving:
+            self._set({number: found for number, found in self.slots.items() if number != slot})
 
     def _set(self, slots: dict[int, Slot]) -> None:
         self.slots = slots

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import count
@@ -103,6 +104,7 @@ class Vm:
                 "flags": self.lib.KVM_PIT_SPEAKER_DUMMY}))
         self.run_bytes = self._check(
             self.lib.kvm_call_value(self.kvm_fd, self.lib.KVM_GET_VCPU_MMAP_SIZE, 0), "sizing kvm_run")
+        self._moving = threading.Lock()     # slots come and go on any vCPU's thread
         self.slots: dict[int, Slot] = {}
         self.on_moved: list[Callable[[], None]] = []    # called when they change
 
@@ -140,13 +142,15 @@ class Vm:
 
     def add_memory(self, gpa: int, size: int, address: int, read_only: bool = False) -> int:
         """A memory slot: `size` bytes at `address` of this process appear at `gpa`; its number."""
-        slot = next(number for number in count() if number not in self.slots)
-        self._set_memory(slot, Slot(gpa, size, address, read_only))
+        with self._moving:
+            slot = next(number for number in count() if number not in self.slots)
+            self._set_memory(slot, Slot(gpa, size, address, read_only))
         return slot
 
     def remove_memory(self, slot: int) -> None:
         """Take a memory slot away."""
-        self._set_memory(slot, None)
+        with self._moving:
+            self._set_memory(slot, None)
 
     def _set_memory(self, number: int, slot: Slot | None) -> None:
         gpa, size, address, read_only = slot or Slot(0, 0, 0, False)
