@@ -235,7 +235,7 @@ static int ours(struct emulator *emulator, uint64_t linear, uint32_t bytes, uint
 /* Whether the run is to end.  One instruction is not interrupted. */
 static bool is_asked(const struct emulator *emulator)
 {
-	return !emulator->stepping && (emulator->asked || (emulator->loop && emulator->loop->leave));
+	return !emulator->stepping && (emulator->asked || emulator->moved || (emulator->loop && emulator->loop->leave));
 }
 
 static bool enabled(const struct emulator *emulator)
@@ -346,8 +346,14 @@ static uint32_t on_in(struct uc_struct *uc, uint32_t port, int width, void *data
 
 static void on_out(struct uc_struct *uc, uint32_t port, int width, uint32_t value, void *data)
 {
+	struct emulator *emulator = data;
+
 	(void)uc;
-	write_access(data, 1, port & 0xffff, width, width < 4 ? value & ((1u << 8 * width) - 1) : value);
+	write_access(emulator, 1, port & 0xffff, width, width < 4 ? value & ((1u << 8 * width) - 1) : value);
+	if (emulator->moved) {		/* by that, it may be: what is behind it in the block finds it so */
+		emulator_settle(emulator);
+		emulator->run++;
+	}
 }
 
 /* Instructions */
@@ -463,11 +469,10 @@ void emulator_written(struct emulator *emulator)
 	emulator->epoch++;
 }
 
-/* Any thread: guest memory is elsewhere, which is looked up before the next run. */
+/* Any thread: guest memory is elsewhere, which is looked up before the next run; the one under way ends. */
 void emulator_moved(struct emulator *emulator)
 {
 	emulator->moved = 1;
-	emulator->asked = 1;
 }
 
 static int reason(struct emulator *emulator, int error)
@@ -491,7 +496,6 @@ void emulator_settle(struct emulator *emulator)
 {
 	if (emulator->moved) {
 		emulator->moved = 0;
-		emulator->asked = 0;
 		python.remap(emulator->handle);
 	}
 }
