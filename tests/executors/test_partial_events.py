@@ -8,7 +8,7 @@ import pytest
 from vmm.devmodel.exit_path import Bus
 from vmm.kvm.bus import AddressSpace
 from vmm.kvm.memory import GuestMemory
-from vmm.kvm.vm import Vcpu, Vm
+from vmm.kvm.vm import KvmError, Vcpu, Vm
 
 pytest.importorskip("unicorn")
 pytest.importorskip("capstone")
@@ -122,3 +122,13 @@ def test_a_decline_before_an_exit_of_the_same_instruction(guest):
     assert (loop.is_write, loop.address, loop.value) == (1, 0x100020, 0x5a)
     made.enter()
     assert set(made.ports.seen) == {(0x81, 0xff)} and not made.errors
+
+
+def test_kvm_fails_as_the_instruction_ends(guest):
+    """The access is not told once more."""
+    made = guest(bytes.fromhex("e480 ebfc"))        # in, ...
+    made.enter()
+    made.vcpu.loop.vcpu_fd = -1
+    with pytest.raises(KvmError, match="KVM_RUN: Bad file descriptor"):
+        made.enter()
+    assert made.ports.seen == [0x80]

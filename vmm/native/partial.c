@@ -108,7 +108,7 @@ static int occupied(const struct vcpu_loop *loop)
 }
 
 /* The instruction that exited is done when KVM is entered again (api.rst, 5: KVM_EXIT_MMIO); 0 if it is not done by
- * that: what its next access is, is in kvm_run. */
+ * that: what its next access is, is in kvm_run.  -1 where KVM failed, as it will when it is entered once more. */
 static int complete(struct vcpu_loop *loop)
 {
 	int result;
@@ -118,7 +118,9 @@ static int complete(struct vcpu_loop *loop)
 	result = ioctl(loop->vcpu_fd, KVM_RUN, 0);
 	loop->run->immediate_exit = 0;
 	loop->run->kvm_valid_regs = KVM_SYNC_X86_REGS;
-	return result < 0 && errno == EINTR;
+	if (result >= 0)
+		return 0;
+	return errno == EINTR ? 1 : -1;
 }
 
 static struct partial_spot *spot_of(struct partial *partial, const struct kvm_run *run)
@@ -201,13 +203,17 @@ int partial_after(struct vcpu_loop *loop, void *data)
 	struct emulator *emulator = partial->emulator;
 	struct partial_spot *spot = spot_of(partial, loop->run);
 	uint64_t began, accesses = emulator->accesses, told = emulator->callback_ticks;
+	int completed;
 
 	time_exit(partial, spot, loop->run_ticks);
 	if (partial->failed || loop->leave || !worth_it(partial, spot))
 		return AFTER_ENTER;
 	emulator->told = false;
 	began = __rdtsc();
-	if (!complete(loop)) {
+	completed = complete(loop);
+	if (completed < 0)
+		return AFTER_ENTER;
+	if (!completed) {
 		partial->midway++;
 		return AFTER_EXIT;
 	}
