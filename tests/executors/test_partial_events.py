@@ -21,7 +21,7 @@ KVM_NMI = 0xae9a        # linux/kvm.h
 
 
 class Ports:
-    """Those of a guest in real mode: `on_read` and `on_write` by port; all accesses are remembered."""
+    """What a guest in real mode accesses: `on_read` by port, or address; all is remembered."""
 
     def __init__(self):
         self.seen, self.on_read = [], {}
@@ -56,14 +56,19 @@ class Guest:
             Partial(self.vcpu, AddressSpace(Bus.MMIO), self.ports, 50, self.errors.append)))
 
     def enter(self):
-        """Up to what is Python's, an access of a port being done."""
+        """Up to what is Python's, an access being done."""
         reason, loop = self.vcpu.enter(), self.vcpu.loop
-        if reason == self.vcpu.lib.KVM_EXIT_IO:
-            if loop.is_write:
-                self.ports.write(1, loop.address, loop.width, loop.value)
-            else:
-                self.vcpu.lib.vcpu_answer(loop, self.ports.read(1, loop.address, loop.width))
+        if reason in (self.vcpu.lib.KVM_EXIT_IO, self.vcpu.lib.KVM_EXIT_MMIO):
+            data = self.vcpu.ffi.buffer(loop.data, loop.width * loop.count)
+            for at in range(0, len(data), loop.width):
+                self._access(loop, data, slice(at, at + loop.width))
         return reason
+
+    def _access(self, loop, data, at):
+        if loop.is_write:
+            self.ports.write(loop.bus, loop.address, loop.width, int.from_bytes(data[at], "little"))
+        else:
+            data[at] = self.ports.read(loop.bus, loop.address, loop.width).to_bytes(loop.width, "little")
 
 
 @pytest.fixture
@@ -132,3 +137,17 @@ def test_kvm_fails_as_the_instruction_ends(guest):
     with pytest.raises(KvmError, match="KVM_RUN: Bad file descriptor"):
         made.enter()
     assert made.ports.seen == [0x80]
+
+
+@pytest.mark.parametrize("code, told", [
+    ("ba8000 bf0020 6c", [0x80, (0x101ff0, 7)]),        # nothing else is written
+    ("be0010 bf0020 a6", [0x100ff0, 0x101ff0])], ids=["ins", "cmps"])
+def test_string_instructions_at_registers(guest, code, told):
+    """As KVM does them: Unicorn writes a 0 before it reads the port of INS, and reads what CMPS compares the other way
+    round."""
+    # mov ax, -1; mov ds, ax; mov es, ax; in, jmp; the code; out 0x81, ...
+    made = guest(bytes.fromhex("b8ffff 8ed8 8ec0 e480 eb00" + code + "e681 ebfc"))
+    made.ports.on_read[0x80] = lambda: 7
+    while (0x81, 7) not in made.ports.seen and (0x81, 0xff) not in made.ports.seen:
+        made.enter()
+    assert made.ports.seen[1:1 + len(told)] == told

@@ -2,6 +2,8 @@
 
 What is not here stays KVM's: atomic instructions, as Unicorn's are no such towards other vCPUs; x87, SSE and later,
 whose registers stay in KVM; whatever reads clocks, or changes or tells what a CPU is or which mode it is in; events.
+So do INS and CMPS: Unicorn writes a 0 where INS goes before it reads the port, and reads CMPS's operands the other way
+round.
 """
 
 from __future__ import annotations
@@ -23,10 +25,10 @@ CONTROL = """jmp call ret nop pause endbr32 endbr64 loop loope loopne jcxz jecxz
 ja jae jb jbe je jne jg jge jl jle jo jno js jns jp jnp""".split()
 CONDITIONAL = [prefix + condition for prefix in ("set", "cmov") for condition in
                "a ae b be e ne g ge l le o no s ns p np".split()]
-STRINGS = [name + width for name in ("movs", "stos", "lods", "scas", "cmps") for width in "bwdq"]
+STRINGS = [name + width for name in ("movs", "stos", "lods", "scas") for width in "bwdq"]
 BARRIERS = "lfence sfence mfence".split()      # accesses here are in order: stores are of one thread
 INTERRUPTS = "cli sti".split()
-IN_OUT = "in out insb insw insd outsb outsw outsd".split()
+IN_OUT = "in out outsb outsw outsd".split()
 OURS = frozenset([*MOVES, *ARITHMETIC, *CONTROL, *CONDITIONAL, *STRINGS, *BARRIERS, *INTERRUPTS, *IN_OUT])
 LOCK, REX_R = 0xf0, 4
 ROTATES_CARRY, ALSO_SSE2 = ("rcl", "rcr"), ("movsd", "cmpsd")
