@@ -54,7 +54,7 @@ JOBS = (
     Job("newest", f"{PYTEST} {PATHS} -m bpf_paths", "newest"),
     Job("guests", f"{PYTEST} tests/guest/test_guests.py tests/guest/test_exit_path.py tests/guest/test_net_guest.py "
         f"-k '{GUESTS}'"),
-    Job("emulator", f"{PYTEST} tests/emulated/test_linux.py", here=True),
+    Job("emulator", f"{PYTEST} tests/emulated/test_emulated_linux.py", here=True),
     Job("executors", f"{PYTEST} tests/executors -k '{EXECUTORS}'"),
     Job("mmio-1", f"{PYTEST} tests/nested -k 'work and mmio-1'"),
     Job("several", f"{PYTEST} tests/nested -k 'fio or register_devices or (one_mode and pci)'"),
