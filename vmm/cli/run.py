@@ -236,17 +236,18 @@ def _refuse_contradictions(options) -> None:
 
 
 def _machine_config(options):
+    from ..devmodel.exit_path import VCPUS
     from ..firmware import rom
-    from ..machine.config import MachineConfig
+    from ..machine.config import VGAS, MachineConfig
     from . import options as parse
     from .kit import device_config
     linux, bios = options.kernel is not None, options.firmware is not None
     _refuse_contradictions(options)
     return MachineConfig(
         guest=options.kernel or options.guest, firmware=rom.find(options.firmware) if bios else None,
-        keys=options.keys, vga=parse.choice(options.vga, "--vga", ("std", "none")),
+        keys=options.keys, vga=parse.choice(options.vga, "--vga", VGAS),
         memory=parse.size(options.mem, "--mem"),
-        cpus=parse.whole(options.cpus, "--cpus", 1, 64), cmdline=options.cmdline,
+        cpus=parse.whole(options.cpus, "--cpus", 1, VCPUS), cmdline=options.cmdline,
         disks=[parse.disk(text, "pci" if bios else "mmio") for text in options.disk],
         nets=[parse.net(text) for text in options.net],
         consoles=[parse.console(text) for text in options.console],
