@@ -240,7 +240,7 @@ def main() -> int:
             print(*_row(found[-1]), sep="\t", file=sys.stderr, flush=True)
     left_out = [unit for unit in every if unit.why_not]
     for table in _tables(found, left_out):
-        Console(width=120, highlight=False).print(table)
+        Console(width=120, markup=False, highlight=False).print(table)
     if options.json:
         options.json.write_text(json.dumps({
             "executor": "qemu" if options.qemu else options.executor, "tests": [asdict(one) for one in found],

@@ -112,7 +112,7 @@ def run_guest(options) -> int:
     from .ending import Ending
     config, reboots = _machine_config(options), _reboots(options)
     shown = pictures.Shown(options.screenshot, options.show)
-    if options.kernel:
+    if options.kernel and config.has_exits:
         _warn_of_emulation()
     with Ending() as ending, counters.opened(options.stats, config) as tell_counters:
         return _run_on(config, ending, reboots, shown, tell_counters)
@@ -169,10 +169,19 @@ def _run_once(config, ending, shown, tell_counters):
         return _run_machine(config, ending, shown, tell_counters)
 
 
+def _made(config):
+    """Its machine.  Raises UserError."""
+    from ..kvm.vm import NoKvm
+    from ..machine.machine import Machine
+    try:
+        return Machine(config)
+    except NoKvm as error:
+        raise NoKvm(f"{error}; or --executor emulator, which does without") from None
+
+
 def _run_machine(config, ending, shown, tell_counters):
     from ..kit.load import place_of
-    from ..machine.machine import Machine
-    with Machine(config) as machine:
+    with _made(config) as machine:
         ending.machine = machine
         for name, why in machine.choices.items():
             if "asked" not in why:
@@ -213,7 +222,7 @@ def _warn_of_emulation() -> None:
     except KvmError:        # the machine will say so, if it matters
         found = ""
     if found:
-        log.warning("%s: Linux will not boot here; see tools/nested", found)
+        log.warning("%s: Linux will not boot on it; wanted --executor emulator, or see tools/nested", found)
 
 
 def _refuse_contradictions(options) -> None:

@@ -86,7 +86,7 @@ def print_stats(machine, file=None) -> None:
     """Tables, in a file or on standard error: the guest has standard output."""
     from rich.console import Console
     from rich.table import Table
-    console = Console(file=file or sys.stderr, width=None if (file or sys.stderr).isatty() else 100, highlight=False)
+    console = Console(file=file or sys.stderr, width=None if (file or sys.stderr).isatty() else 100, markup=False, highlight=False)
     table = Table(title="requests", title_justify="left")
     for column in ("queue", "offload", "half", "doorbells", "served", "bytes", "ns each"):
         table.add_column(column, justify="left" if column in ("queue", "offload", "half") else "right")
