@@ -198,13 +198,23 @@ def page() -> str:
     return "\n".join(lines)
 
 
+def _part(name: str) -> str:
+    if name not in PARTS:
+        raise argparse.ArgumentTypeError(f"{name!r}; wanted {', '.join(PARTS)}")
+    return name
+
+
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tools.reliability")
-    parser.add_argument("--steps", type=int, default=1_000_000)
-    parser.add_argument("--runs", type=int, default=1_000_000)
-    parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--seed", type=int, default=2026)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []])
+    parser = argparse.ArgumentParser(prog="python -m tools.reliability", description="Run checks of the halves, for "
+                                     "minutes to hours each, and write RELIABILITY.md from what they came to.")
+    whole = {"type": int, "metavar": "N"}
+    parser.add_argument("--steps", **whole, default=1_000_000, help="of native, of each device; of verify a fifth "
+                        "(default: 1000000)")
+    parser.add_argument("--runs", **whole, default=1_000_000, help="of fuzz (default: 1000000)")
+    parser.add_argument("--seconds", type=float, metavar="N", default=60, help="how long mutants looks for each fault "
+                        "(default: 60)")
+    parser.add_argument("--seed", **whole, default=2026, help="of native, verify and fuzz (default: 2026)")
+    parser.add_argument("parts", metavar="PART", nargs="*", type=_part, help=f"{', '.join(PARTS)} (default: all)")
     given = parser.parse_args(arguments)
     KEPT.mkdir(parents=True, exist_ok=True)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)

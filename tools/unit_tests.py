@@ -27,6 +27,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from vmm.cli.options import executor
 from vmm.errors import UserError
 from vmm.paths import ROOT
 
@@ -219,12 +220,23 @@ def _chosen(found: list[Unit], only: list[str]) -> list[Unit]:
     return [unit for unit in found if not only or unit.name in only]
 
 
+def _executor(text: str) -> str:
+    try:
+        executor(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("--executor ")) from None
+    return text
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m tools.unit_tests", description=__doc__.splitlines()[0],
+                                     epilog="The exit status is 0 if none failed, 1 otherwise.")
     parser.add_argument("directory", type=Path, help="of kvm-unit-tests, built")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="may be given more than once")
-    parser.add_argument("--executor", default="kvm", metavar="NAME", help="who runs vCPUs, as of splitvmm run")
-    parser.add_argument("--qemu", action="store_true", help="run them by QEMU with KVM")
+    whose = parser.add_mutually_exclusive_group()
+    whose.add_argument("--executor", default="kvm", metavar="NAME[,blocks=N]", type=_executor,
+                       help="what runs the vCPUs, as of splitvmm run: kvm, auto or emulator (default: kvm)")
+    whose.add_argument("--qemu", action="store_true", help="run them by QEMU with KVM")
     parser.add_argument("--seconds", type=float, default=0, help="after which each is said to hang (default: its own)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what is found there, too")
     options = parser.parse_args()
@@ -240,7 +252,7 @@ def main() -> int:
             print(*_row(found[-1]), sep="\t", file=sys.stderr, flush=True)
     left_out = [unit for unit in every if unit.why_not]
     for table in _tables(found, left_out):
-        Console(width=120, highlight=False).print(table)
+        Console(width=120, markup=False, highlight=False).print(table)
     if options.json:
         options.json.write_text(json.dumps({
             "executor": "qemu" if options.qemu else options.executor, "tests": [asdict(one) for one in found],

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from .machine.config import ConsoleConfig as ConsoleConfig
     from .machine.config import DeviceConfig as DeviceConfig
     from .machine.config import DiskConfig as DiskConfig
+    from .machine.config import ExecutorConfig as ExecutorConfig
     from .machine.config import MachineConfig as MachineConfig
     from .machine.config import NicConfig as NicConfig
+    from .machine.config import RecordConfig as RecordConfig
     from .machine.config import RngConfig as RngConfig
     from .machine.machine import Machine as Machine
     from .virtio.virtio_device import VirtioDevice as VirtioDevice
@@ -23,9 +25,9 @@ if TYPE_CHECKING:
 
 _MODULE_OF = {"Machine": "machine.machine", "MachineConfig": "machine.config", "DiskConfig": "machine.config",
          "NicConfig": "machine.config", "ConsoleConfig": "machine.config", "RngConfig": "machine.config",
-         "DeviceConfig": "machine.config", "RegisterDevice": "device.register_device",
-         "VirtioDevice": "virtio.virtio_device", "UserQueue": "virtqueue.virtqueue", "BrokenQueue": "virtqueue.ring",
-         "UserError": "errors"}
+         "DeviceConfig": "machine.config", "ExecutorConfig": "machine.config", "RecordConfig": "machine.config",
+         "RegisterDevice": "device.register_device", "VirtioDevice": "virtio.virtio_device",
+         "UserQueue": "virtqueue.virtqueue", "BrokenQueue": "virtqueue.ring", "UserError": "errors"}
 __all__ = list(_MODULE_OF)
 
 

@@ -104,7 +104,7 @@ def test_no_kvm(capsys, monkeypatch):
     real = vm.open_kvm
     monkeypatch.setattr(vm, "open_kvm", lambda: real("/dev/no-such-kvm"))
     status, _, err = say(capsys, "run", BUILD / "check.elf", "--serial", "null")
-    assert status == os.EX_USAGE and "load kvm_intel or kvm_amd" in err
+    assert status == os.EX_USAGE and "load kvm_intel or kvm_amd" in err and "--executor emulator" in err
 
 
 def test_no_capability(capsys, kvm, monkeypatch):

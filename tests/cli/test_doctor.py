@@ -7,6 +7,9 @@ import pytest
 
 from vmm.cli import doctor
 from vmm.cli import main as cli
+from vmm.errors import UserError
+from vmm.machine import executing
+from vmm.machine.executing import MISSING
 
 
 def test_findings_are_complete():
@@ -23,12 +26,27 @@ def test_says_what_auto_takes(kvm, capsys):
 
 
 def test_without_kvm(monkeypatch, capsys):
+    pytest.importorskip("unicorn")
     from vmm.kvm import vm
     real = vm.open_kvm
     monkeypatch.setattr(vm, "open_kvm", lambda: real("/dev/no-such-kvm"))
     assert cli.main(["doctor"]) == 1
     out = capsys.readouterr().out
-    assert "no guest can run here" in out and "missing KVM" in out
+    assert "KVM runs no guest here" in out and "missing KVM" in out
+    assert "--executor emulator does; offload=auto takes there: host" in out
+
+
+def test_without_kvm_and_emulator(monkeypatch, capsys):
+    from vmm.kvm import vm
+    real = vm.open_kvm
+    monkeypatch.setattr(vm, "open_kvm", lambda: real("/dev/no-such-kvm"))
+
+    def none(cpus):
+        raise UserError(f"--executor emulator: {MISSING.format(error='no unicorn')}")
+    monkeypatch.setattr(executing, "emulated_vm", none)
+    assert cli.main(["doctor"]) == 1
+    out = capsys.readouterr().out
+    assert "no guest can run here" in out and "missing emulator" in out and "splitvmm[emulator]" in out
 
 
 def test_json(monkeypatch, capsys):
@@ -38,10 +56,10 @@ def test_json(monkeypatch, capsys):
     for choice, status, auto, because in (((True, "host, the best possible; no BPF, alas"), 0, "host",
                                            "the best possible; no BPF, alas"),
                                           ((False, "no /dev/kvm, alas"), 1, None, "no /dev/kvm, alas")):
-        monkeypatch.setattr(doctor, "choice", lambda choice=choice: choice)
+        monkeypatch.setattr(doctor, "choice", lambda executor="kvm", choice=choice: choice)
         assert cli.main(["doctor", "--json"]) == status
         assert json.loads(capsys.readouterr().out) == {
-            "findings": [asdict(finding) for finding in findings], "runs": choice[0], "offload_auto": auto,
+            "findings": [asdict(finding) for finding in findings], "runs": choice[0], "emulator": choice[0], "offload_auto": auto,
             "because": because}
 
 

@@ -117,7 +117,7 @@ def test_mistakes(blitter, options, says):
 
 def test_no_picture(capsys, kvm):
     assert main(["run", "@echo", "--screenshot", "/tmp/none.png"]) == os.EX_USAGE
-    assert "no device here has a picture; wanted one, by memory(..., pixels=" in capsys.readouterr().err
+    assert "no device here has a picture; wanted --vga std, or one by memory(..., pixels=" in capsys.readouterr().err
 
 
 def test_no_pillow(monkeypatch, capsys):

@@ -111,7 +111,7 @@ def test_command(boot_disk, seabios):
     (["--firmware", "seabios", "--kernel", "k"], "--kernel and --firmware given; wanted one of them"),
     (["guest", "--keys", "a"], "--keys without --firmware; wanted both"),
     (["--firmware", "seabios", "--flat", "0"], "--flat and --firmware given; wanted one"),
-    (["--firmware", "/nowhere"], "/nowhere: No such file or directory; wanted a BIOS"),
+    (["--firmware", "/nowhere"], "/nowhere: No such file or directory; wanted a BIOS: seabios, of"),
     (["--firmware", "/dev/null"], "/dev/null: 0 bytes; wanted a BIOS of 64 to 256 KiB"),
     (["--firmware", "seabios", "--keys", "<hyper>"], "key '<hyper>'; wanted a character"),
     (["--firmware", "seabios", "--mem", "8M"], "8 MiB of memory with a BIOS; wanted 16 MiB or more")])

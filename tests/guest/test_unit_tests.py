@@ -122,3 +122,14 @@ def test_no_test_of_that_name(directory):
     done = subprocess.run([sys.executable, "-m", "tools.unit_tests", directory, "--only", "two"], cwd=ROOT,
                           capture_output=True, text=True)
     assert done.returncode == 1 and "--only two: not in unittests.cfg; wanted one of absent" in done.stderr
+
+
+@pytest.mark.parametrize("wrong, said", [
+    (["--executor", "emu"], "'emu'; wanted kvm, auto or emulator"),
+    (["--executor", "auto", "--qemu"], "not allowed with argument --executor"),
+])
+def test_refused_before_anything_runs(monkeypatch, capsys, wrong, said):
+    monkeypatch.setattr("sys.argv", ["unit_tests", "/nowhere", *wrong])
+    with pytest.raises(SystemExit):
+        unit_tests.main()
+    assert said in capsys.readouterr().err

@@ -32,9 +32,16 @@ def test_run_warns_of_a_kernel_that_will_not_boot(capsys, kvm, took):
     """GUESTs of ours are none that would mind."""
     options = ["--mem", "4M", "--serial", "null", "--append", "count=5"]
     said = say(capsys, "run", "--kernel", BUILD / "exits.elf", *options)[2]
-    assert said.count("KVM emulates ring 0 (700 ns an instruction): Linux will not boot here; see tools/nested") == (
-        took > 100)
+    assert said.count("KVM emulates ring 0 (700 ns an instruction): Linux will not boot on it; "
+                      "wanted --executor emulator, or see tools/nested") == (took > 100)
     assert "emulates" not in say(capsys, "run", BUILD / "exits.elf", *options)[2]
+
+
+def test_no_warning_where_kvm_runs_nothing(capsys, took):
+    pytest.importorskip("unicorn")
+    said = say(capsys, "run", "--kernel", BUILD / "exits.elf", "--executor", "emulator", "--mem", "4M", "--serial", "null",
+               "--append", "count=5")[2]
+    assert "ring 0" not in said
 
 
 def test_doctor_says_the_same(took):

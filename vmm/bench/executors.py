@@ -10,7 +10,7 @@ from statistics import median
 from ..devices.probe import ProbeDevice, ProbeLinesDevice
 from ..devmodel.devices.probe import Probe
 from ..errors import UserError
-from ..machine.config import ExecutorConfig, MachineConfig
+from ..machine.config import MOST_BLOCKS, ExecutorConfig, MachineConfig
 from ..machine.machine import Machine
 from ..paths import BUILD
 from .rows import spread
@@ -29,7 +29,7 @@ def named(word: str) -> ExecutorConfig:
         return ExecutorConfig()
     if word == "auto":
         return ExecutorConfig("auto")
-    if word.isdecimal() and int(word) <= 1 << 20:
+    if word.isdecimal() and int(word) <= MOST_BLOCKS:
         return ExecutorConfig("auto", int(word))
     raise UserError(f"--executors {word!r}; wanted kvm, auto, or a number of basic blocks")
 

@@ -38,14 +38,20 @@ def _kernel() -> Finding:
                    "" if good else "Linux 6.1 or later on x86-64")
 
 
+GUESTS = "running guests, but by --executor emulator"
+
+
 def _kvm() -> Finding:
     from ..kvm.vm import KvmError, Vm
     try:
         Vm().close()
     except KvmError as error:
         found, _, remedy = str(error).partition("; ")
-        return Finding("KVM", False, found, "running guests", remedy)
-    return Finding("KVM", True, "a VM can be made", "running guests")
+        return Finding("KVM", False, found, GUESTS, remedy)
+    return Finding("KVM", True, "a VM can be made", GUESTS)
+
+
+LINUX = "Linux guests, but by --executor emulator"
 
 
 def _ring0() -> Finding:
@@ -54,9 +60,24 @@ def _ring0() -> Finding:
     try:
         said = emulated()
     except KvmError as error:
-        return Finding("ring 0", False, str(error).partition("; ")[0], "Linux guests", "a KVM that works")
-    return Finding("ring 0", not said, said or "runs natively", "Linux guests",
-                   "Linux will not boot here; tools/nested has a machine where it does" if said else "")
+        return Finding("ring 0", False, str(error).partition("; ")[0], LINUX, "a KVM that works")
+    return Finding("ring 0", not said, said or "runs natively", LINUX,
+                   "Linux will not boot on this KVM; tools/nested has a machine where it does" if said else "")
+
+
+def _emulator() -> Finding:
+    from ..machine.config import ExecutorConfig, MachineConfig
+    from ..machine.machine import Machine
+    use = "--executor auto; and emulator, guests without /dev/kvm"
+    try:
+        with Machine(MachineConfig(memory=1 << 20, serial="null", executor=ExecutorConfig("emulator"))):
+            pass
+    except UserError as error:
+        found, _, remedy = str(error).removeprefix("--executor emulator: ").partition("; wanted ")
+        return Finding("emulator", False, found, use, remedy)
+    from capstone import __version__ as capstone
+    from unicorn import __version__ as unicorn
+    return Finding("emulator", True, f"Unicorn {unicorn}, Capstone {capstone}", use)
 
 
 def _bpf() -> Finding:
@@ -177,20 +198,21 @@ def _qemu() -> Finding:
                    "" if path else "apt-get install qemu-system-x86")
 
 
-CHECKS: tuple[Callable[[], Finding], ...] = (_kernel, _kvm, _ring0, _permissions, _bpf, _lockdown, _tracepoints,
-                                             _io_uring, _collector, _cpus, _tun, _page_cache, _built, _tools, _pytest,
+CHECKS: tuple[Callable[[], Finding], ...] = (_kernel, _kvm, _ring0, _emulator, _permissions, _bpf, _lockdown,
+                                             _tracepoints, _io_uring, _collector, _cpus, _tun, _page_cache, _built, _tools, _pytest,
                                              _qemu)
 
 
-def choice() -> tuple[bool, str]:
+def choice(executor: str = "kvm") -> tuple[bool, str]:
     """Whether guests run here, and what `offload=auto` takes, by asking a machine."""
-    from ..machine.config import DiskConfig, MachineConfig
+    from ..machine.config import DiskConfig, ExecutorConfig, MachineConfig
     from ..machine.machine import Machine
     try:
         with tempfile.NamedTemporaryFile() as image:
             image.write(bytes(4096))
             image.flush()
-            config = MachineConfig(memory=1 << 20, serial="null", disks=[DiskConfig(Path(image.name))])
+            config = MachineConfig(memory=1 << 20, serial="null", disks=[DiskConfig(Path(image.name))],
+                                   executor=ExecutorConfig(executor))
             with Machine(config) as machine:
                 return True, machine.choices["disk0"]
     except UserError as error:

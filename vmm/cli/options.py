@@ -60,9 +60,10 @@ VIRTIO = ("offload", "async", "transport", "packed")      # keys that every virt
 
 def virtio(given: dict[str, str], option: str, transport: str = "mmio") -> dict:
     """Those keys, as fields of a VirtioConfig; `transport` is the default."""
+    from ..machine.config import TRANSPORTS
     return {"offload": choice(given.get("offload", "auto"), f"{option} offload", ("on", "host", "off", "auto")),
             "asynchronous": choice(given.get("async", "auto"), f"{option} async", ("on", "off", "auto")),
-            "transport": choice(given.get("transport", transport), f"{option} transport", ("mmio", "pci")),
+            "transport": choice(given.get("transport", transport), f"{option} transport", TRANSPORTS),
             "packed": switch(given.get("packed", "off"), f"{option} packed")}
 
 
@@ -75,14 +76,14 @@ def _queue_size(given: dict[str, str], option: str) -> int:
 
 def disk(text: str, transport: str = "mmio"):
     """One --disk, as a DiskConfig; `transport` is the default."""
-    from ..machine.config import DiskConfig
+    from ..machine.config import CACHES, DiskConfig
     given = pairs(text, "--disk", ("path", "readonly", "cache", "queues", "queue_size", "serial", "format", *VIRTIO),
                   first="path")
     if not given.get("path"):
         raise UserError(f"--disk {text}: no path; wanted path=FILE")
     return DiskConfig(
         Path(given["path"]), read_only=switch(given.get("readonly", "off"), "--disk readonly"),
-        cache=choice(given.get("cache", "writeback"), "--disk cache", ("writeback", "none", "writethrough")),
+        cache=choice(given.get("cache", "writeback"), "--disk cache", CACHES),
         queues=whole(given.get("queues", "1"), "--disk queues", 1, 16), serial=_serial(given.get("serial", "")),
         raw=choice(given["format"], "--disk format", ("raw",)) == "raw" if "format" in given else False,
         queue_size=_queue_size(given, "--disk"), **virtio(given, "--disk", transport))
@@ -152,13 +153,13 @@ def net(text: str):
 
 def executor(text: str):
     """--executor, as an ExecutorConfig."""
-    from ..machine.config import ExecutorConfig
+    from ..machine.config import EXECUTORS, MOST_BLOCKS, ExecutorConfig
     given = pairs(text, "--executor", ("name", "blocks"), first="name")
-    found = ExecutorConfig(choice(given.get("name", ""), "--executor", ("kvm", "auto", "emulator")))
+    found = ExecutorConfig(choice(given.get("name", ""), "--executor", EXECUTORS))
     if "blocks" in given:
         if found.name != "auto":
             raise UserError(f"--executor {text}: blocks; wanted it with auto alone")
-        found.blocks = whole(given["blocks"], "--executor blocks", 0, 1 << 20)
+        found.blocks = whole(given["blocks"], "--executor blocks", 0, MOST_BLOCKS)
     return found
 
 

@@ -112,7 +112,7 @@ def run_guest(options) -> int:
     from .ending import Ending
     config, reboots = _machine_config(options), _reboots(options)
     shown = pictures.Shown(options.screenshot, options.show)
-    if options.kernel:
+    if options.kernel and config.has_exits:
         _warn_of_emulation()
     with Ending() as ending, counters.opened(options.stats, config) as tell_counters:
         return _run_on(config, ending, reboots, shown, tell_counters)
@@ -169,10 +169,19 @@ def _run_once(config, ending, shown, tell_counters):
         return _run_machine(config, ending, shown, tell_counters)
 
 
+def _made(config):
+    """Its machine.  Raises UserError."""
+    from ..kvm.vm import NoKvm
+    from ..machine.machine import Machine
+    try:
+        return Machine(config)
+    except NoKvm as error:
+        raise NoKvm(f"{error}; or --executor emulator, which does without") from None
+
+
 def _run_machine(config, ending, shown, tell_counters):
     from ..kit.load import place_of
-    from ..machine.machine import Machine
-    with Machine(config) as machine:
+    with _made(config) as machine:
         ending.machine = machine
         for name, why in machine.choices.items():
             if "asked" not in why:
@@ -213,7 +222,7 @@ def _warn_of_emulation() -> None:
     except KvmError:        # the machine will say so, if it matters
         found = ""
     if found:
-        log.warning("%s: Linux will not boot here; see tools/nested", found)
+        log.warning("%s: Linux will not boot on it; wanted --executor emulator, or see tools/nested", found)
 
 
 def _refuse_contradictions(options) -> None:
@@ -236,17 +245,18 @@ def _refuse_contradictions(options) -> None:
 
 
 def _machine_config(options):
+    from ..devmodel.exit_path import VCPUS
     from ..firmware import rom
-    from ..machine.config import MachineConfig
+    from ..machine.config import VGAS, MachineConfig
     from . import options as parse
     from .kit import device_config
     linux, bios = options.kernel is not None, options.firmware is not None
     _refuse_contradictions(options)
     return MachineConfig(
         guest=options.kernel or options.guest, firmware=rom.find(options.firmware) if bios else None,
-        keys=options.keys, vga=parse.choice(options.vga, "--vga", ("std", "none")),
+        keys=options.keys, vga=parse.choice(options.vga, "--vga", VGAS),
         memory=parse.size(options.mem, "--mem"),
-        cpus=parse.whole(options.cpus, "--cpus", 1, 64), cmdline=options.cmdline,
+        cpus=parse.whole(options.cpus, "--cpus", 1, VCPUS), cmdline=options.cmdline,
         disks=[parse.disk(text, "pci" if bios else "mmio") for text in options.disk],
         nets=[parse.net(text) for text in options.net],
         consoles=[parse.console(text) for text in options.console],

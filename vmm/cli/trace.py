@@ -117,4 +117,4 @@ def _summary(events: Iterable, json: bool) -> None:
     from rich.console import Console
 
     from ..tracefile import tables
-    tables.show(found, Console(width=None if os.isatty(1) else 100, highlight=False))
+    tables.show(found, Console(width=None if os.isatty(1) else 100, markup=False, highlight=False))

@@ -28,7 +28,7 @@ def read(path: Path) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; wanted a BIOS: install the Debian package seabios, or give the "
+        raise UserError(f"{path}: {error.strerror}; wanted a BIOS: seabios, of the Debian package of that name, or the "
                         "ROM's file") from None
     if not LEAST_BYTES <= len(data) <= MOST_BYTES or len(data) % PAGE:
         raise UserError(f"{path}: {len(data)} bytes; wanted a BIOS of {LEAST_BYTES >> 10} to {MOST_BYTES >> 10} KiB, "

@@ -38,6 +38,10 @@ def _binding():
     return _kvm.ffi, _kvm.lib
 
 
+class NoKvm(KvmError):
+    """None that could run any guest."""
+
+
 NEEDED = {
     "KVM_CAP_USER_MEMORY": "guest memory",
     "KVM_CAP_IRQCHIP": "an in-kernel interrupt controller",
@@ -55,17 +59,17 @@ def open_kvm(path: str = "/dev/kvm") -> int:
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise KvmError(f"{path}: not there; load kvm_intel or kvm_amd, and enable virtualization "
-                       "in the firmware") from None
+        raise NoKvm(f"{path}: not there; load kvm_intel or kvm_amd, and enable virtualization in "
+                    "the firmware") from None
     except PermissionError:
-        raise KvmError(f"{path}: permission denied; join the group that owns it "
-                       "(often `kvm`), or be root") from None
+        raise NoKvm(f"{path}: permission denied; join the group that owns it "
+                    "(often `kvm`), or be root") from None
     except OSError as error:
-        raise KvmError(f"{path}: {error.strerror}; wanted a host with working KVM") from None
+        raise NoKvm(f"{path}: {error.strerror}; wanted a host with working KVM") from None
     version = lib.kvm_call_value(fd, lib.KVM_GET_API_VERSION, 0)
     if version != lib.KVM_API_VERSION:
         os.close(fd)
-        raise KvmError(f"{path}: API version {version}; wanted {lib.KVM_API_VERSION}")
+        raise NoKvm(f"{path}: API version {version}; wanted {lib.KVM_API_VERSION}")
     return fd
 
 
@@ -93,7 +97,7 @@ class Vm:
         made.callback(os.close, self.kvm_fd)
         for name, use in NEEDED.items():
             if self.capability(name) <= 0:
-                raise KvmError(f"/dev/kvm: no {name}; wanted it for {use}: a newer kernel has it")
+                raise NoKvm(f"/dev/kvm: no {name}; wanted it for {use}: a newer kernel has it")
         self.fd = self._check(self._create(), "creating a VM")
         made.callback(os.close, self.fd)
         self.call("KVM_SET_TSS_ADDR", KVM_TSS)

@@ -49,7 +49,7 @@ def build_memory(machine, asked: set[str]) -> None:
     except BpfUnavailable as error:
         if "on" in asked:
             raise
-        maps, no_bpf = None, unavailable(error)
+        maps, no_bpf = None, f"BPF: {unavailable(error)}"
         machine.memory = machine.closes(GuestMemory(machine.config.memory))
     machine.places = machine.closes(SharedPlaces(maps))
     if machine.config.record:

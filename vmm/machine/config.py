@@ -8,8 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..devmodel.exit_path import VCPUS
+from ..errors import UserError
+from ..values import choice
+
 if TYPE_CHECKING:
     from ..device.register_device import RegisterDevice
+
+
+EXECUTORS = ("kvm", "auto", "emulator")
+TRANSPORTS = ("mmio", "pci")
+CACHES = ("writeback", "none", "writethrough")
+VGAS = ("std", "none")
+MOST_BLOCKS = 1 << 20
 
 
 @dataclass(kw_only=True)
@@ -20,6 +31,11 @@ class VirtioConfig:
     asynchronous: str = "auto"      # on, off or auto: I/O by the handler, through io_uring
     transport: str = "mmio"         # mmio or pci
     packed: bool = False            # offer packed rings
+
+    def check(self) -> None:
+        """Raises UserError, as those of the other configurations do."""
+        choice(self.asynchronous, "asynchronous", ("on", "off", "auto"))
+        choice(self.transport, "transport", TRANSPORTS)
 
 
 @dataclass
@@ -33,6 +49,10 @@ class DiskConfig(VirtioConfig):
     serial: str = ""
     queue_size: int = 256
     raw: bool = False               # whatever format the image seems to have
+
+    def check(self) -> None:
+        super().check()
+        choice(self.cache, "cache", CACHES)
 
 
 def random_mac() -> bytes:
@@ -94,6 +114,15 @@ class ExecutorConfig:
     name: str = "kvm"           # kvm; auto: KVM, and an emulator for what is better done there; emulator: that alone
     blocks: int | None = None   # of auto: basic blocks that are emulated after an exit; 0: none; None: as it pays
 
+    def check(self) -> None:
+        choice(self.name, "executor", EXECUTORS)
+        if self.blocks is None:
+            return
+        if self.name != "auto":
+            raise UserError(f"executor {self.name} with blocks; wanted them with auto alone")
+        if not 0 <= self.blocks <= MOST_BLOCKS:
+            raise UserError(f"executor blocks {self.blocks}; wanted a whole number from 0 to {MOST_BLOCKS}")
+
 
 @dataclass
 class RecordConfig:
@@ -131,6 +160,16 @@ class MachineConfig:
     verifier_log: Path | None = None    # keeps all that the verifier says of handlers that it refuses
     executor: ExecutorConfig = field(default_factory=ExecutorConfig)
     kvm: bool = True                # without it there are no vCPUs: a driver in Python is the guest
+
+    def check(self) -> None:
+        """What nothing would say later, or not so well."""
+        if not 1 <= self.cpus <= VCPUS:
+            raise UserError(f"{self.cpus} CPUs; wanted 1 to {VCPUS}")
+        choice(self.vga, "vga", VGAS)
+        if self.keys and not self.firmware:
+            raise UserError("keys without firmware; wanted both, as no other guest has a keyboard")
+        for part in (self.executor, *self.virtio):
+            part.check()
 
     @property
     def has_exits(self) -> bool:

@@ -72,6 +72,7 @@ class Machine:
 
     def _build(self, extra) -> None:
         config = self.config
+        config.check()
         if config.kvm:
             process.join(self)
         self.vm = self._make_vm()

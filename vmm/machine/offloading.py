@@ -26,17 +26,17 @@ def make_maps(asked: set[str], has_exits: bool) -> tuple[Maps | None, str]:
     """BPF maps where a device `asked` for what needs them, or None and why not.  Raises what a device
     that insists cannot do without."""
     if not asked & {"on", "auto"}:
-        return None, "no device asked for it"
+        return None, "BPF: no device asked for it"
     if not has_exits:
         if "on" in asked:
-            raise OffloadError("offload=on needs /dev/kvm, whose exits it is on; wanted host, off or auto")
-        return None, "no exits of KVM's"
+            raise OffloadError("offload=on: KVM does not run this guest, whose exits it is on; wanted host, off or auto")
+        return None, "KVM does not run this guest"
     try:
         return Maps(), ""
     except BpfUnavailable as error:
         if "on" in asked:
             raise
-        return None, unavailable(error)
+        return None, f"BPF: {unavailable(error)}"
 
 
 class Offloading:
@@ -134,7 +134,7 @@ class Offloading:
     def _make_bpf(self) -> None:
         machine = self._machine
         if self.maps is None:
-            raise OffloadError(f"BPF: {self._no_bpf}")
+            raise OffloadError(self._no_bpf)
         if self._failed:        # what was refused once is refused again
             raise self._failed
         try:

@@ -86,7 +86,8 @@ def print_stats(machine, file=None) -> None:
     """Tables, in a file or on standard error: the guest has standard output."""
     from rich.console import Console
     from rich.table import Table
-    console = Console(file=file or sys.stderr, width=None if (file or sys.stderr).isatty() else 100, highlight=False)
+    console = Console(file=file or sys.stderr, width=None if (file or sys.stderr).isatty() else 100, markup=False,
+                      highlight=False)
     table = Table(title="requests", title_justify="left")
     for column in ("queue", "offload", "half", "doorbells", "served", "bytes", "ns each"):
         table.add_column(column, justify="left" if column in ("queue", "offload", "half") else "right")
@@ -98,7 +99,8 @@ def print_stats(machine, file=None) -> None:
             for reason in device.layout.reasons:
                 if c["declined"][reason]:
                     table.add_row("", "", f"  {reason.name.lower()}", str(c["declined"][reason]))
-    console.print(table)
+    if table.row_count:
+        console.print(table)
     for name, why in machine.choices.items():
         console.print(f"{name}: offload {why}")
     for thread in machine.threads:
@@ -124,7 +126,7 @@ def _print_emulated(machine, console) -> None:
         for spot in partial.table()[:TABLE_ROWS]:
             table.add_row(f"{spot['rip']:#x}", str(spot["exits"]), str(spot["runs"]), str(spot["spared"]),
                           str(spot["ticks"] // spot["runs"]) if spot["runs"] else "-", str(spot["kvm_ticks"]),
-                          "yes" if spot["pays"] else "no")
+                          ("yes" if spot["pays"] else "no") if spot["runs"] else "-")
         console.print(table)
 
 
