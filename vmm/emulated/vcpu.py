@@ -12,7 +12,7 @@ from ..devmodel.view import to_dict
 from ..executors.executor import Accesses, Stop, Why
 from ..executors.generated import reset
 from ..executors.guest_map import guest_map
-from ..executors.instructions import MOST_BYTES, control_write, decoded, decoder, is_delicate, mode_of
+from ..executors.instructions import MOST_BYTES, control_write, decoded, is_delicate, is_locked_wrongly, may_be_delicate, mode_of
 from ..executors.kvm_special import from_special, to_special
 from ..executors.state import GENERAL, blank, write_all
 from ..executors.unicorn_cpu import UnicornCpu
@@ -30,7 +30,7 @@ ALL = ((0, 1 << PHYSICAL_BITS),)
 SLICE, SHARED_SLICE = 50_000, 5_000     # basic blocks at a time; where there are other vCPUs
 WAIT_NS = 1_000_000_000                 # at most, between looks at what else there is
 ENABLED = 1 << 9                        # rflags
-NMI = 2
+NMI, INVALID_OPCODE = 2, 6               # vectors
 INT1, INT3, INTO = b"\xf1", b"\xcc", b"\xce"      # instructions of one byte
 BOOTSTRAP, APIC_ON = 1 << 8, 1 << 11    # IA32_APIC_BASE (SDM 3, 11.4.4)
 
@@ -259,12 +259,15 @@ class EmulatedVcpu:
         state, started = self.state, self._linear()
         self.cpu.give(state, checked=True)
         block = self.cpu.code(started, self.cpu.emulator.left_bytes)
-        if not any(is_delicate(each) for each in decoder(mode_of(state)).disasm(block, started)):
-            self.cpu.unmark(started)
+        if not may_be_delicate(block, started, mode_of(state)) and self.cpu.unmark(started):
             return
         for _ in range(len(block)):
             self.cpu.give(state, checked=True)
-            instruction = decoded(self.cpu.code(self._linear(), MOST_BYTES), self._linear(), mode_of(state))
+            code = self.cpu.code(self._linear(), MOST_BYTES)
+            if is_locked_wrongly(code, mode_of(state)):
+                deliver(state, self.physical, exception(INVALID_OPCODE, 0))
+                return
+            instruction = decoded(code, self._linear(), mode_of(state))
             last = instruction is not None and is_delicate(instruction)
             if last and self._delicate(instruction):
                 return

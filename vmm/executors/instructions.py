@@ -13,6 +13,7 @@ from .state import ACCESS
 MODES = (capstone.CS_MODE_16, capstone.CS_MODE_32, capstone.CS_MODE_64)
 MOST_BYTES = 15             # of an instruction (SDM 2, 2.3.11)
 SSE_BYTES = 16
+LOCK, PREFIXES = 0xf0, b"\xf0\xf2\xf3\x26\x2e\x36\x3e\x64\x65\x66\x67"      # SDM 2, 2.1.1
 LONG_MODE = 1 << 10         # efer: LMA
 # operands of 16 bytes in memory that need not be aligned (SDM 1, 10.4.1.1; SDM 2, of each)
 UNALIGNED = frozenset("movups movupd movdqu lddqu pcmpestri pcmpestrm pcmpistri pcmpistrm".split())
@@ -35,6 +36,25 @@ def is_delicate(instruction: capstone.CsInsn) -> bool:
     """RDMSR, WRMSR, or MOV to cr0 or cr4."""
     return instruction.mnemonic in ("rdmsr", "wrmsr") or (
         instruction.mnemonic == "mov" and instruction.operands[0].reg in (x86.X86_REG_CR0, x86.X86_REG_CR4))
+
+
+def may_be_delicate(block: bytes, linear: int, mode: int) -> bool:
+    """Of one of its instructions; what is not decoded may be anything."""
+    at = 0
+    for instruction in decoder(mode).disasm(block, linear):
+        if is_delicate(instruction):
+            return True
+        at += instruction.size
+    return at < len(block)
+
+
+def is_locked_wrongly(code: bytes, mode: int) -> bool:
+    """One of those, or another MOV to a control register, with LOCK: it raises #UD (SDM 2, LOCK), and Unicorn does it."""
+    opcode = code.lstrip(PREFIXES)
+    prefixes = code[:len(code) - len(opcode)]
+    if mode == 2 and opcode and 0x40 <= opcode[0] < 0x50:
+        opcode = opcode[1:]
+    return LOCK in prefixes and opcode[:1] == b"\x0f" and opcode[1:2] in (b"\x22", b"\x30", b"\x32")
 
 
 def control_write(instruction: capstone.CsInsn) -> tuple[str, str]:

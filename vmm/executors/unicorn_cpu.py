@@ -122,6 +122,7 @@ class UnicornCpu:
         self.emulator.budget = 1
         self.uc.emu_start(0, 0)
         self.uc.mem_unmap(0, PAGE)
+        self.emulator.untold = True
 
     @staticmethod
     def _pointer(value: Any) -> Any:
@@ -221,9 +222,9 @@ class UnicornCpu:
             return Stop(Why.BUDGET)
         return stop
 
-    def unmark(self, linear: int) -> None:
-        """Do not stop before this block again, as long as it is what it is."""
-        lib.emulator_unmark(self.emulator, linear)
+    def unmark(self, linear: int) -> bool:
+        """Do not stop before this block again, as long as it is what it is; False where that may not be known."""
+        return bool(lib.emulator_unmark(self.emulator, linear))
 
     def code(self, linear: int, size: int) -> bytes:
         """What the CPU would fetch there; less of it where a page has nothing.  After `give`."""

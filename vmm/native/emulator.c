@@ -74,14 +74,14 @@ static int same_code(struct emulator *emulator, uint64_t page, const uint8_t *at
 	return 1;
 }
 
-/* The page of a linear address that code is fetched from: found once in a run, and looked at again where others may have
- * written it; NULL if it is no RAM, or changed. */
+/* The page of a linear address that code is fetched from; NULL if it is no RAM, or changed.  Beside KVM nothing that runs
+ * here maps memory elsewhere: there it is found once in a run, and looked at again where others may have written it. */
 static uint8_t *code_at(struct emulator *emulator, uint64_t linear, uint64_t *physical)
 {
 	uint64_t page = linear >> PAGE_BITS;
 	struct code_place *place = &emulator->places[page % EMULATOR_CACHED];
 
-	if (place->page != page || place->run != emulator->run) {
+	if (place->page != page || place->run != emulator->run || !emulator->guarded) {
 		if (emulator->call.vmem_translate(emulator->uc, page << PAGE_BITS, emulator->number.executable,
 						  &place->physical))
 			return NULL;
@@ -101,24 +101,54 @@ static uint8_t *code_at(struct emulator *emulator, uint64_t linear, uint64_t *ph
 	return place->at + (linear & (PAGE - 1));
 }
 
+static uint32_t in_page(uint64_t linear)
+{
+	return PAGE - (linear & (PAGE - 1));
+}
+
+/* All of a block of at most a page, of which `code` is what is in the first one; NULL as code_at(). */
+static const uint8_t *whole(struct emulator *emulator, uint64_t linear, uint32_t bytes, const uint8_t *code,
+			    uint8_t *copy)
+{
+	uint32_t first = in_page(linear);
+	uint64_t other;
+	const uint8_t *rest;
+
+	if (bytes <= first)
+		return code;
+	rest = code_at(emulator, linear + first, &other);
+	if (!rest)
+		return NULL;
+	memcpy(copy, code, first);
+	memcpy(copy + first, rest, bytes - first);
+	return copy;
+}
+
 /* Blocks that are stopped before */
 
-enum { NO_MARK, OLD_MARK };	/* what is no address of a block in `marked`: never used, and no longer */
+enum { NO_MARK, MARK, OLD_MARK };
 
-/* Where a block's mark is, or NULL. */
-static uint64_t *mark_of(struct emulator *emulator, uint64_t linear)
+static uint32_t first_mark(uint64_t linear)
 {
-	uint32_t i = (linear * 0x9e3779b97f4a7c15ull >> 40) % EMULATOR_MARKED;
+	return (linear * 0x9e3779b97f4a7c15ull >> 40) % EMULATOR_MARKED;
+}
 
-	for (; emulator->marked[i] != NO_MARK; i = (i + 1) % EMULATOR_MARKED)
-		if (emulator->marked[i] == linear)
-			return &emulator->marked[i];
+/* The mark of the block that is at a linear address as memory is mapped now, or NULL. */
+static struct block_mark *mark_of(struct emulator *emulator, uint64_t linear)
+{
+	struct block_mark *mark;
+	uint64_t physical;
+
+	for (uint32_t i = first_mark(linear); (mark = &emulator->marked[i])->kind != NO_MARK; i = (i + 1) % EMULATOR_MARKED)
+		if (mark->kind == MARK && mark->linear == linear && code_at(emulator, linear, &physical) &&
+		    mark->physical == physical)
+			return mark;
 	return NULL;
 }
 
-static void mark(struct emulator *emulator, uint64_t linear)
+static void mark(struct emulator *emulator, uint64_t linear, uint64_t physical)
 {
-	uint32_t i = (linear * 0x9e3779b97f4a7c15ull >> 40) % EMULATOR_MARKED;
+	uint32_t i = first_mark(linear);
 
 	if (mark_of(emulator, linear))
 		return;
@@ -126,43 +156,57 @@ static void mark(struct emulator *emulator, uint64_t linear)
 		emulator->stale = true;
 		return;
 	}
-	while (emulator->marked[i] != NO_MARK)
+	while (emulator->marked[i].kind != NO_MARK)
 		i = (i + 1) % EMULATOR_MARKED;
-	emulator->marked[i] = linear;
+	emulator->marked[i] = (struct block_mark){ linear, physical, MARK };
 	emulator->marks++;
 }
 
-/* A block that was looked at more closely. */
-void emulator_unmark(struct emulator *emulator, uint64_t linear)
+/* A block that was looked at more closely; whether it is not stopped before any more.  One in two pages may be another
+ * one next time. */
+int emulator_unmark(struct emulator *emulator, uint64_t linear)
 {
-	uint64_t *found = mark_of(emulator, linear);
+	struct block_mark *found = mark_of(emulator, linear);
 
+	if (emulator->left_bytes > in_page(linear))
+		return 0;
 	if (found)
-		*found = OLD_MARK;
+		found->kind = OLD_MARK;
+	return 1;
 }
 
-/* Whether code may have RDMSR (0f 32), WRMSR (0f 30), or MOV to cr0 or cr4 (0f 22), of which Unicorn takes any value; in
- * another page it is not looked at. */
-static int is_delicate(const uint8_t *code, uint32_t bytes, uint32_t in_page)
+/* Whether code may have RDMSR (0f 32), WRMSR (0f 30), or MOV to cr0 or cr4 (0f 22), of which Unicorn takes any value. */
+static int is_delicate(const uint8_t *code, uint32_t bytes)
 {
-	for (uint32_t i = 0; i < bytes && i < in_page; i++)
-		if (code[i] == 0x0f && (i + 2 >= in_page || (code[i + 1] & 0xfd) == 0x30 ||
-					(code[i + 1] == 0x22 && !(code[i + 2] & 0x18))))
+	for (uint32_t i = 0; i + 1 < bytes; i++)
+		if (code[i] == 0x0f && ((code[i + 1] & 0xfd) == 0x30 ||
+					(code[i + 1] == 0x22 && i + 2 < bytes && !(code[i + 2] & 0x18))))
 			return 1;
 	return 0;
+}
+
+/* Have a block be stopped before, if it has to be. */
+static void look_at(struct emulator *emulator, uint64_t linear, uint32_t bytes)
+{
+	uint8_t copy[PAGE];
+	uint64_t physical;
+	const uint8_t *code = code_at(emulator, linear, &physical), *all;
+
+	if (!code)
+		return;
+	all = bytes <= PAGE ? whole(emulator, linear, bytes, code, copy) : NULL;
+	if (!all || is_delicate(all, bytes))
+		mark(emulator, linear, physical);
 }
 
 static void on_translation(struct uc_struct *uc, const struct unicorn_translation *now,
 			   const struct unicorn_translation *before, void *data)
 {
 	struct emulator *emulator = data;
-	uint64_t physical;
-	const uint8_t *code = code_at(emulator, now->pc, &physical);
 
 	(void)uc;
 	(void)before;
-	if (code && is_delicate(code, now->bytes, PAGE - (now->pc & (PAGE - 1))))
-		mark(emulator, now->pc);
+	look_at(emulator, now->pc, now->bytes);
 }
 
 static int mode_of(const struct emulator *emulator)
@@ -178,8 +222,7 @@ static struct emulated_block *block_at(struct emulator *emulator, uint64_t linea
 {
 	uint32_t set = (uint32_t)((physical * 0x9e3779b97f4a7c15ull) >> 40) % (EMULATOR_BLOCKS / WAYS) * WAYS;
 	struct emulated_block *block = &emulator->blocks[set];
-	uint8_t mode = mode_of(emulator), copy[2 * PAGE];
-	uint64_t other = physical;
+	uint8_t mode = mode_of(emulator), copy[PAGE];
 
 	for (int i = 0; i < WAYS; i++, block++)
 		if (block->known && block->physical == physical && block->bytes == bytes && block->mode == mode &&
@@ -187,17 +230,9 @@ static struct emulated_block *block_at(struct emulator *emulator, uint64_t linea
 			return block;
 	block = &emulator->blocks[set + emulator->ran % WAYS];
 	*block = (struct emulated_block){ .physical = physical, .linear = linear, .bytes = bytes, .mode = mode };
-	uint32_t first = PAGE - (linear & (PAGE - 1));
-
-	if (bytes > first) {		/* it goes on in another page */
-		const uint8_t *rest = code_at(emulator, linear + first, &other);
-
-		if (!rest)
-			return NULL;
-		memcpy(copy, code, first);
-		memcpy(copy + first, rest, bytes - first);
-		code = copy;
-	}
+	code = whole(emulator, linear, bytes, code, copy);
+	if (!code)
+		return NULL;
 	uint64_t began = __rdtsc();
 
 	python.look(emulator->handle, block, code);
@@ -240,14 +275,34 @@ static bool enabled(const struct emulator *emulator)
 	return rflags >> 9 & 1;
 }
 
+/* Whether a block is what was translated, and one that may run here. */
+static bool may_run(struct emulator *emulator, uint64_t linear, uint32_t bytes)
+{
+	uint64_t page = linear >> PAGE_BITS, last = (linear + bytes - 1) >> PAGE_BITS, physical;
+	const uint8_t *code = NULL;
+
+	if (page != emulator->last_page || emulator->guarded) {
+		code = code_at(emulator, linear, &physical);
+		emulator->last_page = page;
+	}
+	if (last != page && last != emulator->last_other) {
+		uint64_t other;
+
+		code_at(emulator, last << PAGE_BITS, &other);
+		emulator->last_other = last;
+	}
+	return !emulator->stale && (!emulator->guarded || (code && ours(emulator, linear, bytes, physical, code)));
+}
+
 /* Before a basic block's first instruction: Unicorn looks at a stop that is asked for here before it runs that. */
 static void on_block(struct uc_struct *uc, uint64_t linear, uint32_t bytes, void *data)
 {
 	struct emulator *emulator = data;
-	uint64_t physical;
-	const uint8_t *code = NULL;
 
 	(void)uc;
+	if (emulator->untold && !emulator->guarded)
+		look_at(emulator, linear, bytes);
+	emulator->untold = false;
 	if (emulator->ran++ >= emulator->budget || (emulator->idle_budget && ++emulator->idle > emulator->idle_budget)) {
 		stop(emulator, EMULATOR_BUDGET);
 	} else if (!emulator->stepping && mark_of(emulator, linear)) {
@@ -257,13 +312,8 @@ static void on_block(struct uc_struct *uc, uint64_t linear, uint32_t bytes, void
 		stop(emulator, EMULATOR_ASKED);
 	} else if (emulator->awaited && enabled(emulator)) {
 		stop(emulator, EMULATOR_BUDGET);
-	} else if (linear >> PAGE_BITS != emulator->last_page || emulator->guarded) {
-		code = code_at(emulator, linear, &physical);
-		emulator->last_page = linear >> PAGE_BITS;
-		if (emulator->stale)
-			stop(emulator, EMULATOR_BUDGET);
-		else if (emulator->guarded && (!code || !ours(emulator, linear, bytes, physical, code)))
-			stop(emulator, EMULATOR_LEFT);
+	} else if (!may_run(emulator, linear, bytes)) {
+		stop(emulator, emulator->stale ? EMULATOR_BUDGET : EMULATOR_LEFT);
 	}
 }
 
@@ -286,7 +336,7 @@ static void write_access(struct emulator *emulator, uint32_t bus, uint64_t addre
 	emulator->accesses++;
 	emulator->idle = 0;
 	emulator->epoch++;		/* a device may have written code */
-	emulator->last_page = NO_PAGE;
+	emulator->last_page = emulator->last_other = NO_PAGE;
 	emulator->callback_ticks += __rdtsc() - began;
 }
 
@@ -416,6 +466,7 @@ int emulator_begin(struct emulator *emulator, const struct emulator_callbacks *c
 	};
 
 	python = *callbacks;
+	emulator->untold = true;
 	emulator->pages = calloc(PAGES, sizeof(*emulator->pages));
 	emulator->blocks = emulator->guarded ? calloc(EMULATOR_BLOCKS, sizeof(*emulator->blocks)) : NULL;
 	if (!emulator->pages || (emulator->guarded && !emulator->blocks))
@@ -480,6 +531,14 @@ static int reason(struct emulator *emulator, int error)
 	return EMULATOR_REFUSED;
 }
 
+/* All translations. */
+static void flush(struct emulator *emulator)
+{
+	emulator->call.ctl(emulator->uc, emulator->number.flush_code);
+	forget_code(emulator);
+	emulator->untold = true;
+}
+
 /* Before a CPU is given: guest memory is where it is now. */
 void emulator_settle(struct emulator *emulator)
 {
@@ -487,6 +546,7 @@ void emulator_settle(struct emulator *emulator)
 		emulator->moved = 0;
 		emulator->asked = 0;
 		python.remap(emulator->handle);
+		flush(emulator);
 	}
 }
 
@@ -502,15 +562,14 @@ int emulator_run(struct emulator *emulator, uint64_t blocks)
 
 		emulator->why = -1;
 		emulator->stale = false;
-		emulator->last_page = NO_PAGE;
+		emulator->last_page = emulator->last_other = NO_PAGE;
 		emulator->run++;
 		emulator->call.reg_read(emulator->uc, emulator->number.rip, &rip);
 		error = emulator->call.emu_start(emulator->uc, rip, ~0ull, 0, 0);
 		why = reason(emulator, error);
 		if (!emulator->stale || why != EMULATOR_BUDGET)
 			break;
-		emulator->call.ctl(emulator->uc, emulator->number.flush_code);
-		forget_code(emulator);
+		flush(emulator);
 		emulator->flushes++;
 		emulator->ran--;
 	}

@@ -88,6 +88,12 @@ struct code_place {
 	uint8_t *at;
 };
 
+/* A block that is stopped before; zeros where there is none. */
+struct block_mark {
+	uint64_t linear, physical;
+	uint32_t kind;
+};
+
 struct access_window {
 	struct emulator *emulator;
 	uint64_t gpa, bytes;
@@ -123,7 +129,7 @@ struct emulator {
 	struct code_page **pages;	/* by guest-physical page, a hash table */
 	uint32_t page_count;
 	struct code_place places[EMULATOR_CACHED];
-	uint64_t last_page, run;
+	uint64_t last_page, last_other, run;	/* pages of the block that ran: its first, and another one */
 	uint32_t epoch;			/* moves when others may have written guest memory */
 	bool stale;			/* translations are */
 	uint64_t flushes;
@@ -134,8 +140,9 @@ struct emulator {
 	struct emulated_block *blocks;
 
 	/* alone, it stops before blocks with instructions that are done elsewhere, as Unicorn tells nobody of them */
-	uint64_t marked[EMULATOR_MARKED];	/* linear addresses, a hash table */
+	struct block_mark marked[EMULATOR_MARKED];	/* by linear address, a hash table */
 	uint32_t marks;
+	bool untold;			/* the next block's translation, as all were flushed: Unicorn tells of those behind one */
 	bool stepping;			/* through such a block */
 	uint32_t left_bytes;		/* of the block that it stopped before */
 
@@ -167,7 +174,7 @@ void emulator_take(struct emulator *emulator);
 int emulator_run(struct emulator *emulator, uint64_t blocks);
 uint64_t emulator_ticks(void);
 void emulator_ask(struct emulator *emulator);
-void emulator_unmark(struct emulator *emulator, uint64_t linear);
+int emulator_unmark(struct emulator *emulator, uint64_t linear);
 void emulator_written(struct emulator *emulator);
 void emulator_moved(struct emulator *emulator);
 void emulator_settle(struct emulator *emulator);
