@@ -1,6 +1,11 @@
 """What a guest has its emulated vCPU do that no friendly one does: it ends that guest at most, and says why."""
 
+import threading
+import time
+
 import pytest
+
+from vmm.devmodel.vcpu import Activity
 
 pytest.importorskip("unicorn")
 
@@ -127,3 +132,44 @@ def test_the_end_of_a_block_that_a_device_wrote(guest):
     guest.state.activity, guest.state.general.rip = 0, CODE + 0xffd
     guest.run()
     assert guest.state.general.rdi == 2
+
+
+# other CPUs
+
+STORM_S, MOST_S = 2.0, 1.0
+
+
+@pytest.mark.parametrize("what", ["init", "nmi", "sipi"])
+def test_a_storm_from_another_cpu(what):
+    """It may come faster than a CPU takes it, and neither keeps that from anything else, nor grows."""
+    with bare(cpus=2) as guest:
+        over = threading.Event()
+
+        def storm():
+            while not over.is_set():
+                guest.vcpus[1].tell(what, 8)
+        thread = threading.Thread(target=storm, daemon=True)
+        timer = threading.Timer(STORM_S, over.set)
+        thread.start()
+        timer.start()
+        began = time.monotonic()
+        for _ in range(10):
+            guest.vcpus[1].state.activity = Activity.RUNNABLE
+            guest.vcpus[1].advance()
+        took = time.monotonic() - began
+        over.set()
+        thread.join()
+        timer.cancel()
+    assert took < MOST_S
+
+
+def test_init_and_sipi_while_it_looks_elsewhere():
+    """An NMI before INIT is gone; of several SIPIs one counts."""
+    with bare(cpus=2) as guest:
+        other = guest.vcpus[1]
+        for what, vector in (("nmi", 0), ("init", 0), ("sipi", 0x20), ("sipi", 0x20)):
+            other.tell(what, vector)
+        guest.memory[0x20000:0x20000 + len(HALT)] = HALT
+        for _ in range(3):
+            other.advance()
+        assert (other.state.activity, other.state.segments.cs.selector) == (Activity.HALTED, 0x2000)

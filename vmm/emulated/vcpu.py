@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from typing import Any
 
 from ..devmodel.exit_path import Bus
@@ -32,6 +31,7 @@ WAIT_NS = 1_000_000_000                 # at most, between looks at what else th
 ENABLED = 1 << 9                        # rflags
 NMI, INVALID_OPCODE = 2, 6               # vectors
 INT1, INT3, INTO = b"\xf1", b"\xcc", b"\xce"      # instructions of one byte
+MOST_NMIS = 2                           # that wait (process_nmi, arch/x86/kvm/x86.c)
 BOOTSTRAP, APIC_ON = 1 << 8, 1 << 11    # IA32_APIC_BASE (SDM 3, 11.4.4)
 
 
@@ -65,6 +65,30 @@ class _Accesses:
         return self._cpuid.leaf(leaf, index)
 
 
+class _Told:
+    """What other CPUs and chips have told one, until it looks: as much of it as makes a difference.  Any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._nmis, self._init, self._sipi = 0, False, -1
+
+    def add(self, what: str, vector: int) -> None:
+        with self._lock:
+            if what == "nmi":
+                self._nmis = min(MOST_NMIS, self._nmis + 1)
+            elif what == "init":
+                self._nmis, self._init, self._sipi = 0, True, -1
+            else:
+                self._sipi = vector
+
+    def take(self) -> tuple[bool, int, int]:
+        """Whether there was an INIT; NMIs, and the vector of a SIPI or -1, since then."""
+        with self._lock:
+            found = self._init, self._nmis, self._sipi
+            self._nmis, self._init, self._sipi = 0, False, -1
+        return found
+
+
 class EmulatedVcpu:
     """One of `cpus`.  Its registers are for its own thread, or before that begins."""
 
@@ -78,7 +102,7 @@ class EmulatedVcpu:
         self.cpu.follow(self)
         self.apic = vm.chips.apic(index)
         self._msrs, self._shared = ModelSpecific(self.state, self.apic), cpus > 1
-        self._woken, self._told = threading.Event(), deque[tuple[str, int]]()
+        self._woken, self._told = threading.Event(), _Told()
         self._reset()
         self.state.activity = Activity.UNINITIALIZED if index else Activity.RUNNABLE
         self._map()
@@ -152,7 +176,7 @@ class EmulatedVcpu:
 
     def tell(self, what: str, vector: int = 0) -> None:
         """An NMI, INIT or SIPI."""
-        self._told.append((what, vector))
+        self._told.add(what, vector)
         self.wake()
 
     # its own thread
@@ -161,8 +185,7 @@ class EmulatedVcpu:
         """Up to a slice of running, or of waiting.  Raises UnhandledExit, and what a device does."""
         self._woken.clear()
         self.vm.chips.tick()
-        while self._told:
-            self._take(*self._told.popleft())
+        self._take(*self._told.take())
         if self.state.activity == Activity.HALTED and self._wakes():
             self.state.activity = Activity.RUNNABLE
         if self.state.activity != Activity.RUNNABLE:
@@ -187,16 +210,16 @@ class EmulatedVcpu:
         if left > 0:
             self._woken.wait(left / 1e9)
 
-    def _take(self, what: str, vector: int) -> None:
+    def _take(self, init: bool, nmis: int, sipi: int) -> None:
         state = self.state
-        if what == "nmi":
-            state.events.nmi_pending = min(2, state.events.nmi_pending + 1)
-        elif what == "init":
+        if init:
             bootstrap = self.apic.base & BOOTSTRAP
             self._reset()
             state.activity = Activity.RUNNABLE if bootstrap else Activity.INIT_RECEIVED
-        elif state.activity in (Activity.INIT_RECEIVED, Activity.UNINITIALIZED):
-            state.segments.cs.selector, state.segments.cs.base = vector << 8, vector << 12
+        if nmis:
+            state.events.nmi_pending = min(MOST_NMIS, state.events.nmi_pending + nmis)
+        if sipi >= 0 and state.activity in (Activity.INIT_RECEIVED, Activity.UNINITIALIZED):
+            state.segments.cs.selector, state.segments.cs.base = sipi << 8, sipi << 12
             state.general.rip = 0
             state.activity = Activity.RUNNABLE
 
