@@ -9,7 +9,7 @@ from vmm.devmodel.vcpu import Activity
 
 pytest.importorskip("unicorn")
 
-from tests.emulated.bare import CODE, HALT, bare  # noqa: E402
+from tests.emulated.bare import CODE, HALT, ROM, bare  # noqa: E402
 
 SYSCALL_ENABLE = 1
 
@@ -173,3 +173,30 @@ def test_init_and_sipi_while_it_looks_elsewhere():
         for _ in range(3):
             other.advance()
         assert (other.state.activity, other.state.segments.cs.selector) == (Activity.HALTED, 0x2000)
+
+
+# memory that is no RAM
+
+TO_ROM = [b"\xa3" + ROM.to_bytes(4, "little"),                            # mov %eax, ROM
+          b"\xbf" + ROM.to_bytes(4, "little") + b"\xb9\x40\0\0\0\xf3\xab",  # mov $ROM, %edi; mov $64, %ecx; rep stosl
+          b"\xbc" + (ROM + 64).to_bytes(4, "little") + b"\x60\x60",        # mov $ROM + 64, %esp; pushal; pushal
+          b"\x0f\x11\x05" + (ROM + 3).to_bytes(4, "little")]               # movups %xmm0, ROM + 3
+
+
+@pytest.mark.parametrize("code", TO_ROM)
+def test_a_write_to_rom(guest, code):
+    """It is nothing, as on a PC."""
+    guest.rom[:] = b"\x55" * len(guest.rom)
+    guest.start(code + HALT, rax=0x12345678)
+    guest.state.control.cr4 |= 1 << 9
+    guest.run()
+    assert guest.state.general.rip == CODE + len(code + HALT)
+    assert set(guest.rom) == {0x55}
+
+
+def test_a_write_to_rom_by_pages(guest):
+    guest.rom[:] = b"\x55" * len(guest.rom)
+    map_high(guest, TABLES_OF_A, ROM)
+    guest.start(b"\x0f\x22\xd8\x48\x89\x03" + HALT, long=True, rax=TABLES_OF_A, rbx=HIGH)   # ...; mov %rax, (%rbx)
+    guest.run()
+    assert guest.state.general.rip == CODE + 8 and set(guest.rom) == {0x55}

@@ -71,7 +71,7 @@ def _numbers() -> dict[str, Any]:
         "cpuid_registers": [getattr(const, f"UC_X86_REG_{name}") for name in ("RAX", "RBX", "RCX", "RDX")],
         "flush_tlb": _control(unicorn.UC_CTL_TLB_FLUSH, 0), "flush_code": _control(unicorn.UC_CTL_TB_FLUSH, 0),
         "hook_block": unicorn.UC_HOOK_BLOCK, "hook_translation": unicorn.UC_HOOK_EDGE_GENERATED,
-        "hook_exception": unicorn.UC_HOOK_INTR,
+        "hook_exception": unicorn.UC_HOOK_INTR, "hook_write_protected": unicorn.UC_HOOK_MEM_WRITE_PROT,
         "hook_instruction": unicorn.UC_HOOK_INSN, "in": const.UC_X86_INS_IN, "out": const.UC_X86_INS_OUT,
         "cpuid": const.UC_X86_INS_CPUID, "syscall": const.UC_X86_INS_SYSCALL, "sysenter": const.UC_X86_INS_SYSENTER,
         "invalid": unicorn.UC_ERR_INSN_INVALID, "unmapped_read": unicorn.UC_ERR_READ_UNMAPPED,

@@ -34,6 +34,14 @@ static uint8_t *memory_at(const struct guest_range *ranges, uint32_t count, uint
 	return NULL;
 }
 
+/* Unicorn lets a write to memory that is read-only through, or ends the guest: it is let through, and undone. */
+static void undo_write(struct emulator *emulator)
+{
+	if (emulator->undo_bytes)
+		memcpy(emulator->undo_at, emulator->undo, emulator->undo_bytes);
+	emulator->undo_bytes = 0;
+}
+
 /* The code that runs */
 
 static void forget_code(struct emulator *emulator)
@@ -300,6 +308,7 @@ static void on_block(struct uc_struct *uc, uint64_t linear, uint32_t bytes, void
 	struct emulator *emulator = data;
 
 	(void)uc;
+	undo_write(emulator);
 	if (emulator->untold && !emulator->guarded)
 		look_at(emulator, linear, bytes);
 	emulator->untold = false;
@@ -382,6 +391,23 @@ int emulator_window(struct emulator *emulator, uint32_t window)
 	return emulator->call.mmio_map(emulator->uc, given->gpa, given->bytes, on_read, given, on_write, given);
 }
 
+static bool on_write_protected(struct uc_struct *uc, int type, uint64_t gpa, int size, int64_t value, void *data)
+{
+	struct emulator *emulator = data;
+	uint8_t *at = memory_at(emulator->ranges, emulator->range_count, gpa, size);
+
+	(void)uc;
+	(void)type;
+	undo_write(emulator);
+	if (!at || (size_t)size > sizeof(emulator->undo))
+		return false;
+	memcpy(emulator->undo, at, size);
+	emulator->undo_at = at;
+	emulator->undo_bytes = size;
+	write_access(emulator, 0, gpa, size, size < 8 ? value & ((1ull << 8 * size) - 1) : (uint64_t)value);
+	return true;
+}
+
 static uint32_t on_in(struct uc_struct *uc, uint32_t port, int width, void *data)
 {
 	(void)uc;
@@ -458,6 +484,7 @@ int emulator_begin(struct emulator *emulator, const struct emulator_callbacks *c
 		{ number->hook_block, on_block, 0, 1 },
 		{ number->hook_translation, on_translation, 0, !emulator->guarded },
 		{ number->hook_exception, on_exception, 0, 1 },
+		{ number->hook_write_protected, on_write_protected, 0, !emulator->guarded },
 		{ number->hook_instruction, on_in, number->in, 1 },
 		{ number->hook_instruction, on_out, number->out, 1 },
 		{ number->hook_instruction, on_syscall, number->syscall, !emulator->guarded },
@@ -566,6 +593,7 @@ int emulator_run(struct emulator *emulator, uint64_t blocks)
 		emulator->run++;
 		emulator->call.reg_read(emulator->uc, emulator->number.rip, &rip);
 		error = emulator->call.emu_start(emulator->uc, rip, ~0ull, 0, 0);
+		undo_write(emulator);
 		why = reason(emulator, error);
 		if (!emulator->stale || why != EMULATOR_BUDGET)
 			break;

@@ -37,7 +37,7 @@ struct unicorn_translation {
 struct unicorn_numbers {
 	int rip, rflags, rdx, cpuid_registers[4];	/* registers */
 	int flush_tlb, flush_code;			/* controls */
-	int hook_block, hook_translation, hook_exception, hook_instruction, in, out, cpuid, syscall, sysenter;
+	int hook_block, hook_translation, hook_exception, hook_write_protected, hook_instruction, in, out, cpuid, syscall, sysenter;
 	int invalid, unmapped_read, unmapped_write, unmapped_fetch;	/* errors */
 	int executable;					/* a protection */
 };
@@ -119,6 +119,8 @@ struct emulator {
 	bool told;			/* Python of one */
 	uint64_t accesses, callback_ticks;	/* of the time-stamp counter */
 
+	uint8_t *undo_at, undo[16];	/* what was in read-only memory before Unicorn wrote there */
+	uint32_t undo_bytes;
 	struct access_window windows[EMULATOR_WINDOWS];
 	struct guest_range registers[EMULATOR_RANGES];
 	uint32_t register_count;
