@@ -6,10 +6,11 @@ import time
 import pytest
 
 from vmm.devmodel.vcpu import Activity
+from vmm.kvm.vcpu import UnhandledExit
 
 pytest.importorskip("unicorn")
 
-from tests.emulated.bare import CODE, HALT, ROM, bare  # noqa: E402
+from tests.emulated.bare import CODE, DEVICE, HALT, RAM_BYTES, ROM, bare  # noqa: E402
 
 SYSCALL_ENABLE = 1
 
@@ -200,3 +201,10 @@ def test_a_write_to_rom_by_pages(guest):
     guest.start(b"\x0f\x22\xd8\x48\x89\x03" + HALT, long=True, rax=TABLES_OF_A, rbx=HIGH)   # ...; mov %rax, (%rbx)
     guest.run()
     assert guest.state.general.rip == CODE + 8 and set(guest.rom) == {0x55}
+
+
+@pytest.mark.parametrize("at", [DEVICE, 0xc8000000, 0xfee00000, RAM_BYTES])
+def test_code_that_is_in_no_memory(guest, at):
+    guest.start(b"\xff\xe0", rax=at)             # jmp *%eax
+    with pytest.raises(UnhandledExit, match=f"Fetch from non-executable memory.*\n(.*\n)*.*rip {at:#x}"):
+        guest.run()

@@ -268,7 +268,7 @@ class EmulatedVcpu:
         elif stop.why == Why.LEFT:
             self._step_through()
         elif stop.why in (Why.NOWHERE, Why.REFUSED):
-            raise UnhandledExit(f"the emulator gave up: {stop.why.name.lower()}, error {stop.error}\n{self.describe()}")
+            raise UnhandledExit(f"the emulator gave up: {self.cpu.reason(stop)}\n{self.describe()}")
 
     def _software(self, vector: int) -> Event:
         """Of an INT instruction, which rip is behind."""

@@ -238,6 +238,11 @@ class UnicornCpu:
             found += data.raw
         return found
 
+    @staticmethod
+    def reason(stop: Stop) -> str:
+        """Why it stopped for good: NOWHERE or REFUSED."""
+        return uclib.uc_strerror(stop.error).decode()
+
     def ask(self) -> None:
         lib.emulator_ask(self.emulator)
 

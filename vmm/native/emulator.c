@@ -546,6 +546,7 @@ static int reason(struct emulator *emulator, int error)
 {
 	const struct unicorn_numbers *number = &emulator->number;
 
+	emulator->error = error;
 	if (!error)
 		return emulator->why >= 0 ? emulator->why : EMULATOR_HALTED;
 	if (error == number->invalid) {
@@ -554,7 +555,6 @@ static int reason(struct emulator *emulator, int error)
 	}
 	if (error == number->unmapped_read || error == number->unmapped_write || error == number->unmapped_fetch)
 		return EMULATOR_NOWHERE;
-	emulator->error = error;
 	return EMULATOR_REFUSED;
 }
 

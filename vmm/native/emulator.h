@@ -55,7 +55,7 @@ enum emulator_stop {
 	EMULATOR_HALTED,	/* behind HLT */
 	EMULATOR_EXCEPTION,	/* `vector`, `error`; before the instruction, or behind it where it is an INT */
 	EMULATOR_SYSCALL,	/* at SYSCALL or SYSENTER: `vector` is 0 or 1 */
-	EMULATOR_NOWHERE,	/* an access of an address that has nothing here */
+	EMULATOR_NOWHERE,	/* an access of an address that has nothing here: `error` */
 	EMULATOR_FAILED,	/* a callback did: who gave it knows */
 	EMULATOR_REFUSED,	/* Unicorn gave up: `error` */
 };
