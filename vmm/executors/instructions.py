@@ -14,6 +14,9 @@ MODES = (capstone.CS_MODE_16, capstone.CS_MODE_32, capstone.CS_MODE_64)
 MOST_BYTES = 15             # of an instruction (SDM 2, 2.3.11)
 SSE_BYTES = 16
 LOCK, PREFIXES = 0xf0, b"\xf0\xf2\xf3\x26\x2e\x36\x3e\x64\x65\x66\x67"      # SDM 2, 2.1.1
+FOUR_GIB = 0xffffffff       # a limit
+# of a segment's access: it is unusable, there, no system's, code, expands down, can be written
+DATA_BITS, WRITABLE_DATA = 1 << 16 | 0x9e, 0x92
 LONG_MODE = 1 << 10         # efer: LMA
 # operands of 16 bytes in memory that need not be aligned (SDM 1, 10.4.1.1; SDM 2, of each)
 UNALIGNED = frozenset("movups movupd movdqu lddqu pcmpestri pcmpestrm pcmpistri pcmpistrm".split())
@@ -67,6 +70,16 @@ def mode_of(state: Any) -> int:
     """How wide the code of a VcpuState is."""
     access = state.segments.cs.access
     return 2 if state.control.efer & LONG_MODE and access >> ACCESS["l"][0] & 1 else access >> ACCESS["db"][0] & 1
+
+
+def is_segmented(state: Any) -> bool:
+    """Whether limits and kinds of segments count, which Unicorn does not look at (as segmented, vmm/native/partial.c)."""
+    if mode_of(state) == 2:
+        return False
+    segments = state.segments
+    return segments.cs.limit != FOUR_GIB or any(
+        each.limit != FOUR_GIB or each.access & DATA_BITS != WRITABLE_DATA
+        for each in (segments.ds, segments.es, segments.ss))
 
 
 def is_atomic(instruction: capstone.CsInsn) -> bool:

@@ -289,7 +289,7 @@ def emulator_remap(handle):
 @ffi.def_extern(onerror=_failed)
 def emulator_look(handle, block, code):
     found = blocks.look(ffi.buffer(code, block.bytes)[:], block.linear, block.mode)
-    block.ours, block.ports = found.ours, len(found.ports)
+    block.ours, block.ports, block.pops_flags = found.ours, len(found.ports), found.pops_flags
     for i, port in enumerate(found.ports):
         block.port[i] = lib.EMULATOR_DX if port is None else port
 

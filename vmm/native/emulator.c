@@ -5,7 +5,7 @@
 #include <string.h>
 #include <x86intrin.h>
 
-enum { PAGE_BITS = 12, PAGE = 1 << PAGE_BITS, PAGES = 1 << 14, WAYS = 4, INVALID_OPCODE = 6 };
+enum { PAGE_BITS = 12, PAGE = 1 << PAGE_BITS, PAGES = 1 << 14, WAYS = 4, INVALID_OPCODE = 6, TRAP = 8, ENABLED = 9 /* flags */ };
 #define NO_PAGE (~0ull)
 
 /* A page that code was run of, as it was when that was translated: Unicorn sees what it writes itself, and nothing of
@@ -254,12 +254,22 @@ static int kernel_port(const struct emulator *emulator, uint32_t port)
 	return emulator->kernel_ports[(port & 0xffff) >> 3] >> (port & 7) & 1;
 }
 
+static bool flag(const struct emulator *emulator, int number)
+{
+	uint32_t rflags = 0;
+
+	emulator->call.reg_read(emulator->uc, emulator->number.rflags, &rflags);
+	return rflags >> number & 1;
+}
+
 /* Whether a block may run beside KVM. */
 static int ours(struct emulator *emulator, uint64_t linear, uint32_t bytes, uint64_t physical, const uint8_t *code)
 {
 	const struct emulated_block *block;
 	uint64_t rdx;
 
+	if (emulator->popped && flag(emulator, TRAP))
+		return 0;
 	if (bytes > PAGE || !(block = block_at(emulator, linear, bytes, physical, code)) || !block->ours)
 		return 0;
 	for (int i = 0; i < block->ports; i++) {
@@ -272,15 +282,8 @@ static int ours(struct emulator *emulator, uint64_t linear, uint32_t bytes, uint
 		if (kernel_port(emulator, port))
 			return 0;
 	}
+	emulator->popped = block->pops_flags;
 	return 1;
-}
-
-static bool enabled(const struct emulator *emulator)
-{
-	uint32_t rflags = 0;
-
-	emulator->call.reg_read(emulator->uc, emulator->number.rflags, &rflags);
-	return rflags >> 9 & 1;
 }
 
 /* Whether a block is what was translated, and one that may run here. */
@@ -319,7 +322,7 @@ static void on_block(struct uc_struct *uc, uint64_t linear, uint32_t bytes, void
 		stop(emulator, EMULATOR_LEFT);
 	} else if (emulator->asked) {
 		stop(emulator, EMULATOR_ASKED);
-	} else if (emulator->awaited && enabled(emulator)) {
+	} else if (emulator->awaited && flag(emulator, ENABLED)) {
 		stop(emulator, EMULATOR_BUDGET);
 	} else if (!may_run(emulator, linear, bytes)) {
 		stop(emulator, emulator->stale ? EMULATOR_BUDGET : EMULATOR_LEFT);
@@ -584,6 +587,7 @@ int emulator_run(struct emulator *emulator, uint64_t blocks)
 
 	emulator->budget = blocks;
 	emulator->ran = emulator->idle = 0;
+	emulator->popped = false;
 	for (;;) {
 		uint64_t rip;
 

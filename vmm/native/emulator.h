@@ -69,7 +69,7 @@ struct emulated_block {
 	uint16_t bytes;
 	uint8_t mode;		/* 2: 64 bits, 1: 32, 0: 16 */
 	uint8_t ours;
-	uint8_t known, ports;
+	uint8_t known, ports, pops_flags;
 	int32_t port[EMULATOR_PORTS];
 };
 
@@ -140,6 +140,7 @@ struct emulator {
 	bool guarded;
 	const uint8_t *kernel_ports;	/* a bit for each */
 	struct emulated_block *blocks;
+	bool popped;			/* flags, by the last block: a trap after the next instruction is KVM's */
 
 	/* alone, it stops before blocks with instructions that are done elsewhere, as Unicorn tells nobody of them */
 	struct block_mark marked[EMULATOR_MARKED];	/* by linear address, a hash table */
