@@ -10,7 +10,7 @@ from vmm.kvm.vcpu import UnhandledExit
 
 pytest.importorskip("unicorn")
 
-from tests.emulated.bare import CODE, DEVICE, HALT, RAM_BYTES, ROM, bare  # noqa: E402
+from tests.emulated.bare import CODE, DEVICE, HALT, RAM_BYTES, ROM, bare
 
 SYSCALL_ENABLE = 1
 

@@ -14,7 +14,7 @@ from vmm.paths import BUILD
 
 pytest.importorskip("unicorn")
 pytest.importorskip("capstone")
-from vmm.executors.instructions import is_segmented  # noqa: E402
+from vmm.executors.instructions import is_segmented
 
 DANCES = {"writes": 40, "polling": 4, "string": 2, "bits": 2}
 BLOCKS = [1, 3, 64, None]
@@ -106,13 +106,15 @@ TELL = b"\xa3" + DEVICE_AT.to_bytes(4, "little")              # mov %eax, the de
 LOAD_DS = b"\x66\xb8%c\x00\x8e\xd8"                          # mov $selector, %ax; mov %eax, %ds
 UNSEEN = {"limit": LOAD_DS % LIMITED + b"\xa3\x00\x10\x00\x00" + LOAD_DS % FLAT,
            "kind": b"\x2e\xa3\x00\x00\x18\x00",                # mov %eax, %cs:0x180000
-           "trap": b"\x68\x02\x01\x00\x00\x9d\x40\x40\x40"}    # push $0x102; popf; inc %eax, three times
+           "divide": b"\xba\xff\xff\xff\xff\xf7\x35\x00\x00\x00\xd0",   # mov $-1, %edx; divl DEVICE_AT
+          "trap": b"\x68\x02\x01\x00\x00\x9d\x40\x40\x40"}    # push $0x102; popf; inc %eax, three times
 
 
 def image(code):
     """A Multiboot kernel that tells the device of it, does `code`, and tells it again; an exception's handler tells its
     vector and where that was."""
-    header = struct.pack("<8I", 0x1badb002, 1 << 16, -(0x1badb002 + (1 << 16)) & 0xffffffff, BASE, BASE, 0, 0, BASE + 0x400)
+    magic, flags = 0x1badb002, 1 << 16
+    header = struct.pack("<8I", magic, flags, -(magic + flags) & 0xffffffff, BASE, BASE, 0, 0, BASE + 0x400)
     body, tables = bytearray(header.ljust(0x20, b"\0") + DESCRIPTORS), 0x100
     body += struct.pack("<HI", len(DESCRIPTORS) - 1, BASE + 0x20) + struct.pack("<HI", 8 * 32 - 1, BASE + tables)
     body = body.ljust(tables, b"\0")

@@ -11,7 +11,15 @@ from ..devmodel.view import to_dict
 from ..executors.executor import Accesses, Stop, Why
 from ..executors.generated import reset
 from ..executors.guest_map import guest_map
-from ..executors.instructions import MOST_BYTES, control_write, decoded, is_delicate, is_locked_wrongly, may_be_delicate, mode_of
+from ..executors.instructions import (
+    MOST_BYTES,
+    control_write,
+    decoded,
+    is_delicate,
+    is_locked_wrongly,
+    may_be_delicate,
+    mode_of,
+)
 from ..executors.kvm_special import from_special, to_special
 from ..executors.state import GENERAL, blank, write_all
 from ..executors.unicorn_cpu import UnicornCpu

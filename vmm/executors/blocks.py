@@ -30,6 +30,7 @@ INTERRUPTS = "cli sti".split()
 IN_OUT = "in out insb insw insd outsb outsw outsd".split()
 OURS = frozenset([*MOVES, *ARITHMETIC, *CONTROL, *CONDITIONAL, *STRINGS, *BARRIERS, *INTERRUPTS, *IN_OUT])
 WRITES_DX = frozenset((x86.X86_REG_DX, x86.X86_REG_EDX, x86.X86_REG_RDX, x86.X86_REG_DL, x86.X86_REG_DH))
+DIVIDES = ("div", "idiv")       # of a register read as memory: a #DE is KVM's, which would read it again
 LONG = 2                        # a mode
 UNKNOWN_SEGMENTS = (0x2e, 0x64, 0x65)     # prefixes: cs, fs, gs
 SEGMENTS = frozenset(getattr(x86, f"X86_REG_{name}") for name in "CS DS ES FS GS SS".split())
@@ -76,10 +77,15 @@ def look(code: bytes, linear: int, mode: int) -> Look:
 
 
 def _ours(instruction: capstone.CsInsn) -> bool:
-    if instruction.mnemonic.split()[-1] not in OURS or is_atomic(instruction):
+    name = instruction.mnemonic.split()[-1]
+    if name not in OURS or is_atomic(instruction) or (name in DIVIDES and _in_memory(instruction)):
         return False
     return not any(each.type == x86.X86_OP_REG and (each.reg in SYSTEM or each.reg == x86.X86_REG_SS)
                    for each in instruction.operands)
+
+
+def _in_memory(instruction: capstone.CsInsn) -> bool:
+    return any(each.type == x86.X86_OP_MEM for each in instruction.operands)
 
 
 def _minds_segments(instruction: capstone.CsInsn) -> bool:

@@ -13,7 +13,7 @@ from .state import ACCESS
 MODES = (capstone.CS_MODE_16, capstone.CS_MODE_32, capstone.CS_MODE_64)
 MOST_BYTES = 15             # of an instruction (SDM 2, 2.3.11)
 SSE_BYTES = 16
-LOCK, PREFIXES = 0xf0, b"\xf0\xf2\xf3\x26\x2e\x36\x3e\x64\x65\x66\x67"      # SDM 2, 2.1.1
+LOCK, PREFIXES = 0xf0, bytes.fromhex("f0 f2 f3 26 2e 36 3e 64 65 66 67")      # SDM 2, 2.1.1
 FOUR_GIB = 0xffffffff       # a limit
 # of a segment's access: it is unusable, there, no system's, code, expands down, can be written
 DATA_BITS, WRITABLE_DATA = 1 << 16 | 0x9e, 0x92
@@ -52,7 +52,7 @@ def may_be_delicate(block: bytes, linear: int, mode: int) -> bool:
 
 
 def is_locked_wrongly(code: bytes, mode: int) -> bool:
-    """One of those, or another MOV to a control register, with LOCK: it raises #UD (SDM 2, LOCK), and Unicorn does it."""
+    """One of those, or a MOV to another control register, with LOCK: it raises #UD (SDM 2, LOCK); Unicorn does it."""
     opcode = code.lstrip(PREFIXES)
     prefixes = code[:len(code) - len(opcode)]
     if mode == 2 and opcode and 0x40 <= opcode[0] < 0x50:
@@ -73,7 +73,7 @@ def mode_of(state: Any) -> int:
 
 
 def is_segmented(state: Any) -> bool:
-    """Whether limits and kinds of segments count, which Unicorn does not look at (as segmented, vmm/native/partial.c)."""
+    """Whether limits and kinds of segments count, which Unicorn does not look at (segmented, vmm/native/partial.c)."""
     if mode_of(state) == 2:
         return False
     segments = state.segments
