@@ -129,7 +129,7 @@ def image(code):
     return bytes(body.ljust(0x600, b"\0") + LOAD_DS % FLAT + (b"\x58" + TELL) * 3 + END)
 
 
-END = b"\x66\xba\x01\x05\xee"                                 # mov $0x501, %dx; out
+END = b"\x66\xba\x01\x05\xee\xeb\xfe"                         # mov $0x501, %dx; out; jmp .
 
 
 @pytest.mark.parametrize("what", UNSEEN)
