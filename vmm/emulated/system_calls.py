@@ -38,5 +38,6 @@ def sysenter(state: Any) -> None:
 
 
 def _flat(state: Any, selector: int, code: int) -> None:
-    for segment, number, access in ((state.segments.cs, selector, code), (state.segments.ss, selector + 8, DATA)):
+    stack = selector + 8 & 0xffff
+    for segment, number, access in ((state.segments.cs, selector, code), (state.segments.ss, stack, DATA)):
         segment.selector, segment.base, segment.limit, segment.access = number, 0, 0xffffffff, access

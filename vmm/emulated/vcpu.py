@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from typing import Any
 
 from ..devmodel.exit_path import Bus
@@ -12,7 +11,15 @@ from ..devmodel.view import to_dict
 from ..executors.executor import Accesses, Stop, Why
 from ..executors.generated import reset
 from ..executors.guest_map import guest_map
-from ..executors.instructions import MOST_BYTES, control_write, decoded, decoder, is_delicate, mode_of
+from ..executors.instructions import (
+    MOST_BYTES,
+    control_write,
+    decoded,
+    is_delicate,
+    is_locked_wrongly,
+    may_be_delicate,
+    mode_of,
+)
 from ..executors.kvm_special import from_special, to_special
 from ..executors.state import GENERAL, blank, write_all
 from ..executors.unicorn_cpu import UnicornCpu
@@ -30,8 +37,9 @@ ALL = ((0, 1 << PHYSICAL_BITS),)
 SLICE, SHARED_SLICE = 50_000, 5_000     # basic blocks at a time; where there are other vCPUs
 WAIT_NS = 1_000_000_000                 # at most, between looks at what else there is
 ENABLED = 1 << 9                        # rflags
-NMI = 2
+NMI, INVALID_OPCODE = 2, 6               # vectors
 APIC = 1 << 9                           # of CPUID leaf 1, edx
+MOST_NMIS = 2                           # that wait (process_nmi, arch/x86/kvm/x86.c)
 BOOTSTRAP, APIC_ON = 1 << 8, 1 << 11    # IA32_APIC_BASE (SDM 3, 11.4.4)
 
 
@@ -68,6 +76,30 @@ class _Accesses:
         return eax, ebx, ecx, edx
 
 
+class _Told:
+    """What other CPUs and chips have told one, until it looks: as much of it as makes a difference.  Any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._nmis, self._init, self._sipi = 0, False, -1
+
+    def add(self, what: str, vector: int) -> None:
+        with self._lock:
+            if what == "nmi":
+                self._nmis = min(MOST_NMIS, self._nmis + 1)
+            elif what == "init":
+                self._nmis, self._init, self._sipi = 0, True, -1
+            else:
+                self._sipi = vector
+
+    def take(self) -> tuple[bool, int, int]:
+        """Whether there was an INIT; NMIs, and the vector of a SIPI or -1, since then."""
+        with self._lock:
+            found = self._init, self._nmis, self._sipi
+            self._nmis, self._init, self._sipi = 0, False, -1
+        return found
+
+
 class EmulatedVcpu:
     """One of `cpus`.  Its registers are for its own thread, or before that begins."""
 
@@ -81,7 +113,7 @@ class EmulatedVcpu:
         self.cpu.follow(self)
         self.apic = vm.chips.apic(index)
         self._msrs, self._shared = ModelSpecific(self.state, self.apic), cpus > 1
-        self._woken, self._told = threading.Event(), deque[tuple[str, int]]()
+        self._woken, self._told = threading.Event(), _Told()
         self._reset()
         self.state.activity = Activity.UNINITIALIZED if index else Activity.RUNNABLE
         self._map()
@@ -155,7 +187,7 @@ class EmulatedVcpu:
 
     def tell(self, what: str, vector: int = 0) -> None:
         """An NMI, INIT or SIPI."""
-        self._told.append((what, vector))
+        self._told.add(what, vector)
         self.wake()
 
     # its own thread
@@ -163,8 +195,7 @@ class EmulatedVcpu:
     def advance(self) -> None:
         """Up to a slice of running, or of waiting.  Raises UnhandledExit, and what a device does."""
         self.vm.chips.tick()
-        while self._told:
-            self._take(*self._told.popleft())
+        self._take(*self._told.take())
         if self.state.activity == Activity.HALTED and self._wakes():
             self.state.activity = Activity.RUNNABLE
         if self.state.activity != Activity.RUNNABLE:
@@ -191,16 +222,16 @@ class EmulatedVcpu:
             self._woken.wait(left / 1e9)
         self._woken.clear()
 
-    def _take(self, what: str, vector: int) -> None:
+    def _take(self, init: bool, nmis: int, sipi: int) -> None:
         state = self.state
-        if what == "nmi":
-            state.events.nmi_pending = min(2, state.events.nmi_pending + 1)
-        elif what == "init":
+        if init:
             bootstrap = self.apic.base & BOOTSTRAP
             self._reset()
             state.activity = Activity.RUNNABLE if bootstrap else Activity.INIT_RECEIVED
-        elif state.activity in (Activity.INIT_RECEIVED, Activity.UNINITIALIZED):
-            state.segments.cs.selector, state.segments.cs.base = vector << 8, vector << 12
+        if nmis:
+            state.events.nmi_pending = min(MOST_NMIS, state.events.nmi_pending + nmis)
+        if sipi >= 0 and state.activity in (Activity.INIT_RECEIVED, Activity.UNINITIALIZED):
+            state.segments.cs.selector, state.segments.cs.base = sipi << 8, sipi << 12
             state.general.rip = 0
             state.activity = Activity.RUNNABLE
 
@@ -248,19 +279,22 @@ class EmulatedVcpu:
         elif stop.why == Why.LEFT:
             self._step_through()
         elif stop.why in (Why.NOWHERE, Why.REFUSED):
-            raise UnhandledExit(f"the emulator gave up: {stop.why.name.lower()}, error {stop.error}\n{self.describe()}")
+            raise UnhandledExit(f"the emulator gave up: {self.cpu.reason(stop)}\n{self.describe()}")
 
     def _step_through(self) -> None:
         """A block with an instruction that is not Unicorn's: up to behind that."""
         state, started = self.state, self._linear()
         self.cpu.give(state, checked=True)
         block = self.cpu.code(started, self.cpu.emulator.left_bytes)
-        if not any(is_delicate(each) for each in decoder(mode_of(state)).disasm(block, started)):
-            self.cpu.unmark(started)
+        if not may_be_delicate(block, started, mode_of(state)) and self.cpu.unmark(started):
             return
         for _ in range(len(block)):
             self.cpu.give(state, checked=True)
-            instruction = decoded(self.cpu.code(self._linear(), MOST_BYTES), self._linear(), mode_of(state))
+            code = self.cpu.code(self._linear(), MOST_BYTES)
+            if is_locked_wrongly(code, mode_of(state)):
+                deliver(state, self.physical, exception(INVALID_OPCODE, 0))
+                return
+            instruction = decoded(code, self._linear(), mode_of(state))
             last = instruction is not None and is_delicate(instruction)
             if last and self._delicate(instruction):
                 return

@@ -16,7 +16,7 @@ from ..kvm.bus import AddressSpace
 from ..kvm.vm import Slot, Vcpu
 from .executor import Accesses, Stop, Why
 from .guest_map import BESIDE_KVM, guest_map
-from .instructions import MOST_BYTES, aligned_operand, decoded, done_otherwise, is_atomic, mode_of
+from .instructions import MOST_BYTES, aligned_operand, decoded, done_otherwise, is_atomic, is_segmented, mode_of
 from .kvm_state import KvmState
 from .partial import KERNEL_PORTS
 from .state import blank
@@ -66,10 +66,13 @@ class Beside:
 
     def run(self, blocks: int) -> Stop | None:
         """Up to so many basic blocks of what is as KVM does it (blocks.py); None where something is on its way into the
-        vCPU that is KVM's to bring there.  Raises what a device does."""
+        vCPU that is KVM's to bring there, or limits and kinds of segments count.  Raises what a device does."""
         state = self._state
         try:
             self._kvm.take(state)
+            if is_segmented(state):
+                self.occupied += 1
+                return None
             self.many.written()
             stop = self.many.run(state, blocks)
         except NotTransferable:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import capstone
 from capstone import x86
 
-from .instructions import decoder, is_atomic, prefixes
+from .instructions import LOCK, decoder, is_atomic, prefixes
 
 MOST_PORTS = 4
 
@@ -30,19 +30,25 @@ BARRIERS = "lfence sfence mfence".split()      # accesses here are in order: sto
 INTERRUPTS = "cli sti".split()
 IN_OUT = "in out outsb outsw outsd".split()
 OURS = frozenset([*MOVES, *ARITHMETIC, *CONTROL, *CONDITIONAL, *STRINGS, *BARRIERS, *INTERRUPTS, *IN_OUT])
-LOCK, REX_R = 0xf0, 4
+REX_R = 4
 ROTATES_CARRY, ALSO_SSE2 = ("rcl", "rcr"), ("movsd", "cmpsd")
 WRITES_DX = frozenset((x86.X86_REG_DX, x86.X86_REG_EDX, x86.X86_REG_RDX, x86.X86_REG_DL, x86.X86_REG_DH))
+DIVIDES = ("div", "idiv")       # of a register read as memory: a #DE is KVM's, which would read it again
+LONG = 2                        # a mode
+UNKNOWN_SEGMENTS = (0x2e, 0x64, 0x65)     # prefixes: cs, fs, gs
+SEGMENTS = frozenset(getattr(x86, f"X86_REG_{name}") for name in "CS DS ES FS GS SS".split())
 # moves to and from these change what a CPU is, or a segment by a table
 SYSTEM = frozenset(getattr(x86, f"X86_REG_{kind}{i}") for kind in ("CR", "DR") for i in range(16))
 
 
 @dataclass(frozen=True)
 class Look:
-    """What is known of a block: whether it may run, and its ports; None is that in dx when it begins."""
+    """What is known of a block: whether it may run, and its ports; None is that in dx when it begins; whether it may
+    set rflags.TF."""
 
     ours: bool
     ports: list[int | None] = field(default_factory=list)
+    pops_flags: bool = False
 
 
 KVMS = Look(False)
@@ -51,13 +57,15 @@ KVMS = Look(False)
 def look(code: bytes, linear: int, mode: int) -> Look:
     """A block's bytes, where it is, and how wide its code is: 0, 1 or 2 for 16, 32 or 64 bits."""
     ports: list[int | None] = []
+    pops_flags = False
     dx: int | None = None
     dx_known, at = True, 0          # from the beginning it is that of then
     for instruction in decoder(mode).disasm(code, linear):
         at += instruction.size
-        if not trusted(instruction):
+        if not trusted(instruction) or (mode != LONG and _minds_segments(instruction)):
             return KVMS
         name = instruction.mnemonic.split()[-1]
+        pops_flags |= name.startswith("popf")
         if name in IN_OUT:
             port = _immediate(instruction)
             if port is None and not dx_known:
@@ -68,12 +76,14 @@ def look(code: bytes, linear: int, mode: int) -> Look:
             dx_known = dx is not None
     if at != len(code) or len(set(ports)) > MOST_PORTS:
         return KVMS
-    return Look(True, list(dict.fromkeys(ports)))
+    return Look(True, list(dict.fromkeys(ports)), pops_flags)
 
 
 def trusted(instruction: capstone.CsInsn) -> bool:
     """Whether it does the same in Unicorn as in KVM (tools/lockstep/), and needs nothing that stays in KVM."""
-    if instruction.mnemonic.split()[-1] not in OURS or is_atomic(instruction) or _is_exception(instruction):
+    name = instruction.mnemonic.split()[-1]
+    if name not in OURS or is_atomic(instruction) or _is_exception(instruction) or \
+            (name in DIVIDES and _in_memory(instruction)):
         return False
     return not any(each.type == x86.X86_OP_REG and (each.reg in SYSTEM or each.reg == x86.X86_REG_SS)
                    for each in instruction.operands)
@@ -105,6 +115,14 @@ def _is_exception(instruction: capstone.CsInsn) -> bool:
     if name == "mov":
         return opcode in (0xc6, 0xc7) and bool(instruction.rex & REX_R)
     return name == "test" and opcode in (0xf6, 0xf7) and instruction.modrm >> 3 & 7 == 1
+def _in_memory(instruction: capstone.CsInsn) -> bool:
+    return any(each.type == x86.X86_OP_MEM for each in instruction.operands)
+
+
+def _minds_segments(instruction: capstone.CsInsn) -> bool:
+    """Outside 64-bit mode a segment's limit and kind count, which Unicorn does not look at: those of ds, es and ss are
+    known when a run begins (checks_nothing, vmm/native/partial.c), and stay as they are."""
+    return instruction.prefix[1] in UNKNOWN_SEGMENTS or bool(SEGMENTS & set(instruction.regs_access()[1]))
 
 
 def _immediate(instruction: capstone.CsInsn) -> int | None:

@@ -14,6 +14,10 @@ MODES = (capstone.CS_MODE_16, capstone.CS_MODE_32, capstone.CS_MODE_64)
 MOST_BYTES = 15             # of an instruction (SDM 2, 2.3.11)
 SSE_BYTES = 16
 OPERAND_SIZE, REPEATS = 0x66, {0xf2, 0xf3}      # prefixes (SDM 2, 2.1.1)
+LOCK, PREFIXES = 0xf0, bytes.fromhex("f0 f2 f3 26 2e 36 3e 64 65 66 67")      # SDM 2, 2.1.1
+FOUR_GIB = 0xffffffff       # a limit
+# of a segment's access: it is unusable, there, no system's, code, expands down, can be written
+DATA_BITS, WRITABLE_DATA = 1 << 16 | 0x9e, 0x92
 LONG_MODE = 1 << 10         # efer: LMA
 MMX = frozenset(getattr(x86, f"X86_REG_MM{i}") for i in range(8))
 SSSE3 = b"\x0f\x38"        # and later, how the opcode begins
@@ -41,6 +45,25 @@ def is_delicate(instruction: capstone.CsInsn) -> bool:
         instruction.mnemonic == "mov" and instruction.operands[0].reg in (x86.X86_REG_CR0, x86.X86_REG_CR4))
 
 
+def may_be_delicate(block: bytes, linear: int, mode: int) -> bool:
+    """Of one of its instructions; what is not decoded may be anything."""
+    at = 0
+    for instruction in decoder(mode).disasm(block, linear):
+        if is_delicate(instruction):
+            return True
+        at += instruction.size
+    return at < len(block)
+
+
+def is_locked_wrongly(code: bytes, mode: int) -> bool:
+    """One of those, or a MOV to another control register, with LOCK: it raises #UD (SDM 2, LOCK); Unicorn does it."""
+    opcode = code.lstrip(PREFIXES)
+    prefixes = code[:len(code) - len(opcode)]
+    if mode == 2 and opcode and 0x40 <= opcode[0] < 0x50:
+        opcode = opcode[1:]
+    return LOCK in prefixes and opcode[:1] == b"\x0f" and opcode[1:2] in (b"\x22", b"\x30", b"\x32")
+
+
 def control_write(instruction: capstone.CsInsn) -> tuple[str, str]:
     """Of a MOV to a control register: that, and the general register that it is of."""
     to, source = (instruction.reg_name(each.reg) for each in instruction.operands)
@@ -51,6 +74,16 @@ def mode_of(state: Any) -> int:
     """How wide the code of a VcpuState is."""
     access = state.segments.cs.access
     return 2 if state.control.efer & LONG_MODE and access >> ACCESS["l"][0] & 1 else access >> ACCESS["db"][0] & 1
+
+
+def is_segmented(state: Any) -> bool:
+    """Whether limits and kinds of segments count, which Unicorn does not look at (segmented, vmm/native/partial.c)."""
+    if mode_of(state) == 2:
+        return False
+    segments = state.segments
+    return segments.cs.limit != FOUR_GIB or any(
+        each.limit != FOUR_GIB or each.access & DATA_BITS != WRITABLE_DATA
+        for each in (segments.ds, segments.es, segments.ss))
 
 
 def is_atomic(instruction: capstone.CsInsn) -> bool:

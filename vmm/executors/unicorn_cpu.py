@@ -72,7 +72,7 @@ def _numbers() -> dict[str, Any]:
         "cpuid_registers": [getattr(const, f"UC_X86_REG_{name}") for name in ("RAX", "RBX", "RCX", "RDX")],
         "flush_tlb": _control(unicorn.UC_CTL_TLB_FLUSH, 0), "flush_code": _control(unicorn.UC_CTL_TB_FLUSH, 0),
         "hook_block": unicorn.UC_HOOK_BLOCK, "hook_translation": unicorn.UC_HOOK_EDGE_GENERATED,
-        "hook_exception": unicorn.UC_HOOK_INTR,
+        "hook_exception": unicorn.UC_HOOK_INTR, "hook_write_protected": unicorn.UC_HOOK_MEM_WRITE_PROT,
         "hook_instruction": unicorn.UC_HOOK_INSN, "in": const.UC_X86_INS_IN, "out": const.UC_X86_INS_OUT,
         "cpuid": const.UC_X86_INS_CPUID, "syscall": const.UC_X86_INS_SYSCALL, "sysenter": const.UC_X86_INS_SYSENTER,
         "invalid": unicorn.UC_ERR_INSN_INVALID, "unmapped_read": unicorn.UC_ERR_READ_UNMAPPED,
@@ -123,6 +123,7 @@ class UnicornCpu:
         self.emulator.budget = 1
         self.uc.emu_start(0, 0)
         self.uc.mem_unmap(0, PAGE)
+        self.emulator.untold = True
 
     @staticmethod
     def _pointer(value: Any) -> Any:
@@ -222,9 +223,9 @@ class UnicornCpu:
             return Stop(Why.BUDGET)
         return stop
 
-    def unmark(self, linear: int) -> None:
-        """Do not stop before this block again, as long as it is what it is."""
-        lib.emulator_unmark(self.emulator, linear)
+    def unmark(self, linear: int) -> bool:
+        """Do not stop before this block again, as long as it is what it is; False where that may not be known."""
+        return bool(lib.emulator_unmark(self.emulator, linear))
 
     def code(self, linear: int, size: int) -> bytes:
         """What the CPU would fetch there; less of it where a page has nothing.  After `give`."""
@@ -237,6 +238,11 @@ class UnicornCpu:
                 break
             found += data.raw
         return found
+
+    @staticmethod
+    def reason(stop: Stop) -> str:
+        """Why it stopped for good: NOWHERE or REFUSED."""
+        return uclib.uc_strerror(stop.error).decode()
 
     def ask(self) -> None:
         lib.emulator_ask(self.emulator)
@@ -284,7 +290,7 @@ def emulator_remap(handle):
 @ffi.def_extern(onerror=_failed)
 def emulator_look(handle, block, code):
     found = blocks.look(ffi.buffer(code, block.bytes)[:], block.linear, block.mode)
-    block.ours, block.ports = found.ours, len(found.ports)
+    block.ours, block.ports, block.pops_flags = found.ours, len(found.ports), found.pops_flags
     for i, port in enumerate(found.ports):
         block.port[i] = lib.EMULATOR_DX if port is None else port
 

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <x86intrin.h>
 
-enum { PAGE_BITS = 12, PAGE = 1 << PAGE_BITS, PAGES = 1 << 14, WAYS = 4, INVALID_OPCODE = 6 };
+enum { PAGE_BITS = 12, PAGE = 1 << PAGE_BITS, PAGES = 1 << 14, WAYS = 4, INVALID_OPCODE = 6, TRAP = 8, ENABLED = 9 /* flags */ };
 #define NO_PAGE (~0ull)
 
 /* A page that code was run of, as it was when that was translated: Unicorn sees what it writes itself, and nothing of
@@ -32,6 +32,14 @@ static uint8_t *memory_at(const struct guest_range *ranges, uint32_t count, uint
 		if (gpa - ranges[i].gpa < ranges[i].bytes && ranges[i].bytes - (gpa - ranges[i].gpa) >= bytes)
 			return ranges[i].at + (gpa - ranges[i].gpa);
 	return NULL;
+}
+
+/* Unicorn lets a write to memory that is read-only through, or ends the guest: it is let through, and undone. */
+static void undo_write(struct emulator *emulator)
+{
+	if (emulator->undo_bytes)
+		memcpy(emulator->undo_at, emulator->undo, emulator->undo_bytes);
+	emulator->undo_bytes = 0;
 }
 
 /* The code that runs */
@@ -74,14 +82,14 @@ static int same_code(struct emulator *emulator, uint64_t page, const uint8_t *at
 	return 1;
 }
 
-/* The page of a linear address that code is fetched from: found once in a run, and looked at again where others may have
- * written it; NULL if it is no RAM, or changed. */
+/* The page of a linear address that code is fetched from; NULL if it is no RAM, or changed.  Beside KVM nothing that runs
+ * here maps memory elsewhere: there it is found once in a run, and looked at again where others may have written it. */
 static uint8_t *code_at(struct emulator *emulator, uint64_t linear, uint64_t *physical)
 {
 	uint64_t page = linear >> PAGE_BITS;
 	struct code_place *place = &emulator->places[page % EMULATOR_CACHED];
 
-	if (place->page != page || place->run != emulator->run) {
+	if (place->page != page || place->run != emulator->run || !emulator->guarded) {
 		if (emulator->call.vmem_translate(emulator->uc, page << PAGE_BITS, emulator->number.executable,
 						  &place->physical))
 			return NULL;
@@ -101,24 +109,54 @@ static uint8_t *code_at(struct emulator *emulator, uint64_t linear, uint64_t *ph
 	return place->at + (linear & (PAGE - 1));
 }
 
+static uint32_t in_page(uint64_t linear)
+{
+	return PAGE - (linear & (PAGE - 1));
+}
+
+/* All of a block of at most a page, of which `code` is what is in the first one; NULL as code_at(). */
+static const uint8_t *whole(struct emulator *emulator, uint64_t linear, uint32_t bytes, const uint8_t *code,
+			    uint8_t *copy)
+{
+	uint32_t first = in_page(linear);
+	uint64_t other;
+	const uint8_t *rest;
+
+	if (bytes <= first)
+		return code;
+	rest = code_at(emulator, linear + first, &other);
+	if (!rest)
+		return NULL;
+	memcpy(copy, code, first);
+	memcpy(copy + first, rest, bytes - first);
+	return copy;
+}
+
 /* Blocks that are stopped before */
 
-enum { NO_MARK, OLD_MARK };	/* what is no address of a block in `marked`: never used, and no longer */
+enum { NO_MARK, MARK, OLD_MARK };
 
-/* Where a block's mark is, or NULL. */
-static uint64_t *mark_of(struct emulator *emulator, uint64_t linear)
+static uint32_t first_mark(uint64_t linear)
 {
-	uint32_t i = (linear * 0x9e3779b97f4a7c15ull >> 40) % EMULATOR_MARKED;
+	return (linear * 0x9e3779b97f4a7c15ull >> 40) % EMULATOR_MARKED;
+}
 
-	for (; emulator->marked[i] != NO_MARK; i = (i + 1) % EMULATOR_MARKED)
-		if (emulator->marked[i] == linear)
-			return &emulator->marked[i];
+/* The mark of the block that is at a linear address as memory is mapped now, or NULL. */
+static struct block_mark *mark_of(struct emulator *emulator, uint64_t linear)
+{
+	struct block_mark *mark;
+	uint64_t physical;
+
+	for (uint32_t i = first_mark(linear); (mark = &emulator->marked[i])->kind != NO_MARK; i = (i + 1) % EMULATOR_MARKED)
+		if (mark->kind == MARK && mark->linear == linear && code_at(emulator, linear, &physical) &&
+		    mark->physical == physical)
+			return mark;
 	return NULL;
 }
 
-static void mark(struct emulator *emulator, uint64_t linear)
+static void mark(struct emulator *emulator, uint64_t linear, uint64_t physical)
 {
-	uint32_t i = (linear * 0x9e3779b97f4a7c15ull >> 40) % EMULATOR_MARKED;
+	uint32_t i = first_mark(linear);
 
 	if (mark_of(emulator, linear))
 		return;
@@ -126,43 +164,57 @@ static void mark(struct emulator *emulator, uint64_t linear)
 		emulator->stale = true;
 		return;
 	}
-	while (emulator->marked[i] != NO_MARK)
+	while (emulator->marked[i].kind != NO_MARK)
 		i = (i + 1) % EMULATOR_MARKED;
-	emulator->marked[i] = linear;
+	emulator->marked[i] = (struct block_mark){ linear, physical, MARK };
 	emulator->marks++;
 }
 
-/* A block that was looked at more closely. */
-void emulator_unmark(struct emulator *emulator, uint64_t linear)
+/* A block that was looked at more closely; whether it is not stopped before any more.  One in two pages may be another
+ * one next time. */
+int emulator_unmark(struct emulator *emulator, uint64_t linear)
 {
-	uint64_t *found = mark_of(emulator, linear);
+	struct block_mark *found = mark_of(emulator, linear);
 
+	if (emulator->left_bytes > in_page(linear))
+		return 0;
 	if (found)
-		*found = OLD_MARK;
+		found->kind = OLD_MARK;
+	return 1;
 }
 
-/* Whether code may have RDMSR (0f 32), WRMSR (0f 30), or MOV to cr0 or cr4 (0f 22), of which Unicorn takes any value; in
- * another page it is not looked at. */
-static int is_delicate(const uint8_t *code, uint32_t bytes, uint32_t in_page)
+/* Whether code may have RDMSR (0f 32), WRMSR (0f 30), or MOV to cr0 or cr4 (0f 22), of which Unicorn takes any value. */
+static int is_delicate(const uint8_t *code, uint32_t bytes)
 {
-	for (uint32_t i = 0; i < bytes && i < in_page; i++)
-		if (code[i] == 0x0f && (i + 2 >= in_page || (code[i + 1] & 0xfd) == 0x30 ||
-					(code[i + 1] == 0x22 && !(code[i + 2] & 0x18))))
+	for (uint32_t i = 0; i + 1 < bytes; i++)
+		if (code[i] == 0x0f && ((code[i + 1] & 0xfd) == 0x30 ||
+					(code[i + 1] == 0x22 && i + 2 < bytes && !(code[i + 2] & 0x18))))
 			return 1;
 	return 0;
+}
+
+/* Have a block be stopped before, if it has to be. */
+static void look_at(struct emulator *emulator, uint64_t linear, uint32_t bytes)
+{
+	uint8_t copy[PAGE];
+	uint64_t physical;
+	const uint8_t *code = code_at(emulator, linear, &physical), *all;
+
+	if (!code)
+		return;
+	all = bytes <= PAGE ? whole(emulator, linear, bytes, code, copy) : NULL;
+	if (!all || is_delicate(all, bytes))
+		mark(emulator, linear, physical);
 }
 
 static void on_translation(struct uc_struct *uc, const struct unicorn_translation *now,
 			   const struct unicorn_translation *before, void *data)
 {
 	struct emulator *emulator = data;
-	uint64_t physical;
-	const uint8_t *code = code_at(emulator, now->pc, &physical);
 
 	(void)uc;
 	(void)before;
-	if (code && is_delicate(code, now->bytes, PAGE - (now->pc & (PAGE - 1))))
-		mark(emulator, now->pc);
+	look_at(emulator, now->pc, now->bytes);
 }
 
 static int mode_of(const struct emulator *emulator)
@@ -178,8 +230,7 @@ static struct emulated_block *block_at(struct emulator *emulator, uint64_t linea
 {
 	uint32_t set = (uint32_t)((physical * 0x9e3779b97f4a7c15ull) >> 40) % (EMULATOR_BLOCKS / WAYS) * WAYS;
 	struct emulated_block *block = &emulator->blocks[set];
-	uint8_t mode = mode_of(emulator), copy[2 * PAGE];
-	uint64_t other = physical;
+	uint8_t mode = mode_of(emulator), copy[PAGE];
 
 	for (int i = 0; i < WAYS; i++, block++)
 		if (block->known && block->physical == physical && block->bytes == bytes && block->mode == mode &&
@@ -187,17 +238,9 @@ static struct emulated_block *block_at(struct emulator *emulator, uint64_t linea
 			return block;
 	block = &emulator->blocks[set + emulator->ran % WAYS];
 	*block = (struct emulated_block){ .physical = physical, .linear = linear, .bytes = bytes, .mode = mode };
-	uint32_t first = PAGE - (linear & (PAGE - 1));
-
-	if (bytes > first) {		/* it goes on in another page */
-		const uint8_t *rest = code_at(emulator, linear + first, &other);
-
-		if (!rest)
-			return NULL;
-		memcpy(copy, code, first);
-		memcpy(copy + first, rest, bytes - first);
-		code = copy;
-	}
+	code = whole(emulator, linear, bytes, code, copy);
+	if (!code)
+		return NULL;
 	uint64_t began = __rdtsc();
 
 	python.look(emulator->handle, block, code);
@@ -211,12 +254,22 @@ static int kernel_port(const struct emulator *emulator, uint32_t port)
 	return emulator->kernel_ports[(port & 0xffff) >> 3] >> (port & 7) & 1;
 }
 
+static bool flag(const struct emulator *emulator, int number)
+{
+	uint32_t rflags = 0;
+
+	emulator->call.reg_read(emulator->uc, emulator->number.rflags, &rflags);
+	return rflags >> number & 1;
+}
+
 /* Whether a block may run beside KVM. */
 static int ours(struct emulator *emulator, uint64_t linear, uint32_t bytes, uint64_t physical, const uint8_t *code)
 {
 	const struct emulated_block *block;
 	uint64_t rdx;
 
+	if (emulator->popped && flag(emulator, TRAP))
+		return 0;
 	if (bytes > PAGE || !(block = block_at(emulator, linear, bytes, physical, code)) || !block->ours)
 		return 0;
 	for (int i = 0; i < block->ports; i++) {
@@ -229,6 +282,7 @@ static int ours(struct emulator *emulator, uint64_t linear, uint32_t bytes, uint
 		if (kernel_port(emulator, port))
 			return 0;
 	}
+	emulator->popped = block->pops_flags;
 	return 1;
 }
 
@@ -238,22 +292,35 @@ static bool is_asked(const struct emulator *emulator)
 	return !emulator->stepping && (emulator->asked || emulator->moved || (emulator->loop && emulator->loop->leave));
 }
 
-static bool enabled(const struct emulator *emulator)
+/* Whether a block is what was translated, and one that may run here. */
+static bool may_run(struct emulator *emulator, uint64_t linear, uint32_t bytes)
 {
-	uint32_t rflags = 0;
+	uint64_t page = linear >> PAGE_BITS, last = (linear + bytes - 1) >> PAGE_BITS, physical;
+	const uint8_t *code = NULL;
 
-	emulator->call.reg_read(emulator->uc, emulator->number.rflags, &rflags);
-	return rflags >> 9 & 1;
+	if (page != emulator->last_page || emulator->guarded) {
+		code = code_at(emulator, linear, &physical);
+		emulator->last_page = page;
+	}
+	if (last != page && last != emulator->last_other) {
+		uint64_t other;
+
+		code_at(emulator, last << PAGE_BITS, &other);
+		emulator->last_other = last;
+	}
+	return !emulator->stale && (!emulator->guarded || (code && ours(emulator, linear, bytes, physical, code)));
 }
 
 /* Before a basic block's first instruction: Unicorn looks at a stop that is asked for here before it runs that. */
 static void on_block(struct uc_struct *uc, uint64_t linear, uint32_t bytes, void *data)
 {
 	struct emulator *emulator = data;
-	uint64_t physical;
-	const uint8_t *code = NULL;
 
 	(void)uc;
+	undo_write(emulator);
+	if (emulator->untold && !emulator->guarded)
+		look_at(emulator, linear, bytes);
+	emulator->untold = false;
 	if (emulator->ran++ >= emulator->budget || (emulator->idle_budget && ++emulator->idle > emulator->idle_budget)) {
 		stop(emulator, EMULATOR_BUDGET);
 	} else if (!emulator->stepping && mark_of(emulator, linear)) {
@@ -261,15 +328,10 @@ static void on_block(struct uc_struct *uc, uint64_t linear, uint32_t bytes, void
 		stop(emulator, EMULATOR_LEFT);
 	} else if (is_asked(emulator)) {
 		stop(emulator, EMULATOR_ASKED);
-	} else if (emulator->awaited && enabled(emulator)) {
+	} else if (emulator->awaited && flag(emulator, ENABLED)) {
 		stop(emulator, EMULATOR_BUDGET);
-	} else if (linear >> PAGE_BITS != emulator->last_page || emulator->guarded) {
-		code = code_at(emulator, linear, &physical);
-		emulator->last_page = linear >> PAGE_BITS;
-		if (emulator->stale)
-			stop(emulator, EMULATOR_BUDGET);
-		else if (emulator->guarded && (!code || !ours(emulator, linear, bytes, physical, code)))
-			stop(emulator, EMULATOR_LEFT);
+	} else if (!may_run(emulator, linear, bytes)) {
+		stop(emulator, emulator->stale ? EMULATOR_BUDGET : EMULATOR_LEFT);
 	}
 }
 
@@ -292,7 +354,7 @@ static void write_access(struct emulator *emulator, uint32_t bus, uint64_t addre
 	emulator->accesses++;
 	emulator->idle = 0;
 	emulator->epoch++;		/* a device may have written code */
-	emulator->last_page = NO_PAGE;
+	emulator->last_page = emulator->last_other = NO_PAGE;
 	emulator->callback_ticks += __rdtsc() - began;
 }
 
@@ -336,6 +398,23 @@ int emulator_window(struct emulator *emulator, uint32_t window)
 
 	given->emulator = emulator;
 	return emulator->call.mmio_map(emulator->uc, given->gpa, given->bytes, on_read, given, on_write, given);
+}
+
+static bool on_write_protected(struct uc_struct *uc, int type, uint64_t gpa, int size, int64_t value, void *data)
+{
+	struct emulator *emulator = data;
+	uint8_t *at = memory_at(emulator->ranges, emulator->range_count, gpa, size);
+
+	(void)uc;
+	(void)type;
+	undo_write(emulator);
+	if (!at || (size_t)size > sizeof(emulator->undo))
+		return false;
+	memcpy(emulator->undo, at, size);
+	emulator->undo_at = at;
+	emulator->undo_bytes = size;
+	write_access(emulator, 0, gpa, size, size < 8 ? value & ((1ull << 8 * size) - 1) : (uint64_t)value);
+	return true;
 }
 
 static uint32_t on_in(struct uc_struct *uc, uint32_t port, int width, void *data)
@@ -420,6 +499,7 @@ int emulator_begin(struct emulator *emulator, const struct emulator_callbacks *c
 		{ number->hook_block, on_block, 0, 1 },
 		{ number->hook_translation, on_translation, 0, !emulator->guarded },
 		{ number->hook_exception, on_exception, 0, 1 },
+		{ number->hook_write_protected, on_write_protected, 0, !emulator->guarded },
 		{ number->hook_instruction, on_in, number->in, 1 },
 		{ number->hook_instruction, on_out, number->out, 1 },
 		{ number->hook_instruction, on_syscall, number->syscall, !emulator->guarded },
@@ -428,6 +508,7 @@ int emulator_begin(struct emulator *emulator, const struct emulator_callbacks *c
 	};
 
 	python = *callbacks;
+	emulator->untold = true;
 	emulator->pages = calloc(PAGES, sizeof(*emulator->pages));
 	emulator->blocks = emulator->guarded ? calloc(EMULATOR_BLOCKS, sizeof(*emulator->blocks)) : NULL;
 	if (!emulator->pages || (emulator->guarded && !emulator->blocks))
@@ -479,6 +560,7 @@ static int reason(struct emulator *emulator, int error)
 {
 	const struct unicorn_numbers *number = &emulator->number;
 
+	emulator->error = error;
 	if (!error)
 		return emulator->why >= 0 ? emulator->why : EMULATOR_HALTED;
 	if (error == number->invalid) {
@@ -487,8 +569,15 @@ static int reason(struct emulator *emulator, int error)
 	}
 	if (error == number->unmapped_read || error == number->unmapped_write || error == number->unmapped_fetch)
 		return EMULATOR_NOWHERE;
-	emulator->error = error;
 	return EMULATOR_REFUSED;
+}
+
+/* All translations. */
+static void flush(struct emulator *emulator)
+{
+	emulator->call.ctl(emulator->uc, emulator->number.flush_code);
+	forget_code(emulator);
+	emulator->untold = true;
 }
 
 /* Before a CPU is given: guest memory is where it is now. */
@@ -497,6 +586,7 @@ void emulator_settle(struct emulator *emulator)
 	if (emulator->moved) {
 		emulator->moved = 0;
 		python.remap(emulator->handle);
+		flush(emulator);
 	}
 }
 
@@ -507,20 +597,21 @@ int emulator_run(struct emulator *emulator, uint64_t blocks)
 
 	emulator->budget = blocks;
 	emulator->ran = emulator->idle = 0;
+	emulator->popped = false;
 	for (;;) {
 		uint64_t rip;
 
 		emulator->why = -1;
 		emulator->stale = false;
-		emulator->last_page = NO_PAGE;
+		emulator->last_page = emulator->last_other = NO_PAGE;
 		emulator->run++;
 		emulator->call.reg_read(emulator->uc, emulator->number.rip, &rip);
 		error = emulator->call.emu_start(emulator->uc, rip, ~0ull, 0, 0);
+		undo_write(emulator);
 		why = reason(emulator, error);
 		if (!emulator->stale || why != EMULATOR_BUDGET)
 			break;
-		emulator->call.ctl(emulator->uc, emulator->number.flush_code);
-		forget_code(emulator);
+		flush(emulator);
 		emulator->flushes++;
 		emulator->ran--;
 	}

@@ -37,7 +37,7 @@ struct unicorn_translation {
 struct unicorn_numbers {
 	int rip, rflags, rdx, fcw, mxcsr, cpuid_registers[4];	/* registers */
 	int flush_tlb, flush_code;			/* controls */
-	int hook_block, hook_translation, hook_exception, hook_instruction, in, out, cpuid, syscall, sysenter;
+	int hook_block, hook_translation, hook_exception, hook_write_protected, hook_instruction, in, out, cpuid, syscall, sysenter;
 	int invalid, unmapped_read, unmapped_write, unmapped_fetch;	/* errors */
 	int executable;					/* a protection */
 };
@@ -55,7 +55,7 @@ enum emulator_stop {
 	EMULATOR_HALTED,	/* behind HLT */
 	EMULATOR_EXCEPTION,	/* `vector`, `error`; before the instruction, or behind it where it is an INT */
 	EMULATOR_SYSCALL,	/* at SYSCALL or SYSENTER: `vector` is 0 or 1 */
-	EMULATOR_NOWHERE,	/* an access of an address that has nothing here */
+	EMULATOR_NOWHERE,	/* an access of an address that has nothing here: `error` */
 	EMULATOR_FAILED,	/* a callback did: who gave it knows */
 	EMULATOR_REFUSED,	/* Unicorn gave up: `error` */
 };
@@ -69,7 +69,7 @@ struct emulated_block {
 	uint16_t bytes;
 	uint8_t mode;		/* 2: 64 bits, 1: 32, 0: 16 */
 	uint8_t ours;
-	uint8_t known, ports;
+	uint8_t known, ports, pops_flags;
 	int32_t port[EMULATOR_PORTS];
 };
 
@@ -86,6 +86,12 @@ struct code_place {
 	uint64_t page, run, physical;
 	uint32_t epoch;
 	uint8_t *at;
+};
+
+/* A block that is stopped before; zeros where there is none. */
+struct block_mark {
+	uint64_t linear, physical;
+	uint32_t kind;
 };
 
 struct access_window {
@@ -113,6 +119,8 @@ struct emulator {
 	bool told;			/* Python of one */
 	uint64_t accesses, callback_ticks;	/* of the time-stamp counter */
 
+	uint8_t *undo_at, undo[16];	/* what was in read-only memory before Unicorn wrote there */
+	uint32_t undo_bytes;
 	struct access_window windows[EMULATOR_WINDOWS];
 	struct guest_range registers[EMULATOR_RANGES];
 	uint32_t register_count;
@@ -123,7 +131,7 @@ struct emulator {
 	struct code_page **pages;	/* by guest-physical page, a hash table */
 	uint32_t page_count;
 	struct code_place places[EMULATOR_CACHED];
-	uint64_t last_page, run;
+	uint64_t last_page, last_other, run;	/* pages of the block that ran: its first, and another one */
 	uint32_t epoch;			/* moves when others may have written guest memory */
 	bool stale;			/* translations are */
 	uint64_t flushes;
@@ -132,10 +140,12 @@ struct emulator {
 	bool guarded;
 	const uint8_t *kernel_ports;	/* a bit for each */
 	struct emulated_block *blocks;
+	bool popped;			/* flags, by the last block: a trap after the next instruction is KVM's */
 
 	/* alone, it stops before blocks with instructions that are done elsewhere, as Unicorn tells nobody of them */
-	uint64_t marked[EMULATOR_MARKED];	/* linear addresses, a hash table */
+	struct block_mark marked[EMULATOR_MARKED];	/* by linear address, a hash table */
 	uint32_t marks;
+	bool untold;			/* the next block's translation, as all were flushed: Unicorn tells of those behind one */
 	bool stepping;			/* through such a block */
 	uint32_t left_bytes;		/* of the block that it stopped before */
 
@@ -167,7 +177,7 @@ void emulator_take(struct emulator *emulator);
 int emulator_run(struct emulator *emulator, uint64_t blocks);
 uint64_t emulator_ticks(void);
 void emulator_ask(struct emulator *emulator);
-void emulator_unmark(struct emulator *emulator, uint64_t linear);
+int emulator_unmark(struct emulator *emulator, uint64_t linear);
 void emulator_written(struct emulator *emulator);
 void emulator_moved(struct emulator *emulator);
 void emulator_settle(struct emulator *emulator);

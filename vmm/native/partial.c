@@ -6,6 +6,7 @@
 #include <x86intrin.h>
 
 #define TRAP (1u << 8)			/* rflags */
+#define LONG_MODE (1u << 10)		/* efer: LMA */
 #define BREAKPOINTS 0xffu		/* dr7: those that are on */
 
 static void take_segment(struct segment *ours, const struct kvm_segment *theirs)
@@ -105,6 +106,22 @@ static int occupied(const struct vcpu_loop *loop)
 	    shown->regs.rflags & TRAP)
 		return 1;
 	return ioctl(loop->vcpu_fd, KVM_GET_DEBUGREGS, &debug) < 0 || debug.dr7 & BREAKPOINTS;
+}
+
+/* Whether any address may be read and written by a segment: one of 4 GiB, with data that grows upwards. */
+static int checks_nothing(const struct kvm_segment *segment)
+{
+	return segment->present && !segment->unusable && segment->s && (segment->type & 0xe) == 2 &&
+	       segment->limit == 0xffffffff;
+}
+
+/* Whether limits and kinds of segments count, which Unicorn does not look at. */
+static int segmented(const struct kvm_sregs *special)
+{
+	if (special->efer & LONG_MODE && special->cs.l)
+		return 0;
+	return !checks_nothing(&special->ds) || !checks_nothing(&special->es) || !checks_nothing(&special->ss) ||
+	       special->cs.limit != 0xffffffff;
 }
 
 /* The instruction that exited is done when KVM is entered again (api.rst, 5: KVM_EXIT_MMIO); 0 if it is not done by
@@ -219,7 +236,7 @@ int partial_after(struct vcpu_loop *loop, void *data)
 	}
 	if (declines_wait(loop))	/* what they are of comes before what an emulator would do */
 		return AFTER_LOOK;
-	if (occupied(loop)) {
+	if (occupied(loop) || segmented(&loop->run->s.regs.sregs)) {
 		partial->refused++;
 		return AFTER_ENTER;
 	}
