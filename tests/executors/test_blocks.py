@@ -13,7 +13,7 @@ def trusted(code, mode=LONG):
 
 
 @pytest.mark.parametrize("code", [
-    "a5", "48a5", "f3a7",                       # movsd, movsq, repe cmpsd
+    "a5", "48a5",                               # movsd, movsq
     "9f", "9e", "d3d0",                         # lahf; sahf; rcl eax, cl
     "f390", "0faee8", "f6c001", "c9"])          # pause; lfence; test al, 1; leave
 def test_trusted(code):

@@ -50,6 +50,8 @@ class Guest:
         self.vcpu = made.enter_context(closing(Vcpu(self.vm, 0, 1)))
         sregs = self.vcpu.get_sregs()
         sregs.cs.base = sregs.cs.selector = 0
+        for name in ("cs", "ds", "es", "ss"):       # with smaller ones nothing is run beside KVM
+            getattr(sregs, name).limit, getattr(sregs, name).g = 0xffffffff, 1
         self.vcpu.set_sregs(sregs)
         self.vcpu.set_regs(rip=CODE, rsp=0x8000)
         self.partial = made.enter_context(closing(
