@@ -145,7 +145,7 @@ def _aligned(case: Case) -> bool:
 KNOWN = (
     unicorn("no limits and types of segments are checked (SDM 3, 5.3 to 5.5)", _limits),
     unicorn("#GP, not #SS, where a stack operand is not canonical (SDM 1, 3.3.7.1)",
-            lambda case: case.mode.width == 2 and case.ends(("#12",), ("#13", "#8"))),
+            lambda case: case.mode.width == 2 and case.ends(("#12",), ("#13", "#14", "#8"))),
     unicorn("the #PF of an operand that is read and written says read (SDM 3, 4.7)", _write_bit),
     unicorn("TEST with 1 in modrm.reg is no instruction (APM 3, TEST)",
             lambda case: case.name == "test" and case.ends((), ("#6",))),
@@ -181,6 +181,8 @@ KNOWN = (
             lambda case: case.name in COMPARES and case.ends((), ("#6",))),
     unicorn("it has no GFNI, SHA, CLWB, CLFLUSHOPT, MOVDIRI and SSE4A, which the host's CPU has",
             lambda case: case.name.startswith(NEWER) and case.ends((), ("#6",))),
+    unicorn("flags behind a fault of repeated CMPS and SCAS are those of iterations before it (SDM 2, REP)",
+            lambda case: case.name.startswith(("cmps", "scas")) and case.field in ("rflags", "frame.rflags")),
     unicorn("LOCK NEG leaves other flags (SDM 2, NEG)",
             lambda case: case.name == "neg" and case.trial.kind == "other" and case.field == "rflags"),
     unicorn("of two NaNs SSE takes the one with the larger significand, not the first (SDM 1, table 4-7)", _nans),
@@ -234,8 +236,11 @@ KNOWN = (
         lambda case: case.software and case.name in ("lzcnt", "tzcnt")),
     kvm("its emulator has no MOVBE: #UD",
         lambda case: case.software and case.name == "movbe" and case.ends(("#6",), ())),
-    kvm("its emulator reads the operand of a NOP (SDM 2, NOP)",
-        lambda case: case.software and case.name == "nop" and case.field == "end"),
+    kvm("its emulator reads the operand of a NOP, or takes it for the next instruction (SDM 2, NOP)",
+        lambda case: case.software and case.name == "nop"),
+    kvm("its emulator reads the operand of MOV to cs before #UD (SDM 2, MOV)",
+        lambda case: case.software and case.name == "mov" and "cs" in case.registers()
+        and case.ends(ADDRESS_FAULTS, ("#6",))),
     kvm("its emulator has no MOV of a segment register with REX.R, which is to be ignored (SDM 2, 2.2.1.2)",
         lambda case: case.mode.width == 2 and case.name == "mov" and bool(case.registers() & SEGMENT_NAMES)
         and case.ends(("#6",), ())),
