@@ -14,6 +14,8 @@ from typing import Any
 
 from capstone import x86
 
+from vmm.executors.instructions import prefixes
+
 from .comparing import Differs
 from .trial import Trial
 from .world import Mode
@@ -67,6 +69,10 @@ class Case:
     def registers(self) -> set[str]:
         decoded = self.trial.instructions[0].decoded
         return {decoded.reg_name(each.reg) for each in self.operands() if each.type == x86.X86_OP_REG}
+
+    def prefixes(self) -> set[int]:
+        """Of one that partial emulation does not trust."""
+        return set(prefixes(self.trial.instructions[0].decoded)) if self.trial.kind == "other" else set()
 
     def is_mmx(self) -> bool:
         return self.name == "emms" or any(name.startswith("mm") for name in self.registers())
@@ -163,7 +169,7 @@ KNOWN = (
             lambda case: case.name == "cmpxchg" and case.field in case.together and case.field[0] == "r"
             and case.differs.kvm & 0xffffffff == case.differs.emulator),
     unicorn("LOCK before what cannot have it is ignored (SDM 2, LOCK)",
-            lambda case: case.ends(("#6",), ()) and 0xf0 in case.trial.code[:4]),
+            lambda case: case.ends(("#6",), ()) and 0xf0 in case.prefixes()),
     unicorn("x87 exceptions, stack faults, C1 and B are not told; denormals, reduced precision and NaNs have other "
             "results; FCOMI leaves AF (SDM 1, 8.1.3, 8.2, 8.5)", _x87),
     unicorn("reserved bits of the x87 control word are kept (SDM 1, 8.1.5)",
@@ -175,8 +181,7 @@ KNOWN = (
     unicorn("SSSE3 of an MMX register and memory writes xmm0 and mxcsr as well",
             lambda case: case.is_mmx() and case.field in ("xmm0", "mxcsr")),
     unicorn("66 is taken for the mandatory prefix where F2 or F3 is (SDM 2, 2.1.2)",
-            lambda case: case.trial.kind == "other" and 0x66 in case.trial.code[:4]
-            and bool({0xf2, 0xf3} & set(case.trial.code[:4]))),
+            lambda case: 0x66 in case.prefixes() and bool({0xf2, 0xf3} & case.prefixes())),
     unicorn("an immediate of CMPPS above 7 is no instruction (SDM 2, CMPPS)",
             lambda case: case.name in COMPARES and case.ends((), ("#6",))),
     unicorn("it has no GFNI, SHA, CLWB, CLFLUSHOPT, MOVDIRI and SSE4A, which the host's CPU has",
