@@ -18,7 +18,7 @@ from vmm.executors.instructions import prefixes
 
 from .comparing import Differs
 from .trial import Trial
-from .world import Mode
+from .world import TOP, Mode
 
 UNICORN, KVM, OPEN = "Unicorn", "KVM", "left open"
 NATIVE = ("long-3",)
@@ -34,6 +34,7 @@ COMPARES = ("cmpps", "cmppd", "cmpss", "cmpsd")
 NEWER = ("gf2p8", "clwb", "clflushopt", "sha", "movdir", "extrq", "insertq", "movntss", "movntsd", "adcx", "adox",
          "wrss", "wruss")
 RESERVED_RUN = ("movlhps", "movhlps", "pextrw", "movmskps", "movmskpd")
+LEAST_SINGLE, LEAST_DOUBLE = 2.0 ** -126, 2.0 ** -1022      # that are no denormals (SDM 1, table 4-3)
 STORES_MANY = ("fnsave", "fnstenv", "frstor", "fldenv", "fbld", "fbstp")
 
 
@@ -131,15 +132,26 @@ def _x87(case: Case) -> bool:
     return case.field.startswith(("st", "ftw")) or (case.field == "rflags" and not case.differs.kvm & AUXILIARY)
 
 
-def _nans(case: Case) -> bool:
-    """Whether each part of an SSE register that differs is a NaN on both."""
+def _parts(case: Case) -> list[tuple[float, float]]:
+    """The numbers of an SSE register that differ: KVM's, and the emulator's."""
     if not case.field.startswith("xmm") or case.name[-2:] not in ("ps", "ss", "pd", "sd"):
-        return False
-    kind = "<4f" if case.name[-1] == "s" else "<2d"
+        return []
+    kind, size = ("<4f", 4) if case.name[-1] == "s" else ("<2d", 8)
     ours, theirs = (value.to_bytes(16, "little") for value in (case.differs.kvm, case.differs.emulator))
-    size = 16 // (4 if kind == "<4f" else 2)
-    parts = zip(struct.unpack(kind, ours), struct.unpack(kind, theirs), range(0, 16, size))
-    return all(isnan(one) and isnan(other) for one, other, at in parts if ours[at:at + size] != theirs[at:at + size])
+    both = zip(struct.unpack(kind, ours), struct.unpack(kind, theirs), range(0, 16, size))
+    return [(one, other) for one, other, at in both if ours[at:at + size] != theirs[at:at + size]]
+
+
+def _nans(case: Case) -> bool:
+    parts = _parts(case)
+    return bool(parts) and all(isnan(one) and isnan(other) for one, other in parts)
+
+
+def _not_flushed(case: Case) -> bool:
+    """Whether what differs is zero for KVM, and next to nothing for the emulator."""
+    least = LEAST_SINGLE if case.name[-1] == "s" else LEAST_DOUBLE
+    parts = _parts(case)
+    return bool(parts) and all(not one and abs(other) < least for one, other in parts)
 
 
 def _aligned(case: Case) -> bool:
@@ -191,6 +203,7 @@ KNOWN = (
     unicorn("LOCK NEG leaves other flags (SDM 2, NEG)",
             lambda case: case.name == "neg" and case.trial.kind == "other" and case.field == "rflags"),
     unicorn("of two NaNs SSE takes the one with the larger significand, not the first (SDM 1, table 4-7)", _nans),
+    unicorn("FTZ of mxcsr is x87's, not SSE's (SDM 1, 10.2.3.3)", _not_flushed),
     unicorn("MIN and MAX return a denormal where DAZ takes it for zero (SDM 1, 10.2.3.4)",
             lambda case: case.name[:3] in ("min", "max") and case.field.startswith("xmm")),
     unicorn("half of a load of 16 bytes is done before the other's fault (SDM 3, 6.5)",
@@ -248,9 +261,13 @@ KNOWN = (
         and case.ends(ADDRESS_FAULTS, ("#6",))),
     kvm("its emulator has no MOV of a segment register with REX.R, which is to be ignored (SDM 2, 2.2.1.2)",
         lambda case: case.mode.width == 2 and case.name == "mov" and bool(case.registers() & SEGMENT_NAMES)
-        and case.ends(("#6",), ())),
+        and case.ends(("#6", "#8"), ())),
+    kvm("its emulator stores a segment register in as many bytes as the prefixes say (SDM 2, MOV)",
+        lambda case: case.software and case.name == "mov" and bool(case.registers() & SEGMENT_NAMES)
+        and case.field == "memory"),
     kvm("no code of its own is at the last page below the hole of non-canonical addresses: #PF",
-        lambda case: case.mode.width == 2 and case.ends(("#14",), ("#13", "#12"))),
+        lambda case: case.mode.width == 2 and (case.ends(("#14",), ("#13", "#12")) or (
+            "cr2" in case.together and case.together["cr2"].kvm == TOP + 0x1000))),
     kvm("ring 3 runs with the host's selectors",
         lambda case: not case.software and (case.name in FAR_LOADS or bool(case.registers() & SEGMENT_NAMES))),
 )
