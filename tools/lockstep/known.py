@@ -14,9 +14,12 @@ from typing import Any
 
 from capstone import x86
 
+from vmm.executors.blocks import BARRIERS
+from vmm.executors.instructions import prefixes
+
 from .comparing import Differs
 from .trial import Trial
-from .world import Mode
+from .world import TOP, Mode
 
 UNICORN, KVM, OPEN = "Unicorn", "KVM", "left open"
 NATIVE = ("long-3",)
@@ -31,7 +34,8 @@ X87_FIELDS = ("fsw", "ftw", *(f"st{i}" for i in range(8)))
 COMPARES = ("cmpps", "cmppd", "cmpss", "cmpsd")
 NEWER = ("gf2p8", "clwb", "clflushopt", "sha", "movdir", "extrq", "insertq", "movntss", "movntsd", "adcx", "adox",
          "wrss", "wruss")
-RESERVED_RUN = ("movlhps", "movhlps", "pextrw", "movmskps", "movmskpd")
+RESERVED_RUN = ("movlhps", "movhlps", "pextrw", "movmskps", "movmskpd", "ldmxcsr", "stmxcsr")
+LEAST_SINGLE, LEAST_DOUBLE = 2.0 ** -126, 2.0 ** -1022      # that are no denormals (SDM 1, table 4-3)
 STORES_MANY = ("fnsave", "fnstenv", "frstor", "fldenv", "fbld", "fbstp")
 
 
@@ -67,6 +71,10 @@ class Case:
     def registers(self) -> set[str]:
         decoded = self.trial.instructions[0].decoded
         return {decoded.reg_name(each.reg) for each in self.operands() if each.type == x86.X86_OP_REG}
+
+    def prefixes(self) -> set[int]:
+        """Of one that partial emulation does not trust."""
+        return set(prefixes(self.trial.instructions[0].decoded)) if self.trial.kind == "other" else set()
 
     def is_mmx(self) -> bool:
         return self.name == "emms" or any(name.startswith("mm") for name in self.registers())
@@ -125,15 +133,26 @@ def _x87(case: Case) -> bool:
     return case.field.startswith(("st", "ftw")) or (case.field == "rflags" and not case.differs.kvm & AUXILIARY)
 
 
-def _nans(case: Case) -> bool:
-    """Whether each part of an SSE register that differs is a NaN on both."""
+def _parts(case: Case) -> list[tuple[float, float]]:
+    """The numbers of an SSE register that differ: KVM's, and the emulator's."""
     if not case.field.startswith("xmm") or case.name[-2:] not in ("ps", "ss", "pd", "sd"):
-        return False
-    kind = "<4f" if case.name[-1] == "s" else "<2d"
+        return []
+    kind, size = ("<4f", 4) if case.name[-1] == "s" else ("<2d", 8)
     ours, theirs = (value.to_bytes(16, "little") for value in (case.differs.kvm, case.differs.emulator))
-    size = 16 // (4 if kind == "<4f" else 2)
-    parts = zip(struct.unpack(kind, ours), struct.unpack(kind, theirs), range(0, 16, size))
-    return all(isnan(one) and isnan(other) for one, other, at in parts if ours[at:at + size] != theirs[at:at + size])
+    both = zip(struct.unpack(kind, ours), struct.unpack(kind, theirs), range(0, 16, size))
+    return [(one, other) for one, other, at in both if ours[at:at + size] != theirs[at:at + size]]
+
+
+def _nans(case: Case) -> bool:
+    parts = _parts(case)
+    return bool(parts) and all(isnan(one) and isnan(other) for one, other in parts)
+
+
+def _not_flushed(case: Case) -> bool:
+    """Whether what differs is zero for KVM, and next to nothing for the emulator."""
+    least = LEAST_SINGLE if case.name[-1] == "s" else LEAST_DOUBLE
+    parts = _parts(case)
+    return bool(parts) and all(not one and abs(other) < least for one, other in parts)
 
 
 def _aligned(case: Case) -> bool:
@@ -145,7 +164,7 @@ def _aligned(case: Case) -> bool:
 KNOWN = (
     unicorn("no limits and types of segments are checked (SDM 3, 5.3 to 5.5)", _limits),
     unicorn("#GP, not #SS, where a stack operand is not canonical (SDM 1, 3.3.7.1)",
-            lambda case: case.mode.width == 2 and case.ends(("#12",), ("#13", "#8"))),
+            lambda case: case.mode.width == 2 and case.ends(("#12",), ("#13", "#14", "#8"))),
     unicorn("the #PF of an operand that is read and written says read (SDM 3, 4.7)", _write_bit),
     unicorn("TEST with 1 in modrm.reg is no instruction (APM 3, TEST)",
             lambda case: case.name == "test" and case.ends((), ("#6",))),
@@ -163,7 +182,7 @@ KNOWN = (
             lambda case: case.name == "cmpxchg" and case.field in case.together and case.field[0] == "r"
             and case.differs.kvm & 0xffffffff == case.differs.emulator),
     unicorn("LOCK before what cannot have it is ignored (SDM 2, LOCK)",
-            lambda case: case.ends(("#6",), ()) and 0xf0 in case.trial.code[:4]),
+            lambda case: case.ends(("#6",), ()) and 0xf0 in case.prefixes()),
     unicorn("x87 exceptions, stack faults, C1 and B are not told; denormals, reduced precision and NaNs have other "
             "results; FCOMI leaves AF (SDM 1, 8.1.3, 8.2, 8.5)", _x87),
     unicorn("reserved bits of the x87 control word are kept (SDM 1, 8.1.5)",
@@ -175,15 +194,17 @@ KNOWN = (
     unicorn("SSSE3 of an MMX register and memory writes xmm0 and mxcsr as well",
             lambda case: case.is_mmx() and case.field in ("xmm0", "mxcsr")),
     unicorn("66 is taken for the mandatory prefix where F2 or F3 is (SDM 2, 2.1.2)",
-            lambda case: case.trial.kind == "other" and 0x66 in case.trial.code[:4]
-            and bool({0xf2, 0xf3} & set(case.trial.code[:4]))),
+            lambda case: 0x66 in case.prefixes() and bool({0xf2, 0xf3} & case.prefixes())),
     unicorn("an immediate of CMPPS above 7 is no instruction (SDM 2, CMPPS)",
             lambda case: case.name in COMPARES and case.ends((), ("#6",))),
     unicorn("it has no GFNI, SHA, CLWB, CLFLUSHOPT, MOVDIRI and SSE4A, which the host's CPU has",
             lambda case: case.name.startswith(NEWER) and case.ends((), ("#6",))),
+    unicorn("flags behind a fault of repeated CMPS and SCAS are those of iterations before it (SDM 2, REP)",
+            lambda case: case.name.startswith(("cmps", "scas")) and case.field in ("rflags", "frame.rflags")),
     unicorn("LOCK NEG leaves other flags (SDM 2, NEG)",
             lambda case: case.name == "neg" and case.trial.kind == "other" and case.field == "rflags"),
     unicorn("of two NaNs SSE takes the one with the larger significand, not the first (SDM 1, table 4-7)", _nans),
+    unicorn("FTZ of mxcsr is x87's, not SSE's (SDM 1, 10.2.3.3)", _not_flushed),
     unicorn("MIN and MAX return a denormal where DAZ takes it for zero (SDM 1, 10.2.3.4)",
             lambda case: case.name[:3] in ("min", "max") and case.field.startswith("xmm")),
     unicorn("half of a load of 16 bytes is done before the other's fault (SDM 3, 6.5)",
@@ -204,7 +225,9 @@ KNOWN = (
     unicorn("no operand of SSE has to be aligned (SDM 1, 10.4.1.1)",
             lambda case: _aligned(case) and (case.ends(("#13", "#6"), ()) or case.field == "memory")),
     left_open("which page of an operand that has no alignment has its fault first",
-              lambda case: case.name.startswith("maskmov") and case.field == "cr2"),
+              lambda case: case.name.startswith("maskmov") and case.field in ("cr2", "frame.error")),
+    left_open("66 before a fence (SDM 2, SFENCE)",
+              lambda case: case.name in BARRIERS and case.field == "end"),
     left_open("an access of no bytes may have a fault (SDM 2, MASKMOVQ)",
               lambda case: case.name.startswith("maskmov") and case.field == "end"),
     left_open("the upper half of what INSERTQ and EXTRQ write (APM 4, INSERTQ)",
@@ -234,13 +257,20 @@ KNOWN = (
         lambda case: case.software and case.name in ("lzcnt", "tzcnt")),
     kvm("its emulator has no MOVBE: #UD",
         lambda case: case.software and case.name == "movbe" and case.ends(("#6",), ())),
-    kvm("its emulator reads the operand of a NOP (SDM 2, NOP)",
-        lambda case: case.software and case.name == "nop" and case.field == "end"),
+    kvm("its emulator reads the operand of a NOP, or takes it for the next instruction (SDM 2, NOP)",
+        lambda case: case.software and case.name == "nop"),
+    kvm("its emulator reads the operand of MOV to cs before #UD (SDM 2, MOV)",
+        lambda case: case.software and case.name == "mov" and "cs" in case.registers()
+        and case.ends(ADDRESS_FAULTS, ("#6",))),
     kvm("its emulator has no MOV of a segment register with REX.R, which is to be ignored (SDM 2, 2.2.1.2)",
         lambda case: case.mode.width == 2 and case.name == "mov" and bool(case.registers() & SEGMENT_NAMES)
-        and case.ends(("#6",), ())),
+        and case.ends(("#6", "#8"), ())),
+    kvm("its emulator stores a segment register in as many bytes as the prefixes say (SDM 2, MOV)",
+        lambda case: case.software and case.name == "mov" and bool(case.registers() & SEGMENT_NAMES)
+        and case.field == "memory"),
     kvm("no code of its own is at the last page below the hole of non-canonical addresses: #PF",
-        lambda case: case.mode.width == 2 and case.ends(("#14",), ("#13", "#12"))),
+        lambda case: case.mode.width == 2 and (case.ends(("#14",), ("#13", "#12")) or (
+            "cr2" in case.together and case.together["cr2"].kvm == TOP + 0x1000))),
     kvm("ring 3 runs with the host's selectors",
         lambda case: not case.software and (case.name in FAR_LOADS or bool(case.registers() & SEGMENT_NAMES))),
 )

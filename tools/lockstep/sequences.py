@@ -19,7 +19,7 @@ READS = {"adc": CF, "sbb": CF, "rcl": CF, "rcr": CF, "cmc": CF, "lahf": ALL & ~O
 WRITES = {"clc": CF, "stc": CF, "cmc": CF, "sahf": ALL & ~OF, "inc": ALL & ~CF, "dec": ALL & ~CF}
 ALL_OF = frozenset("add adc sub sbb cmp neg and or xor test mul imul".split())       # all that they leave defined
 # whose results may be undefined, or an exception; and what KVM's own emulator has not, or has wrong (known.py)
-NOT_IN_ROWS = "bsf bsr shld shrd bswap div idiv aaa aas aad aam daa das nop".split()
+NOT_IN_ROWS = "bsf bsr shld shrd bswap div idiv aaa aas aad aam daa das nop lfence sfence mfence".split()
 
 
 def reads(name: str) -> int:
