@@ -25,6 +25,15 @@ def test_refused(other, said):
     assert said in str(refused.value)
 
 
+def test_paths_as_text():
+    from vmm import NicConfig, RecordConfig
+    config = MachineConfig(guest="a.elf", modules=["m"], initrd="i", firmware="seabios", verifier_log="log")
+    assert [config.guest, *config.modules, config.initrd, config.firmware, config.verifier_log] == [
+        *map(Path, ("a.elf", "m", "i", "seabios", "log"))]
+    assert DiskConfig("d.img").path == Path("d.img") and RecordConfig("r").path == Path("r")
+    assert NicConfig(socket="s").socket == Path("s") and NicConfig(tap="t").socket is None
+
+
 def test_all_configurations_are_exported():
     """By what programs import."""
     import vmm
