@@ -14,9 +14,9 @@ from .parser import Attached
 
 GUEST_STATUSES = 63     # the highest status of a guest's; sysexits.h, whose names we use, starts behind it
 STATUSES = ("The exit status is the guest's, 0 to 63 (63 stands for anything above it, which is then said); 64 if "
-            "the command cannot be done as given; 70 if KVM, or the emulator, could not go on with the guest; 74 if output cannot be "
-            "written; 100 if the guest's kernel panicked and said so (pvpanic); 101 if it wants to restart and may "
-            "not; 128 and the number of the signal that ended it: 130 for SIGINT, 143 for SIGTERM.")
+            "the command cannot be done as given; 70 if KVM, or the emulator, could not go on with the guest; 74 if "
+            "output cannot be written; 100 if the guest's kernel panicked and said so (pvpanic); 101 if it wants to "
+            "restart and may not; 128 and the number of the signal that ended it: 130 for SIGINT, 143 for SIGTERM.")
 
 log = logging.getLogger("splitvmm")
 
