@@ -188,8 +188,9 @@ class MachineConfig:
         choice(self.vga, "vga", VGAS)
         if self.keys and not self.firmware:
             raise UserError("keys without firmware; wanted both, as no other guest has a keyboard")
-        for part in (self.executor, *self.virtio):
-            part.check()
+        self.executor.check()
+        for device in self.virtio:
+            device.check()
 
     @property
     def has_exits(self) -> bool:
