@@ -61,6 +61,12 @@ def bpf(kvm, bpf_run):
 
 
 @pytest.fixture(scope="session")
+def emulator():
+    pytest.importorskip("unicorn")
+    pytest.importorskip("capstone")
+
+
+@pytest.fixture(scope="session")
 def clang():
     """What handlers are compiled with for BPF."""
     if not shutil.which("clang"):

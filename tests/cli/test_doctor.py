@@ -59,8 +59,8 @@ def test_json(monkeypatch, capsys):
         monkeypatch.setattr(doctor, "choice", lambda executor="kvm", choice=choice: choice)
         assert cli.main(["doctor", "--json"]) == status
         assert json.loads(capsys.readouterr().out) == {
-            "findings": [asdict(finding) for finding in findings], "runs": choice[0], "emulator": choice[0], "offload_auto": auto,
-            "because": because}
+            "findings": [asdict(finding) for finding in findings], "runs": choice[0], "emulator": choice[0],
+            "offload_auto": auto, "because": because}
 
 
 def test_without_bpf(kvm, monkeypatch, capsys):

@@ -74,7 +74,7 @@ def test_accesses_are_those_of_kvm(tmp_path, monkeypatch, kvm, dance):
 
 
 def test_a_kernel_half_needs_exits(tmp_path, image):
-    with pytest.raises(UserError, match=r"offload=on: KVM does not run this guest, .*; wanted host, off or auto"):
+    with pytest.raises(UserError, match=r"offload=on: not a guest of KVM's, .*; wanted host, off or auto"):
         run(tmp_path, "check.elf", [DiskConfig(image, offload="on")], executor=ALONE)
 
 

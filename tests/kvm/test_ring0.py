@@ -39,8 +39,8 @@ def test_run_warns_of_a_kernel_that_will_not_boot(capsys, kvm, took):
 
 def test_no_warning_where_kvm_runs_nothing(capsys, took):
     pytest.importorskip("unicorn")
-    said = say(capsys, "run", "--kernel", BUILD / "exits.elf", "--executor", "emulator", "--mem", "4M", "--serial", "null",
-               "--append", "count=5")[2]
+    said = say(capsys, "run", "--kernel", BUILD / "exits.elf", "--executor", "emulator", "--mem", "4M",
+               "--serial", "null", "--append", "count=5")[2]
     assert "ring 0" not in said
 
 

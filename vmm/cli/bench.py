@@ -38,8 +38,8 @@ def _add_measuring(measured: ArgumentParser, what: str) -> None:
                           if PEERS[what] else SUPPRESS)
     if what == "exits":
         measured.add_argument("--executors", metavar="LIST", default="", help="instead, drivers that go through many "
-                              "registers in a row, on KVM and with partial emulation: basic blocks after an exit, or "
-                              "auto (0,1,4,16,64,auto, say)")
+                              "registers in a row, on KVM alone and with partial emulation: so many basic blocks "
+                              "after an exit, or auto, as it pays (0,1,4,16,64,auto, say)")
     measured.add_argument("--one-cpu", action="store_true", help="everything on one CPU")
     measured.add_argument("--directory", metavar="DIR", type=Path, help="where the disk image lies while it is "
                           "measured: its file system counts" if what in ("blk", "linux") else SUPPRESS)

@@ -199,8 +199,8 @@ def _qemu() -> Finding:
 
 
 CHECKS: tuple[Callable[[], Finding], ...] = (_kernel, _kvm, _ring0, _emulator, _permissions, _bpf, _lockdown,
-                                             _tracepoints, _io_uring, _collector, _cpus, _tun, _page_cache, _built, _tools, _pytest,
-                                             _qemu)
+                                             _tracepoints, _io_uring, _collector, _cpus, _tun, _page_cache, _built,
+                                             _tools, _pytest, _qemu)
 
 
 def choice(executor: str = "kvm") -> tuple[bool, str]:

@@ -116,7 +116,8 @@ def _chosen(found: dict[str, Picture | Display], option: str, name: str | None) 
         raise UserError(f"{option}: no picture of {name!r}; wanted one of {', '.join(found) or 'a device with one'}")
     if name is None and len(found) != 1:
         raise UserError(f"{option}: pictures of {', '.join(found)}; wanted device= one of them" if found else
-                        f"{option}: no device here has a picture; wanted --vga std, or one by memory(..., pixels=(width, height))")
+                        f"{option}: no device here has a picture; wanted --vga std, or one by memory(..., "
+                        "pixels=(width, height))")
     return name or next(iter(found))
 
 

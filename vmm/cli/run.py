@@ -14,9 +14,9 @@ from .parser import Attached
 
 GUEST_STATUSES = 63     # the highest status of a guest's; sysexits.h, whose names we use, starts behind it
 STATUSES = ("The exit status is the guest's, 0 to 63 (63 stands for anything above it, which is then said); 64 if "
-            "the command cannot be done as given; 70 if KVM could not go on with the guest; 74 if output cannot be "
-            "written; 100 if the guest's kernel panicked and said so (pvpanic); 101 if it wants to restart and may "
-            "not; 128 and the number of the signal that ended it: 130 for SIGINT, 143 for SIGTERM.")
+            "the command cannot be done as given; 70 if KVM, or the emulator, could not go on with the guest; 74 if "
+            "output cannot be written; 100 if the guest's kernel panicked and said so (pvpanic); 101 if it wants to "
+            "restart and may not; 128 and the number of the signal that ended it: 130 for SIGINT, 143 for SIGTERM.")
 
 log = logging.getLogger("splitvmm")
 
@@ -246,14 +246,13 @@ def _refuse_contradictions(options) -> None:
 
 def _machine_config(options):
     from ..devmodel.exit_path import VCPUS
-    from ..firmware import rom
     from ..machine.config import VGAS, MachineConfig
     from . import options as parse
     from .kit import device_config
     linux, bios = options.kernel is not None, options.firmware is not None
     _refuse_contradictions(options)
     return MachineConfig(
-        guest=options.kernel or options.guest, firmware=rom.find(options.firmware) if bios else None,
+        guest=options.kernel or options.guest, firmware=Path(options.firmware) if bios else None,
         keys=options.keys, vga=parse.choice(options.vga, "--vga", VGAS),
         memory=parse.size(options.mem, "--mem"),
         cpus=parse.whole(options.cpus, "--cpus", 1, VCPUS), cmdline=options.cmdline,

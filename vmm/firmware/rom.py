@@ -18,9 +18,9 @@ SHADOW_BYTES = 256 * KIB        # at most, which are below 1 MiB as well.  As RA
 MEMORY_LEAST = 16 * MIB         # in which SeaBIOS's tables and ours have room
 
 
-def find(name: str) -> Path:
+def find(name: Path) -> Path:
     """A ROM's file, by the firmware's name or its own."""
-    return NAMED.get(name, Path(name))
+    return NAMED.get(str(name), name)
 
 
 def read(path: Path) -> bytes:

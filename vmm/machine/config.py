@@ -23,6 +23,13 @@ VGAS = ("std", "none")
 MOST_BLOCKS = 1 << 20
 
 
+def _make_paths(config: object, *names: str) -> None:
+    """Of what may as well be text."""
+    for name in names:
+        if isinstance(value := getattr(config, name), str):
+            setattr(config, name, Path(value))
+
+
 @dataclass(kw_only=True)
 class VirtioConfig:
     """What every virtio device can be told."""
@@ -50,6 +57,9 @@ class DiskConfig(VirtioConfig):
     queue_size: int = 256
     raw: bool = False               # whatever format the image seems to have
 
+    def __post_init__(self) -> None:
+        _make_paths(self, "path")
+
     def check(self) -> None:
         super().check()
         choice(self.cache, "cache", CACHES)
@@ -76,6 +86,9 @@ class NicConfig(VirtioConfig):
     packets_per_s: int = 0      # limits of what is sent; 0 for none
     bytes_per_s: int = 0
     queue_size: int = 256
+
+    def __post_init__(self) -> None:
+        _make_paths(self, "socket")
 
     def plug(self):
         """What it is plugged into, opened."""
@@ -131,6 +144,9 @@ class RecordConfig:
     path: Path
     most_bytes: int = 256 << 20     # of the file
 
+    def __post_init__(self) -> None:
+        _make_paths(self, "path")
+
 
 @dataclass
 class MachineConfig:
@@ -149,7 +165,7 @@ class MachineConfig:
     initrd: Path | None = None      # in the modules' place
     flat: int | None = None         # guest-physical address of a flat binary
     machine_ports: str = ""         # test: those of QEMU's test devices, for kvm-unit-tests
-    firmware: Path | None = None    # a BIOS's ROM, which starts the guest from a disk
+    firmware: Path | None = None    # a BIOS's ROM, or "seabios", which starts the guest from a disk
     vga: str = "none"               # or std: QEMU's standard one
     keys: str = ""                  # typed on its keyboard: vmm.firmware.keymap
     serial: str = "stdout"          # stdout, stdio (input as well), null or file=PATH
@@ -161,6 +177,10 @@ class MachineConfig:
     executor: ExecutorConfig = field(default_factory=ExecutorConfig)
     kvm: bool = True                # without it there are no vCPUs: a driver in Python is the guest
 
+    def __post_init__(self) -> None:
+        _make_paths(self, "guest", "initrd", "firmware", "verifier_log")
+        self.modules = [Path(module) for module in self.modules]
+
     def check(self) -> None:
         """What nothing would say later, or not so well."""
         if not 1 <= self.cpus <= VCPUS:
@@ -168,8 +188,9 @@ class MachineConfig:
         choice(self.vga, "vga", VGAS)
         if self.keys and not self.firmware:
             raise UserError("keys without firmware; wanted both, as no other guest has a keyboard")
-        for part in (self.executor, *self.virtio):
-            part.check()
+        self.executor.check()
+        for device in self.virtio:
+            device.check()
 
     @property
     def has_exits(self) -> bool:

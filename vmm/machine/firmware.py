@@ -59,7 +59,7 @@ def tables_at(memory) -> int:
 def load(machine, announced) -> None:
     """The ROM, and what fw_cfg tells.  Raises UserError."""
     config, memory, fw_cfg = machine.config, machine.memory, machine.fw_cfg
-    machine.closes(rom.place(machine.vm, memory, rom.read(config.firmware)))
+    machine.closes(rom.place(machine.vm, memory, rom.read(rom.find(config.firmware))))
     root = acpi.write(memory, config.cpus, machine.placing.virtio_mmio, config.serial != "null", announced,
                       tables_at(memory), acpi.KEYBOARD | (0 if machine.vga else acpi.NO_VGA))
     fw_cfg.add_file("etc/e820", memory_map(memory))

@@ -33,6 +33,9 @@ from .running import Running
 
 log = logging.getLogger("splitvmm.machine")
 
+NO_EMULATION = "KVM has no emulation of the instruction at rip; an emulator may (--executor auto)"
+
+
 class Machine:
     """A VM; a context manager that takes everything down again.  Of its life, signals whose handlers raise
     interrupt `wait` alone.
@@ -186,7 +189,7 @@ class Machine:
 
     def refused(self, vcpu: Vcpu) -> str | None:
         """KVM has no emulation of an instruction: None if the emulator has done it, else what there is to say."""
-        return self.beside[vcpu.index].do() if self.beside else ""
+        return self.beside[vcpu.index].do() if self.beside else NO_EMULATION
 
     def hand_over(self, access: Declined) -> None:
         """Do in userspace what the exit path did not."""
@@ -242,7 +245,7 @@ class Machine:
         """Any thread: have a vCPU run on in the emulator for up to so many basic blocks, from wherever it is, and be
         KVM's again.  Raises UserError without --executor auto."""
         if not self.beside:
-            raise UserError("no emulator; wanted executor auto")
+            raise UserError("no emulator beside KVM; wanted --executor auto, or ExecutorConfig('auto')")
         self.beside[index].ask(blocks)
         self.running.kick(index)
 

@@ -29,7 +29,7 @@ def make_maps(asked: set[str], has_exits: bool) -> tuple[Maps | None, str]:
         return None, "BPF: no device asked for it"
     if not has_exits:
         if "on" in asked:
-            raise OffloadError("offload=on: KVM does not run this guest, whose exits it is on; wanted host, off or auto")
+            raise OffloadError("offload=on: not a guest of KVM's, whose exits it is on; wanted host, off or auto")
         return None, "KVM does not run this guest"
     try:
         return Maps(), ""

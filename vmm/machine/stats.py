@@ -99,8 +99,7 @@ def print_stats(machine, file=None) -> None:
             for reason in device.layout.reasons:
                 if c["declined"][reason]:
                     table.add_row("", "", f"  {reason.name.lower()}", str(c["declined"][reason]))
-    if table.row_count:
-        console.print(table)
+    console.print(table)
     for name, why in machine.choices.items():
         console.print(f"{name}: offload {why}")
     for thread in machine.threads:
