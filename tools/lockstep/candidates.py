@@ -18,7 +18,8 @@ from vmm.executors.instructions import MOST_BYTES, decoded
 
 from .world import Mode
 
-LEFT_OUT = {*blocks.CONTROL, *blocks.INTERRUPTS, *blocks.IN_OUT, "insb", "insw", "insd"} - {"nop", "pause", "endbr32", "endbr64"}
+NOTHING = {"nop", "pause", "endbr32", "endbr64"}
+LEFT_OUT = {*blocks.CONTROL, *blocks.INTERRUPTS, *blocks.IN_OUT, "insb", "insw", "insd"} - NOTHING
 # what ends the run, tells what the machine is, or leaves the world behind
 NEVER = frozenset("""hlt cpuid rdtsc rdtscp rdpmc rdrand rdseed rdmsr wrmsr syscall sysret sysenter sysexit int int1
 int3 into iret iretd iretq retf retfq lcall ljmp lgdt lidt lldt ltr lmsw sgdt sidt sldt smsw str clts invd wbinvd invlpg
