@@ -131,6 +131,7 @@ struct emulator {
 	struct code_page **pages;	/* by guest-physical page, a hash table */
 	uint32_t page_count;
 	struct code_place places[EMULATOR_CACHED];
+	uint64_t quiet_page;		/* where blocks need no look */
 	uint64_t last_page, last_other, run;	/* pages of the block that ran: its first, and another one */
 	uint32_t epoch;			/* moves when others may have written guest memory */
 	bool stale;			/* translations are */
@@ -144,6 +145,7 @@ struct emulator {
 
 	/* alone, it stops before blocks with instructions that are done elsewhere, as Unicorn tells nobody of them */
 	struct block_mark marked[EMULATOR_MARKED];	/* by linear address, a hash table */
+	bool marked_pages[EMULATOR_CACHED];	/* by page, which others may share a place with */
 	uint32_t marks;
 	bool untold;			/* the next block's translation, as all were flushed: Unicorn tells of those behind one */
 	bool stepping;			/* through such a block */
