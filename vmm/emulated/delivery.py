@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..devmodel.view import View
-from ..executors.executor import Stop
+from ..executors.executor import WITH_ERROR, Stop
 from ..executors.state import bytes_of
 from .linear import FIVE_LEVELS, Fault, Linear, Physical
 
 DIVIDE, DOUBLE_FAULT, INVALID_TSS, NOT_PRESENT, STACK, PROTECTION, PAGE_FAULT = 0, 8, 10, 11, 12, 13, 14
 CONTRIBUTORY = (DIVIDE, INVALID_TSS, NOT_PRESENT, STACK, PROTECTION)        # SDM 3, table 6-4
-WITH_ERROR = (DOUBLE_FAULT, INVALID_TSS, NOT_PRESENT, STACK, PROTECTION, PAGE_FAULT, 17, 21, 29, 30)
 INT1, INT3, INTO = b"\xf1", b"\xcc", b"\xce"       # instructions of one byte
 TRAPS = (1, 3, 4, DOUBLE_FAULT)     # behind the instruction, or that is not run again
 TRAP, ENABLED, NESTED, RESUME, VM86, ALIGNMENT = 1 << 8, 1 << 9, 1 << 14, 1 << 16, 1 << 17, 1 << 18     # rflags

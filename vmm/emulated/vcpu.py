@@ -25,6 +25,7 @@ from ..executors.state import GENERAL, blank, write_all
 from ..executors.unicorn_cpu import UnicornCpu
 from ..kvm.bus import AddressSpace
 from ..kvm.vcpu import UnhandledExit
+from ..kvm.vm import described
 from .control import check_control
 from .cpuid import PHYSICAL_BITS, Cpuid
 from .delivery import Event, NotEmulated, Shutdown, deliver, exception, raised
@@ -166,13 +167,7 @@ class EmulatedVcpu:
         self.apic.load([int.from_bytes(data[at:at + 4], "little") for at in range(0, 1024, 16)], self.apic.base)
 
     def describe(self) -> str:
-        """The registers, for an error."""
-        fields = to_dict(self.state)
-        words = [f"{name} {fields['general'][name]:#x}" for name in GENERAL]
-        words += [f"{name} {fields['control'][name]:#x}" for name in "cr0 cr2 cr3 cr4 efer".split()]
-        words += [f"cs {fields['segments']['cs']['selector']:#x} base {fields['segments']['cs']['base']:#x}"]
-        lines = ["  " + "  ".join(words[i:i + 6]) for i in range(0, len(words), 6)]
-        return "\n".join([f"vCPU {self.index}:", *lines])
+        return described(self)
 
     # any thread
 

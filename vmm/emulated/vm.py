@@ -6,7 +6,6 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import contextmanager
-from itertools import count
 from typing import Any
 
 from ..chips.chipset import Chipset
@@ -14,7 +13,8 @@ from ..chips.clock import Clock
 from ..chips.irqfd import IrqfdPoller
 from ..executors._emulator import lib
 from ..kvm.bus import AddressSpace
-from ..kvm.vm import Slot, _binding
+from ..kvm.slots import WithSlots
+from ..kvm.vm import _binding
 
 
 class Turns:
@@ -51,17 +51,15 @@ class _Watched:
         self._changed()
 
 
-class EmulatedVm:
+class EmulatedVm(WithSlots):
     """See Vm, whose calls these are.  `cpus` of the chips is whoever holds the vCPUs."""
 
     fd = -1
 
     def __init__(self, cpus: int):
+        super().__init__()
         self.ffi, self.lib = _binding()
         self.tsc_offset = -lib.emulator_ticks() & (1 << 64) - 1     # the guest's counter begins at 0
-        self._moving = threading.Lock()     # slots come and go on any vCPU's thread
-        self.slots: dict[int, Slot] = {}
-        self.on_moved: list[Callable[[], None]] = []
         self.vcpus: list[Any] = []
         self.turns = Turns()
         self.chips = Chipset(cpus, Clock(), self)
@@ -80,23 +78,6 @@ class EmulatedVm:
             def add(self, base: int, size: int, device: Any, name: str) -> None:
                 self._space.add(base, size, _Watched(device, changed), name)
         self.chips.add_to(Watching(ports), Watching(memory))
-
-    # memory
-
-    def add_memory(self, gpa: int, size: int, address: int, read_only: bool = False) -> int:
-        with self._moving:
-            slot = next(number for number in count() if number not in self.slots)
-            self._set({**self.slots, slot: Slot(gpa, size, address, read_only)})
-        return slot
-
-    def remove_memory(self, slot: int) -> None:
-        with self._moving:
-            self._set({number: found for number, found in self.slots.items() if number != slot})
-
-    def _set(self, slots: dict[int, Slot]) -> None:
-        self.slots = slots
-        for call in self.on_moved:
-            call()
 
     # interrupts
 

@@ -13,8 +13,9 @@ from typing import Any
 
 from ..devmodel.view import View
 from ..kvm.bus import AddressSpace
-from ..kvm.vm import Slot, Vcpu
-from .executor import Accesses, Stop, Why
+from ..kvm.slots import Slot
+from ..kvm.vm import Vcpu
+from .executor import WITH_ERROR, Accesses, Stop, Why
 from .guest_map import BESIDE_KVM, guest_map
 from .instructions import MOST_BYTES, aligned_operand, decoded, done_otherwise, is_atomic, is_segmented, mode_of
 from .kvm_state import KvmState
@@ -26,7 +27,6 @@ from .unicorn_cpu import UnicornCpu
 # delivers an INT: of a state, with the byte before rip, in this memory; why it cannot, or ""
 Interrupt = Callable[[View, Stop, bytes, Iterable[Slot]], str]
 INVALID_OPCODE, GENERAL_PROTECTION = 6, 13      # vectors
-WITH_ERROR = (8, 10, 11, 12, 13, 14, 17, 21, 29, 30)    # SDM 3, table 6-1; 29 and 30: APM 2, table 8-1
 
 
 class Beside:

@@ -23,6 +23,9 @@ class Why(enum.IntEnum):
     REFUSED = 8         # the emulator gave up
 
 
+WITH_ERROR = (8, 10, 11, 12, 13, 14, 17, 21, 29, 30)    # SDM 3, table 6-1; 29 and 30: APM 2, table 8-1
+
+
 @dataclass(frozen=True)
 class Stop:
     """Why, and of an exception its vector (SDM 3, table 6-1) and error code, and whether an INT raised it."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from ..kvm.addresses import IOAPIC, PCI_HIGH, PCI_HIGH_BYTES
 from ..kvm.bus import AddressSpace
-from ..kvm.vm import Slot
+from ..kvm.slots import Slot
 from .unicorn_cpu import Range, Window
 
 ALL = ((0, 1 << 32), (PCI_HIGH, PCI_HIGH + PCI_HIGH_BYTES))

@@ -173,12 +173,7 @@ class KvmState:
         then."""
         fields = to_dict(state)
         self._refuse(fields)
-        self._give_special(fields)
-        regs = self.ffi.new("struct kvm_regs *", {name: fields["general"][name] for name in GENERAL})
-        self.vm.call("KVM_SET_REGS", regs, self.vcpu.fd)
-        self._give_xsave(state, fields)
-        self._set("debug", "KVM_SET_DEBUGREGS", "struct kvm_debugregs", {
-            "db": fields["debug"]["dr"], "dr6": fields["debug"]["dr6"], "dr7": fields["debug"]["dr7"]})
+        self._give_registers(state, fields)
         self._give_apic(fields["apic"])
         self._tsc_offset("KVM_SET_DEVICE_ATTR", fields["timing"]["tsc_offset"])
         self._msrs.give(fields["msrs"])
@@ -191,14 +186,17 @@ class KvmState:
         waits for and what has come for it meanwhile stayed here, and stay as they are."""
         fields = to_dict(state)
         refuse_impossible(fields | {"apic_present": 0})
+        self._give_registers(state, fields)
+        self._msrs.give(fields["msrs"], EMULATED_MSRS)
+        self._give_events(fields["events"], self.lib.KVM_VCPUEVENT_VALID_SHADOW)
+
+    def _give_registers(self, state: View, fields: dict[str, Any]) -> None:
         self._give_special(fields)
         regs = self.ffi.new("struct kvm_regs *", {name: fields["general"][name] for name in GENERAL})
         self.vm.call("KVM_SET_REGS", regs, self.vcpu.fd)
         self._give_xsave(state, fields)
         self._set("debug", "KVM_SET_DEBUGREGS", "struct kvm_debugregs", {
             "db": fields["debug"]["dr"], "dr6": fields["debug"]["dr6"], "dr7": fields["debug"]["dr7"]})
-        self._msrs.give(fields["msrs"], EMULATED_MSRS)
-        self._give_events(fields["events"], self.lib.KVM_VCPUEVENT_VALID_SHADOW)
 
     def _compare(self, state: View) -> None:
         """KVM takes some of what it cannot have without a word."""

@@ -20,15 +20,16 @@ from ..errors import UserError
 from . import blocks
 from ._emulator import ffi, lib
 from .executor import Accesses, Stop, Why
-from .unicorn_places import MSRS, Places, places
+from .kvm_special import TABLES
+from .state import SEGMENTS
+from .unicorn_places import GENERAL, MSRS, Places, places
 from .unicorn_state import refuse
 
 PAGE = 4096
 TRAP, RESUME = 1 << 8, 1 << 16      # rflags: an exception after each instruction; none for the next one
 DEBUG = 1                           # its vector
 STEP_BLOCKS = 4                     # an instruction ends one; a string instruction may be several
-GENERAL = ("rax rbx rcx rdx rsi rdi rsp rbp r8 r9 r10 r11 r12 r13 r14 r15 rip").split()     # of struct general
-SEGMENTS = "cs ds es fs gs ss tr ldt gdt idt".split()                                       # of struct segments
+ALL_SEGMENTS = [*SEGMENTS, *TABLES]     # as struct segments has them
 CALLS = ("emu_start emu_stop reg_read reg_write context_save context_restore ctl mmio_map hook_add "
          "vmem_translate").split()
 HALT = b"\xf4"
@@ -84,7 +85,7 @@ def _places(at: Places) -> dict[str, Any]:
     found = {name: value for name, value in vars(at).items() if isinstance(value, int)}
     return found | {name: at.control[name] for name in ("cr0", "cr2", "cr3", "cr4", "cr8")} | {
         "general": [at.general[name] for name in GENERAL], "msrs": [at.msrs[name] for name in MSRS],
-        "segments": [at.segments[name] for name in SEGMENTS]}
+        "segments": [at.segments[name] for name in ALL_SEGMENTS]}
 
 
 class UnicornCpu:

@@ -5,17 +5,16 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
-from itertools import count
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ..devmodel.exit_path import SIGNAL, Bus
 from ..errors import UserError
 from . import cpuid
 from .addresses import KVM_TSS
 from .bpf import Attachment, Object
+from .slots import Slot, WithSlots
 
 if TYPE_CHECKING:
     from .coalesced import CoalescedRing
@@ -73,19 +72,11 @@ def open_kvm(path: str = "/dev/kvm") -> int:
     return fd
 
 
-class Slot(NamedTuple):
-    """A memory slot: guest-physical address, bytes, address in this process."""
-
-    gpa: int
-    bytes: int
-    address: int
-    read_only: bool
-
-
-class Vm:
+class Vm(WithSlots):
     """One virtual machine with the in-kernel irqchip.  Raises KvmError throughout."""
 
     def __init__(self):
+        super().__init__()
         self.ffi, self.lib = _binding()
         with ExitStack() as made:
             self._make(made)
@@ -108,9 +99,6 @@ class Vm:
                 "flags": self.lib.KVM_PIT_SPEAKER_DUMMY}))
         self.run_bytes = self._check(
             self.lib.kvm_call_value(self.kvm_fd, self.lib.KVM_GET_VCPU_MMAP_SIZE, 0), "sizing kvm_run")
-        self._moving = threading.Lock()     # slots come and go on any vCPU's thread
-        self.slots: dict[int, Slot] = {}
-        self.on_moved: list[Callable[[], None]] = []    # called when they change
 
     def _create(self) -> int:
         """A VM's descriptor, or -errno.  What an io_uring of this process has yet to clean up looks like
@@ -144,29 +132,11 @@ class Vm:
             self.lib.kvm_call(fd, number, argument)
         return self._check(result, request)
 
-    def add_memory(self, gpa: int, size: int, address: int, read_only: bool = False) -> int:
-        """A memory slot: `size` bytes at `address` of this process appear at `gpa`; its number."""
-        with self._moving:
-            slot = next(number for number in count() if number not in self.slots)
-            self._set_memory(slot, Slot(gpa, size, address, read_only))
-        return slot
-
-    def remove_memory(self, slot: int) -> None:
-        """Take a memory slot away."""
-        with self._moving:
-            self._set_memory(slot, None)
-
-    def _set_memory(self, number: int, slot: Slot | None) -> None:
+    def _place(self, number: int, slot: Slot | None) -> None:
         gpa, size, address, read_only = slot or Slot(0, 0, 0, False)
         self.call("KVM_SET_USER_MEMORY_REGION", self.ffi.new("struct kvm_userspace_memory_region *", {
             "slot": number, "flags": self.lib.KVM_MEM_READONLY if read_only else 0, "guest_phys_addr": gpa,
             "memory_size": size, "userspace_addr": address}))
-        if slot:
-            self.slots = self.slots | {number: slot}    # replaced: other threads look at it
-        else:
-            self.slots = {each: found for each, found in self.slots.items() if each != number}
-        for call in self.on_moved:
-            call()
 
     def ioeventfd(self, bus: Bus, address: int, width: int, fd: int, on: bool) -> None:
         """Claim (or no longer) writes of exactly this place and width."""
@@ -216,6 +186,17 @@ class Vm:
     def close(self) -> None:
         os.close(self.fd)
         os.close(self.kvm_fd)
+
+
+def described(vcpu: Any) -> str:
+    """A vCPU's registers, whoever runs it, for an error."""
+    regs, sregs = vcpu.get_regs(), vcpu.get_sregs()
+    names = "rip rflags rax rbx rcx rdx rsi rdi rsp rbp r8 r9 r10 r11 r12 r13 r14 r15".split()
+    words = [f"{name} {getattr(regs, name):#x}" for name in names]
+    words += [f"{name} {getattr(sregs, name):#x}" for name in "cr0 cr2 cr3 cr4 efer".split()]
+    words += [f"cs {sregs.cs.selector:#x} base {sregs.cs.base:#x}"]
+    lines = ["  " + "  ".join(words[i:i + 6]) for i in range(0, len(words), 6)]
+    return "\n".join([f"vCPU {vcpu.index}:", *lines])
 
 
 class Vcpu:
@@ -302,14 +283,7 @@ class Vcpu:
         return result
 
     def describe(self) -> str:
-        """The registers, for an error."""
-        regs, sregs = self.get_regs(), self.get_sregs()
-        names = "rip rflags rax rbx rcx rdx rsi rdi rsp rbp r8 r9 r10 r11 r12 r13 r14 r15".split()
-        words = [f"{name} {getattr(regs, name):#x}" for name in names]
-        words += [f"{name} {getattr(sregs, name):#x}" for name in "cr0 cr2 cr3 cr4 efer".split()]
-        words += [f"cs {sregs.cs.selector:#x} base {sregs.cs.base:#x}"]
-        lines = ["  " + "  ".join(words[i:i + 6]) for i in range(0, len(words), 6)]
-        return "\n".join([f"vCPU {self.index}:", *lines])
+        return described(self)
 
     def close(self) -> None:
         self.lib.unmap_run(self.kvm_run, self.vm.run_bytes)

@@ -157,7 +157,6 @@ struct emulator {
 	volatile uint32_t asked, moved;	/* a stop; guest memory is elsewhere */
 	int why;
 	uint32_t vector, error;
-	bool is_int;
 	bool awaited;			/* an interrupt is: a run stops before a block where interrupts are enabled */
 };
 

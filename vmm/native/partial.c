@@ -46,14 +46,8 @@ static void take(struct vcpu_state *state, const struct kvm_run *run)
 
 	state->general = (struct general){ r->rax, r->rbx, r->rcx, r->rdx, r->rsi, r->rdi, r->rsp, r->rbp, r->r8, r->r9,
 					   r->r10, r->r11, r->r12, r->r13, r->r14, r->r15, r->rip, r->rflags };
-	take_segment(&to->cs, &special->cs);
-	take_segment(&to->ds, &special->ds);
-	take_segment(&to->es, &special->es);
-	take_segment(&to->fs, &special->fs);
-	take_segment(&to->gs, &special->gs);
-	take_segment(&to->ss, &special->ss);
-	take_segment(&to->tr, &special->tr);
-	take_segment(&to->ldt, &special->ldt);
+	for (int i = 0; i < 8; i++)		/* cs, ds, es, fs, gs, ss, tr, ldt, in both */
+		take_segment(&to->cs + i, &special->cs + i);
 	to->gdt.base = special->gdt.base;
 	to->gdt.limit = special->gdt.limit;
 	to->idt.base = special->idt.base;
