@@ -20,6 +20,25 @@ static __always_inline enum verdict doorbell(struct device *device, const struct
 	return visit_queue(&visit, reason);
 }
 
+#ifndef __bpf__
+/* A doorbell that the kernel half declined, before userspace sees it: this build may wait, and has no budget of time.
+ * A Verdict, and the line that some of them ask for. */
+int device_assist(struct device *device, const struct declined *declined, __s32 *line)
+{
+	struct visit visit = { .serving.device = device, .assisting = 1 };
+	__u64 index = declined->access.value;
+	__u32 reason;
+
+	if (declined->reason == DECLINE_IO_FAILED ||	/* which Python does again */
+	    index >= QUEUES || index >= LINES || !serving_start(&visit.serving, index))
+		return VERDICT_TO_USER;
+	*line = device->line[index];
+	if (declined->reason == DECLINE_RING_ASLEEP)	/* all else is done */
+		return visit.serving.uring && !uring_wake(visit.serving.uring) ? VERDICT_HANDLED : VERDICT_TO_USER;
+	return visit_queue(&visit, &reason);
+}
+#endif
+
 /* All queues that are visited in one collection have one budget. */
 static __always_inline __u64 collection_deadline(struct collecting *collecting)
 {

@@ -16,9 +16,18 @@ struct entry_point {
 	__u32 used;
 };
 
+typedef int (*assist_fn)(struct device *, const struct declined *, __s32 *line);
+
+/* A device that the kernel half has, and its native build, which is offered what that declines. */
+struct assistant {
+	assist_fn assist;
+	struct device *device;
+};
+
 /* Routes change while vCPUs run: a guest may move a PCI device's registers. */
 struct exit_path {
 	pthread_rwlock_t lock;
+	struct assistant assistant[DEVICES];
 	struct event_ring *events;	/* NULL if nobody records */
 	struct entry_point slot[SLOTS];
 };
@@ -89,6 +98,35 @@ void exit_path_remove(struct exit_path *path, const struct route_key *key)
 		}
 	}
 	pthread_rwlock_unlock(&path->lock);
+}
+
+/* Have a device's native build offered what its kernel half declines; NULL: no longer.  No vCPU runs. */
+void exit_path_assist_by(struct exit_path *path, __u32 slot, void *assist, struct device *device)
+{
+	if (slot < DEVICES)
+		path->assistant[slot] = (struct assistant){ (assist_fn)assist, device };
+}
+
+/* A write that the kernel half declined: a Verdict, and the line to raise if it interrupts.  A doorbell alone can be
+ * done here: of a device without queues both builds decline the same.  What has no reason only follows a decline. */
+int exit_path_assist(struct exit_path *path, const struct declined *declined, __s32 *line)
+{
+	const struct access *access = &declined->access;
+	const struct assistant *assistant = &path->assistant[access->device & (DEVICES - 1)];
+	enum verdict verdict;
+
+	if (access->device >= DEVICES || !declined->reason || !assistant->assist)
+		return VERDICT_TO_USER;
+	verdict = assistant->assist(assistant->device, declined, line);
+	if (interrupts(verdict))
+		record_access(path->events, EVENT_KIND_INTERRUPT, access, 0);
+	return verdict;
+}
+
+/* The next of a vCPU's declines; outbox.ring is what KVM's loop knows of it. */
+int exit_path_assist_next(struct exit_path *path, const struct declined *ring, __u32 next, __s32 *line)
+{
+	return exit_path_assist(path, &ring[next & (DECLINES - 1)], line);
 }
 
 static int lookup(struct exit_path *path, const struct route_key *key, struct entry_point *found)

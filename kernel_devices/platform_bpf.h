@@ -44,6 +44,8 @@ struct {
 } traces SEC(".maps");
 MAP(events, BPF_MAP_TYPE_ARRAY, 1, 4, sizeof(struct event_ring));
 
+enum { MAY_WAIT = 0 };
+
 /* What one exit or one collection may take: preemption is off, in a collection interrupts may be, too. */
 enum {
 	BUDGET_NS = 40000,

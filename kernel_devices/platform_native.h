@@ -25,6 +25,8 @@
  * the program, where the verifier looks for it. */
 #define barrier_var(x)	__asm__ volatile("" : "+r"(x))
 
+enum { MAY_WAIT = 1 };
+
 /* One exit copies no more.  There is no end to its time: here it can be preempted, and may wait. */
 enum {
 	BUDGET_BYTES = 8 << 20,

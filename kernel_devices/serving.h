@@ -42,6 +42,7 @@ struct tally {
 	__u32 asleep;		/* the ring has requests, and its thread must be woken */
 	__u32 kick_collector;	/* whoever collects shall visit the queue */
 	__u32 failed;		/* 0, or why a request that came back is userspace's now */
+	__u32 assisting;	/* the kernel half has declined this doorbell */
 };
 
 /* A walk along a chain whose buffers all go one way (walk.h). */

@@ -193,6 +193,12 @@ static __always_inline __u32 uring_submit(struct uring *uring)
 			   uring_word(uring, uring->wiring.sq_flags));
 }
 
+/* Have the kernel's thread look at what it was shown, if it sleeps; 0, or DECLINE_RING_ASLEEP. */
+static __always_inline __u32 uring_wake(struct uring *uring)
+{
+	return READ_ONCE(uring->wiring.ready) ? uring_enter(uring, 0, uring_word(uring, uring->wiring.sq_flags)) : 0;
+}
+
 /* Take one completion off the ring: its tag, or NULL if it is of no request in flight. */
 static __always_inline struct tag *uring_take(struct uring *uring, __u32 *index, __s32 *result)
 {

@@ -72,10 +72,11 @@ struct entry {
 	__u32 last_reason;	/* 0x00c why it declined last; 0 if it never did */
 	__u64 doorbells;	/* 0x010 doorbells that reached the handler, atomic */
 	__u64 handled;	/* 0x018 requests completed by the handler */
-	__u64 bytes;	/* 0x020 data moved by the handler [bytes] */
-	__u64 busy_ns;	/* 0x028 time inside the handler [ns] */
-	__u64 longest_ns;	/* 0x030 of one visit, at most [ns] */
-	__u64 declined[24];	/* 0x038 doorbells declined, by reason, atomic */
+	__u64 assisted;	/* 0x020 of these, by the native build, after the kernel half had declined the doorbell */
+	__u64 bytes;	/* 0x028 data moved by the handler [bytes] */
+	__u64 busy_ns;	/* 0x030 time inside the handler [ns] */
+	__u64 longest_ns;	/* 0x038 of one visit, at most [ns] */
+	__u64 declined[24];	/* 0x040 doorbells declined, by reason, atomic */
 };
 _Static_assert(__builtin_offsetof(struct entry, active) == 0x0, "entry.active");
 _Static_assert(__builtin_offsetof(struct entry, rings) == 0x4, "entry.rings");
@@ -83,11 +84,12 @@ _Static_assert(__builtin_offsetof(struct entry, sequence) == 0x8, "entry.sequenc
 _Static_assert(__builtin_offsetof(struct entry, last_reason) == 0xc, "entry.last_reason");
 _Static_assert(__builtin_offsetof(struct entry, doorbells) == 0x10, "entry.doorbells");
 _Static_assert(__builtin_offsetof(struct entry, handled) == 0x18, "entry.handled");
-_Static_assert(__builtin_offsetof(struct entry, bytes) == 0x20, "entry.bytes");
-_Static_assert(__builtin_offsetof(struct entry, busy_ns) == 0x28, "entry.busy_ns");
-_Static_assert(__builtin_offsetof(struct entry, longest_ns) == 0x30, "entry.longest_ns");
-_Static_assert(__builtin_offsetof(struct entry, declined) == 0x38, "entry.declined");
-_Static_assert(sizeof(struct entry) == 0xf8, "entry");
+_Static_assert(__builtin_offsetof(struct entry, assisted) == 0x20, "entry.assisted");
+_Static_assert(__builtin_offsetof(struct entry, bytes) == 0x28, "entry.bytes");
+_Static_assert(__builtin_offsetof(struct entry, busy_ns) == 0x30, "entry.busy_ns");
+_Static_assert(__builtin_offsetof(struct entry, longest_ns) == 0x38, "entry.longest_ns");
+_Static_assert(__builtin_offsetof(struct entry, declined) == 0x40, "entry.declined");
+_Static_assert(sizeof(struct entry) == 0x100, "entry");
 
 /* What the Python half did.  `sequence` is odd while what is counted with a request moves. */
 struct user_counters {
@@ -111,14 +113,12 @@ struct device_control {
 	const struct ownership ownership;	/* 0x000 who may serve */
 	__u8 reserved_8[56];	/* 0x008 to the next field's place */
 	struct entry entry;	/* 0x040 who is inside, and what came of it */
-	__u8 reserved_138[8];	/* 0x138 to the next field's place */
 	const struct user_counters user;	/* 0x140 what the Python half did */
 	__u8 reserved_168[24];	/* 0x168 to the next field's place */
 };
 _Static_assert(__builtin_offsetof(struct device_control, ownership) == 0x0, "device_control.ownership");
 _Static_assert(__builtin_offsetof(struct device_control, reserved_8) == 0x8, "device_control.reserved_8");
 _Static_assert(__builtin_offsetof(struct device_control, entry) == 0x40, "device_control.entry");
-_Static_assert(__builtin_offsetof(struct device_control, reserved_138) == 0x138, "device_control.reserved_138");
 _Static_assert(__builtin_offsetof(struct device_control, user) == 0x140, "device_control.user");
 _Static_assert(__builtin_offsetof(struct device_control, reserved_168) == 0x168, "device_control.reserved_168");
 _Static_assert(sizeof(struct device_control) == 0x180, "device_control");
@@ -170,7 +170,6 @@ struct virtqueue {
 	const struct setup setup;	/* 0x040 what the driver set up */
 	__u8 reserved_60[32];	/* 0x060 to the next field's place */
 	struct entry entry;	/* 0x080 who is inside, and what came of it */
-	__u8 reserved_178[8];	/* 0x178 to the next field's place */
 	struct position position;	/* 0x180 where the holder stands */
 	__u8 reserved_190[48];	/* 0x190 to the next field's place */
 	const struct user_counters user;	/* 0x1c0 what the Python half did */
@@ -181,7 +180,6 @@ _Static_assert(__builtin_offsetof(struct virtqueue, reserved_8) == 0x8, "virtque
 _Static_assert(__builtin_offsetof(struct virtqueue, setup) == 0x40, "virtqueue.setup");
 _Static_assert(__builtin_offsetof(struct virtqueue, reserved_60) == 0x60, "virtqueue.reserved_60");
 _Static_assert(__builtin_offsetof(struct virtqueue, entry) == 0x80, "virtqueue.entry");
-_Static_assert(__builtin_offsetof(struct virtqueue, reserved_178) == 0x178, "virtqueue.reserved_178");
 _Static_assert(__builtin_offsetof(struct virtqueue, position) == 0x180, "virtqueue.position");
 _Static_assert(__builtin_offsetof(struct virtqueue, reserved_190) == 0x190, "virtqueue.reserved_190");
 _Static_assert(__builtin_offsetof(struct virtqueue, user) == 0x1c0, "virtqueue.user");

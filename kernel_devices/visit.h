@@ -14,6 +14,7 @@ enum {
 struct visit {
 	struct serving serving;
 	__u64 deadline_ns;	/* of all that this visit is a part of; 0: it has a budget of its own */
+	__u32 assisting;	/* the kernel half has declined this doorbell, and counted that */
 	__u32 generation;	/* of the queue when we entered */
 	__u32 drained;		/* the queue was found empty, and its lock let go */
 	__u32 interrupt;	/* of the tally's, once that is no more ours */
@@ -125,6 +126,8 @@ static __always_inline void count_served(struct serving *serving)
 	WRITE_ONCE(entry->sequence, entry->sequence + 1);
 	barrier();
 	WRITE_ONCE(entry->handled, entry->handled + tally->requests - tally->counted_requests);
+	if (tally->assisting)
+		WRITE_ONCE(entry->assisted, entry->assisted + tally->requests - tally->counted_requests);
 	WINDOW();
 	WRITE_ONCE(entry->bytes, entry->bytes + tally->moved - tally->counted_bytes);
 	WRITE_ONCE(entry->busy_ns, entry->busy_ns + now - tally->start_ns);
@@ -225,6 +228,7 @@ static __always_inline void tally_start(struct visit *visit)
 	__builtin_memset(tally, 0, sizeof(*tally));
 	tally->start_ns = tally->began_ns = now_ns();
 	tally->deadline_ns = visit->deadline_ns ? visit->deadline_ns : tally->began_ns + BUDGET_NS;
+	tally->assisting = visit->assisting;
 	keep_outcome(visit);	/* unknown to the verifier from here on, so that it walks no more often */
 }
 
@@ -277,7 +281,8 @@ static __always_inline enum verdict visit_queue(struct visit *visit, __u32 *reas
 	       visit->requests, began);
 	if (!*reason)
 		return visit->interrupt ? VERDICT_HANDLED_INTERRUPT : VERDICT_HANDLED;
-	count_decline(&queue->entry, *reason);
+	if (!visit->assisting)
+		count_decline(&queue->entry, *reason);
 	return visit->drained && visit->interrupt ? VERDICT_TO_USER_INTERRUPT : VERDICT_TO_USER;
 }
 

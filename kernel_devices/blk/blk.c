@@ -48,7 +48,7 @@ static __always_inline __u32 serve_write(struct serving *serving, __u64 sector, 
 		return BLK_DECLINE_READ_ONLY;
 	if (bytes == 0 || bytes % BLK_SECTOR)
 		return BLK_DECLINE_FRAMING;
-	if (disk->writes == WRITES_DECLINED)
+	if (disk->writes == WRITES_AT_ONCE && !MAY_WAIT)
 		return BLK_DECLINE_PUNTED;
 	reason = check_range(serving, sector, bytes / BLK_SECTOR);
 	return reason ? reason : plan_transfer(serving, sector * BLK_SECTOR, bytes, 1);

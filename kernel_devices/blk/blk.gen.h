@@ -32,9 +32,8 @@ enum status {
 };
 
 enum writes {
-	WRITES_DECLINED = 0,
-	WRITES_RING = 1,
-	WRITES_AT_ONCE = 2,
+	WRITES_RING = 0,
+	WRITES_AT_ONCE = 1,
 };
 
 /* Device configuration (VIRTIO 1.2, 5.2.4), at the transport's CONFIG. */
@@ -114,7 +113,7 @@ _Static_assert(sizeof(struct blk_range) == 0x10, "blk_range");
 
 #define BLK_ID 2
 #define BLK_VERSION 1
-#define BLK_LAYOUT_HASH 0x5fadcd60f0427639ull
+#define BLK_LAYOUT_HASH 0xb77fadaec97f62e2ull
 #define BLK_QUEUES 16
 
 #define HANDLER_LOCKED 0	/* it has the device to itself */
@@ -136,7 +135,7 @@ enum blk_decline {
 	BLK_DECLINE_FRAMING = 13,	/* buffers cut in a way that the handler leaves to userspace */
 	BLK_DECLINE_OUT_OF_RANGE = 14,	/* sectors beyond the end of the disk */
 	BLK_DECLINE_READ_ONLY = 15,	/* a change of a disk that is read-only */
-	BLK_DECLINE_PUNTED = 16,	/* a write that this file system would leave to a worker thread */
+	BLK_DECLINE_PUNTED = 16,	/* a write that waits for the page cache, as the native build may */
 	BLK_DECLINE_UNALIGNED = 17,	/* past the page cache, and not aligned for that */
 	BLK_DECLINE_TOO_LARGE = 18,	/* a transfer of more than a handler takes on */
 };

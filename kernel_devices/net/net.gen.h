@@ -61,7 +61,7 @@ _Static_assert(sizeof(struct net_header) == 0xc, "net_header");
 
 #define NET_ID 1
 #define NET_VERSION 1
-#define NET_LAYOUT_HASH 0x75140e0530a0e61full
+#define NET_LAYOUT_HASH 0x94cfd2f917f270fcull
 #define NET_QUEUES 17
 
 #define HANDLER_LOCKED 0	/* it has the device to itself */

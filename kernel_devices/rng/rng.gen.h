@@ -14,7 +14,7 @@ enum {
 
 #define RNG_ID 4
 #define RNG_VERSION 1
-#define RNG_LAYOUT_HASH 0x356a7bb41d2176d0ull
+#define RNG_LAYOUT_HASH 0x8ef4c6e8d2300d2dull
 #define RNG_QUEUES 1
 
 #define HANDLER_LOCKED 0	/* it has the device to itself */

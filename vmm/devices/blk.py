@@ -84,12 +84,10 @@ class BlkDevice(VirtioDevice):
 
     def _writes(self, polled: bool) -> Writes:
         """Where io_uring would leave writes to a worker thread, that thread needs a CPU beside the
-        vCPU's and the polling thread's; without one, declining is cheaper."""
-        if self.insists or self.image.writes_inline:
+        vCPU's and the polling thread's; without one, waiting for them is cheaper, which the native build does."""
+        if self.insists or self.image.writes_inline or (polled and len(os.sched_getaffinity(0)) > 2):
             return Writes.RING
-        if not polled:
-            return Writes.AT_ONCE
-        return Writes.RING if len(os.sched_getaffinity(0)) > 2 else Writes.DECLINED
+        return Writes.AT_ONCE
 
     @property
     def durable(self) -> bool:

@@ -76,6 +76,7 @@ class Entry(Block, writer=KERNEL):
     last_reason = u32("why it declined last; 0 if it never did")
     doorbells = u64("doorbells that reached the handler, atomic")
     handled = u64("requests completed by the handler")
+    assisted = u64("of these, by the native build, after the kernel half had declined the doorbell")
     bytes = u64("data moved by the handler", unit="bytes")
     busy_ns = u64("time inside the handler", unit="ns")
     longest_ns = u64("of one visit, at most", unit="ns")

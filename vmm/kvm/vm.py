@@ -223,11 +223,12 @@ class Vcpu:
         self._set_cpuid(cpus)
         self._set_msrs()
 
-    def follow(self, declines, read) -> None:
-        """An exit is not told before so many declines were read: pointers to how many there were, and how many of
-        them were read."""
-        self.loop.declines = self.ffi.cast("uint32_t *", declines)
-        self.loop.declines_read = self.ffi.cast("uint32_t *", read)
+    def follow(self, declines, read, all_read: int, ring: int) -> None:
+        """What the kernel half declined is dealt with before an exit that came with it: pointers to how many writes it
+        declined, and how many of them were read; addresses of how many of all vCPUs' were, and of where they are."""
+        loop, cast = self.loop, self.ffi.cast
+        loop.declines, loop.declines_read = cast("uint32_t *", declines), cast("uint32_t *", read)
+        loop.all_read, loop.outbox = cast("uint32_t *", all_read), cast("void *", ring)
 
     def run_after(self, function: int, data: int) -> None:
         """Have a function of C's (vcpu_loop.after) called after each exit with an access that was answered; 0 for

@@ -170,7 +170,7 @@ class Machine:
     def on_thread(self, vcpu: Vcpu) -> None:
         if self.bpf:
             self.bpf.on_thread(vcpu.index)
-            vcpu.follow(*self.bpf.counts(vcpu.index))
+            vcpu.follow(*self.bpf.outbox(vcpu.index))
         if self.recording:
             self.recording.ring.record(EventKind.VCPU, 0, value=vcpu.index)
         if self.first_run_s is None:
@@ -203,6 +203,12 @@ class Machine:
             device.upcalled(access.value, access.reason)
         else:
             device.write(access.offset, access.width, access.value)
+
+    def called(self, access: Declined) -> None:
+        """The kernel half calls where no vCPU is at hand: as a vCPU's loop does (kvm_run.c), with the native build
+        first."""
+        if not self.offloading.assist(access):
+            self.hand_over(access)
 
     def only_tells(self, access: Declined) -> bool:
         """Whether the kernel half has done with a doorbell what there was to do, and only has something to say."""

@@ -7,6 +7,7 @@ import os
 from contextlib import nullcontext, suppress
 
 from ..device.register_device import RegisterDevice
+from ..devmodel.exit_path import Verdict
 from ..devmodel.virtqueue import Side
 from ..errors import UserError
 from ..kvm.bpf import BpfUnavailable, Maps
@@ -15,6 +16,7 @@ from ..offload.bpf_backend import BpfBackend
 from ..offload.native import HostBackend
 from ..offload.objects import LOADING_ERRORS, OffloadError, unavailable
 from ..offload.tracing import Tracing
+from ..sync.handoff import Declined
 from . import process
 
 log = logging.getLogger("splitvmm.machine")
@@ -91,6 +93,8 @@ class Offloading:
             self._loaded.add((device.place.slot, mode))
         if device.mode != "off":
             self.backend(device.mode).disable(device)
+            if device.mode == "on" and self.host:
+                self.host.end_assist(device)
             device.mode = "off"
             device.assign(Side.USER)
             device.stop_urings()
@@ -98,6 +102,8 @@ class Offloading:
             return
         with process.alone() if mode == "on" else nullcontext():
             self._enable(backend, device)
+        if mode == "on" and device.queue_count and device.handler:
+            self._assisted(device)
         device.mode = mode
         device.assign(Side.KERNEL)
 
@@ -129,7 +135,24 @@ class Offloading:
                                                  machine.recording and machine.recording.ring))
         for vcpu in machine.vcpus:
             vcpu.loop.hook = vcpu.ffi.cast("write_hook", self.host.hook)
+            vcpu.loop.assist = vcpu.ffi.cast("assist_hook", self.host.assist_hook)
             vcpu.loop.path = vcpu.ffi.cast("void *", self.host.context)
+
+    def _assisted(self, device: RegisterDevice) -> None:
+        """What its kernel half declines is offered to its native build, if there is one, before it is Python's."""
+        try:
+            self.backend("host").begin_assist(device)
+        except OffloadError as error:
+            log.debug("%s: no native build for what its kernel half declines: %s", device.name, unavailable(error))
+
+    def assist(self, access: Declined) -> bool:
+        """Whether the native build has done what the kernel half declined."""
+        if self.host is None:
+            return False
+        verdict, line = self.host.assist(access)
+        if verdict in (Verdict.HANDLED_INTERRUPT, Verdict.TO_USER_INTERRUPT):
+            self._machine.interrupts.raise_(line)
+        return verdict in (Verdict.HANDLED, Verdict.HANDLED_INTERRUPT)
 
     def _make_bpf(self) -> None:
         machine = self._machine
@@ -139,7 +162,7 @@ class Offloading:
             raise self._failed
         try:
             self.bpf = machine.closes(BpfBackend(self.maps, machine.memory, machine.vm, machine.interrupts,
-                                                 machine.config.cpus, machine.hand_over, machine.running.failed,
+                                                 machine.config.cpus, machine.called, machine.running.failed,
                                                  self._tracing, self._log, machine.recording is not None))
         except LOADING_ERRORS as error:
             self._failed = error

@@ -55,13 +55,15 @@ def _named(counters: dict, device: RegisterDevice) -> dict:
 
 def all_counters(machine) -> dict:
     """Every counter of a machine whose guest has ended, as JSON can have it.  A vCPU's `runs` are returns of KVM_RUN,
-    `taken` those with an access that the native exit path took, `exits` those with one that was left to Python."""
+    `taken` those with an access that the native exit path took, `assisted` writes that it did after the kernel half had
+    declined them, `exits` those with one that was left to Python."""
     return {
         "status": machine.status, "rebooted": machine.rebooted, "panicked": machine.panicked,
         "startup_ms": round(startup_ms(machine), 3),
         "devices": [_device_counters(machine, device) for device in machine.devices],
         "vcpus": [{"vcpu": thread.vcpu.index, "exits": thread.exits, "taken": thread.vcpu.loop.hooked,
-                   "runs": thread.vcpu.loop.runs, "cpu_ns": thread.cpu_ns} for thread in machine.threads],
+                   "assisted": thread.vcpu.loop.assisted, "runs": thread.vcpu.loop.runs,
+                   "cpu_ns": thread.cpu_ns} for thread in machine.threads],
         "emulated": executing.counters(machine)}
 
 
@@ -95,6 +97,8 @@ def print_stats(machine, file=None) -> None:
         for index, c in enumerate(counters(device)):
             name = f"{device.name}.{index}" if isinstance(device, VirtioDevice) else device.name
             table.add_row(name, device.mode, "kernel", *_figures(c, ""))
+            if c["assisted"]:
+                table.add_row("", "", "  of it native", "", str(c["assisted"]))
             table.add_row("", "", "user", *_figures(c, "user_"))
             for reason in device.layout.reasons:
                 if c["declined"][reason]:
@@ -104,7 +108,8 @@ def print_stats(machine, file=None) -> None:
         console.print(f"{name}: offload {why}")
     for thread in machine.threads:
         console.print(f"vcpu{thread.vcpu.index}: {thread.exits} accesses left to Python, "
-                      f"{thread.vcpu.loop.hooked} taken by the native exit path")
+                      f"{thread.vcpu.loop.hooked} taken by the native exit path, which did "
+                      f"{thread.vcpu.loop.assisted} that the kernel half had declined")
     _print_emulated(machine, console)
     console.print(f"first instruction {startup_ms(machine):.0f} ms after the process began")
 

@@ -79,9 +79,11 @@ struct kvm_run { uint8_t request_interrupt_window, immediate_exit; uint32_t exit
                  ...; };
 
 typedef int (*write_hook)(void *, uint32_t, uint64_t, uint32_t, uint64_t, int32_t *);
+typedef int (*assist_hook)(void *, const void *, uint32_t, int32_t *);
 struct vcpu_loop { int vcpu_fd, vm_fd, signal; struct kvm_run *run; write_hook hook; void *path;
-                   const volatile uint32_t *declines, *declines_read; uint32_t waiting;
-                   uint64_t runs, hooked, exits;
+                   const volatile uint32_t *declines; volatile uint32_t *declines_read, *all_read;
+                   const void *outbox; assist_hook assist; uint32_t waiting;
+                   uint64_t runs, hooked, assisted, exits;
                    int (*after)(struct vcpu_loop *loop, void *data); void *after_data;
                    uint32_t answered; uint64_t run_ticks; volatile uint32_t leave;
                    uint32_t bus, is_write, width, count;

@@ -137,6 +137,31 @@ static int offer(struct vcpu_loop *loop, int32_t *line)
 	return loop->hook(loop->path, loop->bus, loop->address, loop->width, loop->value, line);
 }
 
+/* Verdicts that ask for the line have it raised; whether the others are Python's. */
+static int goes_up(struct vcpu_loop *loop, int verdict, const int32_t *line)
+{
+	if (verdict == HANDLED_INTERRUPT || verdict == TO_USER_INTERRUPT)
+		raise_line(loop->vm_fd, *line);
+	return verdict == TO_USER || verdict == TO_USER_INTERRUPT;
+}
+
+/* Offer what the kernel half declined to the native build of its handler, in order, up to the first that is Python's;
+ * whether all is done.  Each has sent a signal. */
+static int assist(struct vcpu_loop *loop)
+{
+	while (declines_wait(loop)) {
+		int32_t line;
+
+		if (!loop->assist || goes_up(loop, loop->assist(loop->path, loop->outbox, *loop->declines_read, &line), &line))
+			return 0;
+		*loop->declines_read += 1;
+		__atomic_fetch_add(loop->all_read, 1, __ATOMIC_SEQ_CST);
+		take_signal(loop->signal);
+		loop->assisted++;
+	}
+	return 1;
+}
+
 /* Where the last exit was an access, and has been answered. */
 static int run_on(struct vcpu_loop *loop)
 {
@@ -154,11 +179,10 @@ int vcpu_enter(struct vcpu_loop *loop)
 {
 	for (;;) {
 		int32_t line;
-		int verdict;
 
 		if (run_on(loop) == AFTER_LOOK)
 			return -EINTR;
-		if (declines_wait(loop)) {	/* of the rest of that instruction */
+		if (!assist(loop)) {	/* of the rest of that instruction */
 			take_signal(loop->signal);
 			return -EINTR;
 		}
@@ -170,12 +194,14 @@ int vcpu_enter(struct vcpu_loop *loop)
 					continue;
 				if (errno != EINTR)
 					return -errno;
+				if (declines_wait(loop) && assist(loop))
+					continue;
 				take_signal(loop->signal);
 				return -EINTR;
 			}
 			loop->run_ticks = __rdtsc() - began;
 			loop->runs++;
-			if (declines_wait(loop)) {
+			if (!assist(loop)) {
 				loop->waiting = 1;
 				take_signal(loop->signal);
 				return -EINTR;
@@ -185,10 +211,7 @@ int vcpu_enter(struct vcpu_loop *loop)
 		if (!access_of(loop))
 			return loop->run->exit_reason;
 		loop->answered = 1;
-		verdict = offer(loop, &line);
-		if (verdict == HANDLED_INTERRUPT || verdict == TO_USER_INTERRUPT)
-			raise_line(loop->vm_fd, line);
-		if (verdict == TO_USER || verdict == TO_USER_INTERRUPT) {
+		if (goes_up(loop, offer(loop, &line), &line)) {
 			loop->exits++;
 			return loop->run->exit_reason;
 		}

@@ -10,6 +10,9 @@ enum { TO_USER, HANDLED, HANDLED_INTERRUPT, TO_USER_INTERRUPT };
 typedef int (*write_hook)(void *path, uint32_t bus, uint64_t address, uint32_t width,
 			  uint64_t value, int32_t *line);
 
+/* exit_path_assist_next() of the native dispatcher: offered the decline `next` of an outbox. */
+typedef int (*assist_hook)(void *path, const void *ring, uint32_t next, int32_t *line);
+
 enum after { AFTER_ENTER, AFTER_EXIT, AFTER_LOOK };	/* KVM_RUN; an exit, which kvm_run has; whether to go on */
 
 struct vcpu_loop {
@@ -17,10 +20,14 @@ struct vcpu_loop {
 	struct kvm_run *run;
 	write_hook hook;		/* NULL: every exit goes to Python */
 	void *path;
-	const volatile uint32_t *declines, *declines_read;	/* of this vCPU, free running; NULL if there are none */
+	const volatile uint32_t *declines;	/* of this vCPU, free running; NULL if there are none */
+	volatile uint32_t *declines_read, *all_read;	/* of them; of all vCPUs' */
+	const void *outbox;		/* where they are, */
+	assist_hook assist;		/* and who is offered them before Python; NULL: nobody */
 	uint32_t waiting;		/* the exit is to be dealt with after the declines that it follows */
 	uint64_t runs;			/* KVM_RUN calls that returned */
 	uint64_t hooked;		/* exits that the hook took */
+	uint64_t assisted;		/* declines that `assist` did */
 	uint64_t exits;			/* exits with an access that were left to Python */
 
 	/* partial emulation: runs on after an access that was answered; what is next (enum after).  NULL: none */

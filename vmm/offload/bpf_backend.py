@@ -115,9 +115,9 @@ class BpfBackend:
         if self.dispatcher.run("register_vcpu", index):
             raise BpfUnavailable(f"vCPU {index}: no room in the map of threads")
 
-    def counts(self, index: int):
-        """Pointers to how many writes of a vCPU's have gone up, and how many of them were read."""
-        return self._declines[index].counts
+    def outbox(self, index: int):
+        """Where a vCPU's writes are that have gone up: Declines.places."""
+        return self._declines[index].places
 
     def declined(self, index: int):
         return self._declines[index].take()

@@ -9,11 +9,13 @@ from functools import lru_cache
 
 from ..device.register_device import RegisterDevice
 from ..devmodel.exit_path import Bus
-from ..devmodel.layout import PAGE
-from ..devmodel.view import address_of, ffi
+from ..devmodel.exit_path import Declined as DeclinedBlock
+from ..devmodel.layout import PAGE, layout_block
+from ..devmodel.view import address_of, ffi, struct_of
 from ..kvm.memory import GuestMemory
 from ..paths import BUILD
 from ..sync.event_ring import EventRing
+from ..sync.handoff import Declined
 from .objects import OffloadError, check_abi, check_hash, route_bytes
 from .tracing import Tracing
 
@@ -26,6 +28,10 @@ int exit_path_add(struct exit_path *path, const void *key, const void *route, vo
 void exit_path_remove(struct exit_path *path, const void *key);
 int exit_path_write(struct exit_path *path, uint32_t bus, uint64_t address, uint32_t width,
                     uint64_t value, int32_t *line);
+void exit_path_assist_by(struct exit_path *path, uint32_t slot, void *assist, struct device *device);
+int exit_path_assist(struct exit_path *path, const void *declined, int32_t *line);
+int exit_path_assist_next(struct exit_path *path, const void *ring, uint32_t next, int32_t *line);
+int device_assist(struct device *device, const void *declined, int32_t *line);
 struct device *device_new(void *state, void *page, void *memory_of_device, void *ram, void *urings,
                           uint32_t uring_count, uint32_t slot, int32_t tracing_fd, void *events, const void *memory,
                           const int32_t *lines, uint32_t line_count);
@@ -99,14 +105,16 @@ class HostBackend:
         self.lib = self.ffi.dlopen(str(path))
         self.path = self.lib.exit_path_new(self._events)
         self.hook = int(self.ffi.cast("uintptr_t", self.ffi.addressof(self.lib, "exit_path_write")))
+        self.assist_hook = int(self.ffi.cast("uintptr_t", self.ffi.addressof(self.lib, "exit_path_assist_next")))
         self.context = int(self.ffi.cast("uintptr_t", self.path))
+        self._pack = struct_of(layout_block(DeclinedBlock)).pack
         self._devices: dict[int, tuple] = {}
         self._collectors: dict[int, Collector] = {}
         self._line = self.ffi.new("int32_t *")
         self._routed: dict[int, list[bytes]] = {}       # slot -> keys of its routes
 
     def load(self, device: RegisterDevice) -> None:
-        if not device.handler:
+        if not device.handler or device.place.slot in self._devices:
             return
         path = device.handlers / f"{device.handler}.so"
         check_abi(path, device.layout)
@@ -158,6 +166,21 @@ class HostBackend:
         self.disconnect(device)
         if device.place.slot in self._collectors:
             self._collectors.pop(device.place.slot).close()
+
+    def begin_assist(self, device: RegisterDevice) -> None:
+        """Offer this device's native build what its kernel half declines; no vCPU runs.  Raises OffloadError."""
+        self.load(device)
+        library, handle = self._devices[device.place.slot]
+        self.lib.exit_path_assist_by(self.path, device.place.slot, self.ffi.addressof(library, "device_assist"), handle)
+
+    def end_assist(self, device: RegisterDevice) -> None:
+        self.lib.exit_path_assist_by(self.path, device.place.slot, self.ffi.NULL, self.ffi.NULL)
+
+    def assist(self, access: Declined) -> tuple[int, int]:
+        """What the vCPU loop does with a decline, for those of no vCPU: (verdict, line)."""
+        declined = self._pack(access.value, access.device, access.offset, access.width, access.reason, 0)
+        line = self.ffi.new("int32_t *")
+        return self.lib.exit_path_assist(self.path, declined, line), line[0]
 
     def write(self, bus: Bus, address: int, width: int, value: int) -> tuple[int, int]:
         """What the vCPU loop does, for a driver that is no guest: (verdict, line)."""

@@ -38,14 +38,15 @@ class Declines:
         self._tail = pointer_to(exits.inbox, "tail")
         self._unpack = struct_of(layout_block(DeclinedBlock)).unpack_from
         self._size = layout_block(DeclinedBlock).size
-        ring = ffi.cast("char *", address_of(exits.outbox.ring[0]))
-        self._ring = memoryview(ffi.buffer(ring, self._size * DECLINES))
+        self._ring_address = address_of(exits.outbox.ring[0])
+        self._ring = memoryview(ffi.buffer(ffi.cast("char *", self._ring_address), self._size * DECLINES))
         self._taken = int(ffi.cast("uintptr_t", pointer_to(machine.user, "declined")))
 
     @property
-    def counts(self):
-        """Pointers to how many there were, and how many of them were read; both free running."""
-        return self._head, self._tail
+    def places(self):
+        """For C, which reads them too: pointers to how many there were, how many of them were read, how many of all
+        vCPUs' were, each free running; and the address of the ring."""
+        return self._head, self._tail, self._taken, self._ring_address
 
     def take(self) -> Iterator[Declined]:
         """Read the outbox empty.  Called by the vCPU's own thread, outside KVM_RUN, so that the

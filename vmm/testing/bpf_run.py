@@ -111,6 +111,10 @@ class BpfRunMachine(Machine):
         done = [super(BpfRunMachine, self).guest_write(bus, address, width, value) for address, value in left]
         return 0 if writer.handed_over or not all(done) else 1
 
+    def declined(self, vcpu: Any) -> None:      # the native build comes first, as in vcpu_enter()
+        for access in self.bpf.declined(vcpu.index):
+            self.called(access)
+
     def hand_over(self, access: Declined) -> None:
         if access.device != WATCHED and access.width not in (UPCALL, RAISE) and hasattr(self._writers, "me") and not (
                 access.reason == RING_ASLEEP and self.only_tells(access)):
@@ -120,7 +124,7 @@ class BpfRunMachine(Machine):
     def _take_declines(self, writer: Writer) -> None:
         """What this thread's outbox has, where KVM_RUN would have returned for its signal."""
         while signal.sigtimedwait([SIGNAL], 0):
-            self.declined(writer)       # type: ignore[arg-type]  # a vCPU's index is all that it looks at
+            self.declined(writer)       # a vCPU's index is all that it looks at
 
     def _inject_waiting(self) -> None:
         """A collector that runs on a vCPU's thread declines into its outbox, and not by an upcall."""

@@ -34,9 +34,8 @@ class Status(enum.IntEnum):
 class Writes(enum.IntEnum):
     """How a handler writes."""
 
-    DECLINED = 0    # not at all
-    RING = 1        # through the ring
-    AT_ONCE = 2     # waiting for the page cache to take it; the native build can
+    RING = 0        # through the ring
+    AT_ONCE = 1     # waiting for the page cache to take it: the native build, to which the kernel half leaves that
 
 
 class BlkConfig(Block):
@@ -95,7 +94,7 @@ class Blk(Device, id=2, version=1):
         FRAMING="buffers cut in a way that the handler leaves to userspace",
         OUT_OF_RANGE="sectors beyond the end of the disk",
         READ_ONLY="a change of a disk that is read-only",
-        PUNTED="a write that this file system would leave to a worker thread",
+        PUNTED="a write that waits for the page cache, as the native build may",
         UNALIGNED="past the page cache, and not aligned for that",
         TOO_LARGE="a transfer of more than a handler takes on")
 

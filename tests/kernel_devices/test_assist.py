@@ -1,0 +1,96 @@
+"""What the BPF build declines is done by the native build of the same handler, before it is Python's."""
+
+import pytest
+
+from tools.driver import WRITE, BlkDriver
+from vmm.devmodel.devices.blk import SECTOR, RequestType, Status, Writes
+from vmm.devmodel.exit_path import UPCALL
+from vmm.devmodel.virtqueue import BUDGET, COMMON_REASONS
+from vmm.sync.handoff import Declined
+
+D = BlkDriver
+IO_FAILED, HELD_BY_USER = (1 + list(COMMON_REASONS).index(name) for name in ("IO_FAILED", "HELD_BY_USER"))
+
+
+@pytest.fixture
+def disk(image, machine_of, bpf):
+    """Its writes wait for the page cache, as on a host of two CPUs with ext4."""
+    machine = machine_of(image, "on")
+    machine.devices[0].state.disk.writes = Writes.AT_ONCE
+    return BlkDriver(machine, machine.devices[0])
+
+
+def counts(disk):
+    state = disk.device.state.queue[0]
+    return state.entry.handled, state.entry.assisted, state.user.handled
+
+
+def declines(disk):
+    found = disk.device.state.queue[0].entry.declined
+    return {reason.name: found[reason] for reason in disk.device.layout.reasons if found[reason]}
+
+
+def test_a_write(disk, image):
+    """Counted as declined once, and by nobody twice."""
+    disk.write(3, b"x" * SECTOR)
+    assert counts(disk) == (1, 1, 0) and image.read_bytes()[3 * SECTOR:4 * SECTOR] == b"x" * SECTOR
+    assert declines(disk) == {"PUNTED": 1}
+
+
+def test_interrupts_follow(disk):
+    """One for each request, behind its completion; the doorbell's own may come beside it."""
+    gsi = disk.device.line(0).gsi
+    for sector in range(3):
+        before = disk.machine.interrupts_of(gsi)
+        disk.write(sector, bytes(SECTOR))
+        assert disk.machine.interrupts_of(gsi) > before
+
+
+def test_both_builds_go_on_from_each_other(disk):
+    for sector in range(40):
+        disk.write(sector, bytes([sector]) * SECTOR)
+        assert disk.read(sector, 1) == bytes([sector]) * SECTOR
+    assert counts(disk) == (80, 40, 0)
+
+
+def test_python_does_what_the_native_build_declines_too(disk):
+    disk.request(99, 0)
+    assert disk.status() == Status.UNSUPP
+    assert counts(disk) == (0, 0, 1) and declines(disk) == {"OTHER_REQUEST": 1}
+
+
+def test_a_queue_that_userspace_holds(disk):
+    queue = disk.device.queues[0]
+    with queue.ownership:
+        access = Declined(0, disk.device.place.slot, 0, 4, HELD_BY_USER, 0)
+        assert not disk.machine.offloading.assist(access)
+
+
+@pytest.mark.parametrize("slot, queue, reason", [(0, 0, IO_FAILED), (0, 99, BUDGET), (0, 1 << 40, BUDGET),
+                                                 (63, 0, BUDGET), (64, 0, BUDGET), (1 << 31, 0, BUDGET), (0, 0, 0)])
+def test_what_is_not_for_it(disk, slot, queue, reason):
+    """Requests that failed, which Python does again; what is no doorbell of a device that it has; and a write that only
+    follows a declined one, whatever it is of."""
+    assert not disk.machine.offloading.assist(Declined(queue, slot, 0, 4, reason, 0))
+
+
+def test_an_upcall(disk):
+    """Of a collector that found a write waiting: there is no vCPU to do it on."""
+    disk.header(RequestType.OUT, 5)
+    disk.memory.write(D.DATA, b"y" * SECTOR)
+    disk.rings[0].request([(D.HEADER, 16, 0), (D.DATA, SECTOR, 0), (D.STATUS, 1, WRITE)])
+    disk.machine.called(Declined(0, disk.device.place.slot, 0, UPCALL, BUDGET, 0))
+    assert disk.rings[0].take() and counts(disk) == (1, 1, 0)
+    assert disk.read(5, 1) == b"y" * SECTOR
+
+
+def test_no_longer_once_it_is_off(disk, image):
+    slot = disk.device.place.slot
+    disk.machine.set_offload(disk.device, "off")
+    disk.write(1, b"z" * SECTOR)
+    assert not disk.machine.offloading.assist(Declined(0, slot, 0, 4, BUDGET, 0))
+    assert counts(disk) == (0, 0, 1) and image.read_bytes()[SECTOR:2 * SECTOR] == b"z" * SECTOR
+    disk.machine.set_offload(disk.device, "on")
+    disk.device.state.disk.writes = Writes.AT_ONCE
+    disk.write(2, b"z" * SECTOR)
+    assert counts(disk)[1] == 1
