@@ -176,11 +176,18 @@ static __always_inline void used_count(struct serving *serving, __u64 bytes)
 	serving->work->tally.unpublished = 1;
 }
 
-/* Take a tag and its entry, of a request of this queue's: uring_commit(). */
+/* Take a tag, of a request of this queue's. */
+static __always_inline void serving_take_tag(struct serving *serving, struct tag *tag, __u32 index)
+{
+	uring_take_tag(serving->uring, tag);
+	record(serving->device, EVENT_KIND_SUBMIT, serving->index, 0, index | (__u64)tag->serial << 32, 0);
+}
+
+/* The same, and its entry. */
 static __always_inline void serving_commit(struct serving *serving, struct tag *tag, __u32 index, struct sqe *sqe)
 {
-	uring_commit(serving->uring, tag, index, sqe);
-	record(serving->device, EVENT_KIND_SUBMIT, serving->index, 0, sqe->user_data, 0);
+	serving_take_tag(serving, tag, index);
+	uring_take_entry(serving->uring, tag, index, sqe);
 }
 
 /* Work is charged when it is done, not when it succeeds: a descriptor read, a completion taken. */

@@ -128,7 +128,8 @@ struct tag {
 	__u16 slots;	/* 0x026 places that it takes in a packed ring */
 	__u8 state;	/* 0x028 where it is */
 	__u8 kind;	/* 0x029 the device's own; 0 if it is of no request of the driver's */
-	__u8 reserved[6];	/* 0x02a to a multiple of 8 */
+	__u16 next;	/* 0x02a of a run, one I/O that several requests are: the tag of the next one, plus 1; 0 for the last */
+	__u32 run;	/* 0x02c of a run's first: result that means success, of all of them; 0 for what is no run [bytes] */
 };
 _Static_assert(__builtin_offsetof(struct tag, status) == 0x0, "tag.status");
 _Static_assert(__builtin_offsetof(struct tag, place) == 0x8, "tag.place");
@@ -141,7 +142,8 @@ _Static_assert(__builtin_offsetof(struct tag, head) == 0x24, "tag.head");
 _Static_assert(__builtin_offsetof(struct tag, slots) == 0x26, "tag.slots");
 _Static_assert(__builtin_offsetof(struct tag, state) == 0x28, "tag.state");
 _Static_assert(__builtin_offsetof(struct tag, kind) == 0x29, "tag.kind");
-_Static_assert(__builtin_offsetof(struct tag, reserved) == 0x2a, "tag.reserved");
+_Static_assert(__builtin_offsetof(struct tag, next) == 0x2a, "tag.next");
+_Static_assert(__builtin_offsetof(struct tag, run) == 0x2c, "tag.run");
 _Static_assert(sizeof(struct tag) == 0x30, "tag");
 
 /* What is in flight. */

@@ -20,7 +20,7 @@ enum {
 };
 enum { FILE_IO, FILE_INTERRUPT };			/* registered files */
 enum {
-	RESERVED_ENTRIES = 2,	/* kept for what belongs to no request, */
+	RESERVED_ENTRIES = 3,	/* kept for what belongs to no request, and one for a run that may grow still, */
 	RESERVED_TAGS = 4,	/* and so many completions for it: the ring of them cannot overflow */
 };
 
@@ -109,16 +109,29 @@ static __always_inline void uring_transfer(struct uring *uring, struct sqe *sqe,
 	}
 }
 
-/* Take the tag and its entry: they go out with the next uring_submit(). */
-static __always_inline void uring_commit(struct uring *uring, struct tag *tag, __u32 index,
-					  struct sqe *sqe)
+/* Take the tag, of a request that has an entry of its own or shares one. */
+static __always_inline void uring_take_tag(struct uring *uring, struct tag *tag)
 {
 	tag->serial++;
 	tag->state = TAG_STATE_FLYING;
-	sqe->user_data = index | (__u64)tag->serial << 32;
+	tag->next = tag->run = 0;
 	uring->flight.free--;
-	uring->flight.tail++;
 	uring->flight.submitted++;
+}
+
+/* Take the entry for a tag that is taken: it goes out with the next uring_submit(). */
+static __always_inline void uring_take_entry(struct uring *uring, const struct tag *tag, __u32 index, struct sqe *sqe)
+{
+	sqe->user_data = index | (__u64)tag->serial << 32;
+	uring->flight.tail++;
+}
+
+/* Both. */
+static __always_inline void uring_commit(struct uring *uring, struct tag *tag, __u32 index,
+					  struct sqe *sqe)
+{
+	uring_take_tag(uring, tag);
+	uring_take_entry(uring, tag, index, sqe);
 }
 
 /* An entry whose success is nobody's concern; there is always space for RESERVED_ENTRIES. */
@@ -221,7 +234,6 @@ static __always_inline struct tag *uring_take(struct uring *uring, __u32 *index,
 	tag = &uring->flight.tag[*index];
 	if (tag->state != TAG_STATE_FLYING || tag->serial != serial)
 		return NULL;
-	uring->flight.completed++;
 	return tag;
 }
 

@@ -54,12 +54,59 @@ static long serve_one(__u32 i, void *context)
 	return reason != 0;
 }
 
+/* Requests that came back as one: one alone, or a run. */
+struct come_back {
+	struct serving *serving;
+	__u32 index;		/* tag of the next one */
+	__s32 result;		/* of all of them */
+	__u32 run;		/* what that would be if all is well; of one alone, 0 */
+};
+
+/* Complete one of them: 1 if it was the last. */
+static long complete_next(__u32 i, void *context)
+{
+	struct come_back *back = context;
+	struct serving *serving = back->serving;
+	struct uring *uring = serving->uring;
+	__u32 index = back->index, reason = 0;
+	struct tag *tag;
+	__s32 result;
+
+	if (!uring || index >= URING_TAGS)
+		return 1;
+	tag = &uring->flight.tag[index];
+	/* one alone may know better what its result means; of a run that is not whole each is done again */
+	result = !back->run ? back->result : (__u32)back->result == back->run ? (__s32)tag->wanted : -1;
+	uring->flight.completed++;
+	if (tag->kind) {
+		reason = complete_one_apart(serving->index, serving->collecting, index, result);
+		record(serving->device, EVENT_KIND_COMPLETE, serving->index, reason, index | (__u64)tag->serial << 32, 0);
+	}
+	back->index = tag->next - 1u;
+	if (!reason) {
+		uring_release(uring, tag, index);
+	} else {
+		tag->state = TAG_STATE_FAILED;
+		uring->flight.failed++;
+		serving->work->tally.failed = reason;
+	}
+	return back->index >= URING_TAGS;
+}
+
+static __always_inline void complete_all(struct serving *serving, const struct tag *first, __u32 index, __s32 result)
+{
+	struct come_back back = { serving, index, result, first->run };
+
+	if (!complete_next(0, &back))
+		loop(URING_TAGS - 1, complete_next, &back);
+}
+
 static long collect_one(__u32 i, void *context)
 {
 	struct serving *serving = context;
 	struct uring *uring = serving->uring;
-	__u32 index, reason;
 	struct tag *tag;
+	__u32 index;
 	__s32 result;
 
 	if (!uring || !uring_completions(uring))
@@ -70,18 +117,8 @@ static long collect_one(__u32 i, void *context)
 	}
 	charge_step(serving);
 	tag = uring_take(uring, &index, &result);
-	if (!tag)
-		return 0;
-	reason = tag->kind ? complete_one_apart(serving->index, serving->collecting, index, result) : 0;
-	if (tag->kind)
-		record(serving->device, EVENT_KIND_COMPLETE, serving->index, reason, index | (__u64)tag->serial << 32, 0);
-	if (!reason) {
-		uring_release(uring, tag, index);
-	} else {
-		tag->state = TAG_STATE_FAILED;
-		uring->flight.failed++;
-		serving->work->tally.failed = reason;
-	}
+	if (tag)
+		complete_all(serving, tag, index, result);
 	return 0;
 }
 

@@ -182,7 +182,7 @@ static __noinline __u32 serve_next(struct serving *serving)
 
 static __noinline void after_serving(struct serving *serving)
 {
-	/* each request is all there is of it */
+	close_run(serving);
 }
 
 DEVICE_HANDLER(doorbell, BLK_LAYOUT_HASH)

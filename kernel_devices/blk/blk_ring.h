@@ -39,26 +39,118 @@ static __noinline long list_part(__u32 i, void *context)
 	return 0;
 }
 
-/* A write that waits for the page cache to take it. */
-static __always_inline __u32 write_at_once(struct serving *serving, const struct uring_iovec *list, __u32 buffers)
+/* Do an open run, in this build, which waits for the page cache to take it. */
+static __always_inline void write_at_once(struct serving *serving, const struct blk_run *run)
 {
 	const struct blk_disk *disk = &state_of(serving)->disk;
-	struct blk_work *work = work_of(serving);
+	struct tag *first = &serving->uring->flight.tag[run->first & (URING_TAGS - 1)];
+	__s64 done = image_write(disk->image_fd, uring_iovecs(serving->uring, run->first), run->buffers, first->place,
+				 disk->durable);
 
-	if (image_write(disk->image_fd, list, buffers, work->place, disk->durable) != work->wanted)
-		return DECLINE_IO_FAILED;
-	return finish(serving, work->part[work->parts - 1].gpa, work->common.walk.chain.head, work->common.walk.chain.slots, 0, work->wanted);
+	complete_all(serving, first, run->first, done < 0 ? -1 : (__s32)done);
 }
 
-/* Commit the planned request; 0, a reason, or SERVE_LATER. */
+/* Submit an open run, as the one I/O that it is. */
+static __always_inline void submit_run(struct serving *serving, const struct blk_run *run)
+{
+	const struct blk_disk *disk = &state_of(serving)->disk;
+	struct uring *uring = serving->uring;
+	const struct tag *first = &uring->flight.tag[run->first & (URING_TAGS - 1)];
+	struct sqe *sqe = uring_entry(uring);
+
+	sqe->opcode = run->opcode;
+	sqe->off = first->place;
+	switch (run->opcode) {
+	case IO_FSYNC:
+		sqe->rw_flags = FSYNC_DATASYNC;
+		break;
+	case IO_FALLOCATE:	/* length and mode are where others have address and length */
+		sqe->addr = first->range;
+		sqe->len = first->written;
+		break;
+	default:
+		sqe->rw_flags = run->opcode == IO_WRITEV && disk->durable ? WRITE_DSYNC : 0;
+		uring_transfer(uring, sqe, run->opcode, run->first, run->buffers);
+	}
+	uring_take_entry(uring, first, run->first, sqe);
+}
+
+static __always_inline void close_run(struct serving *serving)
+{
+	struct blk_work *work = work_of(serving);
+	struct blk_run *run = &work->run;
+
+	if (!run->requests || !serving->uring)
+		return;
+	if (run->requests > 1)
+		serving->uring->flight.tag[run->first & (URING_TAGS - 1)].run = run->bytes;
+	if (MAY_WAIT && run->opcode == IO_WRITEV && state_of(serving)->disk.writes == WRITES_AT_ONCE)
+		write_at_once(serving, run);
+	else
+		submit_run(serving, run);
+	run->requests = 0;
+}
+
+static __noinline long list_again(__u32 i, void *context)
+{
+	struct serving *serving = context;
+	struct blk_run *run = &work_of(serving)->run;
+	__u32 to = run->buffers + i;
+
+	barrier_var(to);
+	if (!serving->uring || to >= URING_SEGMENTS)
+		return 1;
+	uring_iovecs(serving->uring, run->first)[to] =
+		uring_iovecs(serving->uring, run->last)[i & (URING_SEGMENTS - 1)];
+	return 0;
+}
+
+/* May the planned request, of so many buffers, be a part of the open run? */
+static __always_inline int goes_on(const struct blk_work *work, __u32 buffers)
+{
+	const struct blk_run *run = &work->run;
+
+	if (!run->requests || run->opcode != work->opcode)
+		return 0;
+	if (work->opcode == IO_FSYNC)
+		return 1;
+	return work->opcode != IO_FALLOCATE && run->end == work->place && run->bytes + work->wanted <= RUN_BYTES &&
+	       run->buffers + buffers <= URING_SEGMENTS;
+}
+
+/* The planned request, whose tag is taken, becomes the open run's last, or the first of a new one. */
+static __always_inline void join_run(struct serving *serving, __u32 index, __u32 buffers)
+{
+	struct blk_work *work = work_of(serving);
+	struct blk_run *run = &work->run;
+
+	if (goes_on(work, buffers)) {
+		serving->uring->flight.tag[run->last & (URING_TAGS - 1)].next = index + 1;
+		run->last = index;
+		if (buffers == 1)
+			list_again(0, serving);
+		else
+			loop(buffers, list_again, serving);
+		run->buffers += buffers;
+	} else {
+		close_run(serving);
+		run->first = run->last = index;
+		run->buffers = buffers;
+		run->opcode = work->opcode;
+		run->bytes = run->requests = 0;
+	}
+	run->requests++;
+	run->bytes += work->wanted;
+	run->end = work->place + work->wanted;
+}
+
+/* Have the planned request done, with those before it that it goes on from; 0, a reason, or SERVE_LATER. */
 static __always_inline __u32 submit(struct serving *serving)
 {
 	struct blk_work *work = work_of(serving);
-	const struct blk_disk *disk = &state_of(serving)->disk;
 	struct uring *uring = serving->uring;
 	__u32 index = 0, buffers = work->parts - 2, last = work->parts - 1;
 	struct tag *tag;
-	struct sqe *sqe;
 
 	if (!uring || !uring->wiring.ready)
 		return DECLINE_NO_RING;
@@ -69,42 +161,32 @@ static __always_inline __u32 submit(struct serving *serving)
 	if (!ram_holds(ram_layout(serving->device), work->part[last].gpa, 1))
 		return DECLINE_OUTSIDE_RAM;
 	tag = uring_tag(uring, &index);
+	if (MAY_WAIT && !tag) {		/* the open run may be what has the tags, and be done now */
+		close_run(serving);
+		tag = uring_tag(uring, &index);
+	}
 	if (!tag)
 		return wait_for_ring(serving);
 	work->tag = index;
-	sqe = uring_entry(uring);
-	sqe->opcode = work->opcode;
-	sqe->off = work->place;
-	switch (work->opcode) {
-	case IO_FSYNC:
-		sqe->rw_flags = FSYNC_DATASYNC;
-		break;
-	case IO_FALLOCATE:	/* length and mode are where others have address and length */
-		sqe->addr = work->range_bytes;
-		sqe->len = work->range_mode;
-		break;
-	default:
-		if (buffers == 1)
-			list_part(0, serving);
-		else
-			loop(buffers, list_part, serving);
-		if (work->reason)
-			return work->reason;
-		if (work->opcode == IO_WRITEV && disk->writes == WRITES_AT_ONCE)
-			return write_at_once(serving, uring_iovecs(uring, index), buffers);
-		sqe->rw_flags = work->opcode == IO_WRITEV && disk->durable ? WRITE_DSYNC : 0;
-		uring_transfer(uring, sqe, work->opcode, index, buffers);
-	}
+	if (work->opcode == IO_FSYNC || work->opcode == IO_FALLOCATE)
+		buffers = 0;
+	else if (buffers == 1)
+		list_part(0, serving);
+	else
+		loop(buffers, list_part, serving);
+	if (work->reason)
+		return work->reason;
 	tag->status = work->part[last].gpa;
 	tag->place = work->place;
-	tag->buffers = work->opcode == IO_FSYNC || work->opcode == IO_FALLOCATE ? 0 : buffers;
+	tag->buffers = buffers;
 	tag->wanted = work->wanted;
 	tag->written = work->opcode == IO_FALLOCATE ? work->range_mode : work->written;
 	tag->range = work->range_bytes;
 	tag->head = work->common.walk.chain.head;
 	tag->slots = work->common.walk.chain.slots;
 	tag->kind = work->type + 1;
-	serving_commit(serving, tag, index, sqe);
+	serving_take_tag(serving, tag, index);
+	join_run(serving, index, buffers);
 	return 0;
 }
 

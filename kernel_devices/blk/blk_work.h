@@ -9,7 +9,20 @@
 enum {
 	PARTS = BLK_SEGMENTS + 2,		/* header, data, status; a power of two, to be a mask */
 	TRANSFER_BYTES = 64 << 20,		/* of one request through the ring */
+	RUN_BYTES = 4 << 20,			/* of a run: more is no faster, and late */
 	HEADER_BYTES = sizeof(struct blk_request),
+};
+
+/* Requests that go on from each other, taken in one look, as one I/O: an open run, which may grow until it is
+ * submitted.  Its buffers are in the list of its first request's tag. */
+struct blk_run {
+	__u32 requests;		/* 0: there is none */
+	__u32 first, last;	/* tags */
+	__u32 buffers;
+	__u64 bytes;
+	__u64 end;		/* where the next one would go on: bytes of the image */
+	__u32 opcode;
+	__u32 reserved;
 };
 
 /* Working memory of one queue.  In a map and not on the stack, so that the verifier takes
@@ -32,6 +45,7 @@ struct blk_work {
 	__u32 tag;
 	__u32 type;		/* of the request */
 	__u8 opcode;		/* IO_, or 0 if the request is done already */
+	struct blk_run run;
 };
 
 DEVICE_SERVES(struct blk_state, struct blk_work)

@@ -77,7 +77,8 @@ class Tag(Block):
     slots = u16("places that it takes in a packed ring")
     state = enum_of(u8, TagState)("where it is")
     kind = u8("the device's own; 0 if it is of no request of the driver's")
-    reserved = u8[6]("to a multiple of 8")
+    next = u16("of a run, one I/O that several requests are: the tag of the next one, plus 1; 0 for the last")
+    run = u32("of a run's first: result that means success, of all of them; 0 for what is no run", unit="bytes")
 
 
 class Wiring(Block, writer=USER):

@@ -167,8 +167,17 @@ class Uring:
             if index < TAGS:
                 tag = self._tags[index]
                 if tag.state == TagState.FLYING and tag.serial == serial:
-                    self.flight.completed += 1
-                    yield tag, index, result
+                    yield from self._run(tag, index, result)
+
+    def _run(self, tag, index: int, result: int) -> Iterator[tuple]:
+        """The requests that came back as one: one alone, or a run, each of which is done again if it is not whole."""
+        run = tag.run
+        while index >= 0:
+            tag = self._tags[index]
+            following = tag.next - 1
+            self.flight.completed += 1
+            yield tag, index, result if not run else tag.wanted if result == run else -1
+            index = following
 
     def failed(self) -> Iterator[tuple]:
         """(tag's view, its number) of requests that came back with an error; to be released."""
