@@ -6,7 +6,11 @@ import select
 import pytest
 
 from vmm.devices.output import Output
-from vmm.devices.serial import WAITING_BYTES, Serial
+from vmm.devices.serial import Serial
+from vmm.kvm.vm import binding
+
+
+WAITING_BYTES = binding()[1].SERIAL_WAITING
 
 
 class Raised:

@@ -1,4 +1,5 @@
 /* The part of the vCPU loop that is C: enter the guest, and let the native exit path try first. */
+#include "serial.h"
 #include <linux/kvm.h>
 #include <stdint.h>
 
@@ -29,6 +30,11 @@ struct vcpu_loop {
 	uint64_t hooked;		/* exits that the hook took */
 	uint64_t assisted;		/* declines that `assist` did */
 	uint64_t exits;			/* exits with an access that were left to Python */
+	uint64_t serial_exits;		/* exits with an access that the serial port answered, here */
+
+	struct serial *serial;		/* NULL: its accesses go to Python */
+	uint32_t serial_base;		/* its first port */
+	int32_t serial_line;		/* its interrupt, as a hook has it */
 
 	/* partial emulation: runs on after an access that was answered; what is next (enum after).  NULL: none */
 	int (*after)(struct vcpu_loop *loop, void *data);
