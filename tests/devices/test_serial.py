@@ -9,7 +9,6 @@ from vmm.devices.output import Output
 from vmm.devices.serial import Serial
 from vmm.kvm.vm import binding
 
-
 WAITING_BYTES = binding()[1].SERIAL_WAITING
 
 

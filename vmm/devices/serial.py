@@ -23,7 +23,7 @@ class Serial:
     def __init__(self, output: Output | None, line=None):
         """`output`, which stays the caller's, gets what is sent; None throws it away."""
         self.output, self.line = output, line
-        self.calls = 0                      # accesses that came by Python: by one thread at a time, or some are not counted
+        self.calls = 0      # accesses that came by Python; roughly, if several threads are at it
         self.room = os.eventfd(1, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._ffi, self._lib = binding()
         self._sent = os.eventfd(0, os.EFD_CLOEXEC)

@@ -2,7 +2,7 @@
  * vmm/devices/serial.py, which has whoever sends to it and takes what it says. */
 #include <stdint.h>
 
-enum { SERIAL_REGISTERS = 8, SERIAL_WAITING = 4096, SERIAL_SENT = 1 << 16 };
+enum { SERIAL_REGISTERS = 8, SERIAL_WAITING = 4096, SERIAL_SENT = 1 << 14 };
 
 /* Beside the value of an access: the interrupt's cause may be new; nothing was done, as there is no room for what is
  * sent before serial_take(). */
