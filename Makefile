@@ -85,7 +85,7 @@ vmm/bench/_load.so: vmm/native/load.c $(NATIVE_DEPS)
 vmm/sync/_shared.so: vmm/native/shared.c $(addprefix kernel_devices/,recording.h recording.gen.h atomic.h) $(NATIVE_DEPS)
 	@$(PY) vmm/native/build.py shared
 vmm/executors/_emulator.so: $(wildcard vmm/native/emulator* vmm/native/partial*) vmm/native/vcpu_state.gen.h \
-		vmm/native/kvm_run.h vmm/native/serial.h $(NATIVE_DEPS)
+		$(addprefix vmm/native/,kvm_run.h serial.c serial.h) $(NATIVE_DEPS)
 	@$(PY) vmm/native/build.py emulator
 
 build/exit_path.bpf.o: kernel_devices/exit_path.bpf.c $(COMMON_HEADERS) | $(TOOLS)

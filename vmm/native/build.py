@@ -306,7 +306,7 @@ MODULES = {
     "load": ("vmm.bench._load", LOAD, '#include "load.c"', {}),
     "uring": ("vmm.virtqueue._uring", URING, '#include "uring.c"', {}),
     "emulator": ("vmm.executors._emulator", EMULATOR, EMULATOR_SOURCE, {
-        "sources": [str(HERE / name) for name in ("emulator.c", "emulator_state.c", "partial.c")]}),
+        "sources": [str(HERE / name) for name in ("emulator.c", "emulator_state.c", "partial.c", "serial.c")]}),
     "shared": ("vmm.sync._shared", SHARED, '#include "shared.c"', {}),
 }
 

@@ -132,9 +132,9 @@ void vcpu_answer(struct vcpu_loop *loop, uint64_t value)
 /* Whether the serial port has answered all of the access (INS and OUTS are several); what is left is Python's. */
 static int serve_serial(struct vcpu_loop *loop)
 {
-	uint64_t offset = loop->address - loop->serial_base;
+	int offset = serial_register(loop, loop->bus, loop->address, loop->width);
 
-	if (!loop->serial || loop->bus != 1 || loop->width != 1 || offset >= SERIAL_REGISTERS)
+	if (offset < 0)
 		return 0;
 	for (; loop->count; loop->count--, loop->data++) {
 		int done = loop->is_write ? serial_write(loop->serial, offset, *loop->data)

@@ -56,6 +56,14 @@ static inline int declines_wait(const struct vcpu_loop *loop)
 	return loop->declines && *loop->declines != *loop->declines_read;
 }
 
+/* The register of the serial port that an access is of; -1 if it is none, or Python's. */
+static inline int serial_register(const struct vcpu_loop *loop, uint32_t bus, uint64_t address, uint32_t width)
+{
+	uint64_t offset = address - loop->serial_base;
+
+	return loop->serial && bus == 1 && width == 1 && offset < SERIAL_REGISTERS ? (int)offset : -1;
+}
+
 int vcpu_enter(struct vcpu_loop *loop);
 void vcpu_answer(struct vcpu_loop *loop, uint64_t value);
 int kvm_call(int fd, unsigned long request, void *argument);
