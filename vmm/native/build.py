@@ -90,7 +90,7 @@ typedef int (*assist_hook)(void *, const void *, uint32_t, int32_t *);
 struct vcpu_loop { int vcpu_fd, vm_fd, signal; struct kvm_run *run; write_hook hook; void *path;
                    const volatile uint32_t *declines; volatile uint32_t *declines_read, *all_read;
                    const void *outbox; assist_hook assist; uint32_t waiting;
-                   uint64_t runs, hooked, assisted, exits, serial_exits;
+                   uint64_t runs, hooked, exits, assisted, serial_exits;
                    struct serial *serial; uint32_t serial_base; int32_t serial_line;
                    int (*after)(struct vcpu_loop *loop, void *data); void *after_data;
                    uint32_t answered; uint64_t run_ticks; volatile uint32_t leave;

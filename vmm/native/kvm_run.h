@@ -26,10 +26,10 @@ struct vcpu_loop {
 	const void *outbox;		/* where they are, */
 	assist_hook assist;		/* and who is offered them before Python; NULL: nobody */
 	uint32_t waiting;		/* the exit is to be dealt with after the declines that it follows */
-	uint64_t runs;			/* KVM_RUN calls that returned */
+	uint64_t runs;			/* KVM_RUN calls that returned; with the next two, where vmm/top/sample.py looks */
 	uint64_t hooked;		/* exits that the hook took */
-	uint64_t assisted;		/* declines that `assist` did */
 	uint64_t exits;			/* exits with an access that were left to Python */
+	uint64_t assisted;		/* declines that `assist` did */
 	uint64_t serial_exits;		/* exits with an access that the serial port answered, here */
 
 	struct serial *serial;		/* NULL: its accesses go to Python */
