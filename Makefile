@@ -20,7 +20,7 @@ GUEST_FLAGS := -O2 -g $(NO_PATHS) -ffreestanding -fno-pic -no-pie -static -nostd
 run = $(if $(V),,@echo "$(1)  $@"; )
 
 HANDLERS := $(notdir $(basename $(wildcard kernel_devices/*/*.c)))
-GUESTS := button check driver hostile measure exits heavy twocpus smp net log registers many mask typed flushes stream trips
+GUESTS := button check serial driver hostile measure exits heavy twocpus smp net log registers many mask typed flushes stream trips
 GUEST_RUNTIME := $(addprefix guests/,start.S guest.c virtio.c virtio_mmio.c virtio_pci.c ring_split.c ring_packed.c)
 COMMON_HEADERS := $(wildcard kernel_devices/*.h)
 PACKAGED := build/dsdt.aml build/exit_path.bpf.o build/bpf_run.bpf.o build/exit_path.so build/real_mode.bin build/long_mode.elf build/broken.elf \
@@ -74,7 +74,7 @@ needed:
 	@CC=$(CC) CLANG=$(CLANG) PY=$(PY) tools/check_needed
 
 NATIVE_DEPS := vmm/native/build.py $(PYTHON) | $(TOOLS)
-vmm/kvm/_kvm.so: vmm/native/kvm_run.c vmm/native/kvm_run.h $(NATIVE_DEPS)
+vmm/kvm/_kvm.so: $(addprefix vmm/native/,kvm_run.c kvm_run.h serial.c serial.h) $(NATIVE_DEPS)
 	@$(PY) vmm/native/build.py kvm
 vmm/kvm/_bpf.so: vmm/native/bpf.c $(NATIVE_DEPS)
 	@$(PY) vmm/native/build.py bpf
@@ -85,7 +85,7 @@ vmm/bench/_load.so: vmm/native/load.c $(NATIVE_DEPS)
 vmm/sync/_shared.so: vmm/native/shared.c $(addprefix kernel_devices/,recording.h recording.gen.h atomic.h) $(NATIVE_DEPS)
 	@$(PY) vmm/native/build.py shared
 vmm/executors/_emulator.so: $(wildcard vmm/native/emulator* vmm/native/partial*) vmm/native/vcpu_state.gen.h \
-		vmm/native/kvm_run.h $(NATIVE_DEPS)
+		$(addprefix vmm/native/,kvm_run.h serial.c serial.h) $(NATIVE_DEPS)
 	@$(PY) vmm/native/build.py emulator
 
 build/exit_path.bpf.o: kernel_devices/exit_path.bpf.c $(COMMON_HEADERS) | $(TOOLS)

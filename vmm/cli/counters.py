@@ -15,7 +15,8 @@ HELP = ("when the guest has ended, print what each half of each device did.  FOR
         "has to be attached by `=`: --stats=json,file=FILE.  JSON is an object on a line of its own for each time that "
         "the guest was started.  A device's counters with user_ before their names are Python's, the others its "
         "handler's; a vCPU's exits are accesses left to Python, taken are those that the native exit path took, "
-        "assisted writes that it did after the kernel half had declined them")
+        "assisted writes that it did after the kernel half had declined them, serial exits that the serial port "
+        "answered, in C as well; the serial port's calls are its accesses in Python")
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from ..chips.irqfd import IrqfdPoller
 from ..executors._emulator import lib
 from ..kvm.bus import AddressSpace
 from ..kvm.slots import WithSlots
-from ..kvm.vm import _binding
+from ..kvm.vm import binding
 
 
 class Turns:
@@ -58,7 +58,7 @@ class EmulatedVm(WithSlots):
 
     def __init__(self, cpus: int):
         super().__init__()
-        self.ffi, self.lib = _binding()
+        self.ffi, self.lib = binding()
         self.tsc_offset = -lib.emulator_ticks() & (1 << 64) - 1     # the guest's counter begins at 0
         self.vcpus: list[Any] = []
         self.turns = Turns()

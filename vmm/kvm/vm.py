@@ -29,7 +29,8 @@ class KvmError(UserError):
     """KVM is missing, forbidden or refuses; says what to do."""
 
 
-def _binding():
+def binding():
+    """cffi's, of vmm/native/kvm_run.c and serial.c.  Raises KvmError."""
     try:
         from . import _kvm
     except ImportError as error:
@@ -54,7 +55,7 @@ NEEDED = {
 
 def open_kvm(path: str = "/dev/kvm") -> int:
     """A descriptor of /dev/kvm.  Raises KvmError that says what to do."""
-    _ffi, lib = _binding()
+    _ffi, lib = binding()
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -77,7 +78,7 @@ class Vm(WithSlots):
 
     def __init__(self):
         super().__init__()
-        self.ffi, self.lib = _binding()
+        self.ffi, self.lib = binding()
         with ExitStack() as made:
             self._make(made)
             made.pop_all()

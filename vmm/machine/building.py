@@ -97,6 +97,13 @@ def _add_machine_ports(machine) -> None:
             machine.vm.leave_pics(testdev.PIC_MASKS)
 
 
+def serve_serial(machine) -> None:
+    """KVM's vCPUs reach the serial port without Python."""
+    if machine.config.has_exits:
+        for vcpu in machine.vcpus:
+            machine.serial.serve(vcpu, COM1)
+
+
 def add_devices(machine, extra) -> None:
     """Those of the configuration, in its order, then further ones: (device, offload mode)."""
     config = machine.config

@@ -89,6 +89,7 @@ class Machine:
         self.pci = PciBus(self.buses, config.firmware is not None, self.reset)
         if config.kvm:
             self.vcpus = [self.closes(executing.vcpu(self, i)) for i in range(config.cpus)]
+            building.serve_serial(self)
             lapic.leave_as_firmware(self.vcpus)
         building.add_devices(self, extra)
         if config.guest or config.firmware:

@@ -56,14 +56,16 @@ def _named(counters: dict, device: RegisterDevice) -> dict:
 def all_counters(machine) -> dict:
     """Every counter of a machine whose guest has ended, as JSON can have it.  A vCPU's `runs` are returns of KVM_RUN,
     `taken` those with an access that the native exit path took, `assisted` writes that it did after the kernel half had
-    declined them, `exits` those with one that was left to Python."""
+    declined them, `serial` exits with an access of the serial port's, answered in C as well, `exits` those with one
+    that was left to Python."""
     return {
         "status": machine.status, "rebooted": machine.rebooted, "panicked": machine.panicked,
         "startup_ms": round(startup_ms(machine), 3),
         "devices": [_device_counters(machine, device) for device in machine.devices],
         "vcpus": [{"vcpu": thread.vcpu.index, "exits": thread.exits, "taken": thread.vcpu.loop.hooked,
-                   "assisted": thread.vcpu.loop.assisted, "runs": thread.vcpu.loop.runs,
-                   "cpu_ns": thread.cpu_ns} for thread in machine.threads],
+                   "assisted": thread.vcpu.loop.assisted, "serial": thread.vcpu.loop.serial_exits,
+                   "runs": thread.vcpu.loop.runs, "cpu_ns": thread.cpu_ns} for thread in machine.threads],
+        "serial": {"sent": machine.serial.sent, "calls": machine.serial.calls},
         "emulated": executing.counters(machine)}
 
 
@@ -110,8 +112,17 @@ def print_stats(machine, file=None) -> None:
         console.print(f"vcpu{thread.vcpu.index}: {thread.exits} accesses left to Python, "
                       f"{thread.vcpu.loop.hooked} taken by the native exit path, which did "
                       f"{thread.vcpu.loop.assisted} that the kernel half had declined")
+    _print_serial(machine, console)
     _print_emulated(machine, console)
     console.print(f"first instruction {startup_ms(machine):.0f} ms after the process began")
+
+
+def _print_serial(machine, console) -> None:
+    """What the guest sent, and what that took."""
+    sent, calls = machine.serial.sent, machine.serial.calls
+    exits = sum(thread.vcpu.loop.serial_exits for thread in machine.threads)
+    each = f", {exits / sent:.2f} a byte" if sent else ""
+    console.print(f"serial port: {sent} bytes sent, {exits} exits answered in C{each}, {calls} accesses in Python")
 
 
 def _print_emulated(machine, console) -> None:

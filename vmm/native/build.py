@@ -15,6 +15,12 @@ from cffi import FFI
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 
+
+def _declared(name: str) -> str:
+    """A header of ours that cffi can read, without its preprocessor's lines."""
+    return "".join(line for line in (HERE / name).read_text().splitlines(True) if not line.startswith("#"))
+
+
 KVM_REQUESTS = """KVM_GET_API_VERSION KVM_CREATE_VM KVM_CHECK_EXTENSION KVM_GET_VCPU_MMAP_SIZE
 KVM_GET_SUPPORTED_CPUID KVM_CREATE_VCPU KVM_CREATE_IRQCHIP KVM_SET_USER_MEMORY_REGION
 KVM_SET_TSS_ADDR KVM_SET_IDENTITY_MAP_ADDR KVM_IRQFD KVM_IOEVENTFD KVM_IRQ_LINE KVM_SET_GSI_ROUTING
@@ -80,10 +86,12 @@ struct kvm_run { uint8_t request_interrupt_window, immediate_exit; uint32_t exit
 
 typedef int (*write_hook)(void *, uint32_t, uint64_t, uint32_t, uint64_t, int32_t *);
 typedef int (*assist_hook)(void *, const void *, uint32_t, int32_t *);
+""" + _declared("serial.h") + """
 struct vcpu_loop { int vcpu_fd, vm_fd, signal; struct kvm_run *run; write_hook hook; void *path;
                    const volatile uint32_t *declines; volatile uint32_t *declines_read, *all_read;
                    const void *outbox; assist_hook assist; uint32_t waiting;
-                   uint64_t runs, hooked, assisted, exits;
+                   uint64_t runs, hooked, exits, assisted, serial_exits;
+                   struct serial *serial; uint32_t serial_base; int32_t serial_line;
                    int (*after)(struct vcpu_loop *loop, void *data); void *after_data;
                    uint32_t answered; uint64_t run_ticks; volatile uint32_t leave;
                    uint32_t bus, is_write, width, count;
@@ -277,11 +285,6 @@ uint64_t packet_flood(int fd, void *frame, uint32_t bytes, volatile uint32_t *st
 int new_network(void);
 """
 
-def _declared(name: str) -> str:
-    """A header of ours that cffi can read, without its preprocessor's lines."""
-    return "".join(line for line in (HERE / name).read_text().splitlines(True) if not line.startswith("#"))
-
-
 EMULATOR = """
 struct vcpu_loop; struct vcpu_state; struct code_page;
 """ + _declared("emulator.h") + _declared("partial.h") + """
@@ -297,12 +300,13 @@ extern "Python" {
 EMULATOR_SOURCE = '#include "partial.h"'
 
 MODULES = {
-    "kvm": ("vmm.kvm._kvm", KVM, KVM_SOURCE, {"sources": [str(HERE / "kvm_run.c")]}),
+    "kvm": ("vmm.kvm._kvm", KVM, KVM_SOURCE, {
+        "sources": [str(HERE / name) for name in ("kvm_run.c", "serial.c")]}),
     "bpf": ("vmm.kvm._bpf", BPF, '#include "bpf.c"', {"libraries": ["bpf"]}),
     "load": ("vmm.bench._load", LOAD, '#include "load.c"', {}),
     "uring": ("vmm.virtqueue._uring", URING, '#include "uring.c"', {}),
     "emulator": ("vmm.executors._emulator", EMULATOR, EMULATOR_SOURCE, {
-        "sources": [str(HERE / name) for name in ("emulator.c", "emulator_state.c", "partial.c")]}),
+        "sources": [str(HERE / name) for name in ("emulator.c", "emulator_state.c", "partial.c", "serial.c")]}),
     "shared": ("vmm.sync._shared", SHARED, '#include "shared.c"', {}),
 }
 

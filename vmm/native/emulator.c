@@ -362,6 +362,35 @@ static void on_block(struct uc_struct *uc, uint64_t linear, uint32_t bytes, void
 
 /* Accesses */
 
+static void count_access(struct emulator *emulator, uint64_t began)
+{
+	emulator->accesses++;
+	emulator->idle = 0;
+	emulator->callback_ticks += __rdtsc() - began;
+}
+
+/* Whether the serial port has answered an access, without Python: `value` is what it reads, or is to write. */
+static bool serve_serial(struct emulator *emulator, uint32_t port, uint32_t width, bool is_write, uint32_t *value)
+{
+	struct vcpu_loop *loop = emulator->loop;
+	int offset = loop ? serial_register(loop, 1, port, width) : -1, done;
+	uint64_t began = __rdtsc();
+
+	if (offset < 0)
+		return false;
+	done = is_write ? serial_write(loop->serial, offset, *value) : serial_read(loop->serial, offset);
+	if (done & SERIAL_FULL)
+		return false;
+	if (done & SERIAL_RAISE) {
+		python.raise(emulator->handle, loop->serial_line);
+		emulator->told = true;
+	}
+	if (!is_write)
+		*value = (uint8_t)done;
+	count_access(emulator, began);
+	return true;
+}
+
 static void write_access(struct emulator *emulator, uint32_t bus, uint64_t address, uint32_t width, uint64_t value)
 {
 	const struct vcpu_loop *loop = emulator->loop;
@@ -376,21 +405,17 @@ static void write_access(struct emulator *emulator, uint32_t bus, uint64_t addre
 		python.write(emulator->handle, bus, address, width, value);
 	else
 		emulator->loop->hooked++;
-	emulator->accesses++;
-	emulator->idle = 0;
 	emulator->epoch++;		/* a device may have written code */
 	emulator->last_page = emulator->last_other = emulator->quiet_page = NO_PAGE;
-	emulator->callback_ticks += __rdtsc() - began;
+	count_access(emulator, began);
 }
 
 static uint64_t read_access(struct emulator *emulator, uint32_t bus, uint64_t address, uint32_t width)
 {
 	uint64_t began = __rdtsc(), value = python.read(emulator->handle, bus, address, width);
 
-	emulator->accesses++;
 	emulator->told = true;
-	emulator->idle = 0;
-	emulator->callback_ticks += __rdtsc() - began;
+	count_access(emulator, began);
 	return value;
 }
 
@@ -445,7 +470,11 @@ static bool on_write_protected(struct uc_struct *uc, int type, uint64_t gpa, int
 
 static uint32_t on_in(struct uc_struct *uc, uint32_t port, int width, void *data)
 {
+	uint32_t value;
+
 	(void)uc;
+	if (serve_serial(data, port & 0xffff, width, false, &value))
+		return value;
 	return read_access(data, 1, port & 0xffff, width);
 }
 
@@ -454,6 +483,8 @@ static void on_out(struct uc_struct *uc, uint32_t port, int width, uint32_t valu
 	struct emulator *emulator = data;
 
 	(void)uc;
+	if (serve_serial(emulator, port & 0xffff, width, true, &value))
+		return;
 	write_access(emulator, 1, port & 0xffff, width, width < 4 ? value & ((1u << 8 * width) - 1) : value);
 	if (emulator->moved) {		/* by that, it may be: what is behind it in the block finds it so */
 		emulator_settle(emulator);

@@ -129,6 +129,32 @@ void vcpu_answer(struct vcpu_loop *loop, uint64_t value)
 	memcpy(loop->data, &value, loop->width <= 8 ? loop->width : 8);
 }
 
+/* Whether the serial port has answered all of the access (INS and OUTS are several); what is left is Python's. */
+static int serve_serial(struct vcpu_loop *loop)
+{
+	int offset = serial_register(loop, loop->bus, loop->address, loop->width);
+
+	if (offset < 0)
+		return 0;
+	for (; loop->count; loop->count--, loop->data++) {
+		int done = loop->is_write ? serial_write(loop->serial, offset, *loop->data)
+					  : serial_read(loop->serial, offset);
+
+		if (done & SERIAL_FULL)
+			break;
+		if (done & SERIAL_RAISE)
+			raise_line(loop->vm_fd, loop->serial_line);
+		if (!loop->is_write)
+			*loop->data = done;
+	}
+	if (loop->count) {
+		loop->value = *loop->data;
+		return 0;
+	}
+	loop->serial_exits++;
+	return 1;
+}
+
 /* Offer the access to the native exit path: its verdict, TO_USER if there is none. */
 static int offer(struct vcpu_loop *loop, int32_t *line)
 {
@@ -211,6 +237,8 @@ int vcpu_enter(struct vcpu_loop *loop)
 		if (!access_of(loop))
 			return loop->run->exit_reason;
 		loop->answered = 1;
+		if (serve_serial(loop))
+			continue;
 		if (goes_up(loop, offer(loop, &line), &line)) {
 			loop->exits++;
 			return loop->run->exit_reason;

@@ -1,4 +1,5 @@
 /* The part of the vCPU loop that is C: enter the guest, and let the native exit path try first. */
+#include "serial.h"
 #include <linux/kvm.h>
 #include <stdint.h>
 
@@ -25,10 +26,15 @@ struct vcpu_loop {
 	const void *outbox;		/* where they are, */
 	assist_hook assist;		/* and who is offered them before Python; NULL: nobody */
 	uint32_t waiting;		/* the exit is to be dealt with after the declines that it follows */
-	uint64_t runs;			/* KVM_RUN calls that returned */
+	uint64_t runs;			/* KVM_RUN calls that returned; with the next two, where vmm/top/sample.py looks */
 	uint64_t hooked;		/* exits that the hook took */
-	uint64_t assisted;		/* declines that `assist` did */
 	uint64_t exits;			/* exits with an access that were left to Python */
+	uint64_t assisted;		/* declines that `assist` did */
+	uint64_t serial_exits;		/* exits with an access that the serial port answered, here */
+
+	struct serial *serial;		/* NULL: its accesses go to Python */
+	uint32_t serial_base;		/* its first port */
+	int32_t serial_line;		/* its interrupt, as a hook has it */
 
 	/* partial emulation: runs on after an access that was answered; what is next (enum after).  NULL: none */
 	int (*after)(struct vcpu_loop *loop, void *data);
@@ -48,6 +54,14 @@ struct vcpu_loop {
 static inline int declines_wait(const struct vcpu_loop *loop)
 {
 	return loop->declines && *loop->declines != *loop->declines_read;
+}
+
+/* The register of the serial port that an access is of; -1 if it is none, or Python's. */
+static inline int serial_register(const struct vcpu_loop *loop, uint32_t bus, uint64_t address, uint32_t width)
+{
+	uint64_t offset = address - loop->serial_base;
+
+	return loop->serial && bus == 1 && width == 1 && offset < SERIAL_REGISTERS ? (int)offset : -1;
 }
 
 int vcpu_enter(struct vcpu_loop *loop);

@@ -91,7 +91,7 @@ class PlayedVm:
     fd = -1     # of no VM
 
     def __init__(self):
-        self.lib = kvm._binding()[1]
+        self.lib = kvm.binding()[1]
         self.attached: list[Attached] = []
         self.pins = [VECTOR + pin for pin in range(self.lib.KVM_IOAPIC_NUM_PINS)]  # edges, to CPU 0, not masked
         self.interrupts: Counter[int] = Counter()       # GSI -> how many have reached a CPU
