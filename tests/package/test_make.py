@@ -22,6 +22,6 @@ def test_no_command_depends_on_what_was_installed_when_make_began(tmp_path):
 
 
 def test_demo(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "tools.demo"], cwd=ROOT, capture_output=True, text=True,
-                          env={**os.environ, "TMPDIR": str(tmp_path)})
+    done = subprocess.run([sys.executable, "-m", "tools.demo", "--brief"], cwd=ROOT, capture_output=True,
+                          text=True, env={**os.environ, "TMPDIR": str(tmp_path)})
     assert done.returncode == 0 and re.search(r"^demo: done in \d+ s$", done.stdout, re.MULTILINE), done.stderr
