@@ -32,15 +32,16 @@ MODULES := vmm/kvm/_kvm.so vmm/kvm/_bpf.so vmm/virtqueue/_uring.so vmm/bench/_lo
 demo: build
 	@$(PY) -m tools.demo
 
-# As many tests at a time as there are CPUs, a file's one after the other; then those that need the machine alone.
+# As many tests at a time as there are CPUs, a file's one after the other, in the order of tests/conftest.py; then those
+# that need the machine alone.
 test: CPUS := $(shell nproc)
 test:
-	@$(MAKE) --no-print-directory -j$(CPUS) build check lint wide man docs build/explore/blk.so
-	@$(PY) -m pytest -n $(CPUS) --dist loadfile -m "not alone"
+	@$(MAKE) --no-print-directory -j$(CPUS) build bytecode check lint wide man docs build/explore/blk.so
+	@$(PY) -m pytest -n $(CPUS) --dist loadfile --no-loadscope-reorder -m "not alone"
 	@$(PY) -m pytest -m alone
 
 # In machines with hardware-style KVM, emulated on this one: Linux guests, and older kernels.
-test-nested: build
+test-nested: build bytecode
 	@$(PY) -m tools.nested.test
 
 build: setup $(BUILT) build/abi.stamp
@@ -117,6 +118,13 @@ build/%.bin: guests/%.S | $(TOOLS)
 build/dsdt.aml: vmm/boot/dsdt.py vmm/kvm/addresses.py $(PYTHON) | $(TOOLS)
 	@$(PY) -m vmm.boot.dsdt > build/dsdt.asl
 	iasl -we -p $@ build/dsdt.asl > build/dsdt.log || { cat build/dsdt.log; exit 1; }
+
+# Python compiled once, also where PYTHONDONTWRITEBYTECODE has each command compile what it imports: tests start hundreds,
+# and nested machines, which keep nothing, are slow at it.  What pytest rewrites it writes when it collects.
+bytecode: build
+	@$(PY) -m compileall -q vmm tools tests
+	@env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -qq --collect-only -p no:cacheprovider > build/collected.log || \
+		{ cat build/collected.log; exit 1; }
 
 # The schemas against the compiler's debug information, as at every load; leaves RECORDS.
 build/abi.stamp: $(PACKAGED) $(MODULES) $(wildcard vmm/devmodel/*.py vmm/devmodel/devices/*.py) tools/abi.py
@@ -250,5 +258,5 @@ clean:
 distclean: clean
 	rm -rf .venv dist *.egg-info
 
-.PHONY: demo test test-nested build setup needed parts wheel headers check lint man docs sanitize fuzz fuzzers coverage coverage-parts \
-	wide explore mutants faults model bench clean distclean
+.PHONY: demo test test-nested build bytecode setup needed parts wheel headers check lint man docs sanitize fuzz fuzzers \
+	coverage coverage-parts wide explore mutants faults model bench clean distclean

@@ -18,6 +18,21 @@ from vmm.testing.bpf_run import machine_without_vcpus
 from vmm.virtqueue import uring
 
 SECTORS = 4096
+# Files begun first, each of which takes ten seconds and more, so that no process is left with one when the others are
+# done (`make test`).  What builds most comes first, as others wait for it.
+FIRST = ("tests/package/test_wheel.py", "tests/guest/test_stream_guest.py", "tests/docs/test_pages_are_true.py",
+         "tests/guest/test_guests.py", "tests/kit/test_kit.py", "tests/guest/test_net_guest.py",
+         "tests/explore/test_explore.py", "tests/fuzz/test_fuzz.py", "tests/models/test_models.py",
+         "tests/guest/test_kill.py", "tests/verify/test_verify.py", "tests/package/test_make.py",
+         "tests/cli/test_ending.py", "tests/executors/test_kvm_state.py", "tests/guest/test_many.py",
+         "tests/executors/test_beside.py")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """In the order in which they are to be run."""
+    ranks = {config.rootpath / name: rank for rank, name in enumerate(FIRST)}
+    items.sort(key=lambda item: ranks.get(item.path, len(FIRST)))
 
 
 def _missing(feature: str, reason: str) -> None:

@@ -1,9 +1,11 @@
 """A source distribution and a wheel of this tree, and the wheel installed; made once for all tests."""
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,20 +50,46 @@ def only(folder: Path, pattern: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory) -> Built:
-    tree, into = tmp_path_factory.mktemp("source") / "tree", tmp_path_factory.mktemp("dist")
-    shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(*NOT_COPIED))
-    done = subprocess.run([sys.executable, "-m", "tools.wheel", into], cwd=tree, capture_output=True, text=True,
-                          env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
+def once(tmp_path_factory):
+    """once(name, make): a folder that `make` has filled, for all processes of a run: whoever comes first makes it, and
+    the others wait (pytest-xdist: their folders are in one of the run's)."""
+    common = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        common = common.parent
+
+    def folder(name: str, make: Callable[[Path], None]) -> Path:
+        there, made = common / name, common / f"{name}.made"
+        with open(common / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not made.exists():
+                shutil.rmtree(there, ignore_errors=True)    # of one that failed
+                there.mkdir()
+                make(there)
+                made.touch()
+        return there
+    return folder
+
+
+def run(*command, **options) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, **options)
     assert done.returncode == 0, done.stdout + done.stderr
-    return Built(tree, only(into, "*.tar.gz"), only(into, "*.whl"))
+
+
+def build_in(folder: Path) -> None:
+    shutil.copytree(ROOT, folder / "tree", ignore=shutil.ignore_patterns(*NOT_COPIED))
+    run(sys.executable, "-m", "tools.wheel", folder / "dist", cwd=folder / "tree",
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
 
 
 @pytest.fixture(scope="session")
-def installed(built, tmp_path_factory) -> Installed:
-    there = Installed(tmp_path_factory.mktemp("installed") / "venv", tmp_path_factory.mktemp("elsewhere"))
-    for command in ([sys.executable, "-m", "venv", there.venv],
-                    [there.python, "-m", "pip", "install", "--disable-pip-version-check", built.wheel]):
-        done = subprocess.run(command, cwd=there.elsewhere, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-    return there
+def built(once) -> Built:
+    folder = once("wheel", build_in)
+    return Built(folder / "tree", only(folder / "dist", "*.tar.gz"), only(folder / "dist", "*.whl"))
+
+
+@pytest.fixture(scope="session")
+def installed(built, once, tmp_path_factory) -> Installed:
+    def install_in(folder: Path) -> None:
+        run(sys.executable, "-m", "venv", folder / "venv", cwd=folder)
+        run(folder / "venv/bin/python", "-m", "pip", "install", "--disable-pip-version-check", built.wheel, cwd=folder)
+    return Installed(once("installed", install_in) / "venv", tmp_path_factory.mktemp("elsewhere"))

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 
+from tests.conftest import FIRST
 from vmm.paths import ROOT
 
 
@@ -22,6 +23,10 @@ def test_no_command_depends_on_what_was_installed_when_make_began(tmp_path):
 
 
 def test_demo(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "tools.demo"], cwd=ROOT, capture_output=True, text=True,
-                          env={**os.environ, "TMPDIR": str(tmp_path)})
+    done = subprocess.run([sys.executable, "-m", "tools.demo", "--brief"], cwd=ROOT, capture_output=True,
+                          text=True, env={**os.environ, "TMPDIR": str(tmp_path)})
     assert done.returncode == 0 and re.search(r"^demo: done in \d+ s$", done.stdout, re.MULTILINE), done.stderr
+
+
+def test_files_that_are_begun_first_are_there():
+    assert not [name for name in FIRST if not (ROOT / name).is_file()]

@@ -22,7 +22,9 @@ from .files import KERNELS, ROOT
 WORKERS = 2
 TIMEOUT_S = 1500    # for hangs
 SCALE = "0.05"      # of the long guest tests
-PYTEST = f"{sys.executable} -m pytest -q -p no:cacheprovider --timeout=600"
+# Plugins that are of no use in there are not imported, which takes seconds where a CPU is emulated.
+PYTEST = (f"{sys.executable} -m pytest -q -p no:cacheprovider -p no:xdist -p no:xdist.looponfail "
+          "-p no:hypothesispytest --timeout=600")
 
 
 @dataclass(frozen=True)
