@@ -38,13 +38,15 @@ class Ownership:
     given as `lock`, which `with` then takes.
     """
 
-    __slots__ = ("name", "assigned", "_holder", "_generation", "_active", "_taken", "_depth", "_lock", "_keep")
+    __slots__ = ("name", "assigned", "_holder", "_generation", "_active", "_taken", "_depth", "_lock", "_keep",
+                 "_acquire", "_release")
 
     def __init__(self, name: str, word: View, entry: View, lock: AbstractContextManager | None = None):
         """`word` and `entry` are views of the Ownership and Entry blocks.  Their words are kept
         as pointers, as each declined request passes here twice."""
         self.name, self._keep = name, (word, entry)
         self._lock, self._depth = lock or nullcontext(), 0
+        self._acquire, self._release = self._lock.__enter__, self._lock.__exit__
         self.assigned = Side.USER
         self._holder = pointer_to(word, "holder")
         self._generation = pointer_to(word, "generation")
@@ -96,27 +98,28 @@ class Ownership:
                              f"wanted {ARCS[arc][0]!r}")
 
     def __enter__(self) -> Ownership:
-        """Hold it in userspace for a while; who holds it already goes on to."""
-        self._lock.__enter__()
+        """Hold it in userspace for a while; who holds it already goes on to.  Every access that userspace answers
+        passes here: nothing is called that need not be."""
+        self._acquire()
         try:
-            if not self.held_by_user():
+            if self._holder[0] != USER:
                 self.take()
         except BaseException:
-            self._lock.__exit__(None, None, None)
+            self._release(None, None, None)
             raise
         if not self._depth:
             self._taken = self._generation[0]
         self._depth += 1
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _kind: object, _error: object, _trace: object) -> None:
         """Back to the side that it is assigned to.  Raises IllegalArc if it changed hands behind our back."""
         self._depth -= 1
         try:
-            if not self._depth:
+            if not self._depth and (self.assigned == KERNEL or self._generation[0] != self._taken):
                 self._return()
         finally:
-            self._lock.__exit__(None, None, None)
+            self._release(None, None, None)
 
     def _return(self) -> None:
         if self._generation[0] != self._taken:
