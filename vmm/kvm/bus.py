@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_right
+from collections.abc import Callable
 
 from ..devmodel.exit_path import Bus
 from ..errors import UserError
@@ -23,10 +24,15 @@ class AddressSpace:
         self.bus = bus
         # both change by being replaced together, as other threads look things up meanwhile
         self._map: tuple[list[int], list[tuple[int, object, str]]] = [], []     # starts; (end, device, name)
+        # what reads and writes registers, by address and width, once they were found
+        self._reads: dict[tuple[int, int], Callable[[], int]] = {}
+        self._writes: dict[tuple[int, int], Callable[[int], None]] = {}
         self._strangers: set[int] = set()
 
     def add(self, base: int, size: int, device, name: str) -> None:
-        """`device` answers `read(offset, width)` and `write(offset, width, value)`."""
+        """`device` answers `read(offset, width)` and `write(offset, width, value)`.  If it has them, it is asked for
+        `register_reader(offset, width)` and `register_writer(offset, width)` once: what these return, if that is not
+        None, is called for each access there."""
         starts, ranges = self._map
         at = bisect_right(starts, base)
         for i in (at - 1, at):
@@ -40,6 +46,7 @@ class AddressSpace:
         starts, ranges = self._map
         at = starts.index(base)
         self._map = starts[:at] + starts[at + 1:], ranges[:at] + ranges[at + 1:]
+        self._reads, self._writes = {}, {}      # after that: who looks things up has taken these before it
 
     def find(self, address: int, width: int):
         """(device, offset) of an access that lies wholly inside one device, else (None, 0)."""
@@ -50,17 +57,35 @@ class AddressSpace:
         return None, 0
 
     def write(self, address: int, width: int, value: int) -> None:
+        if known := self._writes.get((address, width)):
+            known(value)
+        else:
+            self._find_and_write(address, width, value)
+
+    def _find_and_write(self, address: int, width: int, value: int) -> None:
+        writes = self._writes
         device, offset = self.find(address, width)
         if device is None:
             self._log_stranger(address, width, "write")
+        elif hasattr(device, "register_writer") and (found := device.register_writer(offset, width)):
+            writes[address, width] = found
+            found(value)
         else:
             device.write(offset, width, value)
 
     def read(self, address: int, width: int) -> int:
+        known = self._reads.get((address, width))
+        return known() if known else self._find_and_read(address, width)
+
+    def _find_and_read(self, address: int, width: int) -> int:
+        reads = self._reads
         device, offset = self.find(address, width)
         if device is None:
             self._log_stranger(address, width, "read")
             return (1 << 8 * width) - 1
+        if hasattr(device, "register_reader") and (found := device.register_reader(offset, width)):
+            reads[address, width] = found
+            return found()
         return device.read(offset, width)
 
     def _log_stranger(self, address: int, width: int, what: str) -> None:
