@@ -145,14 +145,19 @@ class Accesses:
 
     def _whole_read(self, name: str, register: PlacedRegister) -> Callable[[], int]:
         """What reads a register."""
-        reader, mask, alone = self._readers.get(name), _ones(register.type.size), self._alone
+        reader, mask = self._readers.get(name), _ones(register.type.size)
         if reader is None:
             pointer = self._pointer(register)
             return lambda: pointer[0]
 
+        acquire, release = self._alone.acquire, self._alone.release
+
         def read() -> int:
-            with alone:
+            acquire()
+            try:
                 return reader() & mask
+            finally:
+                release()
         return read
 
     @staticmethod
@@ -229,11 +234,14 @@ class Accesses:
         return write_and_interrupt
 
     def _held(self, writer: Callable[[int], None]) -> Callable[[int], None]:
-        alone = self._alone
+        acquire, release = self._alone.acquire, self._alone.release
 
         def write(value: int) -> None:
-            with alone:
+            acquire()
+            try:
                 writer(value)
+            finally:
+                release()
         return write
 
     def _written(self, register: PlacedRegister) -> None:

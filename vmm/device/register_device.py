@@ -15,7 +15,6 @@ import re
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,7 +27,7 @@ from ..devmodel.view import ffi, view_of
 from ..devmodel.virtqueue import Side
 from ..paths import BUILD
 from ..sync._shared import lib
-from ..sync.ownership import Ownership
+from ..sync.ownership import Lock, Ownership
 from . import options as options_
 from .accesses import Accesses
 from .accessors import check_accessors
@@ -265,7 +264,7 @@ class RegisterDevice:
         """A timer that calls `callback` with the device held, as an `on_write_` is."""
         return Timer(self, callback)
 
-    def alone(self) -> AbstractContextManager:
+    def alone(self) -> Lock:
         """What `with` holds the device: no handler is inside, nor any other thread's `on_write_`."""
         return self.control if self.layout.locked else self.lock
 

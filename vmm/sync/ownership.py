@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
 from time import monotonic, sleep
+from typing import Any, Protocol
 
 from ..devmodel.view import View, pointer_to
 from ..devmodel.virtqueue import Side
@@ -21,6 +22,22 @@ ARCS = {
     "take": (Side.KERNEL, Side.USER),
     "give": (Side.USER, Side.KERNEL),
 }
+
+
+class Lock(Protocol):
+    """One of threading's, or an Ownership."""
+
+    def acquire(self) -> Any: ...
+
+    def release(self) -> None: ...
+
+    def __enter__(self) -> Any: ...
+
+    def __exit__(self, *_: Any) -> None: ...
+
+
+def _nothing() -> None:
+    """A lock where there is none."""
 
 
 class HandoffTimeout(RuntimeError):
@@ -39,14 +56,15 @@ class Ownership:
     """
 
     __slots__ = ("name", "assigned", "_holder", "_generation", "_active", "_taken", "_depth", "_lock", "_keep",
-                 "_acquire", "_release")
+                 "_lock_it", "_unlock_it")
 
-    def __init__(self, name: str, word: View, entry: View, lock: AbstractContextManager | None = None):
+    def __init__(self, name: str, word: View, entry: View, lock: Lock | None = None):
         """`word` and `entry` are views of the Ownership and Entry blocks.  Their words are kept
         as pointers, as each declined request passes here twice."""
         self.name, self._keep = name, (word, entry)
-        self._lock, self._depth = lock or nullcontext(), 0
-        self._acquire, self._release = self._lock.__enter__, self._lock.__exit__
+        self._lock, self._depth = lock, 0
+        self._lock_it: Callable[[], Any] = lock.acquire if lock else _nothing
+        self._unlock_it: Callable[[], None] = lock.release if lock else _nothing
         self.assigned = Side.USER
         self._holder = pointer_to(word, "holder")
         self._generation = pointer_to(word, "generation")
@@ -98,28 +116,36 @@ class Ownership:
                              f"wanted {ARCS[arc][0]!r}")
 
     def __enter__(self) -> Ownership:
-        """Hold it in userspace for a while; who holds it already goes on to.  Every access that userspace answers
-        passes here: nothing is called that need not be."""
-        self._acquire()
+        """Hold it in userspace for a while; who holds it already goes on to."""
+        self.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Back to the side that it is assigned to.  Raises IllegalArc if it changed hands behind our back."""
+        self.release()
+
+    def acquire(self) -> None:
+        """`with` it, begun.  Each access that userspace answers passes here, and through release(): they call nothing
+        that need not be, and where each access counts they are called in place of `with`, which takes longer."""
+        self._lock_it()
         try:
             if self._holder[0] != USER:
                 self.take()
         except BaseException:
-            self._release(None, None, None)
+            self._unlock_it()
             raise
         if not self._depth:
             self._taken = self._generation[0]
         self._depth += 1
-        return self
 
-    def __exit__(self, _kind: object, _error: object, _trace: object) -> None:
-        """Back to the side that it is assigned to.  Raises IllegalArc if it changed hands behind our back."""
+    def release(self) -> None:
+        """`with` it, ended."""
         self._depth -= 1
         try:
             if not self._depth and (self.assigned == KERNEL or self._generation[0] != self._taken):
                 self._return()
         finally:
-            self._release(None, None, None)
+            self._unlock_it()
 
     def _return(self) -> None:
         if self._generation[0] != self._taken:
