@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from vmm.devmodel.exit_path import Bus
+from vmm.kvm import bus
 from vmm.kvm.bus import AddressSpace, BusOverlap
 
 
@@ -107,3 +108,24 @@ def test_a_register_that_goes_while_it_is_looked_for(space):
             return lambda: 0x600d
     space.add(0x5000, 0x1000, Leaving(), "leaving")
     assert [space.read(0x5000, 4) for _ in range(2)] == [0x600d, 0xffffffff]
+
+
+def test_a_device_where_nobody_was(space):
+    assert [space.read(0x6010, 4) for _ in range(2)] == [0xffffffff] * 2
+    for _ in range(2):
+        space.write(0x6010, 4, 1)
+    late = Recorder()
+    space.add(0x6000, 0x1000, late, "late")
+    space.write(0x6010, 4, 2)
+    assert space.read(0x6010, 4) == 0x10 and late.seen == [(0x10, 4, 2)]
+
+
+def test_no_more_strangers_are_remembered_than_so_many(space, monkeypatch):
+    """A guest chooses them."""
+    monkeypatch.setattr(bus, "MOST_STRANGERS", 3)
+    for address in range(0x8000, 0x8010):
+        for width in (1, 2, 4, 8):
+            for _ in range(2):
+                assert space.read(address, width) == (1 << 8 * width) - 1
+                space.write(address, width, 1)
+    assert len(space._reads) == len(space._writes) == 3 * 4
