@@ -66,8 +66,9 @@ static void forget_code(struct emulator *emulator)
 		memset(emulator->blocks, 0, EMULATOR_BLOCKS * sizeof(*emulator->blocks));
 }
 
-/* Whether a page has what its translations were made of; from now on it has what is there now. */
-static int same_code(struct emulator *emulator, uint64_t page, const uint8_t *at)
+/* Whether a page has what its translations were made of: as of this epoch, or so many bytes of it, from one on; a page
+ * that is new has what is there now. */
+static int same_code(struct emulator *emulator, uint64_t page, const uint8_t *at, uint32_t from, uint32_t bytes)
 {
 	struct code_page *known;
 	uint32_t i = (uint32_t)(page * 0x9e3779b1u) % PAGES;
@@ -83,19 +84,28 @@ static int same_code(struct emulator *emulator, uint64_t page, const uint8_t *at
 		known->page = page;
 		memcpy(known->copy, at, PAGE);
 		emulator->pages[i] = known;
+		known->epoch = emulator->epoch;
 		emulator->page_count++;
-	} else if (known->epoch != emulator->epoch && memcmp(known->copy, at, PAGE)) {
+	} else if (known->epoch != emulator->epoch && memcmp(known->copy + from, at + from, bytes)) {
 		return 0;
 	}
-	known->epoch = emulator->epoch;
+	if (bytes == PAGE)
+		known->epoch = emulator->epoch;
 	return 1;
 }
 
-/* The page of a linear address that code is fetched from; NULL if it is no RAM, or changed.  Beside KVM nothing that runs
- * here maps memory elsewhere: there it is found once in a run, and looked at again where others may have written it. */
-static uint8_t *code_at(struct emulator *emulator, uint64_t linear, uint64_t *physical)
+static uint32_t in_page(uint64_t linear)
+{
+	return PAGE - (linear & (PAGE - 1));
+}
+
+/* Where code is fetched from, at a linear address; NULL if that is no RAM, or the code changed: those of `bytes` that are
+ * in its page, beside KVM, where each block is looked at; else any of the page, once in an epoch.  Beside KVM nothing that
+ * runs here maps memory elsewhere: there it is found once in a run. */
+static uint8_t *code_at(struct emulator *emulator, uint64_t linear, uint32_t bytes, uint64_t *physical)
 {
 	uint64_t page = linear >> PAGE_BITS;
+	uint32_t from = emulator->guarded ? linear & (PAGE - 1) : 0, rest = PAGE - from;
 	struct code_place *place = &emulator->places[page % EMULATOR_CACHED];
 
 	if (place->page != page || place->run != emulator->run || !emulator->guarded) {
@@ -109,18 +119,17 @@ static uint8_t *code_at(struct emulator *emulator, uint64_t linear, uint64_t *ph
 	}
 	if (!place->at)
 		return NULL;
-	if (place->epoch != emulator->epoch && !same_code(emulator, place->physical >> PAGE_BITS, place->at)) {
+	if (emulator->guarded && bytes < rest)
+		rest = bytes;
+	if (place->epoch != emulator->epoch &&
+	    !same_code(emulator, place->physical >> PAGE_BITS, place->at, from, rest)) {
 		emulator->stale = true;
 		return NULL;
 	}
-	place->epoch = emulator->epoch;
+	if (rest == PAGE)
+		place->epoch = emulator->epoch;
 	*physical = place->physical + (linear & (PAGE - 1));
 	return place->at + (linear & (PAGE - 1));
-}
-
-static uint32_t in_page(uint64_t linear)
-{
-	return PAGE - (linear & (PAGE - 1));
 }
 
 /* All of a block of at most a page, of which `code` is what is in the first one; NULL as code_at(). */
@@ -133,7 +142,7 @@ static const uint8_t *whole(struct emulator *emulator, uint64_t linear, uint32_t
 
 	if (bytes <= first)
 		return code;
-	rest = code_at(emulator, linear + first, &other);
+	rest = code_at(emulator, linear + first, bytes - first, &other);
 	if (!rest)
 		return NULL;
 	memcpy(copy, code, first);
@@ -157,7 +166,7 @@ static struct block_mark *mark_of(struct emulator *emulator, uint64_t linear)
 	uint64_t physical;
 
 	for (uint32_t i = first_mark(linear); (mark = &emulator->marked[i])->kind != NO_MARK; i = (i + 1) % EMULATOR_MARKED)
-		if (mark->kind == MARK && mark->linear == linear && code_at(emulator, linear, &physical) &&
+		if (mark->kind == MARK && mark->linear == linear && code_at(emulator, linear, 1, &physical) &&
 		    mark->physical == physical)
 			return mark;
 	return NULL;
@@ -209,7 +218,7 @@ static void look_at(struct emulator *emulator, uint64_t linear, uint32_t bytes)
 {
 	uint8_t copy[PAGE];
 	uint64_t physical;
-	const uint8_t *code = code_at(emulator, linear, &physical), *all;
+	const uint8_t *code = code_at(emulator, linear, bytes, &physical), *all;
 
 	if (!code)
 		return;
@@ -310,13 +319,13 @@ static bool may_run(struct emulator *emulator, uint64_t linear, uint32_t bytes)
 	const uint8_t *code = NULL;
 
 	if (page != emulator->last_page || emulator->guarded) {
-		code = code_at(emulator, linear, &physical);
+		code = code_at(emulator, linear, bytes, &physical);
 		emulator->last_page = page;
 	}
-	if (last != page && last != emulator->last_other) {
+	if (last != page && (last != emulator->last_other || emulator->guarded)) {
 		uint64_t other;
 
-		code_at(emulator, last << PAGE_BITS, &other);
+		code_at(emulator, last << PAGE_BITS, linear + bytes - (last << PAGE_BITS), &other);
 		emulator->last_other = last;
 	}
 	return !emulator->stale && (!emulator->guarded || (code && ours(emulator, linear, bytes, physical, code)));
