@@ -87,3 +87,27 @@ def test_reads_of_parts_and_of_nothing(machine):
     assert read(machine, 0x00, 8) == 0xabcd00001234 and read(machine, 0x100, 4) == 0
     machine.guest_write(Bus.MMIO, BASE + 0x100, 4, 1)
     assert read(machine, 0x100, 4) == 0
+
+
+class OverridingDevice(KindsDevice):
+    """Has accesses of its own."""
+
+    def read(self, offset, width):
+        return super().read(offset, width) + 1
+
+    def write(self, offset, width, value):
+        super().write(offset, width, value + 1)
+
+
+def test_a_class_that_overrides_accesses_gets_all():
+    with Machine(MachineConfig(memory=1 << 20, serial="null", kvm=False), ((OverridingDevice(), "off"),)) as machine:
+        for value in (7, 9):
+            write(machine, "plain", value)
+            assert (machine.devices[0].page.plain, read(machine, 0, 4)) == (value + 1, value + 2)
+
+
+def test_an_access_of_another_width_is_another(machine):
+    for _ in range(2):
+        write(machine, "plain", 0x01020304)
+        write(machine, "plain", 0x0506, width=2)
+        assert (read(machine, 0, 4), read(machine, 0, 2)) == (0x01020506, 0x0506)

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import namedtuple
 from collections.abc import Callable
 from functools import partial
+from operator import setitem
 from typing import Any
 
 from ..devmodel.register_layout import PlacedRegister
@@ -27,6 +28,10 @@ def _ones(width: int) -> int:
     return (1 << 8 * width) - 1
 
 
+def _ignore(value: int) -> None:
+    """A write without an effect."""
+
+
 class Accesses:
     """The registers of one device, as the guest reaches them."""
 
@@ -35,8 +40,7 @@ class Accesses:
         self._alone = device.alone()
         self._exact, self._page_is_memory = layout.widths is Widths.EXACT, layout.page_is_memory
         self._in_order = sorted(layout.registers.items(), key=lambda item: item[1].offset)
-        self._by_place = {(r.offset, r.type.size): (name, r) for name, r in self._in_order}
-        self._by_half = {(r.offset + half, 4): (name, r, half) for name, r in self._in_order if r.halves
+        self._by_half = {(r.offset + half, 4): (r, half) for _, r in self._in_order if r.halves
                          for half in (0, 4)}
         self._pointers: dict = {}
         self._writers = {name: self._writer(r) for name, r in self._in_order}
@@ -44,6 +48,9 @@ class Accesses:
         self._readers = {name: partial(reader, *r.indices) for name, r in self._in_order
                          if (reader := getattr(device.taker, f"on_read_{r.declared}", None))}
         self._interrupting = {r.offset for _, r in self._in_order if r.interrupts}
+        # what takes an access of one whole register, by offset and width: made once, as almost all are such
+        self.whole_reads = {(r.offset, r.type.size): self._whole_read(name, r) for name, r in self._in_order}
+        self.whole_writes = {(r.offset, r.type.size): self._whole_write(name, r) for name, r in self._in_order}
 
     def _writer(self, register: PlacedRegister) -> Callable[[int], None] | None:
         """What takes the writes that userspace does, with the device held, or None."""
@@ -55,7 +62,7 @@ class Accesses:
         if register.access is Access.W1C:
             return lambda value: self._clear(register, value)
         if register.access is Access.RW:
-            return lambda value: self.put(register, value)
+            return self._putter(register)
         return None
 
     def _doorbell(self, register: PlacedRegister, answer: Callable[[int], None]) -> Callable[[int], None]:
@@ -80,7 +87,11 @@ class Accesses:
         if cleared := self._device.cleared(name):
             address = self._device.place.page + cleared.offset
             return lambda value: lib.fetch_and32(address, ~value & 0xffffffff)
-        return lambda value: self.put(register, value)
+        return self._putter(register)
+
+    def _putter(self, register: PlacedRegister) -> Callable[[int], None]:
+        """What shows a value in the page, by one store."""
+        return partial(setitem, self._pointer(register), 0)
 
     def _pointer(self, register: PlacedRegister) -> Any:
         """To the register in the page, of its own width."""
@@ -116,9 +127,10 @@ class Accesses:
     # reads
 
     def read(self, offset: int, width: int) -> int:
-        whole = self._by_place.get((offset, width))
-        if whole:
-            return self._read_one(*whole)
+        whole = self.whole_reads.get((offset, width))
+        return whole() if whole else self._read_other(offset, width)
+
+    def _read_other(self, offset: int, width: int) -> int:
         value, touched = self._bytes_of_page(offset, width), self._touched(offset, width)
         if self._page_is_memory or not touched:
             return value
@@ -126,16 +138,27 @@ class Accesses:
             self._refuse("read", offset, width)
             return _ones(width)
         with self._alone:
-            for name, register in touched:
-                value = self._merged(value, offset, width, self._read_one(name, register), register)
+            for _, register in touched:
+                read = self.whole_reads[register.offset, register.type.size]()
+                value = self._merged(value, offset, width, read, register)
         return value
 
-    def _read_one(self, name: str, register: PlacedRegister) -> int:
-        reader = self._readers.get(name)
+    def _whole_read(self, name: str, register: PlacedRegister) -> Callable[[], int]:
+        """What reads a register."""
+        reader, mask = self._readers.get(name), _ones(register.type.size)
         if reader is None:
-            return self._bytes_of_page(register.offset, register.type.size)
-        with self._alone:
-            return reader() & _ones(register.type.size)
+            pointer = self._pointer(register)
+            return lambda: pointer[0]
+
+        acquire, release = self._alone.acquire, self._alone.release
+
+        def read() -> int:
+            acquire()
+            try:
+                return reader() & mask
+            finally:
+                release()
+        return read
 
     @staticmethod
     def _merged(value: int, offset: int, width: int, read: int, register: PlacedRegister) -> int:
@@ -154,10 +177,13 @@ class Accesses:
     # writes
 
     def write(self, offset: int, width: int, value: int) -> None:
-        whole = self._by_place.get((offset, width))
+        whole = self.whole_writes.get((offset, width))
         if whole:
-            self._write_one(*whole, value)
-            return
+            whole(value)
+        else:
+            self._write_other(offset, width, value)
+
+    def _write_other(self, offset: int, width: int, value: int) -> None:
         if half := self._by_half.get((offset, width)):
             self._write_half(*half, value)
             return
@@ -168,10 +194,10 @@ class Accesses:
             self._refuse("write", offset, width)
         else:
             with self._alone:
-                for name, register in touched:
-                    self._write_part(name, register, offset, width, value)
+                for _, register in touched:
+                    self._write_part(register, offset, width, value)
 
-    def _write_half(self, name: str, register: PlacedRegister, half: int, value: int) -> None:
+    def _write_half(self, register: PlacedRegister, half: int, value: int) -> None:
         """4 of the 8 bytes of a register with halves=True; the upper half completes a write of it."""
         with self._alone:
             if not half or register.takes is Takes.POSTED:
@@ -180,9 +206,9 @@ class Accesses:
                 self._written(register)
             elif half:
                 low = int.from_bytes(bytes(self._buffer(register.offset, 4)), "little")
-                self._write_one(name, register, value << 32 | low)
+                self.whole_writes[register.offset, 8](value << 32 | low)
 
-    def _write_part(self, name: str, register: PlacedRegister, offset: int, width: int, value: int) -> None:
+    def _write_part(self, register: PlacedRegister, offset: int, width: int, value: int) -> None:
         """What a write of other bytes than the register's is for the register."""
         first, end = max(offset, register.offset), min(offset + width, register.offset + register.type.size)
         given, shift = value >> 8 * (first - offset) & _ones(end - first), 8 * (first - register.offset)
@@ -192,17 +218,31 @@ class Accesses:
             self._written(register)
         else:
             shown = 0 if clears else self._bytes_of_page(register.offset, register.type.size)
-            self._write_one(name, register, shown & ~(_ones(end - first) << shift) | given << shift)
+            write = self.whole_writes[register.offset, register.type.size]
+            write(shown & ~(_ones(end - first) << shift) | given << shift)
 
-    def _write_one(self, name: str, register: PlacedRegister, value: int) -> None:
+    def _whole_write(self, name: str, register: PlacedRegister) -> Callable[[int], None]:
+        """What writes a register; of one that is read-only, or has nothing to do, nothing."""
         writer = self._writers[name]
-        if writer is not None:
-            with self._alone:
+        write = self._held(writer) if writer else self._posters.get(name, _ignore)
+        if not register.interrupts:
+            return write
+
+        def write_and_interrupt(value: int) -> None:
+            write(value)
+            self._device.interrupt()
+        return write_and_interrupt
+
+    def _held(self, writer: Callable[[int], None]) -> Callable[[int], None]:
+        acquire, release = self._alone.acquire, self._alone.release
+
+        def write(value: int) -> None:
+            acquire()
+            try:
                 writer(value)
-        elif register.takes is Takes.POSTED:
-            self._posters[name](value)
-        # else read-only, or nothing to do: the guest's write has no effect
-        self._written(register)
+            finally:
+                release()
+        return write
 
     def _written(self, register: PlacedRegister) -> None:
         if register.interrupts:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from functools import partial
 from time import monotonic_ns
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from ..devmodel.recording import NO_QUEUE, EventKind
 from ..devmodel.view import View
 from ..sync.event_ring import EventRing
-from ..sync.ownership import Ownership
+from ..sync.ownership import Lock, Ownership
 
 MOST_OFFSET = 0xffff    # of a register, as events have it
 WRITE, READ, VISIT, INTERRUPT, TAKE, GIVE = map(int, (
@@ -24,7 +23,7 @@ class RecordedOwnership(Ownership):
     __slots__ = ("_record",)
 
     def __init__(self, record: Callable[..., None], name: str, word: View, entry: View,
-                 lock: AbstractContextManager | None = None):
+                 lock: Lock | None = None):
         super().__init__(name, word, entry, lock)
         self._record = record
 

@@ -15,7 +15,6 @@ import re
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,7 +27,7 @@ from ..devmodel.view import ffi, view_of
 from ..devmodel.virtqueue import Side
 from ..paths import BUILD
 from ..sync._shared import lib
-from ..sync.ownership import Ownership
+from ..sync.ownership import Lock, Ownership
 from . import options as options_
 from .accesses import Accesses
 from .accessors import check_accessors
@@ -42,11 +41,16 @@ log = logging.getLogger("splitvmm.trace")
 # what a class of a user's own may not call anything else
 FINAL = frozenset("line timer trace alone interrupt set_bits clear_bits ram routes page_routes cleared ownerships size "
                   "taker registers layout mode lock name place page state memory control latched failed access_log "
-                  "handled_interrupt".split())
+                  "handled_interrupt register_reader register_writer".split())
 
 
 def _raise(error: BaseException) -> None:
     raise error
+
+
+def _is_own(method: Any, function: Callable) -> bool:
+    """Whether a device's method is RegisterDevice's, which nothing records and no class of a user's has overridden."""
+    return getattr(method, "__func__", None) is function
 
 
 class RegisterDevice:
@@ -210,6 +214,14 @@ class RegisterDevice:
         else:
             self.write_undeclared(offset, width, value)
 
+    def register_reader(self, offset: int, width: int) -> Callable[[], int] | None:
+        """What does each read of a whole register, as `read` would; None where there is none."""
+        return self._accesses.whole_reads.get((offset, width)) if _is_own(self.read, RegisterDevice.read) else None
+
+    def register_writer(self, offset: int, width: int) -> Callable[[int], None] | None:
+        """Likewise of writes."""
+        return self._accesses.whole_writes.get((offset, width)) if _is_own(self.write, RegisterDevice.write) else None
+
     def _own_memory(self, offset: int, width: int) -> Any:
         """Bytes of device memory, which a guest with vCPUs reaches without us; nothing if there is none there."""
         for name, item in self.layout.memories.items():
@@ -252,7 +264,7 @@ class RegisterDevice:
         """A timer that calls `callback` with the device held, as an `on_write_` is."""
         return Timer(self, callback)
 
-    def alone(self) -> AbstractContextManager:
+    def alone(self) -> Lock:
         """What `with` holds the device: no handler is inside, nor any other thread's `on_write_`."""
         return self.control if self.layout.locked else self.lock
 

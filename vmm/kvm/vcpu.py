@@ -64,14 +64,15 @@ class VcpuThread(threading.Thread):
 
     def _loop(self) -> None:
         lib, vcpu, host = self.lib, self.vcpu, self.host
-        io, mmio, interrupted = lib.KVM_EXIT_IO, lib.KVM_EXIT_MMIO, -errno.EINTR
+        io, interrupted = lib.KVM_EXIT_IO, -errno.EINTR
+        spaces = {io: host.buses[Bus.PORT], lib.KVM_EXIT_MMIO: host.buses[Bus.MMIO]}
         while self._goes_on():
             reason = vcpu.enter()
             if vcpu.coalesced:
                 vcpu.coalesced.drain()
-            if reason == mmio or reason == io:  # noqa: SIM109
+            if reason in spaces:
                 self.port_exits += reason == io
-                self._access(host.buses[Bus.MMIO if reason == mmio else Bus.PORT])
+                self._access(spaces[reason])
             elif reason == interrupted:
                 host.declined(vcpu)
             else:

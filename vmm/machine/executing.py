@@ -17,17 +17,19 @@ class VcpuAccesses:
     """Accesses of one vCPU's that an emulator runs: to the buses, as those of KVM's exits go."""
 
     def __init__(self, machine, vcpu: Vcpu | None = None):
-        self._buses, self._vcpu, self.raise_ = [machine.buses[bus] for bus in Bus], vcpu, machine.interrupts.raise_
+        buses = [machine.buses[bus] for bus in Bus]
+        self._reads, self._writes = [bus.read for bus in buses], [bus.write for bus in buses]
+        self._vcpu, self.raise_ = vcpu, machine.interrupts.raise_
 
     def read(self, bus: int, address: int, width: int) -> int:
         if self._vcpu and self._vcpu.coalesced:     # what KVM has yet to tell comes first
             self._vcpu.coalesced.drain()
-        return self._buses[bus].read(address, width) & MASKS[width]
+        return self._reads[bus](address, width) & MASKS[width]
 
     def write(self, bus: int, address: int, width: int, value: int) -> None:
         if self._vcpu and self._vcpu.coalesced:
             self._vcpu.coalesced.drain()
-        self._buses[bus].write(address, width, value)
+        self._writes[bus](address, width, value)
 
     def cpuid(self, leaf: int, index: int) -> tuple[int, int, int, int]:
         raise AssertionError("KVM's own")

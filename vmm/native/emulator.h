@@ -131,7 +131,8 @@ struct emulator {
 	struct code_page **pages;	/* by guest-physical page, a hash table */
 	uint32_t page_count;
 	struct code_place places[EMULATOR_CACHED];
-	uint64_t quiet_page;		/* where blocks need no look */
+	uint64_t quiet_page;		/* whose blocks need no look, */
+	uint32_t quiet, quiet_given;	/* so many of them from now on, and from when that was said: 0 where all need one */
 	uint64_t last_page, last_other, run;	/* pages of the block that ran: its first, and another one */
 	uint32_t epoch;			/* moves when others may have written guest memory */
 	bool stale;			/* translations are */

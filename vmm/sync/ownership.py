@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
 from time import monotonic, sleep
+from typing import Any, Protocol
 
 from ..devmodel.view import View, pointer_to
 from ..devmodel.virtqueue import Side
@@ -21,6 +22,22 @@ ARCS = {
     "take": (Side.KERNEL, Side.USER),
     "give": (Side.USER, Side.KERNEL),
 }
+
+
+class Lock(Protocol):
+    """One of threading's, or an Ownership."""
+
+    def acquire(self) -> Any: ...
+
+    def release(self) -> None: ...
+
+    def __enter__(self) -> Any: ...
+
+    def __exit__(self, *_: Any) -> None: ...
+
+
+def _nothing() -> None:
+    """A lock where there is none."""
 
 
 class HandoffTimeout(RuntimeError):
@@ -38,13 +55,16 @@ class Ownership:
     given as `lock`, which `with` then takes.
     """
 
-    __slots__ = ("name", "assigned", "_holder", "_generation", "_active", "_taken", "_depth", "_lock", "_keep")
+    __slots__ = ("name", "assigned", "_holder", "_generation", "_active", "_taken", "_depth", "_lock", "_keep",
+                 "_lock_it", "_unlock_it")
 
-    def __init__(self, name: str, word: View, entry: View, lock: AbstractContextManager | None = None):
+    def __init__(self, name: str, word: View, entry: View, lock: Lock | None = None):
         """`word` and `entry` are views of the Ownership and Entry blocks.  Their words are kept
         as pointers, as each declined request passes here twice."""
         self.name, self._keep = name, (word, entry)
-        self._lock, self._depth = lock or nullcontext(), 0
+        self._lock, self._depth = lock, 0
+        self._lock_it: Callable[[], Any] = lock.acquire if lock else _nothing
+        self._unlock_it: Callable[[], None] = lock.release if lock else _nothing
         self.assigned = Side.USER
         self._holder = pointer_to(word, "holder")
         self._generation = pointer_to(word, "generation")
@@ -97,26 +117,35 @@ class Ownership:
 
     def __enter__(self) -> Ownership:
         """Hold it in userspace for a while; who holds it already goes on to."""
-        self._lock.__enter__()
-        try:
-            if not self.held_by_user():
-                self.take()
-        except BaseException:
-            self._lock.__exit__(None, None, None)
-            raise
-        if not self._depth:
-            self._taken = self._generation[0]
-        self._depth += 1
+        self.acquire()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Back to the side that it is assigned to.  Raises IllegalArc if it changed hands behind our back."""
+        self.release()
+
+    def acquire(self) -> None:
+        """`with` it, begun.  Each access that userspace answers passes here, and through release(): they call nothing
+        that need not be, and where each access counts they are called in place of `with`, which takes longer."""
+        self._lock_it()
+        try:
+            if self._holder[0] != USER:
+                self.take()
+        except BaseException:
+            self._unlock_it()
+            raise
+        if not self._depth:
+            self._taken = self._generation[0]
+        self._depth += 1
+
+    def release(self) -> None:
+        """`with` it, ended."""
         self._depth -= 1
         try:
-            if not self._depth:
+            if not self._depth and (self.assigned == KERNEL or self._generation[0] != self._taken):
                 self._return()
         finally:
-            self._lock.__exit__(None, None, None)
+            self._unlock_it()
 
     def _return(self) -> None:
         if self._generation[0] != self._taken:
