@@ -9,8 +9,9 @@ pytest.importorskip("capstone")
 
 from vmm.executors.executor import Why
 from vmm.executors.generated import reset
+from vmm.executors.guest_map import Range, Window
 from vmm.executors.state import blank, write_all
-from vmm.executors.unicorn_cpu import Range, UnicornCpu, Window
+from vmm.executors.unicorn_cpu import UnicornCpu
 from vmm.sync.region import Region
 
 CODE, WINDOW, BANK = 0x1000, 0xa0000, 0x10000
@@ -22,7 +23,8 @@ class Banked:
     def __init__(self, code):
         self.ram, self.banks, self.told = Region.anonymous("ram", BANK), Region.anonymous("banks", 4 * BANK), []
         self.ram.view[CODE:CODE + len(code)] = code
-        self.cpu = UnicornCpu(self, on_moved=self.map)
+        self.cpu = UnicornCpu(self)
+        self.cpu.on_moved = self.map
         self.bank = 0
         self.map()
 

@@ -14,7 +14,8 @@ from vmm.executors.transfer import NotTransferable
 from vmm.sync.region import Region
 
 unicorn = pytest.importorskip("unicorn")
-from vmm.executors.unicorn_cpu import Range, UnicornCpu  # noqa: E402
+from vmm.executors.guest_map import Range  # noqa: E402
+from vmm.executors.unicorn_cpu import UnicornCpu  # noqa: E402
 from vmm.executors.unicorn_state import BREAKPOINTS, EVENTS  # noqa: E402
 
 

@@ -10,7 +10,6 @@ from ..devmodel.vcpu import Activity
 from ..devmodel.view import to_dict
 from ..executors.executor import Accesses, Stop, Why
 from ..executors.generated import reset
-from ..executors.guest_map import guest_map
 from ..executors.instructions import (
     MOST_BYTES,
     control_write,
@@ -109,22 +108,15 @@ class EmulatedVcpu:
     def __init__(self, vm: EmulatedVm, index: int, cpus: int, mmio: AddressSpace, accesses: Accesses):
         self.vm, self.index, self.ffi, self.lib = vm, index, vm.ffi, vm.lib
         self.loop = self.ffi.new("struct vcpu_loop *")
-        self.state, self.physical, self._mmio = blank(), Physical(), mmio
-        self.cpu = UnicornCpu(_Accesses(accesses, vm, index, cpus, self.loop), on_moved=self._map)
-        self.cpu.follow(self)
+        self.state, self.physical = blank(), Physical()
+        self.cpu = UnicornCpu(_Accesses(accesses, vm, index, cpus, self.loop))
+        self.cpu.follow(self, mmio, ALL, self.physical.map)
         self.apic = vm.chips.apic(index)
         self._msrs, self._shared = ModelSpecific(self.state, self.apic), cpus > 1
         self._woken, self._told = threading.Event(), _Told()
         self._reset()
         self.state.activity = Activity.UNINITIALIZED if index else Activity.RUNNABLE
-        self._map()
-        vm.on_moved.append(self.cpu.moved)
         vm.vcpus.append(self)
-
-    def _map(self) -> None:
-        memory, windows, registers = guest_map(self.vm.slots.values(), self._mmio, ALL)
-        self.cpu.map(memory, windows, registers)
-        self.physical.map(memory)
 
     def _reset(self) -> None:
         """SDM 3, table 10-1."""
@@ -333,6 +325,5 @@ class EmulatedVcpu:
             deliver(self.state, self.physical, exception(fault.vector, fault.error))
 
     def close(self) -> None:
-        self.vm.on_moved.remove(self.cpu.moved)
         self.cpu.close()
 

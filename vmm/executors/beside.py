@@ -16,7 +16,7 @@ from ..kvm.bus import AddressSpace
 from ..kvm.slots import Slot
 from ..kvm.vm import Vcpu
 from .executor import WITH_ERROR, Accesses, Stop, Why
-from .guest_map import BESIDE_KVM, guest_map
+from .guest_map import BESIDE_KVM
 from .instructions import MOST_BYTES, aligned_operand, decoded, done_otherwise, is_atomic, is_segmented, mode_of
 from .kvm_state import KvmState
 from .partial import KERNEL_PORTS
@@ -35,22 +35,15 @@ class Beside:
     def __init__(self, vcpu: Vcpu, mmio: AddressSpace, accesses: Accesses, others: bool, interrupt: Interrupt):
         """`others`: there are other vCPUs.  `interrupt` delivers INT instructions."""
         self._interrupt = interrupt
-        self.vcpu, self._mmio, self._others = vcpu, mmio, others
-        self.one = UnicornCpu(accesses, on_moved=self._map)                 # what it is told to, whatever it is
-        self.many = UnicornCpu(accesses, guarded=True, kernel_ports=KERNEL_PORTS, on_moved=self._map)
+        self.vcpu, self._others = vcpu, others
+        self.one = UnicornCpu(accesses)      # what it is told to, whatever it is
+        self.many = UnicornCpu(accesses, guarded=True, kernel_ports=KERNEL_PORTS)
         self._kvm, self._state = KvmState(vcpu), blank()
         self.done: Counter[int] = Counter()         # instructions that KVM refused, by their linear address
         self.visits = self.ran = self.occupied = 0  # runs, their basic blocks; not run: something was on its way
         self._asked = 0
-        self._map()
         for cpu in (self.one, self.many):
-            cpu.follow(vcpu)
-            vcpu.vm.on_moved.append(cpu.moved)
-
-    def _map(self) -> None:
-        found = guest_map(self.vcpu.vm.slots.values(), self._mmio, BESIDE_KVM)
-        self.one.map(*found)
-        self.many.map(*found)
+            cpu.follow(vcpu, mmio, BESIDE_KVM)
 
     # some basic blocks, from wherever it is
 
@@ -146,7 +139,6 @@ class Beside:
 
     def close(self) -> None:
         for cpu in (self.one, self.many):
-            self.vcpu.vm.on_moved.remove(cpu.moved)
             cpu.close()
 
 
