@@ -8,8 +8,8 @@ pytest.importorskip("unicorn")
 pytest.importorskip("capstone")
 
 from vmm.executors.executor import Why
-from vmm.executors.generated import reset
 from vmm.executors.guest_map import Range, Window
+from vmm.executors.reset import reset
 from vmm.executors.state import blank, write_all
 from vmm.executors.unicorn_cpu import UnicornCpu
 from vmm.sync.region import Region

@@ -8,7 +8,8 @@ from tests.scale import scaled
 from vmm.devmodel.vcpu import Activity
 from vmm.devmodel.view import to_dict
 from vmm.executors.executor import Stop, Why
-from vmm.executors.generated import MODES, States, reset
+from vmm.executors.generated import MODES, States
+from vmm.executors.reset import reset
 from vmm.executors.state import blank, differences, write_all
 from vmm.executors.transfer import NotTransferable
 from vmm.sync.region import Region

@@ -9,7 +9,6 @@ from ..devmodel.exit_path import Bus
 from ..devmodel.vcpu import Activity
 from ..devmodel.view import to_dict
 from ..executors.executor import Accesses, Stop, Why
-from ..executors.generated import reset
 from ..executors.instructions import (
     MOST_BYTES,
     control_write,
@@ -20,6 +19,7 @@ from ..executors.instructions import (
     mode_of,
 )
 from ..executors.kvm_special import from_special, to_special
+from ..executors.reset import reset
 from ..executors.state import GENERAL, blank, write_all
 from ..executors.unicorn_cpu import UnicornCpu
 from ..kvm.bus import AddressSpace
@@ -119,18 +119,9 @@ class EmulatedVcpu:
         vm.vcpus.append(self)
 
     def _reset(self) -> None:
-        """SDM 3, table 10-1."""
-        fields = reset()
-        segments = {name: {"limit": 0xffff, "access": 0x93} for name in ("ds", "es", "fs", "gs", "ss")}
-        segments["cs"] = {"limit": 0xffff, "access": 0x9b, "selector": 0xf000, "base": 0xffff0000}
-        segments["tr"], segments["ldt"] = {"limit": 0xffff, "access": 0x8b}, {"limit": 0xffff, "access": 0x82}
-        fields["segments"] |= {name: fields["segments"][name] | each for name, each in segments.items()}
-        for name in ("gdt", "idt"):
-            fields["segments"][name]["limit"] = 0xffff
-        fields["general"] |= {"rip": 0xfff0, "rdx": self.cpu.accesses.cpuid(1, 0)[0]}
-        fields["control"]["apic_base"] = self.apic.base
+        """But for what it waits for."""
+        fields = reset(self.cpu.accesses.cpuid(1, 0)[0], self.apic.base)
         fields["timing"]["tsc_offset"] = self.vm.tsc_offset
-        fields["debug"]["dr6"], fields["msrs"]["pat"] = 0xffff0ff0, 0x0007040600070406
         write_all(self.state, fields)
 
     # as KVM's
