@@ -41,6 +41,14 @@ def test_the_emulator_does_it(kvm):
     assert counters["whole"]["instructions"] >= 5
 
 
+def test_emulators_are_made_when_they_are_needed(kvm):
+    with machine(ExecutorConfig("auto", 0), LinesDevice()) as made:
+        (beside,) = made.beside
+        assert beside.made == []
+        assert made.run(20) == SUM
+        assert beside.made == [beside.one]
+
+
 def test_an_error_of_a_device(kvm):
     class Broken(LinesDevice):
         def on_read_status(self):

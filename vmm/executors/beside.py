@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from typing import Any
 
 from ..devmodel.view import View
@@ -35,15 +36,27 @@ class Beside:
     def __init__(self, vcpu: Vcpu, mmio: AddressSpace, accesses: Accesses, others: bool, interrupt: Interrupt):
         """`others`: there are other vCPUs.  `interrupt` delivers INT instructions."""
         self._interrupt = interrupt
-        self.vcpu, self._others = vcpu, others
-        self.one = UnicornCpu(accesses)      # what it is told to, whatever it is
-        self.many = UnicornCpu(accesses, guarded=True, kernel_ports=KERNEL_PORTS)
+        self.vcpu, self._mmio, self._accesses, self._others = vcpu, mmio, accesses, others
+        self.made: list[UnicornCpu] = []
         self._kvm, self._state = KvmState(vcpu), blank()
         self.done: Counter[int] = Counter()         # instructions that KVM refused, by their linear address
         self.visits = self.ran = self.occupied = 0  # runs, their basic blocks; not run: something was on its way
         self._asked = 0
-        for cpu in (self.one, self.many):
-            cpu.follow(vcpu, mmio, BESIDE_KVM)
+
+    @cached_property
+    def one(self) -> UnicornCpu:
+        """For an instruction, whatever it is; made when there is one."""
+        return self._made(UnicornCpu(self._accesses))
+
+    @cached_property
+    def many(self) -> UnicornCpu:
+        """For basic blocks that may run beside KVM."""
+        return self._made(UnicornCpu(self._accesses, guarded=True, kernel_ports=KERNEL_PORTS))
+
+    def _made(self, cpu: UnicornCpu) -> UnicornCpu:
+        self.made.append(cpu)
+        cpu.follow(self.vcpu, self._mmio, BESIDE_KVM)
+        return cpu
 
     # some basic blocks, from wherever it is
 
@@ -138,7 +151,7 @@ class Beside:
                 "occupied": self.occupied}
 
     def close(self) -> None:
-        for cpu in (self.one, self.many):
+        for cpu in self.made:
             cpu.close()
 
 

@@ -166,8 +166,8 @@ class UnicornCpu:
             self.map(memory, windows, registers)
             on_map(memory)
         self.on_moved = map_slots
+        self._vm.on_moved.append(self.moved)        # first, as other threads may move them meanwhile
         map_slots()
-        self._vm.on_moved.append(self.moved)
 
     def moved(self) -> None:
         """Any thread: guest memory is elsewhere now; `on_moved` is called before the next run."""
