@@ -28,6 +28,28 @@ from .unicorn_cpu import UnicornCpu
 # delivers an INT: of a state, with the byte before rip, in this memory; why it cannot, or ""
 Interrupt = Callable[[View, Stop, bytes, Iterable[Slot]], str]
 INVALID_OPCODE, GENERAL_PROTECTION = 6, 13      # vectors
+MOST_PLACES = 1024
+
+
+class Refusals:
+    """How many instructions KVM refused, by their linear address; of those where it refused least there are as many as
+    a guest likes, so they are counted together."""
+
+    def __init__(self, most: int = MOST_PLACES):
+        self.at: Counter[int] = Counter()
+        self.others, self._most = 0, most
+
+    def add(self, linear: int) -> None:
+        self.at[linear] += 1
+        if len(self.at) > 2 * self._most:       # and not sooner, as to sort them takes a while
+            kept = Counter(dict(self.at.most_common(self._most)))
+            self.others += self.at.total() - kept.total()
+            self.at = kept
+
+    def counters(self) -> dict[str, int]:
+        """`places` are those that are still known, `others` the instructions elsewhere."""
+        at, others = self.at, self.others
+        return {"instructions": at.total() + others, "places": len(at), "others": others}
 
 
 class Beside:
@@ -39,7 +61,7 @@ class Beside:
         self.vcpu, self._mmio, self._accesses, self._others = vcpu, mmio, accesses, others
         self.made: list[UnicornCpu] = []
         self._kvm, self._state = KvmState(vcpu), blank()
-        self.done: Counter[int] = Counter()         # instructions that KVM refused, by their linear address
+        self.done = Refusals()
         self.visits = self.ran = self.occupied = 0  # runs, their basic blocks; not run: something was on its way
         self._asked = 0
 
@@ -106,7 +128,7 @@ class Beside:
             self._kvm.give_back(state)
         except NotTransferable as error:
             return f"not given to the emulator: {error}"
-        self.done[linear] += 1
+        self.done.add(linear)
         return None
 
     def _not_done(self, stop: Stop, state: View) -> str:
@@ -147,8 +169,7 @@ class Beside:
 
     def counters(self) -> dict[str, Any]:
         """Instructions that KVM refused, and at how many places; visits that were asked for, and their blocks."""
-        return {"instructions": self.done.total(), "places": len(self.done), "visits": self.visits, "blocks": self.ran,
-                "occupied": self.occupied}
+        return {**self.done.counters(), "visits": self.visits, "blocks": self.ran, "occupied": self.occupied}
 
     def close(self) -> None:
         for cpu in self.made:
