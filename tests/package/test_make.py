@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 
+import pytest
+
 from vmm.paths import ROOT
 
 
@@ -21,7 +23,8 @@ def test_no_command_depends_on_what_was_installed_when_make_began(tmp_path):
     assert commands(str(tmp_path)) == commands(os.environ["PATH"])
 
 
-def test_demo(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "tools.demo"], cwd=ROOT, capture_output=True, text=True,
+@pytest.mark.parametrize("options", [[], ["--executor", "emulator"]], ids=["default", "emulator"])
+def test_demo(tmp_path, options):
+    done = subprocess.run([sys.executable, "-m", "tools.demo", *options], cwd=ROOT, capture_output=True, text=True,
                           env={**os.environ, "TMPDIR": str(tmp_path)})
     assert done.returncode == 0 and re.search(r"^demo: done in \d+ s$", done.stdout, re.MULTILINE), done.stderr
