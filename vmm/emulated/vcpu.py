@@ -188,7 +188,8 @@ class EmulatedVcpu:
             raise UnhandledExit(f"the emulator has no {error}\n{self.describe()}") from None
 
     def _wakes(self) -> bool:
-        return bool(self.state.events.nmi_pending) or \
+        events = self.state.events
+        return bool(events.nmi_pending and not events.nmi_masked) or \
             (bool(self.state.general.rflags & ENABLED) and self.vm.chips.pending(self.index))
 
     def _wait(self) -> None:
@@ -231,7 +232,7 @@ class EmulatedVcpu:
 
     def _run(self) -> None:
         state = self.state
-        state.control.cr8 = before = self.apic.cr8
+        state.control.cr8 = self.apic.cr8
         blocks = 1 if state.events.shadow or state.events.nmi_pending else SHARED_SLICE if self._shared else SLICE
         if self._shared:
             with self.vm.turns.mine():
@@ -240,8 +241,6 @@ class EmulatedVcpu:
         else:
             stop = self.cpu.run(state, blocks, checked=True)
         self.loop.runs += 1
-        if state.control.cr8 != before:
-            self.apic.set_cr8(state.control.cr8)
         self._after(stop)
 
     def _after(self, stop: Stop) -> None:
@@ -294,14 +293,23 @@ class EmulatedVcpu:
             return False            # it faults
         try:
             if instruction.mnemonic == "mov":
-                name, source = control_write(instruction)
-                check_control(state, name, getattr(state.general, source))
-                return False
-            if not self._msrs.access(WRMSR if instruction.mnemonic == "wrmsr" else RDMSR):
+                if not self._set_control(*control_write(instruction)):
+                    return False
+            elif not self._msrs.access(WRMSR if instruction.mnemonic == "wrmsr" else RDMSR):
                 return False
             state.general.rip += instruction.size
+            state.events.shadow = 0
         except Fault as fault:
             deliver(state, self.physical, exception(fault.vector, fault.error))
+        return True
+
+    def _set_control(self, name: str, source: str) -> bool:
+        """Whether it was done; else Unicorn takes the value.  Raises Fault."""
+        value = getattr(self.state.general, source)
+        check_control(self.state, name, value)
+        if name != "cr8":
+            return False
+        self.apic.set_cr8(value)
         return True
 
     def _call(self, stop: Stop) -> None:

@@ -187,7 +187,8 @@ int emulator_unmark(struct emulator *emulator, uint64_t linear)
 	return 1;
 }
 
-/* Whether code may have RDMSR (0f 32), WRMSR (0f 30), or MOV to cr0 or cr4 (0f 22), of which Unicorn takes any value. */
+/* Whether code may have RDMSR (0f 32), WRMSR (0f 30), or MOV to cr0, cr4 or cr8 (0f 22): of most Unicorn takes any
+ * value, and an interrupt that the last one lets through comes before the next instruction. */
 static int is_delicate(const uint8_t *code, uint32_t bytes)
 {
 	for (uint32_t i = 0; i + 1 < bytes; i++)
