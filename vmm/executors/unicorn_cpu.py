@@ -57,6 +57,7 @@ def _numbers() -> dict[str, Any]:
         "flush_tlb": _control(unicorn.UC_CTL_TLB_FLUSH, 0), "flush_code": _control(unicorn.UC_CTL_TB_FLUSH, 0),
         "hook_block": unicorn.UC_HOOK_BLOCK, "hook_translation": unicorn.UC_HOOK_EDGE_GENERATED,
         "hook_exception": unicorn.UC_HOOK_INTR, "hook_write_protected": unicorn.UC_HOOK_MEM_WRITE_PROT,
+        "hook_read_protected": unicorn.UC_HOOK_MEM_READ_PROT,
         "hook_instruction": unicorn.UC_HOOK_INSN, "in": const.UC_X86_INS_IN, "out": const.UC_X86_INS_OUT,
         "cpuid": const.UC_X86_INS_CPUID, "syscall": const.UC_X86_INS_SYSCALL, "sysenter": const.UC_X86_INS_SYSENTER,
         "invalid": unicorn.UC_ERR_INSN_INVALID, "unmapped_read": unicorn.UC_ERR_READ_UNMAPPED,
@@ -152,6 +153,7 @@ class UnicornCpu:
         i = self._slots[window] = next(i for i in range(lib.EMULATOR_WINDOWS) if i not in used)
         self.emulator.windows[i] = {"gpa": window.gpa, "bytes": window.bytes}
         self._check(lib.emulator_window(self.emulator, i))
+        self.uc.mem_protect(window.gpa, window.bytes, unicorn.UC_PROT_NONE)     # so that it tells of whole accesses
 
     def follow(self, vcpu: Any, mmio: AddressSpace, told: Collection[tuple[int, int]],
                on_map: Callable[[list[Range]], None] = lambda memory: None) -> None:
