@@ -222,7 +222,7 @@ def found_by_verify(fault: Fault) -> tuple[bool, str]:
         report = WORK / "report.json"
         done = subprocess.run(
             [sys.executable, "-m", "vmm", "-q", "verify", device, "--steps", str(VERIFY_STEPS), "--seed", "1",
-             "--executors", "on", "--json", report, "--save", WORK / "sequence.json"],
+             "--modes", "on", "--json", report, "--save", WORK / "sequence.json"],
             cwd=ROOT, env={**os.environ, "SPLITVMM_BUILD": str(WORK / "build")}, capture_output=True, text=True)
         if "the verifier refuses it" in done.stderr:
             return False, "the kernel's verifier refuses it"

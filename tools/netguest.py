@@ -1,7 +1,8 @@
 """A guest that answers, and the host's own stack as its client, in a network namespace of their own.
 
     python -m tools.netguest MODE[,MODE...] [--pings N] [--datagrams N] [--seconds S] [--switches N] [--queues N]
-                             [--transport mmio|pci] [--packed] [--mtu N] [--bytes N] [--cmdline WORDS]
+                             [--transport mmio|pci] [--packed] [--mtu N] [--bytes N] [--executor NAME]
+                             [--cmdline WORDS]
 
 With several modes the card's offload goes round them while packets are under way.  Prints one
 line of JSON: what was sent, what came back, how it was served.
@@ -24,7 +25,7 @@ from pathlib import Path
 
 from vmm.bench import net
 from vmm.errors import UserError
-from vmm.machine.config import DiskConfig, MachineConfig, NicConfig
+from vmm.machine.config import EXECUTORS, DiskConfig, ExecutorConfig, MachineConfig, NicConfig
 from vmm.machine.machine import Machine
 from vmm.machine.stats import device_totals
 from vmm.paths import BUILD
@@ -67,12 +68,14 @@ def echo(enough: Callable[[int], bool], largest: int = 1404) -> tuple[int, int]:
 
 
 def run(modes: list[str], pings: int, datagrams: int, seconds: float = 0, queues: int = 1, changes: int = 0,
-        disks: list[DiskConfig] = (), cmdline: str = "wait=interrupt", largest: int = 1404, **card) -> dict:
+        disks: list[DiskConfig] = (), cmdline: str = "wait=interrupt", largest: int = 1404, executor: str = "kvm",
+        **card) -> dict:
     """One guest's life; this process has a network namespace of its own already.  `card`: more of its NicConfig."""
     with tempfile.NamedTemporaryFile() as output:
         nic = NicConfig(net.TAP, mac=net.GUEST_MAC, offload=modes[0], queues=queues, **card)
         config = MachineConfig(BUILD / "net.elf", 64 << 20, cmdline=f"op=echo ip=0x0a4d0002 {cmdline}",
-                               disks=list(disks), nets=[nic], serial=f"file={output.name}")
+                               disks=list(disks), nets=[nic], serial=f"file={output.name}",
+                               executor=ExecutorConfig(executor))
         with Machine(config) as machine:
             device = next(d for d in machine.devices if d.name.startswith("net"))
             machine.start()
@@ -120,13 +123,15 @@ def main() -> int:
     parser.add_argument("--packed", action="store_true", help="offer packed rings")
     parser.add_argument("--mtu", type=int)
     parser.add_argument("--bytes", type=int, default=1404, help="of the largest datagram")
+    parser.add_argument("--executor", default="kvm", choices=EXECUTORS)
     parser.add_argument("--cmdline", default="wait=interrupt", help="the guest's, more of it")
     options = parser.parse_args()
     try:
         net.enter_namespace()
         print(json.dumps(run(options.modes.split(","), options.pings, options.datagrams, options.seconds,
                              options.queues, options.switches, cmdline=options.cmdline, largest=options.bytes,
-                             transport=options.transport, packed=options.packed, mtu=options.mtu)))
+                             executor=options.executor, transport=options.transport, packed=options.packed,
+                             mtu=options.mtu)))
     except UserError as error:
         print(f"netguest: {error}", file=sys.stderr)
         return 1

@@ -46,7 +46,7 @@ def _run(command: list[str]) -> float:
 
 def _played(given: argparse.Namespace, steps: int, executors: str) -> dict[str, Any]:
     devices, workers = {}, len(os.sched_getaffinity(0))
-    options = ["--executors", executors, "--steps", steps, "--seed", given.seed, "--transport", "mmio,pci",
+    options = ["--modes", executors, "--steps", steps, "--seed", given.seed, "--transport", "mmio,pci",
                "--workers", workers]
     for name in ours():
         out = KEPT / f"{executors.replace(',', '-')}-{name}.json"

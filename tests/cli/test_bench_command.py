@@ -37,6 +37,7 @@ def test_files_to_write(wanted, tmp_path):
 @pytest.mark.parametrize("words, says", [
     (["blk", "--modes", "on,on"], "--modes on,on: on given twice"),
     (["net", "--peer", "qemu,qemu"], "qemu given twice"),
+    (["exits", "--executors", ""], "--executors ''; wanted kvm, auto, or a number of basic blocks"),
     (["exits", "--repeat", "0"], "--repeat '0'; wanted a whole number from 1 to 100"),
     (["exits", "--html", "/nowhere/page"], "--html /nowhere/page: no folder /nowhere"),
     (["exits", "--json", "/"], "--json /: a folder; wanted a file to write"),

@@ -42,7 +42,7 @@ def test_rates_and_counters_in_each_mode(image, mode):
     assert done.returncode == 0 and not done.stderr and done.stdout.count("\n") == 1
     told = json.loads(done.stdout)
     vm, = told["vms"]
-    assert set(vm) == {"pid", "vcpus", "devices"} and vm["pid"] == one.pid and told["interval_s"] >= 0.05
+    assert set(vm) == {"pid", "executor", "vcpus", "devices"} and vm["pid"] == one.pid and told["interval_s"] >= 0.05
     disk, rng = vm["devices"]
     assert (disk["device"], disk["schema"], disk["version"], disk["offload"]) == ("disk0", "blk", 1, mode)
     assert (rng["device"], rng["offload"]) == ("rng0", "off")
@@ -99,7 +99,7 @@ def test_a_table(image, kvm):
         done = top(one.pid, "--once", "--device", "disk0")
         again = top()               # all VMs; and no terminal
         missing = top(one.pid, "--device", "disk7")
-    assert done.returncode == 0 and f"process {one.pid}, 1 vCPU; a second: " in done.stdout
+    assert done.returncode == 0 and f"process {one.pid}, 1 vCPU, executor kvm; a second: " in done.stdout
     first, second = (line.split() for line in done.stdout.splitlines() if line.split()[1:2] == ["host"])
     assert first[:5] == ["disk0.0", "host", "kernel", "3", "kernel"] and second[:3] == ["disk0.1", "host", "user"]
     assert again.returncode == 0 and f"process {one.pid}," in again.stdout

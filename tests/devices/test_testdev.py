@@ -3,9 +3,6 @@
 import pytest
 
 from vmm.devmodel.exit_path import Bus
-from vmm.errors import UserError
-from vmm.machine.config import MachineConfig
-from vmm.machine.machine import Machine
 
 SCRATCH, EXIT, LINES, MEMORY = 0xe0, 0xf4, 0x2000, 0xff000000
 
@@ -50,8 +47,3 @@ def test_not_there_unless_asked_for(machine_with):
         machine.guest_write(Bus.PORT, port, 1, 1)
         assert machine.guest_read(Bus.PORT, port, 1) == 0xff
     assert machine.status is None and machine.guest_read(Bus.MMIO, MEMORY, 4) == 0xffffffff
-
-
-def test_another_name():
-    with pytest.raises(UserError, match="machine ports 'x'; wanted test, or none"):
-        Machine(MachineConfig(memory=1 << 20, kvm=False, serial="null", machine_ports="x"))

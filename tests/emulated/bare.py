@@ -7,7 +7,7 @@ from vmm.devices.testdev import Scratch
 from vmm.devmodel.exit_path import Bus
 from vmm.emulated.vcpu import EmulatedVcpu
 from vmm.emulated.vm import EmulatedVm
-from vmm.executors.generated import reset
+from vmm.executors.reset import reset
 from vmm.executors.state import write_all
 from vmm.kvm.bus import AddressSpace
 from vmm.sync.region import Region
@@ -55,7 +55,7 @@ class Bare:
         segments = fields["segments"]
         for name in ("cs", "ds", "es", "fs", "gs", "ss"):
             is_code = name == "cs"
-            segments[name] |= {"limit": 0xffffffff, "selector": 8 if is_code else 16,
+            segments[name] |= {"base": 0, "limit": 0xffffffff, "selector": 8 if is_code else 16,
                                "access": (0xa09b if long else 0xc09b) if is_code else 0xc093}
         segments["gdt"] |= {"base": GDT, "limit": 0x7f}
         segments["idt"] |= {"base": IDT, "limit": 0xfff}

@@ -18,8 +18,8 @@ from tools.lockstep.world import (
 )
 from vmm.emulated.delivery import Event, Shutdown, deliver, exception
 from vmm.emulated.linear import Physical
+from vmm.executors.guest_map import Range
 from vmm.executors.state import blank, write_all
-from vmm.executors.unicorn_cpu import Range
 from vmm.sync.region import Region
 
 DOUBLE_FAULT, STACK_FAULT, PROTECTION, PAGE_FAULT = 8, 12, 13, 14

@@ -10,6 +10,7 @@ import pytest
 from tests.executors.test_partial import LinesDevice
 from tests.guest.test_guests import UNTIL, adler_in, expected_area, run
 from tests.scale import scaled
+from vmm.executors.beside import Refusals
 from vmm.executors.instructions import decoded, done_otherwise
 from vmm.kvm.vcpu import UnhandledExit
 from vmm.machine.config import DiskConfig, ExecutorConfig, MachineConfig
@@ -41,12 +42,31 @@ def test_the_emulator_does_it(kvm):
     assert counters["whole"]["instructions"] >= 5
 
 
+def test_emulators_are_made_when_they_are_needed(kvm):
+    with machine(ExecutorConfig("auto", 0), LinesDevice()) as made:
+        (beside,) = made.beside
+        assert beside.made == []
+        assert made.run(20) == SUM
+        assert beside.made == [beside.one]
+
+
 def test_an_error_of_a_device(kvm):
     class Broken(LinesDevice):
         def on_read_status(self):
             raise ZeroDivisionError("as asked")
     with machine(ExecutorConfig("auto", 0), Broken()) as made, pytest.raises(ZeroDivisionError, match="as asked"):
         made.run(20)
+
+
+def test_refusals_at_however_many_places():
+    """What a guest makes KVM refuse takes no more room than this; nothing is lost from the sum."""
+    refusals = Refusals(4)
+    for i in range(1000):
+        refusals.add(i)
+        refusals.add(0x1000)
+    counters = refusals.counters()
+    assert counters["instructions"] == 2000 and counters["places"] <= 8
+    assert refusals.at[0x1000] == 1000 and counters["others"] == 2000 - refusals.at.total()
 
 
 @pytest.mark.parametrize("code, says", [

@@ -3,7 +3,8 @@
 import pytest
 
 from vmm.executors.check import problems
-from vmm.executors.generated import States, reset
+from vmm.executors.generated import States
+from vmm.executors.reset import reset
 
 
 def wrong(where, value, mode="long"):

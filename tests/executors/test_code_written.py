@@ -8,7 +8,7 @@ pytest.importorskip("unicorn")
 pytest.importorskip("capstone")
 
 from vmm.executors.executor import Why
-from vmm.executors.generated import reset
+from vmm.executors.reset import reset
 from vmm.executors.state import blank, write_all
 from vmm.executors.unicorn_cpu import Range, UnicornCpu, Window
 from vmm.sync.region import Region

@@ -8,21 +8,24 @@ pytest.importorskip("unicorn")
 pytest.importorskip("capstone")
 
 from vmm.executors.executor import Why
-from vmm.executors.generated import reset
+from vmm.executors.guest_map import Range, Window
+from vmm.executors.reset import reset
 from vmm.executors.state import blank, write_all
-from vmm.executors.unicorn_cpu import Range, UnicornCpu, Window
+from vmm.executors.unicorn_cpu import UnicornCpu
 from vmm.sync.region import Region
 
 CODE, WINDOW, BANK = 0x1000, 0xa0000, 0x10000
+REGISTER = 0x90000      # of a device, which says as well what the window shows
 
 
 class Banked:
-    """What a window shows, a port says."""
+    """What a window shows, a port says, or a register."""
 
     def __init__(self, code):
         self.ram, self.banks, self.told = Region.anonymous("ram", BANK), Region.anonymous("banks", 4 * BANK), []
         self.ram.view[CODE:CODE + len(code)] = code
-        self.cpu = UnicornCpu(self, on_moved=self.map)
+        self.cpu = UnicornCpu(self)
+        self.cpu.on_moved = self.map
         self.bank = 0
         self.map()
 
@@ -34,7 +37,7 @@ class Banked:
 
     def write(self, bus, address, _width, value):
         self.told.append((bus, address, value))
-        if bus == 1:
+        if bus == 1 or address == REGISTER:
             self.bank = value if value < 4 else None
             self.cpu.moved()
 
@@ -46,6 +49,7 @@ class Banked:
         write_all(state, reset())
         state.segments.cs.base = state.segments.cs.selector = 0
         state.segments.ds.selector, state.segments.ds.base = WINDOW >> 4, WINDOW
+        state.segments.es.selector, state.segments.es.base = REGISTER >> 4, REGISTER
         state.general.rip = CODE
         return self.cpu.run(state, 1, checked=True)
 
@@ -63,3 +67,14 @@ def test_a_bank_that_is_switched_and_written_to():
         assert stop.why in (Why.HALTED, Why.BUDGET, Why.ASKED)
         assert (made.banks.view[0], made.banks.view[2 * BANK]) == (1, 2)
         assert made.told == [(1, 0x80, 2), (1, 0x80, 9), (0, WINDOW, 3)]
+
+
+def test_a_bank_that_is_switched_by_a_register():
+    """The window that the register is in is another one behind the last switch."""
+    # mov byte [0], 1; mov byte es:[0], 2; mov byte [0], 2; mov byte es:[0], 9; mov byte [0], 3; hlt
+    code = "c606000001 26c606000002 c606000002 26c606000009 c606000003 f4"
+    with closing(Banked(bytes.fromhex(code))) as made:
+        stop = made.run()
+        assert stop.why in (Why.HALTED, Why.BUDGET, Why.ASKED)
+        assert (made.banks.view[0], made.banks.view[2 * BANK]) == (1, 2)
+        assert made.told == [(0, REGISTER, 2), (0, REGISTER, 9), (0, WINDOW, 3)]

@@ -3,7 +3,8 @@
 import msgpack
 import pytest
 
-from vmm.executors.generated import MODES, States, reset
+from vmm.executors.generated import MODES, States
+from vmm.executors.reset import reset
 from vmm.executors.saved import pack, unpack
 from vmm.executors.state import blank, bytes_of, differences, write_all
 from vmm.sync.snapshot import SnapshotError

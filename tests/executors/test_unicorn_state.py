@@ -8,13 +8,15 @@ from tests.scale import scaled
 from vmm.devmodel.vcpu import Activity
 from vmm.devmodel.view import to_dict
 from vmm.executors.executor import Stop, Why
-from vmm.executors.generated import MODES, States, reset
+from vmm.executors.generated import MODES, States
+from vmm.executors.reset import reset
 from vmm.executors.state import blank, differences, write_all
 from vmm.executors.transfer import NotTransferable
 from vmm.sync.region import Region
 
 unicorn = pytest.importorskip("unicorn")
-from vmm.executors.unicorn_cpu import Range, UnicornCpu  # noqa: E402
+from vmm.executors.guest_map import Range  # noqa: E402
+from vmm.executors.unicorn_cpu import UnicornCpu  # noqa: E402
 from vmm.executors.unicorn_state import BREAKPOINTS, EVENTS  # noqa: E402
 
 

@@ -14,6 +14,7 @@ from vmm import DiskConfig, ExecutorConfig, Machine, MachineConfig, RngConfig, U
     ({"cpus": 0}, "0 CPUs; wanted 1 to 64"),
     ({"cpus": 65}, "65 CPUs; wanted 1 to 64"),
     ({"vga": "cirrus"}, "vga 'cirrus'; wanted std or none"),
+    ({"machine_ports": "x"}, "machine ports 'x'; wanted test, or none"),
     ({"keys": "x"}, "keys without firmware; wanted both"),
     ({"disks": [DiskConfig(Path("disk.img"), cache="unsafe")]}, "cache 'unsafe'; wanted writeback, none or write"),
     ({"disks": [DiskConfig(Path("disk.img"), transport="ccw")]}, "transport 'ccw'; wanted mmio or pci"),

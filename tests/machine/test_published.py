@@ -12,7 +12,7 @@ from vmm.devmodel.devices.probe import Probe
 from vmm.devmodel.exit_path import DEVICES, VCPUS, Bus
 from vmm.devmodel.layout import MAX_REASONS
 from vmm.devmodel.view import address_of
-from vmm.machine.config import DiskConfig, MachineConfig
+from vmm.machine.config import DiskConfig, ExecutorConfig, MachineConfig
 from vmm.machine.machine import Machine
 from vmm.sync.directory import LONGEST, ROOM, Directory
 from vmm.top import listing, process, sample
@@ -109,12 +109,19 @@ def test_a_child_has_none_of_the_devices(kvm):
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0 and told()
 
 
+@pytest.mark.parametrize("name", ["auto", "emulator"])
+def test_what_runs_it(kvm, name):
+    with Machine(config(executor=ExecutorConfig(name))):
+        vm, = told()
+        assert vm.executor == name
+
+
 def test_room():
     """Of the most devices that there can be, with the longest names."""
     word = "\N{GRINNING FACE}" * LONGEST
     device = {"name": word, "schema": word, "offload": "host", "reasons": [word] * MAX_REASONS,
               **dict.fromkeys("version layout state at queues uring urings".split(), 2**64 - 1)}
-    Directory({"blocks": 1 << 63, "began_ns": 1 << 63, "vcpus": [1 << 63] * VCPUS,
+    Directory({"blocks": 1 << 63, "began_ns": 1 << 63, "executor": "emulator", "vcpus": [1 << 63] * VCPUS,
                "devices": [device] * DEVICES}).close()
     with pytest.raises(ValueError, match="bytes of directory; wanted at most"):
         Directory({"names": "x" * ROOM})

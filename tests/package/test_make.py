@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import FIRST
 from vmm.paths import ROOT
 
@@ -22,8 +24,9 @@ def test_no_command_depends_on_what_was_installed_when_make_began(tmp_path):
     assert commands(str(tmp_path)) == commands(os.environ["PATH"])
 
 
-def test_demo(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "tools.demo", "--brief"], cwd=ROOT, capture_output=True,
+@pytest.mark.parametrize("options", [[], ["--executor", "emulator"]], ids=["default", "emulator"])
+def test_demo(tmp_path, options):
+    done = subprocess.run([sys.executable, "-m", "tools.demo", "--brief", *options], cwd=ROOT, capture_output=True,
                           text=True, env={**os.environ, "TMPDIR": str(tmp_path)})
     assert done.returncode == 0 and re.search(r"^demo: done in \d+ s$", done.stdout, re.MULTILINE), done.stderr
 

@@ -39,7 +39,7 @@ def device(**other):
 
 
 def contents(**other):
-    return {"blocks": blocks_hash(), "began_ns": 5, "vcpus": [], "devices": [device()], **other}
+    return {"blocks": blocks_hash(), "began_ns": 5, "executor": "kvm", "vcpus": [], "devices": [device()], **other}
 
 
 def listed(ours, told):
@@ -49,7 +49,8 @@ def listed(ours, told):
 
 def test_what_is_right(ours):
     vm = listed(ours, contents(vcpus=[1 << 40]))
-    assert (vm.key, vm.vcpus, vm.devices[0].name, vm.devices[0].queues) == ((ME, 5), (1 << 40,), "disk0", 2)
+    assert (vm.key, vm.executor, vm.vcpus) == ((ME, 5), "kvm", (1 << 40,))
+    assert (vm.devices[0].name, vm.devices[0].queues) == ("disk0", 2)
 
 
 def test_more_than_one_knows_is_left_alone(ours):
@@ -59,6 +60,8 @@ def test_more_than_one_knows_is_left_alone(ours):
 @pytest.mark.parametrize("told, says", [
     ([], "directory: a list; wanted a map"), (contents(blocks=7), "its queues have layout 0x7; wanted 0x"),
     (contents(began_ns=-1), "directory.began_ns: -1; wanted 0 to"),
+    (contents(executor="abacus"), "directory.executor: 'abacus'; wanted kvm, auto, emulator"),
+    (contents(executor=None), "directory.executor: nothing; wanted a text"),
     (contents(vcpus={}), "vcpus: a dict; wanted a list"),
     (contents(vcpus=[0] * 65), "directory.vcpus: 65 of them; wanted at most 64"),
     (contents(devices=[device()] * 65), "65 of them; wanted at most 64"),
@@ -80,7 +83,7 @@ def test_what_is_wrong(ours, told, says):
 
 @pytest.mark.parametrize("head, says", [
     (HEADER.pack(b"12345678", FORMAT, 2, 0, 0), "begins with 3132"),
-    (HEADER.pack(MAGIC, 2, 2, 0, 0), "format 2; wanted 1, which this version of splitvmm reads"),
+    (HEADER.pack(MAGIC, 1, 2, 0, 0), f"format 1; wanted {FORMAT}, which this version of splitvmm reads"),
     (HEADER.pack(MAGIC, FORMAT, 2, ROOM, 0), f"{ROOM} bytes of directory; wanted at most {ROOM - HEADER.size}"),
     (HEADER.pack(MAGIC, FORMAT, 2, 1, 0) + b"\xc1", "no msgpack"), (HEADER.pack(MAGIC, FORMAT, 2, 0, 0), "no msgpack"),
     (HEADER.pack(MAGIC, FORMAT, 3, 0, 0), "never stands still")])

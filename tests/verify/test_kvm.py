@@ -125,7 +125,7 @@ def test_a_guest_that_is_gone_is_told(driven):
 # the command
 
 def test_the_command(kvm, capsys):
-    assert main(["verify", "rng", "--kvm", "--steps", "2", "--seed", "1", "--executors", "off,host",
+    assert main(["verify", "rng", "--kvm", "--steps", "2", "--seed", "1", "--modes", "off,host",
                  "--rings", "split"]) == 0
     said = capsys.readouterr().out
     assert "off-kvm: the kernel half did 0" in said and "host-kvm: the kernel half did" in said
@@ -136,7 +136,7 @@ def test_a_difference_is_told_saved_and_played_again(bpf, module, tmp_path, caps
     monkeypatch.chdir(tmp_path)
     with monkeypatch.context() as patched:
         patched.setattr(Vm, "ioeventfd", claim_elsewhere)
-        assert main(["verify", "adder/adder.py", "--kvm", "--executors", "on", "--steps", "400", "--seed", "1"]) == 1
+        assert main(["verify", "adder/adder.py", "--kvm", "--modes", "on", "--steps", "400", "--seed", "1"]) == 1
         assert "with on-kvm; wanted" in capsys.readouterr().out
         assert load(Path("adder.sequence.json")).executors == ["off", "on-kvm"]
         assert main(["verify", "adder/adder.py", "--replay", "adder.sequence.json"]) == 1
@@ -147,7 +147,7 @@ def test_without_kvm_it_says_so(monkeypatch, capsys):
     def missing():
         raise KvmError("/dev/kvm: not there")
     monkeypatch.setattr("vmm.kvm.vm.open_kvm", missing)
-    assert main(["verify", "rng", "--kvm", "--steps", "1", "--executors", "off"]) == os.EX_USAGE
+    assert main(["verify", "rng", "--kvm", "--steps", "1", "--modes", "off"]) == os.EX_USAGE
     assert "/dev/kvm: not there" in capsys.readouterr().err
 
 

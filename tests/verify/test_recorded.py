@@ -70,5 +70,5 @@ def test_what_cannot_be_played_again(path, data, says):
 
 def test_the_command(capsys, path):
     path.write_bytes(recording(rung(1)))
-    status, _, err = say(capsys, "verify", "blk", "--executors", "off,host", "--replay", path)
+    status, _, err = say(capsys, "verify", "blk", "--modes", "off,host", "--replay", path)
     assert status == os.EX_USAGE and "disk0 has queues" in err

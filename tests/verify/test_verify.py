@@ -185,14 +185,14 @@ def test_choices_that_hypothesis_makes():
 
 def test_the_command(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert main(["verify", "rng", "--steps", "400", "--seed", "1", "--executors", "off,host", "--json", "out"]) == 0
+    assert main(["verify", "rng", "--steps", "400", "--seed", "1", "--modes", "off,host", "--json", "out"]) == 0
     said, kept = capsys.readouterr().out, json.loads(Path("out").read_text())
     assert "no difference" in said and "not compared: memory, buffers" in said
     assert [campaign["steps"] for campaign in kept["campaigns"]] == [400, 400] and kept["seed"] == 1
 
 
 def test_several_processes(tmp_path, capsys):
-    assert main(["verify", "rng", "--steps", "1600", "--seed", "1", "--executors", "off,host", "--rings", "split",
+    assert main(["verify", "rng", "--steps", "1600", "--seed", "1", "--modes", "off,host", "--rings", "split",
                  "--workers", "2", "--json", str(tmp_path / "out")]) == 0
     assert "1,600 steps in 4 sequences" in capsys.readouterr().out
 
@@ -201,7 +201,7 @@ def test_a_cluster(tmp_path, capsys):
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None,
                                   host="127.0.0.1") as cluster:
-        assert main(["verify", "blk", "--steps", "1600", "--seed", "1", "--executors", "off,host", "--rings", "split",
+        assert main(["verify", "blk", "--steps", "1600", "--seed", "1", "--modes", "off,host", "--rings", "split",
                      "--async", "off", "--disk", "sound", "--dask", cluster.scheduler_address]) == 0
     assert "1,600 steps in 4 sequences" in capsys.readouterr().out
 
@@ -210,7 +210,7 @@ def test_a_difference_is_told_saved_and_played_again(module, tmp_path, capsys, m
     module("adder", WRONG_SUM)
     monkeypatch.chdir(tmp_path)
     device = str(tmp_path / "adder" / "adder.py")
-    assert main(["verify", device, "--steps", "4000", "--seed", "1", "--executors", "host"]) == 1
+    assert main(["verify", device, "--steps", "4000", "--seed", "1", "--modes", "host"]) == 1
     said = capsys.readouterr().out
     assert "page, sum is 01" in said and "    1  write register=add value=0" in said
     assert main(["verify", device, "--replay", "adder.sequence.json"]) == 1
@@ -221,9 +221,10 @@ def test_a_difference_is_told_saved_and_played_again(module, tmp_path, capsys, m
 
 @pytest.mark.parametrize("words, says", [
     (["nothing"], "'nothing'; wanted blk, net, console, rng, or a device's FILE.py"),
-    (["rng", "--executors", "on,on"], "--executors on,on: on given twice; wanted it once"),
-    (["rng", "--executors", "off,there"], "'there'; wanted a list of off, host, on"),
-    (["rng", "--executors", "host", "--disk", "sound"], "--disk sound: rng has no disk; wanted it with blk alone"),
+    (["rng", "--modes", "on,on"], "--modes on,on: on given twice; wanted it once"),
+    (["rng", "--modes", ""], "--modes : ''; wanted a list of off, host, on"),
+    (["rng", "--modes", "off,there"], "'there'; wanted a list of off, host, on"),
+    (["rng", "--modes", "host", "--disk", "sound"], "--disk sound: rng has no disk; wanted it with blk alone"),
     (["rng", "--rings", "round"], "--rings round: 'round'; wanted a list of split, packed"),
     ([], "no DEVICE; wanted blk, net, console, rng or a device's FILE.py"),
     (["rng", "--workers", "0"], "--workers '0'; wanted a whole number from 1"),
@@ -233,7 +234,7 @@ def test_a_difference_is_told_saved_and_played_again(module, tmp_path, capsys, m
     (["blk", "--against", "qemu", "--async", "on"], "--async on --against qemu; wanted off with it"),
     (["blk", "--against", "qemu", "--disk", "faulty"], "--disk faulty --against qemu; wanted sound with it"),
     (["rng", "--replay", "/nowhere"], "/nowhere: No such file or directory; wanted a sequence"),
-    (["rng", "--steps", "1", "--json", "/nowhere/x", "--executors", "off"], "--json /nowhere/x: cannot be written")])
+    (["rng", "--steps", "1", "--json", "/nowhere/x", "--modes", "off"], "--json /nowhere/x: cannot be written")])
 def test_mistakes(capsys, words, says):
     assert main(["verify", *words]) == os.EX_USAGE
     assert says in capsys.readouterr().err

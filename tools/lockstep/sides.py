@@ -10,10 +10,11 @@ from vmm.devmodel.view import to_dict
 from vmm.emulated.delivery import NotEmulated, Shutdown, deliver, exception
 from vmm.emulated.linear import Physical
 from vmm.executors.executor import Why
+from vmm.executors.guest_map import Range
 from vmm.executors.kvm_special import from_special, to_special
 from vmm.executors.kvm_state import KvmState
 from vmm.executors.state import GENERAL, blank, bytes_of, write_all
-from vmm.executors.unicorn_cpu import Range, UnicornCpu
+from vmm.executors.unicorn_cpu import UnicornCpu
 from vmm.kvm.vm import Vcpu, Vm
 from vmm.sync.region import Region
 

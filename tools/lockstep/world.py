@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from vmm.executors.generated import reset
+from vmm.executors.reset import reset
 
 BYTES = 0x38000                 # real mode's stack segment ends there
 IDT, GDT, TSS, STUBS, TABLES = 0, 0x1000, 0x1800, 0x2000, 0x3000

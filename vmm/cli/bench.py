@@ -37,7 +37,7 @@ def _add_measuring(measured: ArgumentParser, what: str) -> None:
                           + {"linux": "qemu, vhost (QEMU with the kernel's network device)"}.get(what, "qemu")
                           if PEERS[what] else SUPPRESS)
     if what == "exits":
-        measured.add_argument("--executors", metavar="LIST", default="", help="instead, drivers that go through many "
+        measured.add_argument("--executors", metavar="LIST", help="instead, drivers that go through many "
                               "registers in a row, on KVM alone and with partial emulation: so many basic blocks "
                               "after an exit, or auto, as it pays (0,1,4,16,64,auto, say)")
     measured.add_argument("--one-cpu", action="store_true", help="everything on one CPU")
@@ -74,7 +74,8 @@ def measure(options) -> int:
 def _executors(options) -> tuple[str, ...]:
     """Raises UserError."""
     from ..bench.executors import named
-    words = parse.words(options.executors, "--executors") if getattr(options, "executors", "") else []
+    given = getattr(options, "executors", None)
+    words = [] if given is None else parse.words(given, "--executors")
     for word in words:
         named(word)
     return tuple(words)

@@ -26,9 +26,9 @@ def add(commands) -> None:
     top.add_argument("--once", action="store_true", help="look twice, and print what came to pass between, as is done "
                      "as well where standard output is no terminal")
     top.add_argument("--json", action="store_true", help="the same as JSON, an object on one line: \"interval_s\", and "
-                     "\"vms\", each with pid, and either vcpus and devices or not_readable, which says why.  Counters "
-                     "have the names of `run --stats=json`; their rates are per second, but for each_ns, which is for "
-                     "a request")
+                     "\"vms\", each with pid, and either executor, vcpus and devices or not_readable, which says why.  "
+                     "Counters have the names of `run --stats=json`; their rates are per second, but for each_ns, "
+                     "which is for a request")
     top.add_argument("--interval", metavar="S", default="1", help="seconds between two looks (default: 1)")
     top.add_argument("--device", metavar="NAME", help="only devices of this name")
 

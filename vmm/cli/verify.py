@@ -27,7 +27,7 @@ def add(commands) -> None:
     verify.add_argument("--steps", metavar="N", help="how many steps at least, in place of "
                         "--seconds: each setting plays its part of them, in whole sequences of 400")
     verify.add_argument("--seed", metavar="N", help="which sequences (default: others each time)")
-    verify.add_argument("--executors", metavar="LIST", help="modes, which are compared with off (default: "
+    verify.add_argument("--modes", metavar="LIST", help="which modes to compare with off (default: "
                         "off,host,on; off with --against)")
     verify.add_argument("--against", metavar="qemu", choices=("qemu",), help="compare off with QEMU's device of the "
                         "same kind, as far as a driver can see")
@@ -62,16 +62,17 @@ def run(options) -> int:
     if options.device is None:
         raise UserError("no DEVICE; wanted blk, net, console, rng or a device's FILE.py")
     name, strategy = strategy_of(options.device)
-    executors = _executors(options.executors or ("off" if options.against else "off,host,on"))
+    default = "off" if options.against else "off,host,on"
+    modes = _modes(default if options.modes is None else options.modes)
     if options.kvm and (options.against or options.replay):
         raise UserError(f"--kvm and {'--against' if options.against else '--replay'}; wanted one of them")
     if options.replay and is_recording(options.replay):
-        return _replay_recording(name, strategy, executors, options.replay)
+        return _replay_recording(name, strategy, modes, options.replay)
     if options.replay:
         return _replay(name, strategy, load(options.replay))
     if options.against:
-        executors.append(_against(options.against, name))
-    return _campaigns(options, name, strategy, _under_kvm(executors) if options.kvm else [executors],
+        modes.append(_against(options.against, name))
+    return _campaigns(options, name, strategy, _under_kvm(modes) if options.kvm else [modes],
                       _settings(options, strategy))
 
 
@@ -105,16 +106,16 @@ def strategy_of(spec: str):
     return found.schema.c_name, own[0]() if own else kinds.strategy_of(found.half)
 
 
-def _executors(text: str) -> list[str]:
+def _modes(text: str) -> list[str]:
     from ..kvm.bpf import why_not
-    wanted = _list(text, "--executors", parse.MODES)
+    wanted = _list(text, "--modes", parse.MODES)
     if "on" in wanted and (reason := why_not()):
-        raise UserError(f"--executors {text}: {reason}; without it: --executors off,host")
+        raise UserError(f"--modes {text}: {reason}; without it: --modes off,host")
     return wanted
 
 
 def _under_kvm(modes: list[str]) -> list[list[str]]:
-    """The executors of each campaign.  Raises UserError where there is no KVM."""
+    """The modes of each campaign.  Raises UserError where there is no KVM."""
     from ..kvm.vm import Vm
     from ..verify.lockstep import KVM
     Vm().close()
@@ -122,7 +123,7 @@ def _under_kvm(modes: list[str]) -> list[list[str]]:
 
 
 def _against(other: str, name: str) -> str:
-    """The executor that is none of ours.  Raises UserError where there is no QEMU, or it has no such device."""
+    """The mode that is none of ours.  Raises UserError where there is no QEMU, or it has no such device."""
     from ..verify.qemu.against import COMPARED
     from ..verify.qemu.process import TRIED, version
     if name not in COMPARED:
@@ -175,7 +176,7 @@ def _disks() -> str:
 
 
 def _campaigns(options, name: str, strategy, groups: list[list[str]], settings: list[dict[str, str]]) -> int:
-    """Each group of executors in each setting, one after the other, each its part of the time."""
+    """Each group of modes in each setting, one after the other, each its part of the time."""
     import json
     import time
 
@@ -191,8 +192,8 @@ def _campaigns(options, name: str, strategy, groups: list[list[str]], settings: 
         raise UserError(f"--json {options.json}: cannot be written there; wanted a file to write")
     total, results = Result(), []
     with workers.player(name, strategy, count, options.dask) as play:
-        for setting, executors in campaigns:
-            result = play(workers.Share(options.device, executors, setting, seed, seconds,
+        for setting, modes in campaigns:
+            result = play(workers.Share(options.device, modes, setting, seed, seconds,
                                         steps and -(-steps // len(campaigns))))
             results.append((setting, result))
             total.add(result)
@@ -225,7 +226,7 @@ def _replay(name: str, strategy, sequence) -> int:
     ours = [mode for mode in sequence.executors if mode != QEMU]
     if len(under_kvm := [mode for mode in ours if mode.endswith(KVM)]) > 1:
         raise UserError(f"--replay: {', '.join(under_kvm)}; wanted one under KVM")
-    _executors(",".join({mode.removesuffix(KVM): 0 for mode in ours}))
+    _modes(",".join({mode.removesuffix(KVM): 0 for mode in ours}))
     executors = [*ours, *([_against(QEMU, name)] if QEMU in sequence.executors else [])]
     difference = Campaign(strategy, name, executors, sequence.setting).replay(sequence.steps)
     standard.write(f"{difference or 'no difference'}\n\n{script(sequence.steps)}", None)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from ..devmodel.view import View
 from ..executors.executor import Stop
-from ..executors.unicorn_cpu import Range
+from ..executors.guest_map import Range
 from ..kvm.slots import Slot
 from .delivery import NotEmulated, Shutdown, deliver, raised
 from .linear import Physical

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..executors.unicorn_cpu import Range
+from ..executors.guest_map import Range
 from ..sync._shared import ffi
 
 PAGE = 4096

@@ -9,8 +9,6 @@ from ..devmodel.exit_path import Bus
 from ..devmodel.vcpu import Activity
 from ..devmodel.view import to_dict
 from ..executors.executor import Accesses, Stop, Why
-from ..executors.generated import reset
-from ..executors.guest_map import guest_map
 from ..executors.instructions import (
     MOST_BYTES,
     control_write,
@@ -21,6 +19,7 @@ from ..executors.instructions import (
     mode_of,
 )
 from ..executors.kvm_special import from_special, to_special
+from ..executors.reset import reset
 from ..executors.state import GENERAL, blank, write_all
 from ..executors.unicorn_cpu import UnicornCpu
 from ..kvm.bus import AddressSpace
@@ -109,36 +108,20 @@ class EmulatedVcpu:
     def __init__(self, vm: EmulatedVm, index: int, cpus: int, mmio: AddressSpace, accesses: Accesses):
         self.vm, self.index, self.ffi, self.lib = vm, index, vm.ffi, vm.lib
         self.loop = self.ffi.new("struct vcpu_loop *")
-        self.state, self.physical, self._mmio = blank(), Physical(), mmio
-        self.cpu = UnicornCpu(_Accesses(accesses, vm, index, cpus, self.loop), on_moved=self._map)
-        self.cpu.follow(self)
+        self.state, self.physical = blank(), Physical()
+        self.cpu = UnicornCpu(_Accesses(accesses, vm, index, cpus, self.loop))
+        self.cpu.follow(self, mmio, ALL, self.physical.map)
         self.apic = vm.chips.apic(index)
         self._msrs, self._shared = ModelSpecific(self.state, self.apic), cpus > 1
         self._woken, self._told = threading.Event(), _Told()
         self._reset()
         self.state.activity = Activity.UNINITIALIZED if index else Activity.RUNNABLE
-        self._map()
-        vm.on_moved.append(self.cpu.moved)
         vm.vcpus.append(self)
 
-    def _map(self) -> None:
-        memory, windows, registers = guest_map(self.vm.slots.values(), self._mmio, ALL)
-        self.cpu.map(memory, windows, registers)
-        self.physical.map(memory)
-
     def _reset(self) -> None:
-        """SDM 3, table 10-1."""
-        fields = reset()
-        segments = {name: {"limit": 0xffff, "access": 0x93} for name in ("ds", "es", "fs", "gs", "ss")}
-        segments["cs"] = {"limit": 0xffff, "access": 0x9b, "selector": 0xf000, "base": 0xffff0000}
-        segments["tr"], segments["ldt"] = {"limit": 0xffff, "access": 0x8b}, {"limit": 0xffff, "access": 0x82}
-        fields["segments"] |= {name: fields["segments"][name] | each for name, each in segments.items()}
-        for name in ("gdt", "idt"):
-            fields["segments"][name]["limit"] = 0xffff
-        fields["general"] |= {"rip": 0xfff0, "rdx": self.cpu.accesses.cpuid(1, 0)[0]}
-        fields["control"]["apic_base"] = self.apic.base
+        """But for what it waits for."""
+        fields = reset(self.cpu.accesses.cpuid(1, 0)[0], self.apic.base)
         fields["timing"]["tsc_offset"] = self.vm.tsc_offset
-        fields["debug"]["dr6"], fields["msrs"]["pat"] = 0xffff0ff0, 0x0007040600070406
         write_all(self.state, fields)
 
     # as KVM's
@@ -205,7 +188,8 @@ class EmulatedVcpu:
             raise UnhandledExit(f"the emulator has no {error}\n{self.describe()}") from None
 
     def _wakes(self) -> bool:
-        return bool(self.state.events.nmi_pending) or \
+        events = self.state.events
+        return bool(events.nmi_pending and not events.nmi_masked) or \
             (bool(self.state.general.rflags & ENABLED) and self.vm.chips.pending(self.index))
 
     def _wait(self) -> None:
@@ -248,7 +232,7 @@ class EmulatedVcpu:
 
     def _run(self) -> None:
         state = self.state
-        state.control.cr8 = before = self.apic.cr8
+        state.control.cr8 = self.apic.cr8
         blocks = 1 if state.events.shadow or state.events.nmi_pending else SHARED_SLICE if self._shared else SLICE
         if self._shared:
             with self.vm.turns.mine():
@@ -257,8 +241,6 @@ class EmulatedVcpu:
         else:
             stop = self.cpu.run(state, blocks, checked=True)
         self.loop.runs += 1
-        if state.control.cr8 != before:
-            self.apic.set_cr8(state.control.cr8)
         self._after(stop)
 
     def _after(self, stop: Stop) -> None:
@@ -311,14 +293,23 @@ class EmulatedVcpu:
             return False            # it faults
         try:
             if instruction.mnemonic == "mov":
-                name, source = control_write(instruction)
-                check_control(state, name, getattr(state.general, source))
-                return False
-            if not self._msrs.access(WRMSR if instruction.mnemonic == "wrmsr" else RDMSR):
+                if not self._set_control(*control_write(instruction)):
+                    return False
+            elif not self._msrs.access(WRMSR if instruction.mnemonic == "wrmsr" else RDMSR):
                 return False
             state.general.rip += instruction.size
+            state.events.shadow = 0
         except Fault as fault:
             deliver(state, self.physical, exception(fault.vector, fault.error))
+        return True
+
+    def _set_control(self, name: str, source: str) -> bool:
+        """Whether it was done; else Unicorn takes the value.  Raises Fault."""
+        value = getattr(self.state.general, source)
+        check_control(self.state, name, value)
+        if name != "cr8":
+            return False
+        self.apic.set_cr8(value)
         return True
 
     def _call(self, stop: Stop) -> None:
@@ -333,6 +324,5 @@ class EmulatedVcpu:
             deliver(self.state, self.physical, exception(fault.vector, fault.error))
 
     def close(self) -> None:
-        self.vm.on_moved.remove(self.cpu.moved)
         self.cpu.close()
 

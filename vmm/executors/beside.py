@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from typing import Any
 
 from ..devmodel.view import View
@@ -16,7 +17,7 @@ from ..kvm.bus import AddressSpace
 from ..kvm.slots import Slot
 from ..kvm.vm import Vcpu
 from .executor import WITH_ERROR, Accesses, Stop, Why
-from .guest_map import BESIDE_KVM, guest_map
+from .guest_map import BESIDE_KVM
 from .instructions import MOST_BYTES, aligned_operand, decoded, done_otherwise, is_atomic, is_segmented, mode_of
 from .kvm_state import KvmState
 from .partial import KERNEL_PORTS
@@ -27,6 +28,28 @@ from .unicorn_cpu import UnicornCpu
 # delivers an INT: of a state, with the byte before rip, in this memory; why it cannot, or ""
 Interrupt = Callable[[View, Stop, bytes, Iterable[Slot]], str]
 INVALID_OPCODE, GENERAL_PROTECTION = 6, 13      # vectors
+MOST_PLACES = 1024
+
+
+class Refusals:
+    """How many instructions KVM refused, by their linear address; of those where it refused least there are as many as
+    a guest likes, so they are counted together."""
+
+    def __init__(self, most: int = MOST_PLACES):
+        self.at: Counter[int] = Counter()
+        self.others, self._most = 0, most
+
+    def add(self, linear: int) -> None:
+        self.at[linear] += 1
+        if len(self.at) > 2 * self._most:       # and not sooner, as to sort them takes a while
+            kept = Counter(dict(self.at.most_common(self._most)))
+            self.others += self.at.total() - kept.total()
+            self.at = kept
+
+    def counters(self) -> dict[str, int]:
+        """`places` are those that are still known, `others` the instructions elsewhere."""
+        at, others = self.at, self.others
+        return {"instructions": at.total() + others, "places": len(at), "others": others}
 
 
 class Beside:
@@ -35,22 +58,27 @@ class Beside:
     def __init__(self, vcpu: Vcpu, mmio: AddressSpace, accesses: Accesses, others: bool, interrupt: Interrupt):
         """`others`: there are other vCPUs.  `interrupt` delivers INT instructions."""
         self._interrupt = interrupt
-        self.vcpu, self._mmio, self._others = vcpu, mmio, others
-        self.one = UnicornCpu(accesses, on_moved=self._map)                 # what it is told to, whatever it is
-        self.many = UnicornCpu(accesses, guarded=True, kernel_ports=KERNEL_PORTS, on_moved=self._map)
+        self.vcpu, self._mmio, self._accesses, self._others = vcpu, mmio, accesses, others
+        self.made: list[UnicornCpu] = []
         self._kvm, self._state = KvmState(vcpu), blank()
-        self.done: Counter[int] = Counter()         # instructions that KVM refused, by their linear address
+        self.done = Refusals()
         self.visits = self.ran = self.occupied = 0  # runs, their basic blocks; not run: something was on its way
         self._asked = 0
-        self._map()
-        for cpu in (self.one, self.many):
-            cpu.follow(vcpu)
-            vcpu.vm.on_moved.append(cpu.moved)
 
-    def _map(self) -> None:
-        found = guest_map(self.vcpu.vm.slots.values(), self._mmio, BESIDE_KVM)
-        self.one.map(*found)
-        self.many.map(*found)
+    @cached_property
+    def one(self) -> UnicornCpu:
+        """For an instruction, whatever it is; made when there is one."""
+        return self._made(UnicornCpu(self._accesses))
+
+    @cached_property
+    def many(self) -> UnicornCpu:
+        """For basic blocks that may run beside KVM."""
+        return self._made(UnicornCpu(self._accesses, guarded=True, kernel_ports=KERNEL_PORTS))
+
+    def _made(self, cpu: UnicornCpu) -> UnicornCpu:
+        self.made.append(cpu)
+        cpu.follow(self.vcpu, self._mmio, BESIDE_KVM)
+        return cpu
 
     # some basic blocks, from wherever it is
 
@@ -100,7 +128,7 @@ class Beside:
             self._kvm.give_back(state)
         except NotTransferable as error:
             return f"not given to the emulator: {error}"
-        self.done[linear] += 1
+        self.done.add(linear)
         return None
 
     def _not_done(self, stop: Stop, state: View) -> str:
@@ -141,12 +169,10 @@ class Beside:
 
     def counters(self) -> dict[str, Any]:
         """Instructions that KVM refused, and at how many places; visits that were asked for, and their blocks."""
-        return {"instructions": self.done.total(), "places": len(self.done), "visits": self.visits, "blocks": self.ran,
-                "occupied": self.occupied}
+        return {**self.done.counters(), "visits": self.visits, "blocks": self.ran, "occupied": self.occupied}
 
     def close(self) -> None:
-        for cpu in (self.one, self.many):
-            self.vcpu.vm.on_moved.remove(cpu.moved)
+        for cpu in self.made:
             cpu.close()
 
 

@@ -5,28 +5,17 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from ..devmodel.view import to_dict
 from .check import AVX, PROCESSOR_PRIORITY, SSE, TASK_PRIORITY, X87, processor_priority
-from .state import blank
+from .reset import BUSY_TSS, CODE, DATA, LDT
 
 MODES = ("real", "big-real", "protected-16", "protected-32", "vm86", "pae", "long", "compatibility")
 EDGES = (0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff, 1 << 32, (1 << 63) - 1,
          1 << 63, (1 << 64) - 1)
 PE, WP, NE, ET, PG = 1, 1 << 16, 1 << 5, 1 << 4, 1 << 31
 PAE, LME, LMA, SCE, NXE = 1 << 5, 1 << 8, 1 << 10, 1, 1 << 11
-CODE, DATA, BUSY_TSS, LDT = 0x9b, 0x93, 0x8b, 0x82
 G, DB, L, UNUSABLE = 1 << 15, 1 << 14, 1 << 13, 1 << 16
 RESERVED_ONE = 2
 WORD = (1 << 64) - 1
-
-
-def reset() -> dict[str, Any]:
-    """Fields of a vCPU that was reset, as far as no host is asked: with SSE, and a local APIC."""
-    state = blank()
-    state.control.cr0, state.control.xcr0, state.control.apic_base = 0x60000010, X87 | SSE, 0xfee00900
-    state.general.rflags, state.debug.dr7, state.xsave.fcw, state.xsave.mxcsr = RESERVED_ONE, 0x400, 0x37f, 0x1f80
-    state.apic_present = 1
-    return to_dict(state)
 
 
 class States:

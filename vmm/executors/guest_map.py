@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from ..kvm.addresses import IOAPIC, PCI_HIGH, PCI_HIGH_BYTES
 from ..kvm.bus import AddressSpace
 from ..kvm.slots import Slot
-from .unicorn_cpu import Range, Window
 
 ALL = ((0, 1 << 32), (PCI_HIGH, PCI_HIGH + PCI_HIGH_BYTES))
 BESIDE_KVM = ((0, IOAPIC), *ALL[1:])        # the interrupt controllers are KVM's
+
+
+@dataclass(frozen=True)
+class Window:
+    """Guest-physical addresses where accesses are told."""
+
+    gpa: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Range:
+    """Guest memory: guest-physical address, bytes, address in this process."""
+
+    gpa: int
+    bytes: int
+    address: int
+    read_only: bool = False
 
 
 def guest_map(slots: Iterable[Slot], mmio: AddressSpace, told: Iterable[tuple[int, int]]) \

@@ -21,6 +21,7 @@ DATA_BITS, WRITABLE_DATA = 1 << 16 | 0x9e, 0x92
 LONG_MODE = 1 << 10         # efer: LMA
 MMX = frozenset(getattr(x86, f"X86_REG_MM{i}") for i in range(8))
 SSSE3 = b"\x0f\x38"        # and later, how the opcode begins
+DELICATE = (x86.X86_REG_CR0, x86.X86_REG_CR4, x86.X86_REG_CR8)
 XMM = frozenset(getattr(x86, f"X86_REG_XMM{i}") for i in range(16))
 # operands of 16 bytes in memory that need not be aligned (SDM 1, 10.4.1.1; SDM 2, of each)
 UNALIGNED = frozenset("movups movupd movdqu lddqu pcmpestri pcmpestrm pcmpistri pcmpistrm".split())
@@ -40,9 +41,9 @@ def decoded(code: bytes, linear: int, mode: int) -> capstone.CsInsn | None:
 
 
 def is_delicate(instruction: capstone.CsInsn) -> bool:
-    """RDMSR, WRMSR, or MOV to cr0 or cr4."""
+    """RDMSR, WRMSR, or MOV to cr0, cr4 or cr8."""
     return instruction.mnemonic in ("rdmsr", "wrmsr") or (
-        instruction.mnemonic == "mov" and instruction.operands[0].reg in (x86.X86_REG_CR0, x86.X86_REG_CR4))
+        instruction.mnemonic == "mov" and instruction.operands[0].reg in DELICATE)
 
 
 def may_be_delicate(block: bytes, linear: int, mode: int) -> bool:

@@ -15,7 +15,7 @@ from ..kvm.bus import AddressSpace
 from ..kvm.vm import KvmError, Vcpu
 from ._emulator import ffi, lib
 from .executor import Accesses, Why
-from .guest_map import BESIDE_KVM, guest_map
+from .guest_map import BESIDE_KVM
 from .state import blank
 from .unicorn_cpu import UnicornCpu
 
@@ -40,22 +40,16 @@ class Partial:
                  on_error: Callable[[BaseException], None]):
         if vcpu.vm.capability("KVM_CAP_SYNC_REGS") <= 0:
             raise KvmError("/dev/kvm: no KVM_CAP_SYNC_REGS; wanted it for partial emulation: Linux 4.17 has it")
-        self.vcpu, self._mmio = vcpu, mmio
-        self.cpu = UnicornCpu(accesses, guarded=True, kernel_ports=KERNEL_PORTS, on_error=on_error,
-                              on_moved=self._map)
+        self.vcpu = vcpu
+        self.cpu = UnicornCpu(accesses, guarded=True, kernel_ports=KERNEL_PORTS, on_error=on_error)
         self._state = blank()
         emulator = self.cpu.emulator
-        self.cpu.follow(vcpu)
+        self.cpu.follow(vcpu, mmio, BESIDE_KVM)
         emulator.state = ffi.cast("struct vcpu_state *", address_of(self._state))
         self.partial = ffi.new("struct partial *", {
             "emulator": emulator, "blocks": blocks, "most_blocks": MOST_BLOCKS, "idle_blocks": IDLE_BLOCKS})
-        self._map()
-        vcpu.vm.on_moved.append(self.cpu.moved)
         vcpu.run_after(int(ffi.cast("uintptr_t", ffi.addressof(lib, "partial_after"))),
                        int(ffi.cast("uintptr_t", self.partial)))
-
-    def _map(self) -> None:
-        self.cpu.map(*guest_map(self.vcpu.vm.slots.values(), self._mmio, BESIDE_KVM))
 
     def counters(self) -> dict[str, Any]:
         """Of all runs: exits that were run on from; exits spared, and basic blocks run, by that; why the runs ended;
@@ -75,5 +69,4 @@ class Partial:
 
     def close(self) -> None:
         self.vcpu.run_after(0, 0)
-        self.vcpu.vm.on_moved.remove(self.cpu.moved)
         self.cpu.close()

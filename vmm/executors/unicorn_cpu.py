@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import unicorn
@@ -17,9 +16,11 @@ from unicorn.unicorn_py3.unicorn import uclib
 
 from ..devmodel.view import View, address_of
 from ..errors import UserError
+from ..kvm.bus import AddressSpace
 from . import blocks
 from ._emulator import ffi, lib
 from .executor import Accesses, Stop, Why
+from .guest_map import Range, Window, guest_map
 from .kvm_special import TABLES
 from .state import SEGMENTS
 from .unicorn_places import GENERAL, MSRS, Places, places
@@ -43,24 +44,6 @@ def made() -> Any:
     return uc
 
 
-@dataclass(frozen=True)
-class Window:
-    """Guest-physical addresses where accesses are told."""
-
-    gpa: int
-    bytes: int
-
-
-@dataclass(frozen=True)
-class Range:
-    """Guest memory: guest-physical address, bytes, address in this process."""
-
-    gpa: int
-    bytes: int
-    address: int
-    read_only: bool = False
-
-
 def _control(number: int, arguments: int) -> int:
     """UC_CTL_WRITE of unicorn.h."""
     return number | arguments << 26 | unicorn.UC_CTL_IO_WRITE << 30
@@ -74,6 +57,7 @@ def _numbers() -> dict[str, Any]:
         "flush_tlb": _control(unicorn.UC_CTL_TLB_FLUSH, 0), "flush_code": _control(unicorn.UC_CTL_TB_FLUSH, 0),
         "hook_block": unicorn.UC_HOOK_BLOCK, "hook_translation": unicorn.UC_HOOK_EDGE_GENERATED,
         "hook_exception": unicorn.UC_HOOK_INTR, "hook_write_protected": unicorn.UC_HOOK_MEM_WRITE_PROT,
+        "hook_read_protected": unicorn.UC_HOOK_MEM_READ_PROT,
         "hook_instruction": unicorn.UC_HOOK_INSN, "in": const.UC_X86_INS_IN, "out": const.UC_X86_INS_OUT,
         "cpuid": const.UC_X86_INS_CPUID, "syscall": const.UC_X86_INS_SYSCALL, "sysenter": const.UC_X86_INS_SYSENTER,
         "invalid": unicorn.UC_ERR_INSN_INVALID, "unmapped_read": unicorn.UC_ERR_READ_UNMAPPED,
@@ -93,9 +77,10 @@ class UnicornCpu:
     `kernel_ports`: a bit for each port)."""
 
     def __init__(self, accesses: Accesses, *, guarded: bool = False, kernel_ports: bytes = NO_PORTS,
-                 on_error: Callable[[BaseException], None] | None = None,
-                 on_moved: Callable[[], None] = lambda: None):
-        self.accesses, self._on_error, self.on_moved = accesses, on_error, on_moved
+                 on_error: Callable[[BaseException], None] | None = None):
+        self.accesses, self._on_error = accesses, on_error
+        self.on_moved: Callable[[], None] = lambda: None
+        self._vm: Any = None        # whose memory slots it follows
         if accesses:        # so that each takes as little time as may be
             self.read, self.write = accesses.read, accesses.write
         self.error: BaseException | None = None     # out of `accesses`, when a run has FAILED
@@ -168,6 +153,23 @@ class UnicornCpu:
         i = self._slots[window] = next(i for i in range(lib.EMULATOR_WINDOWS) if i not in used)
         self.emulator.windows[i] = {"gpa": window.gpa, "bytes": window.bytes}
         self._check(lib.emulator_window(self.emulator, i))
+        self.uc.mem_protect(window.gpa, window.bytes, unicorn.UC_PROT_NONE)     # so that it tells of whole accesses
+
+    def follow(self, vcpu: Any, mmio: AddressSpace, told: Collection[tuple[int, int]],
+               on_map: Callable[[list[Range]], None] = lambda memory: None) -> None:
+        """Be in a vCPU's place: memory is where the slots of its VM are, now and whenever they move, and accesses are
+        offered to the native exit path of its loop first, where that has one.  `told`: see guest_map; `on_map` hears
+        of memory as well."""
+        self._vm = vcpu.vm
+        self.emulator.loop = ffi.cast("struct vcpu_loop *", int(vcpu.ffi.cast("uintptr_t", vcpu.loop)))
+
+        def map_slots() -> None:
+            memory, windows, registers = guest_map(vcpu.vm.slots.values(), mmio, told)
+            self.map(memory, windows, registers)
+            on_map(memory)
+        self.on_moved = map_slots
+        self._vm.on_moved.append(self.moved)        # first, as other threads may move them meanwhile
+        map_slots()
 
     def moved(self) -> None:
         """Any thread: guest memory is elsewhere now; `on_moved` is called before the next run."""
@@ -206,10 +208,6 @@ class UnicornCpu:
             code, is_int = ffi.cast("int32_t *", emulator.cpu + emulator.at.exception)[0:2]
             return Stop(why, emulator.vector, code & 0xffffffff, bool(is_int))
         return Stop(why, emulator.vector if why == Why.SYSCALL else 0, emulator.error)
-
-    def follow(self, vcpu: Any) -> None:
-        """Offer accesses to the native exit path of a vCPU, where its loop has one."""
-        self.emulator.loop = ffi.cast("struct vcpu_loop *", int(vcpu.ffi.cast("uintptr_t", vcpu.loop)))
 
     def step(self, state: View) -> Stop:
         """One instruction, whatever it is; of it alone an exception #DB is no difference.  See `run`."""
@@ -256,6 +254,8 @@ class UnicornCpu:
             self._on_error(error)
 
     def close(self) -> None:
+        if self._vm:
+            self._vm.on_moved.remove(self.moved)
         lib.emulator_end(self.emulator)
         del self.uc, self._context
 

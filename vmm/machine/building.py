@@ -89,8 +89,6 @@ def add_ports(machine) -> None:
 
 
 def _add_machine_ports(machine) -> None:
-    if machine.config.machine_ports not in ("", "test"):
-        raise UserError(f"machine ports {machine.config.machine_ports!r}; wanted test, or none")
     if machine.config.machine_ports:
         testdev.add(machine.buses, machine.interrupts, machine.stop)
         if machine.vm:

@@ -20,6 +20,7 @@ EXECUTORS = ("kvm", "auto", "emulator")
 TRANSPORTS = ("mmio", "pci")
 CACHES = ("writeback", "none", "writethrough")
 VGAS = ("std", "none")
+MACHINE_PORTS = ("", "test")
 MOST_BLOCKS = 1 << 20
 
 
@@ -186,6 +187,8 @@ class MachineConfig:
         if not 1 <= self.cpus <= VCPUS:
             raise UserError(f"{self.cpus} CPUs; wanted 1 to {VCPUS}")
         choice(self.vga, "vga", VGAS)
+        if self.machine_ports not in MACHINE_PORTS:
+            raise UserError(f"machine ports {self.machine_ports!r}; wanted test, or none")
         if self.keys and not self.firmware:
             raise UserError("keys without firmware; wanted both, as no other guest has a keyboard")
         self.executor.check()

@@ -29,6 +29,7 @@ class Published:
     def _contents(self) -> dict[str, Any]:
         """Of a vCPU: the address of what its loop counts."""
         return {"blocks": blocks_hash(), "began_ns": self._began_ns,
+                "executor": self._machine.config.executor.name,
                 "vcpus": [int(vcpu.ffi.cast("uintptr_t", vcpu.ffi.addressof(vcpu.loop, "runs")))
                           for vcpu in self._machine.vcpus],
                 "devices": [_device(device) for device in self._machine.devices]}

@@ -8,6 +8,7 @@
 enum { PAGE_BITS = 12, PAGE = 1 << PAGE_BITS, PAGES = 1 << 14, WAYS = 4, INVALID_OPCODE = 6, TRAP = 8, ENABLED = 9 /* flags */ };
 enum { LOOKS = 1024 };	/* quiet blocks between looks at whether the run is to end: some microseconds */
 #define NO_PAGE (~0ull)
+#define WORDS(bytes) ((bytes) > 4 ? (bytes) / 4u : 1u)
 
 /* A page that code was run of, as it was when that was translated: Unicorn sees what it writes itself, and nothing of
  * what KVM, devices and other vCPUs write. */
@@ -203,7 +204,8 @@ int emulator_unmark(struct emulator *emulator, uint64_t linear)
 	return 1;
 }
 
-/* Whether code may have RDMSR (0f 32), WRMSR (0f 30), or MOV to cr0 or cr4 (0f 22), of which Unicorn takes any value. */
+/* Whether code may have RDMSR (0f 32), WRMSR (0f 30), or MOV to cr0, cr4 or cr8 (0f 22): of most Unicorn takes any
+ * value, and an interrupt that the last one lets through comes before the next instruction. */
 static int is_delicate(const uint8_t *code, uint32_t bytes)
 {
 	for (uint32_t i = 0; i + 1 < bytes; i++)
@@ -441,26 +443,93 @@ static uint64_t read_access(struct emulator *emulator, uint32_t bus, uint64_t ad
 	return value;
 }
 
+/* Guest memory that an access has moved is elsewhere before the next instruction's; translations are looked at before
+ * the next block, as there is one that runs. */
+static void remap(struct emulator *emulator)
+{
+	if (!emulator->moved)
+		return;
+	python.remap(emulator->handle);
+	emulator->call.ctl(emulator->uc, emulator->number.flush_tlb);
+	emulator->run++;
+}
+
+static uint64_t read_window(struct emulator *emulator, uint64_t gpa, uint32_t width)
+{
+	const uint8_t *shown = memory_at(emulator->registers, emulator->register_count, gpa, width);
+	uint64_t value = 0;
+
+	if (!shown)
+		return read_access(emulator, 0, gpa, width);
+	memcpy(&value, shown, width);		/* as where KVM has the page as memory */
+	return value;
+}
+
+/* An instruction's access of a window, which is protected: it is done as a whole before Unicorn makes its pieces of it,
+ * each of at most four bytes.  What is not aligned is read as the two aligned ones that it lies in, and written byte by
+ * byte (access_with_adjusted_size, load_helper and store_helper of Unicorn 2.1, in qemu/softmmu/memory.c and
+ * qemu/accel/tcg/cputlb.c).  One across pages stays in pieces. */
+static bool begin_pieces(struct whole_access *whole, uint64_t gpa, uint32_t bytes, uint32_t unaligned)
+{
+	if (in_page(gpa) < bytes)
+		return false;
+	whole->gpa = gpa;
+	whole->bytes = bytes;
+	whole->pieces = gpa & (bytes - 1) ? unaligned : WORDS(bytes);
+	return true;
+}
+
+static bool on_read_protected(struct uc_struct *uc, int type, uint64_t gpa, int size, int64_t value, void *data)
+{
+	struct emulator *emulator = data;
+	struct whole_access *whole = &emulator->reading;
+
+	(void)uc;
+	(void)type;
+	(void)value;
+	whole->pieces = 0;
+	if (begin_pieces(whole, gpa, size, 2 * WORDS(size)))
+		whole->value = read_window(emulator, gpa, size);
+	return true;
+}
+
 static uint64_t on_read(struct uc_struct *uc, uint64_t offset, unsigned width, void *data)
 {
 	struct access_window *window = data;
-	struct emulator *emulator = window->emulator;
-	const uint8_t *shown = memory_at(emulator->registers, emulator->register_count, window->gpa + offset, width);
-	uint64_t value = 0;
+	struct whole_access *whole = &window->emulator->reading;
+	uint64_t gpa = window->gpa + offset, value = 0;
 
 	(void)uc;
-	if (!shown)
-		return read_access(emulator, 0, window->gpa + offset, width);
-	memcpy(&value, shown, width);		/* as where KVM has the page as memory */
+	if (!whole->pieces)
+		return read_window(window->emulator, gpa, width);
+	whole->pieces--;
+	for (unsigned i = 0; i < width; i++)
+		if (gpa + i - whole->gpa < whole->bytes)
+			value |= (whole->value >> 8 * (gpa + i - whole->gpa) & 0xff) << 8 * i;
 	return value;
+}
+
+static bool write_window(struct emulator *emulator, uint64_t gpa, uint32_t size, uint64_t value)
+{
+	struct whole_access *whole = &emulator->writing;
+
+	if (whole->pieces)			/* a byte of it */
+		return true;
+	if (begin_pieces(whole, gpa, size, size))
+		write_access(emulator, 0, gpa, size, size < 8 ? value & ((1ull << 8 * size) - 1) : value);
+	return true;
 }
 
 static void on_write(struct uc_struct *uc, uint64_t offset, unsigned width, uint64_t value, void *data)
 {
 	struct access_window *window = data;
+	struct emulator *emulator = window->emulator;
 
 	(void)uc;
-	write_access(window->emulator, 0, window->gpa + offset, width, value);
+	if (!emulator->writing.pieces)
+		write_access(emulator, 0, window->gpa + offset, width, value);
+	else if (!--emulator->writing.pieces)
+		remap(emulator);	/* Unicorn has no use for the window any more */
 }
 
 /* Accesses of what is in `windows` there are told from now on. */
@@ -479,8 +548,10 @@ static bool on_write_protected(struct uc_struct *uc, int type, uint64_t gpa, int
 
 	(void)uc;
 	(void)type;
+	if (!memory_at(emulator->ranges, emulator->range_count, gpa, 1))
+		return write_window(emulator, gpa, size, value);
 	undo_write(emulator);
-	if (!at || (size_t)size > sizeof(emulator->undo))
+	if (!at || emulator->guarded || (size_t)size > sizeof(emulator->undo))
 		return false;
 	memcpy(emulator->undo, at, size);
 	emulator->undo_at = at;
@@ -507,10 +578,7 @@ static void on_out(struct uc_struct *uc, uint32_t port, int width, uint32_t valu
 	if (serve_serial(emulator, port & 0xffff, width, true, &value))
 		return;
 	write_access(emulator, 1, port & 0xffff, width, width < 4 ? value & ((1u << 8 * width) - 1) : value);
-	if (emulator->moved) {		/* by that, it may be: what is behind it in the block finds it so */
-		emulator_settle(emulator);
-		emulator->run++;
-	}
+	remap(emulator);
 }
 
 /* Instructions */
@@ -577,7 +645,8 @@ int emulator_begin(struct emulator *emulator, const struct emulator_callbacks *c
 		{ number->hook_block, on_block, 0, 1 },
 		{ number->hook_translation, on_translation, 0, !emulator->guarded },
 		{ number->hook_exception, on_exception, 0, 1 },
-		{ number->hook_write_protected, on_write_protected, 0, !emulator->guarded },
+		{ number->hook_read_protected, on_read_protected, 0, 1 },
+		{ number->hook_write_protected, on_write_protected, 0, 1 },
 		{ number->hook_instruction, on_in, number->in, 1 },
 		{ number->hook_instruction, on_out, number->out, 1 },
 		{ number->hook_instruction, on_syscall, number->syscall, !emulator->guarded },
@@ -682,6 +751,7 @@ int emulator_run(struct emulator *emulator, uint64_t blocks)
 
 		emulator->why = -1;
 		emulator->stale = false;
+		emulator->reading.pieces = emulator->writing.pieces = 0;
 		emulator->last_page = emulator->last_other = NO_PAGE;
 		emulator->run++;
 		emulator->call.reg_read(emulator->uc, emulator->number.rip, &rip);

@@ -37,7 +37,8 @@ struct unicorn_translation {
 struct unicorn_numbers {
 	int rip, rflags, rdx, fcw, mxcsr, cpuid_registers[4];	/* registers */
 	int flush_tlb, flush_code;			/* controls */
-	int hook_block, hook_translation, hook_exception, hook_write_protected, hook_instruction, in, out, cpuid, syscall, sysenter;
+	int hook_block, hook_translation, hook_exception, hook_read_protected, hook_write_protected, hook_instruction,
+	    in, out, cpuid, syscall, sysenter;
 	int invalid, unmapped_read, unmapped_write, unmapped_fetch;	/* errors */
 	int executable;					/* a protection */
 };
@@ -99,6 +100,12 @@ struct access_window {
 	uint64_t gpa, bytes;
 };
 
+/* An instruction's access that Unicorn makes in pieces, so many of which are to come. */
+struct whole_access {
+	uint64_t gpa, value;
+	uint32_t bytes, pieces;
+};
+
 enum { EMULATOR_RANGES = 64, EMULATOR_WINDOWS = 128, EMULATOR_CACHED = 256, EMULATOR_BLOCKS = 4096,
        EMULATOR_MARKED = 1024 };
 
@@ -122,6 +129,7 @@ struct emulator {
 	uint8_t *undo_at, undo[16];	/* what was in read-only memory before Unicorn wrote there */
 	uint32_t undo_bytes;
 	struct access_window windows[EMULATOR_WINDOWS];
+	struct whole_access reading, writing;
 	struct guest_range registers[EMULATOR_RANGES];
 	uint32_t register_count;
 

@@ -18,7 +18,7 @@ from ..devmodel.virtqueue import control_layout, queue_layout
 
 NAME = "splitvmm-directory"
 MAGIC = b"splitvmm"
-FORMAT = 1
+FORMAT = 2
 HEADER = struct.Struct("<8sIIII")       # MAGIC, FORMAT, sequence, bytes of what follows, nothing
 SEQUENCE = 12                           # where it is in the header
 ROOM = 1 << 19                          # bytes; those that are not used are no memory

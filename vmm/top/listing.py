@@ -18,6 +18,7 @@ TRIES = 1000            # at a directory that changes
 MOST_QUEUES = 256       # of one device
 MOST_STATE = 1 << 20    # bytes before its first queue
 MODES = ("off", "host", "on")
+EXECUTORS = ("kvm", "auto", "emulator")
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Vm:
     at: int
     header: bytes
     began_ns: int       # CLOCK_MONOTONIC
+    executor: str       # what runs its vCPUs
     vcpus: tuple[int, ...]
     devices: tuple[Device, ...]
 
@@ -94,16 +96,14 @@ def _vm(pid: int, at: int, header: bytes, packed: bytes) -> Vm:
                          "splitvmm reads")
     vcpus = top.items("vcpus", VCPUS, lambda where, value: _number(where, value, 0, (1 << 64) - 1))
     devices = top.items("devices", DEVICES, lambda where, value: _device(_Fields(where, value)))
-    return Vm(pid, at, header, top.number("began_ns"), vcpus, devices)
+    return Vm(pid, at, header, top.number("began_ns"), top.word("executor", EXECUTORS), vcpus, devices)
 
 
 def _device(found: _Fields) -> Device:
     queues, at = found.number("queues", MOST_QUEUES), found.number("at", MOST_STATE)
     if queues and (at < CONTROL.size or at % CACHE_LINE):
         raise Unreadable(f"{found.where}.at: {at}; wanted {CONTROL.size} or more, a multiple of {CACHE_LINE}")
-    offload = found.text("offload")
-    if offload not in MODES:
-        raise Unreadable(f"{found.where}.offload: {offload!r}; wanted {', '.join(MODES)}")
+    offload = found.word("offload", MODES)
     name = found.text("name")
     return Device(name, found.text("schema"), found.number("version"), offload, found.number("state"), queues,
                   Shadow(name, queues, at), found.number("uring"), found.number("urings", queues),
@@ -123,6 +123,12 @@ class _Fields:
 
     def text(self, key: str) -> str:
         return _text(f"{self.where}.{key}", self._found.get(key))
+
+    def word(self, key: str, of: tuple[str, ...]) -> str:
+        found = self.text(key)
+        if found not in of:
+            raise Unreadable(f"{self.where}.{key}: {found!r}; wanted {', '.join(of)}")
+        return found
 
     def items(self, key: str, most: int, item: Callable[[str, object], Any]) -> tuple:
         where, found = f"{self.where}.{key}", self._found.get(key)

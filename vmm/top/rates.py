@@ -15,7 +15,8 @@ def with_rates(before: Sample | None, now: Sample) -> dict[str, Any]:
     old = before.told if before and seconds > 0 else {"vcpus": [], "devices": []}
     vcpus = {vcpu["vcpu"]: vcpu for vcpu in old["vcpus"]}
     devices = {device["device"]: device for device in old["devices"]}
-    return {"vcpus": [vcpu | {"rates": _vcpu(vcpus.get(vcpu["vcpu"]), vcpu, seconds)} for vcpu in now.told["vcpus"]],
+    return {"executor": now.told["executor"],
+            "vcpus": [vcpu | {"rates": _vcpu(vcpus.get(vcpu["vcpu"]), vcpu, seconds)} for vcpu in now.told["vcpus"]],
             "devices": [_device(devices.get(device["device"]), device, seconds) for device in now.told["devices"]]}
 
 

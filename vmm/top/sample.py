@@ -18,7 +18,7 @@ _WORD = struct.Struct("<I")
 
 @dataclass(frozen=True)
 class Sample:
-    """`told` has keys `vcpus` and `devices`."""
+    """`told` has keys `executor`, `vcpus` and `devices`."""
 
     taken_ns: int       # CLOCK_MONOTONIC
     told: dict[str, Any]
@@ -27,7 +27,7 @@ class Sample:
 def take(vm: Vm) -> Sample | None:
     """None: its devices, or their modes, are others than it said.  Raises Gone, Unreadable or TornRead."""
     taken_ns = monotonic_ns()
-    told = {"vcpus": _vcpus(vm), "devices": [_device(vm.pid, device) for device in vm.devices]}
+    told = {"executor": vm.executor, "vcpus": _vcpus(vm), "devices": [_device(vm.pid, device) for device in vm.devices]}
     header, = Places(vm.pid, [(vm.at, len(vm.header))]).read()
     return Sample(taken_ns, told) if header == vm.header else None
 

@@ -38,8 +38,8 @@ def _vm(vm: dict[str, Any]) -> Table | Text:
 def _title(vm: dict[str, Any]) -> str:
     rates = [vcpu["rates"] for vcpu in vm["vcpus"]]
     exits, taken = (_sum(rates, name) for name in ("exits", "taken"))
-    return (f"process {vm['pid']}, {len(rates)} vCPU{'' if len(rates) == 1 else 's'}; a second: {_figure(exits)} "
-            f"accesses left to Python, {_figure(taken)} taken by the native exit path")
+    return (f"process {vm['pid']}, {len(rates)} vCPU{'' if len(rates) == 1 else 's'}, executor {vm['executor']}; "
+            f"a second: {_figure(exits)} accesses left to Python, {_figure(taken)} taken by the native exit path")
 
 
 def _sum(rates: list[dict | None], name: str) -> float | None:
