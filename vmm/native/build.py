@@ -15,6 +15,11 @@ from cffi import FFI
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 
+def _declared(name: str) -> str:
+    """A header of ours that cffi can read, without its preprocessor's lines."""
+    return "".join(line for line in (HERE / name).read_text().splitlines(True) if not line.startswith("#"))
+
+
 KVM_REQUESTS = """KVM_GET_API_VERSION KVM_CREATE_VM KVM_CHECK_EXTENSION KVM_GET_VCPU_MMAP_SIZE
 KVM_GET_SUPPORTED_CPUID KVM_CREATE_VCPU KVM_CREATE_IRQCHIP KVM_SET_USER_MEMORY_REGION
 KVM_SET_TSS_ADDR KVM_SET_IDENTITY_MAP_ADDR KVM_IRQFD KVM_IOEVENTFD KVM_IRQ_LINE KVM_SET_GSI_ROUTING
@@ -56,6 +61,7 @@ struct kvm_lapic_state { char regs[0x400]; };
 struct kvm_pit_config { uint32_t flags; ...; };
 struct msr_list { uint32_t nmsrs; struct kvm_msr_entry { uint32_t index; uint64_t data; ...; } entries[512]; ...; };
 struct msr_indices { uint32_t nmsrs; uint32_t indices[512]; };
+struct tsc_offset { uint64_t ticks; };
 struct kvm_sregs2 { struct kvm_segment cs, ds, es, fs, gs, ss, tr, ldt; struct kvm_dtable gdt, idt;
                     uint64_t cr0, cr2, cr3, cr4, cr8, efer, apic_base, flags; unsigned long long pdptrs[4]; ...; };
 struct kvm_debugregs { unsigned long long db[4]; uint64_t dr6, dr7, flags; ...; };
@@ -102,9 +108,10 @@ int leave_pics(int vm_fd, uint32_t masks);
 struct kvm_run *map_run(int vcpu_fd, size_t bytes);
 int unmap_run(struct kvm_run *run, size_t bytes);
 uint64_t exit_detail(const struct kvm_run *run);
-"""
+""" + _declared("kvm_state.h")
 KVM_SOURCE = """
 #include "kvm_run.h"
+#include "kvm_state.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,6 +121,7 @@ struct cpuid_list { uint32_t nent, padding; struct kvm_cpuid_entry2 entries[256]
 struct routing_entry { uint32_t gsi, type, irqchip, pin, address_lo, address_hi, data; };
 struct msr_list { uint32_t nmsrs, padding; struct kvm_msr_entry entries[512]; };
 struct msr_indices { uint32_t nmsrs; uint32_t indices[512]; };
+struct tsc_offset { uint64_t ticks; };
 
 /* The whole table anew: entries of type MSI or IRQCHIP. */
 static int set_routing(int vm_fd, const struct routing_entry *entries, uint32_t count)
@@ -275,11 +283,6 @@ uint64_t packet_flood(int fd, void *frame, uint32_t bytes, volatile uint32_t *st
 int new_network(void);
 """
 
-def _declared(name: str) -> str:
-    """A header of ours that cffi can read, without its preprocessor's lines."""
-    return "".join(line for line in (HERE / name).read_text().splitlines(True) if not line.startswith("#"))
-
-
 EMULATOR = """
 struct vcpu_loop; struct vcpu_state; struct code_page;
 """ + _declared("emulator.h") + _declared("partial.h") + """
@@ -295,7 +298,8 @@ extern "Python" {
 EMULATOR_SOURCE = '#include "partial.h"'
 
 MODULES = {
-    "kvm": ("vmm.kvm._kvm", KVM, KVM_SOURCE, {"sources": [str(HERE / "kvm_run.c")]}),
+    "kvm": ("vmm.kvm._kvm", KVM, KVM_SOURCE, {
+        "sources": [str(HERE / name) for name in ("kvm_run.c", "kvm_state.c")]}),
     "bpf": ("vmm.kvm._bpf", BPF, '#include "bpf.c"', {"libraries": ["bpf"]}),
     "load": ("vmm.bench._load", LOAD, '#include "load.c"', {}),
     "uring": ("vmm.virtqueue._uring", URING, '#include "uring.c"', {}),
