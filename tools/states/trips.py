@@ -49,37 +49,37 @@ class Trip:
 
 
 class Kvm(Trip):
-    """To a vCPU, from there to another one, and out of that."""
+    """To a vCPU, from there to another one, and out of that.  Of a VM with so many bytes of memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory: int = 1 << 20, cpus: int = 2):
         super().__init__()
         vm = self._made.enter_context(closing(Vm()))
-        memory = self._made.enter_context(closing(GuestMemory(1 << 20)))
-        for slot in memory.slots():
+        for slot in self._made.enter_context(closing(GuestMemory(memory))).slots():
             vm.add_memory(*slot)
-        self.one, self.other = (KvmState(self._made.enter_context(closing(Vcpu(vm, i, 2)))) for i in range(2))
+        self.vcpus = [KvmState(self._made.enter_context(closing(Vcpu(vm, i, cpus)))) for i in range(cpus)]
         self._between, self._found = blank(), blank()
-        self.one.take(self._between)
+        self.vcpus[0].take(self._between)
         self.base = to_dict(self._between)
-        self.components = {each["bit"]: (each["at"], each["bytes"]) for each in self.one.extended()}
+        self.components = {each["bit"]: (each["at"], each["bytes"]) for each in self.vcpus[0].extended()}
         self._carried = _mask(kvm_state.FATES, lambda fate: not isinstance(fate, Rebuilt)) & ~bits_of(MOVING_FIELDS)
 
     def there_and_back(self, checked: bool) -> Differences:
         """`give` compares by itself what it gave with what the vCPU says then."""
-        self.one.give(self.given, checked)
-        self.one.take(self._between)
-        self._on_the_way(self._between)
-        self.other.give(self._between, checked=True)
-        self.other.take(self._found)
-        if not (number(self.given) ^ number(self._found)) & self._carried:
-            return []
-        return [(where, given, found) for where, given, found in differences(self.given, self._found)
-                if where not in MOVING and not isinstance(kvm_state.FATES[where.split("[")[0]], Rebuilt)
-                and meant(where, given) != meant(where, found)]
-
-    def _on_the_way(self, state: View) -> None:
+        one, other = self.vcpus
+        one.give(self.given, checked)
+        one.take(self._between)
         if self.emulated:
-            self.emulated.pass_through(state)
+            self.emulated.pass_through(self._between)
+        other.give(self._between, checked=True)
+        other.take(self._found)
+        return self.compared(self.given, self._found)
+
+    def compared(self, given: View, found: View) -> Differences:
+        if not (number(given) ^ number(found)) & self._carried:
+            return []
+        return [(where, value, then) for where, value, then in differences(given, found)
+                if where not in MOVING and not isinstance(kvm_state.FATES[where.split("[")[0]], Rebuilt)
+                and meant(where, value) != meant(where, then)]
 
 
 class Emulator(Trip):
