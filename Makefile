@@ -75,7 +75,7 @@ needed:
 	@CC=$(CC) CLANG=$(CLANG) PY=$(PY) tools/check_needed
 
 NATIVE_DEPS := vmm/native/build.py $(PYTHON) | $(TOOLS)
-vmm/kvm/_kvm.so: $(addprefix vmm/native/,kvm_run.c kvm_run.h serial.c serial.h) $(NATIVE_DEPS)
+vmm/kvm/_kvm.so: $(wildcard vmm/native/kvm_* vmm/native/serial.*) vmm/native/vcpu_state.gen.h $(NATIVE_DEPS)
 	@$(PY) vmm/native/build.py kvm
 vmm/kvm/_bpf.so: vmm/native/bpf.c $(NATIVE_DEPS)
 	@$(PY) vmm/native/build.py bpf

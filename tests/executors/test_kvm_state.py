@@ -64,8 +64,7 @@ def test_a_sipi_that_has_come(two):
     write_all(waiting, to_dict(taken(two[1])) | {"activity": int(Activity.SIPI_RECEIVED)})
     waiting.events.sipi_vector = 0x12
     vcpu = two[1]
-    vcpu._set("activity", "KVM_SET_MP_STATE", "struct kvm_mp_state", {"mp_state": int(Activity.SIPI_RECEIVED)})
-    vcpu._give_events(to_dict(waiting)["events"], vcpu._all_events())
+    vcpu._give(waiting, vcpu._after_msrs)
     state = taken(vcpu)
     assert (state.activity, state.segments.cs.base, state.general.rip) == (Activity.RUNNABLE, 0x12000, 0)
 
@@ -203,6 +202,6 @@ def test_hyper_v_clocks_are_not_taken(two, monkeypatch):
     clocks = [0x40000010, 0x40000020]
     monkeypatch.setattr(KvmMsrs, "_listed", lambda msrs: [0x8b, *clocks, 0x40000200])
     asked = []
-    monkeypatch.setattr(KvmMsrs, "read", lambda msrs, indices: asked.append(list(indices)) or dict.fromkeys(indices, 0))
-    taken(KvmState(two[0].vcpu))
+    monkeypatch.setattr(KvmMsrs, "_there", lambda msrs, indices: asked.append(list(indices)) or indices[:1])
+    KvmMsrs(two[0].vcpu)
     assert not {*clocks} & {*asked[0]} and {0x8b, 0x40000200} <= {*asked[0]}

@@ -99,7 +99,7 @@ def test_an_nmi_that_comes_meanwhile(guest):
 def declining(made):
     """How many writes the exit path has declined, and how many of those were read: to be changed."""
     counts = made.vcpu.ffi.new("uint32_t[2]")
-    made.vcpu.follow(counts, counts + 1)
+    made.vcpu.follow(counts, counts + 1, 0, 0)      # nobody assists
     return counts
 
 

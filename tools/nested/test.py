@@ -58,6 +58,7 @@ JOBS = (
         f"-k '{GUESTS}'"),
     Job("emulator", f"{PYTEST} tests/emulated/test_linux_alone.py", here=True),
     Job("executors", f"{PYTEST} tests/executors -k '{EXECUTORS}'"),
+    Job("states", f"{PYTEST} tests/nested/test_sampled_states.py tests/executors/test_states_campaign.py", extra=True),
     Job("mmio-1", f"{PYTEST} tests/nested -k 'work and mmio-1'"),
     Job("several", f"{PYTEST} tests/nested -k 'fio or register_devices or (one_mode and pci)'"),
     Job("more", f"{PYTEST} tests/nested "

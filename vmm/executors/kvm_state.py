@@ -13,17 +13,18 @@ The order in which state is given matters:
 from __future__ import annotations
 
 import errno
-import os
-import struct
+from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import Any
 
 from ..devmodel.vcpu import EXTENDED_AT, XSAVE_BYTES
-from ..devmodel.view import View, to_dict
+from ..devmodel.view import View, address_of, to_dict
 from ..kvm.vm import KvmError, Vcpu
-from .check import GRANULAR, PRESENT, SSE, UNUSABLE, X87
-from .kvm_msrs import TSC, KvmMsrs
-from .kvm_special import from_special, to_special
-from .state import GENERAL, blank, bytes_of, differences, write_array
+from .check import GRANULAR, PRESENT, UNUSABLE
+from .kvm_msrs import KvmMsrs
+from .kvm_part import MovedPart
+from .kvm_tables import ACTIVITY, APIC, DEBUG, REGISTERS, SPECIAL, TSC_OFFSET, XCR0, XSAVE, events, place_of
+from .state import blank, bytes_of, differences
 from .transfer import Carried, NotTransferable, Rebuilt, complete, refuse_impossible
 
 FATES = complete({
@@ -46,17 +47,7 @@ FATES = complete({
 })
 XSAVE_LEAF = 0xd            # of CPUID
 MOVING = {"msrs.tsc_deadline", *(f"apic[{at}]" for at in (*range(32, 40), 57))}     # what is requested; the timer
-EVENTS = {                  # field of ours -> of struct kvm_vcpu_events
-    "exception_injected": "exception.injected", "exception_pending": "exception.pending",
-    "exception_nr": "exception.nr", "exception_has_error": "exception.has_error_code",
-    "exception_error": "exception.error_code", "exception_has_payload": "exception_has_payload",
-    "exception_payload": "exception_payload", "interrupt_injected": "interrupt.injected",
-    "interrupt_nr": "interrupt.nr", "interrupt_soft": "interrupt.soft", "shadow": "interrupt.shadow",
-    "nmi_injected": "nmi.injected", "nmi_pending": "nmi.pending", "nmi_masked": "nmi.masked",
-    "sipi_vector": "sipi_vector", "smm": "smi.smm", "smi_pending": "smi.pending",
-    "smm_inside_nmi": "smi.smm_inside_nmi", "latched_init": "smi.latched_init",
-    "triple_fault": "triple_fault.pending"}
-EMULATED_MSRS = frozenset("star lstar cstar fmask kernel_gs_base sysenter_cs sysenter_esp sysenter_eip".split())
+UNUSED = place_of("xsave.unused")
 SMM = ("smm", "smi_pending", "smm_inside_nmi")
 
 
@@ -72,8 +63,42 @@ class KvmState:
         if self.vm.capability("KVM_CAP_XSAVE2") > XSAVE_BYTES:
             raise NotTransferable(f"xsave: {self.vm.capability('KVM_CAP_XSAVE2')} bytes of it; wanted {XSAVE_BYTES}, "
                                   "which is all but AMX")
-        self._taken, self._components = blank(), self._extended()
-        self._msrs, self._smm = KvmMsrs(vcpu), self.vm.capability("KVM_CAP_X86_SMM") > 0
+        self._taken = blank()
+        self._smm = self.vm.capability("KVM_CAP_X86_SMM") > 0
+        components = list(self.extended())
+        self._components, self._component_count = self.ffi.new("struct kvm_component[]", components), len(components)
+        self._make_parts()
+
+    # asked of the vCPU, which has no answer while it runs
+
+    @cached_property
+    def _msrs(self) -> KvmMsrs:
+        return KvmMsrs(self.vcpu)
+
+    @cached_property
+    def _khz(self) -> int:
+        return self.vm.call("KVM_GET_TSC_KHZ", 0, self.vcpu.fd)
+
+    def _make_parts(self) -> None:
+        """In the order in which they are given."""
+        special, general, xcr0, xsave, debug, apic, activity, every, shadow = (MovedPart(self.vcpu, part) for part in (
+            SPECIAL, REGISTERS, XCR0, XSAVE, DEBUG, APIC, ACTIVITY, events(self._all_events()),
+            events(self.lib.KVM_VCPUEVENT_VALID_SHADOW)))
+        self._registers = [special, general, xcr0, xsave, debug]
+        self._before_msrs = [*self._registers, apic, self._tsc_offset()]
+        self._after_msrs, self._only_shadow = [activity, every], [shadow]
+        self._taking = [activity, *self._before_msrs, every]
+
+    def extended(self) -> Iterator[dict[str, int]]:
+        """Components behind the header (SDM 2, CPUID leaf 0xd)."""
+        for entry in self.vm.supported_cpuid():
+            if entry.function == XSAVE_LEAF and entry.index >= 2 and entry.ebx >= EXTENDED_AT:
+                yield {"bit": entry.index, "at": entry.ebx, "bytes": entry.eax}
+
+    def _tsc_offset(self) -> MovedPart:
+        made = MovedPart(self.vcpu, TSC_OFFSET)
+        made.point(self.vcpu, group=self.lib.KVM_VCPU_TSC_CTRL, attr=self.lib.KVM_VCPU_TSC_OFFSET)
+        return made
 
     # taking
 
@@ -86,21 +111,14 @@ class KvmState:
     def _read(self, state: View) -> None:
         """What it waits for comes first: a SIPI that has come is taken by that, and changes the rest
         (kvm_arch_vcpu_ioctl_get_mpstate, arch/x86/kvm/x86.c)."""
-        state.activity = self._got("KVM_GET_MP_STATE", "struct kvm_mp_state").mp_state
-        self._take_general(state.general)
-        self._take_special(state)
-        self._take_xsave(state)
-        debug = self._got("KVM_GET_DEBUGREGS", "struct kvm_debugregs")
-        write_array(state.debug, "dr", debug.db)
-        state.debug.dr6, state.debug.dr7 = debug.dr6, debug.dr7
-        self._msrs.take(state.msrs)
-        self._take_timing(state.timing)
-        lapic = self.ffi.buffer(self.vcpu.get_lapic())
-        state.apic_present = 1
-        write_array(state, "apic", struct.unpack_from("<" + "I12x" * len(state.apic), lapic))
-        events = self._got("KVM_GET_VCPU_EVENTS", "struct kvm_vcpu_events")
-        for ours, theirs in EVENTS.items():
-            setattr(state.events, ours, _at(events, theirs))
+        bytes_of(state)[:] = bytes(len(bytes_of(state)))
+        at = self.ffi.cast("struct vcpu_state *", address_of(state))
+        for part in self._taking:
+            part.take(at)
+        self._msrs.take(state)
+        bytes_of(state)[UNUSED.at:UNUSED.at + UNUSED.bytes] = bytes(UNUSED.bytes)
+        self.lib.kvm_tell_initial(at, self._components, self._component_count)
+        state.apic_present, state.timing.tsc_khz = 1, self._khz
         if state.events.exception_injected:     # one that is pending is told as both, where payloads are not asked for
             state.events.exception_pending = 0
 
@@ -114,89 +132,31 @@ class KvmState:
             raise NotTransferable(f"vCPU {self.vcpu.index}: exit {run.exit_reason} in the midst of an instruction; "
                                   "wanted it done")
 
-    def _got(self, request: str, kind: str) -> Any:
-        found = self.ffi.new(f"{kind} *")
-        self.vm.call(request, found, self.vcpu.fd)
-        return found
-
-    def _take_general(self, general: Any) -> None:
-        found = self.vcpu.get_regs()
-        for name in GENERAL:
-            setattr(general, name, getattr(found, name))
-
-    def _take_special(self, state: Any) -> None:
-        found = self._got("KVM_GET_SREGS2", "struct kvm_sregs2")
-        from_special(found, state)
-        state.control.pdptrs_valid = int(bool(found.flags & self.lib.KVM_SREGS2_FLAGS_PDPTRS_VALID))
-        write_array(state.control, "pdptr", found.pdptrs)
-
-    def _take_xsave(self, state: Any) -> None:
-        xcrs = self._got("KVM_GET_XCRS", "struct kvm_xcrs")
-        state.control.xcr0 = next(xcrs.xcrs[i].value for i in range(xcrs.nr_xcrs) if xcrs.xcrs[i].xcr == 0)
-        found = self._got("KVM_GET_XSAVE", "struct kvm_xsave")
-        bytes_of(state.xsave)[:] = self.ffi.buffer(found.region)
-        write_array(state.xsave, "unused", bytes(len(state.xsave.unused)))
-        self._tell_initial(state.xsave)
-
-    def _tell_initial(self, xsave: Any) -> None:
-        """A component in its initial state may be said to be in use, or not, as the CPU likes (SDM 1, 13.6): here x87
-        and SSE always are, and others where they are not all zeroes.  KVM writes the initial state of those that are
-        not."""
-        area, used = bytes_of(xsave), xsave.xstate_bv | X87 | SSE
-        for bit, (at, size) in self._components.items():
-            if used >> bit & 1 and not any(area[at:at + size]):
-                used &= ~(1 << bit)
-        xsave.xstate_bv = used
-
-    def _extended(self) -> dict[int, tuple[int, int]]:
-        """Component -> (offset, bytes) of those behind the header (SDM 2, CPUID leaf 0xd)."""
-        return {entry.index: (entry.ebx, entry.eax) for entry in self.vm.supported_cpuid()
-                if entry.function == XSAVE_LEAF and entry.index >= 2 and entry.ebx >= EXTENDED_AT}
-
-    def _take_timing(self, timing: Any) -> None:
-        timing.tsc_khz = self.vm.call("KVM_GET_TSC_KHZ", 0, self.vcpu.fd)
-        timing.tsc_offset = self._tsc_offset("KVM_GET_DEVICE_ATTR", 0)
-        timing.tsc = self._msrs.read([TSC])[TSC]
-
-    def _tsc_offset(self, request: str, value: int) -> int:
-        word = self.ffi.new("uint64_t *", value)
-        self.vm.call(request, self.ffi.new("struct kvm_device_attr *", {
-            "group": self.lib.KVM_VCPU_TSC_CTRL, "attr": self.lib.KVM_VCPU_TSC_OFFSET,
-            "addr": int(self.ffi.cast("uintptr_t", word))}), self.vcpu.fd)
-        return word[0]
-
     # giving
 
-    def give(self, state: View) -> None:
+    def give(self, state: View, checked: bool = False) -> None:
         """Have the vCPU be that.  What is wrong with the state itself, or more than this KVM says it can have, is
         refused before anything is given; what only its answers tell, in the midst of it: the vCPU is not to be run
-        then."""
-        fields = to_dict(state)
-        self._refuse(fields)
-        self._give_registers(state, fields)
-        self._give_apic(fields["apic"])
-        self._tsc_offset("KVM_SET_DEVICE_ATTR", fields["timing"]["tsc_offset"])
-        self._msrs.give(fields["msrs"])
-        self._set("activity", "KVM_SET_MP_STATE", "struct kvm_mp_state", {"mp_state": fields["activity"]})
-        self._give_events(fields["events"], self._all_events())
+        then.  `checked`: it is known that a CPU can be that."""
+        if not checked:
+            self._refuse(to_dict(state))
+        self._give(state, self._before_msrs)
+        self._msrs.give(state)
+        self._give(state, self._after_msrs)
         self._compare(state)
 
     def give_back(self, state: View) -> None:
         """What has become of a vCPU that something else ran for a while.  Its interrupt controller, its clocks, what it
         waits for and what has come for it meanwhile stayed here, and stay as they are."""
-        fields = to_dict(state)
-        refuse_impossible(fields | {"apic_present": 0})
-        self._give_registers(state, fields)
-        self._msrs.give(fields["msrs"], EMULATED_MSRS)
-        self._give_events(fields["events"], self.lib.KVM_VCPUEVENT_VALID_SHADOW)
+        refuse_impossible(to_dict(state) | {"apic_present": 0})
+        self._give(state, self._registers)
+        self._msrs.give_back(state)
+        self._give(state, self._only_shadow)
 
-    def _give_registers(self, state: View, fields: dict[str, Any]) -> None:
-        self._give_special(fields)
-        regs = self.ffi.new("struct kvm_regs *", {name: fields["general"][name] for name in GENERAL})
-        self.vm.call("KVM_SET_REGS", regs, self.vcpu.fd)
-        self._give_xsave(state, fields)
-        self._set("debug", "KVM_SET_DEBUGREGS", "struct kvm_debugregs", {
-            "db": fields["debug"]["dr"], "dr6": fields["debug"]["dr6"], "dr7": fields["debug"]["dr7"]})
+    def _give(self, state: View, parts: Iterable[MovedPart]) -> None:
+        at = self.ffi.cast("struct vcpu_state *", address_of(state))
+        for part in parts:
+            part.give(at)
 
     def _compare(self, state: View) -> None:
         """KVM takes some of what it cannot have without a word."""
@@ -209,9 +169,8 @@ class KvmState:
 
     def _refuse(self, fields: dict[str, Any]) -> None:
         refuse_impossible(fields)
-        khz = self.vm.call("KVM_GET_TSC_KHZ", 0, self.vcpu.fd)
-        if fields["timing"]["tsc_khz"] != khz:
-            raise NotTransferable(f"timing.tsc_khz: {fields['timing']['tsc_khz']}; wanted {khz}, which this host has")
+        if (khz := fields["timing"]["tsc_khz"]) != self._khz:
+            raise NotTransferable(f"timing.tsc_khz: {khz}; wanted {self._khz}, which this host has")
         if not fields["apic_present"]:
             raise NotTransferable("apic_present: 0; wanted 1, as KVM has one")
         if not self._smm:
@@ -219,48 +178,12 @@ class KvmState:
                 if fields["events"][name]:
                     raise NotTransferable(f"events.{name}: 1; wanted 0, as this KVM has no system management mode")
 
-    def _set(self, what: str, request: str, kind: str, values: dict[str, Any]) -> None:
-        self._call(what, request, self.ffi.new(f"{kind} *", values))
-
-    def _give_special(self, fields: dict[str, Any]) -> None:
-        values = to_special(fields)
-        if fields["control"]["pdptrs_valid"]:
-            values |= {"flags": self.lib.KVM_SREGS2_FLAGS_PDPTRS_VALID, "pdptrs": fields["control"]["pdptr"]}
-        self._set("control", "KVM_SET_SREGS2", "struct kvm_sregs2", values)
-
-    def _give_xsave(self, state: Any, fields: dict[str, Any]) -> None:
-        self._set("control.xcr0", "KVM_SET_XCRS", "struct kvm_xcrs", {
-            "nr_xcrs": 1, "xcrs": [{"xcr": 0, "value": fields["control"]["xcr0"]}]})
-        area = self.ffi.new("struct kvm_xsave *")
-        self.ffi.buffer(area.region)[:] = bytes_of(state.xsave)
-        self._call("xsave", "KVM_SET_XSAVE", area)
-
-    def _call(self, what: str, request: str, argument: Any) -> None:
-        result = self.lib.kvm_call(self.vcpu.fd, getattr(self.lib, request), argument)
-        if result < 0:
-            raise NotTransferable(f"{what}: this KVM refuses it ({request}: {os.strerror(-result)})")
-
-    def _give_apic(self, registers: list[int]) -> None:
-        lapic = self.vcpu.get_lapic()
-        page = self.ffi.buffer(lapic)
-        for i, value in enumerate(registers):
-            page[16 * i:16 * i + 4] = value.to_bytes(4, "little")
-        self._call("apic", "KVM_SET_LAPIC", lapic)
-
     def _all_events(self) -> int:
         """What is given of them: the others stay as they are."""
         lib = self.lib
         flags = lib.KVM_VCPUEVENT_VALID_NMI_PENDING | lib.KVM_VCPUEVENT_VALID_SHADOW | \
             lib.KVM_VCPUEVENT_VALID_SIPI_VECTOR
         return flags | (lib.KVM_VCPUEVENT_VALID_SMM if self._smm else 0)
-
-    def _give_events(self, events: dict[str, int], flags: int) -> None:
-        given = self.ffi.new("struct kvm_vcpu_events *")
-        for ours, theirs in EVENTS.items():
-            *outer, last = theirs.split(".")
-            setattr(getattr(given, outer[0]) if outer else given, last, events[ours])
-        given.flags = flags
-        self._call("events", "KVM_SET_VCPU_EVENTS", given)
 
 
 def meant(where: str, value: int) -> int:
@@ -272,9 +195,3 @@ def meant(where: str, value: int) -> int:
     if where.endswith(".access"):
         return UNUSABLE if value & UNUSABLE or not value & PRESENT else value & ~GRANULAR
     return value
-
-
-def _at(struct: Any, path: str) -> int:
-    for name in path.split("."):
-        struct = getattr(struct, name)
-    return struct

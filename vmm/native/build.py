@@ -62,6 +62,7 @@ struct kvm_lapic_state { char regs[0x400]; };
 struct kvm_pit_config { uint32_t flags; ...; };
 struct msr_list { uint32_t nmsrs; struct kvm_msr_entry { uint32_t index; uint64_t data; ...; } entries[512]; ...; };
 struct msr_indices { uint32_t nmsrs; uint32_t indices[512]; };
+struct tsc_offset { uint64_t ticks; };
 struct kvm_sregs2 { struct kvm_segment cs, ds, es, fs, gs, ss, tr, ldt; struct kvm_dtable gdt, idt;
                     uint64_t cr0, cr2, cr3, cr4, cr8, efer, apic_base, flags; unsigned long long pdptrs[4]; ...; };
 struct kvm_debugregs { unsigned long long db[4]; uint64_t dr6, dr7, flags; ...; };
@@ -112,9 +113,10 @@ int leave_pics(int vm_fd, uint32_t masks);
 struct kvm_run *map_run(int vcpu_fd, size_t bytes);
 int unmap_run(struct kvm_run *run, size_t bytes);
 uint64_t exit_detail(const struct kvm_run *run);
-"""
+""" + _declared("kvm_state.h")
 KVM_SOURCE = """
 #include "kvm_run.h"
+#include "kvm_state.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,6 +126,7 @@ struct cpuid_list { uint32_t nent, padding; struct kvm_cpuid_entry2 entries[256]
 struct routing_entry { uint32_t gsi, type, irqchip, pin, address_lo, address_hi, data; };
 struct msr_list { uint32_t nmsrs, padding; struct kvm_msr_entry entries[512]; };
 struct msr_indices { uint32_t nmsrs; uint32_t indices[512]; };
+struct tsc_offset { uint64_t ticks; };
 
 /* The whole table anew: entries of type MSI or IRQCHIP. */
 static int set_routing(int vm_fd, const struct routing_entry *entries, uint32_t count)
@@ -301,7 +304,7 @@ EMULATOR_SOURCE = '#include "partial.h"'
 
 MODULES = {
     "kvm": ("vmm.kvm._kvm", KVM, KVM_SOURCE, {
-        "sources": [str(HERE / name) for name in ("kvm_run.c", "serial.c")]}),
+        "sources": [str(HERE / name) for name in ("kvm_run.c", "kvm_state.c", "serial.c")]}),
     "bpf": ("vmm.kvm._bpf", BPF, '#include "bpf.c"', {"libraries": ["bpf"]}),
     "load": ("vmm.bench._load", LOAD, '#include "load.c"', {}),
     "uring": ("vmm.virtqueue._uring", URING, '#include "uring.c"', {}),
