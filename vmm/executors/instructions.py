@@ -40,9 +40,18 @@ def decoded(code: bytes, linear: int, mode: int) -> capstone.CsInsn | None:
 
 
 def is_delicate(instruction: capstone.CsInsn) -> bool:
-    """RDMSR, WRMSR, or MOV to cr0 or cr4."""
-    return instruction.mnemonic in ("rdmsr", "wrmsr") or (
-        instruction.mnemonic == "mov" and instruction.operands[0].reg in (x86.X86_REG_CR0, x86.X86_REG_CR4))
+    """RDMSR, WRMSR, MOV to cr0 or cr4, or of cr8."""
+    return instruction.mnemonic in ("rdmsr", "wrmsr") or (instruction.mnemonic == "mov" and (
+        instruction.operands[0].reg in (x86.X86_REG_CR0, x86.X86_REG_CR4) or priority_move(instruction) is not None))
+
+
+def priority_move(instruction: capstone.CsInsn) -> tuple[str, bool] | None:
+    """Of a MOV of cr8, the general register, and whether it is to cr8."""
+    to, source = instruction.operands
+    if x86.X86_REG_CR8 not in (to.reg, source.reg):
+        return None
+    is_write = to.reg == x86.X86_REG_CR8
+    return instruction.reg_name(source.reg if is_write else to.reg), is_write
 
 
 def may_be_delicate(block: bytes, linear: int, mode: int) -> bool:
