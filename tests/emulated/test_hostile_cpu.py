@@ -91,6 +91,16 @@ def test_a_priority_that_there_is_not(guest):
     assert guest.fault == PROTECTION and guest.vcpu.apic.cr8 == 0
 
 
+@pytest.mark.parametrize("code, flags", [("9c", 2), ("669c", 2), ("9c", 0x102)])
+def test_pushf_alone_has_no_trap_flag_of_ours(guest, code, flags):
+    """A step is made by the trap flag, which the guest does not see unless it has set it."""
+    guest.start(bytes.fromhex(code) + HALT, rflags=flags)
+    assert guest.vcpu.arrive()
+    guest.vcpu.step()
+    at = guest.state.general.rsp
+    assert guest.memory[at] | (guest.memory[at + 1] & 1) << 8 == flags
+
+
 OTHER_PAGE, HIGH = 0x40000, 0x40000000
 GO_ON = b"\x0f\x22\xd8\xff\xe3"             # mov %rax, %cr3; jmp *%rbx
 PRESENT, WRITABLE = 1, 2

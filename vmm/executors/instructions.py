@@ -15,6 +15,7 @@ MOST_BYTES = 15             # of an instruction (SDM 2, 2.3.11)
 SSE_BYTES = 16
 OPERAND_SIZE, REPEATS = 0x66, {0xf2, 0xf3}      # prefixes (SDM 2, 2.1.1)
 LOCK, PREFIXES = 0xf0, bytes.fromhex("f0 f2 f3 26 2e 36 3e 64 65 66 67")      # SDM 2, 2.1.1
+PUSHF = b"\x9c"
 FOUR_GIB = 0xffffffff       # a limit
 # of a segment's access: it is unusable, there, no system's, code, expands down, can be written
 DATA_BITS, WRITABLE_DATA = 1 << 16 | 0x9e, 0x92
@@ -83,6 +84,23 @@ def mode_of(state: Any) -> int:
     """How wide the code of a VcpuState is."""
     access = state.segments.cs.access
     return 2 if state.control.efer & LONG_MODE and access >> ACCESS["l"][0] & 1 else access >> ACCESS["db"][0] & 1
+
+
+def is_pushf(code: bytes, mode: int) -> bool:
+    """PUSHF, PUSHFD or PUSHFQ, and nothing behind it."""
+    opcode = code.lstrip(PREFIXES)
+    if mode == 2 and opcode and 0x40 <= opcode[0] < 0x50:
+        opcode = opcode[1:]
+    return opcode == PUSHF
+
+
+def stack_top(state: Any) -> int:
+    """The linear address that the stack pointer is at (SDM 1, 6.2.3)."""
+    if mode_of(state) == 2:
+        return state.general.rsp
+    segment = state.segments.ss
+    low = 0xffffffff if segment.access >> ACCESS["db"][0] & 1 else 0xffff
+    return (segment.base + (state.general.rsp & low)) & 0xffffffff
 
 
 def is_segmented(state: Any) -> bool:
