@@ -213,8 +213,8 @@ class UnicornCpu:
         self.emulator.loop = ffi.cast("struct vcpu_loop *", int(vcpu.ffi.cast("uintptr_t", vcpu.loop)))
 
     def step(self, state: View) -> Stop:
-        """One instruction, whatever it is; of it alone an exception #DB is no difference, nor is what PUSHF pushes.  See
-        `run`."""
+        """One instruction, whatever it is; an exception #DB of it alone is no difference, nor is what PUSHF pushes.
+        See `run`."""
         flags, dr6, began = state.general.rflags, state.debug.dr6, _linear(state)
         state.general.rflags |= TRAP
         self.emulator.stepping = True
