@@ -10,7 +10,6 @@ from tools.lockstep import boot
 from vmm.executors import unicorn_cpu
 
 
-
 @pytest.fixture(scope="session")
 def seabios(kvm):
     from vmm.firmware import rom

@@ -1,7 +1,7 @@
 """A real boot, instruction by instruction: KVM against the emulator.
 
     python -m tools.lockstep.boot DISK [--steps N] [--stretch N] [--between N] [--modes MODE,...]
-        [--vga] [--keys TEXT] [--json FILE]
+        [--loaded] [--vga] [--keys TEXT] [--json FILE]
 
 SeaBIOS, and what it loads from DISK, run in the emulator.  Every `--between` basic blocks KVM does a stretch of
 instructions after it, from the same state.  Behind each of them general, segment, table and control registers, the
@@ -45,7 +45,7 @@ def run(boot: Boot, given: argparse.Namespace) -> None:
     end = time.monotonic() + given.seconds
     while boot.steps < given.steps and not boot.over and time.monotonic() < end:
         try:
-            if boot.mode.name in given.modes:
+            if boot.mode.name in given.modes and (boot.in_loaded or not given.loaded):
                 told = len(boot.examples)
                 boot.stretch(min(given.stretch, given.steps - boot.steps))
                 print(*boot.examples[told:], sep="\n", end="", file=sys.stderr, flush=True)
@@ -79,6 +79,7 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--stretch", type=int, default=1000, help="in a row (default: 1000)")
     parser.add_argument("--between", type=int, default=100_000, help="basic blocks between two (default: 100000)")
     parser.add_argument("--modes", default=",".join(MODES_SHOWN), help="that a stretch begins in (default: all)")
+    parser.add_argument("--loaded", action="store_true", help="a stretch begins in what the BIOS has loaded")
     parser.add_argument("--seconds", type=float, default=600, help="at most, about (default: 600)")
     parser.add_argument("--vga", action="store_true", help="with a display")
     parser.add_argument("--keys", default="", help="as of splitvmm run --keys")

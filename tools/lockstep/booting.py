@@ -103,6 +103,10 @@ class Boot:
         return mode_named(self.state)
 
     @property
+    def in_loaded(self) -> bool:
+        return self.state.segments.cs.base + self.state.general.rip in LOADERS
+
+    @property
     def steps(self) -> int:
         return sum(each.names.total() for each in self.found.values())
 
@@ -124,6 +128,8 @@ class Boot:
         while self.steps < end and not self.over and self.vcpu.vm.slots is slots:
             self._arrived()
         for copy in self.mirror.copies:
+            if copy.slot.gpa >= self.machine.memory.low and not copy.slot.read_only:
+                continue        # a display's memory, which writes of other addresses change
             self.unlike.update(gpa for gpa, *_ in copy.differing(range(0, copy.slot.bytes, PAGE)))
 
     def _arrived(self) -> None:
