@@ -7,7 +7,13 @@ import pytest
 pytest.importorskip("unicorn")
 pytest.importorskip("capstone")
 from tools.lockstep import boot
+from tools.lockstep.candidates import Candidate
+from tools.lockstep.comparing import Differs
+from tools.lockstep.known import explained
+from tools.lockstep.trial import Trial
+from tools.lockstep.world import MODES
 from vmm.executors import unicorn_cpu
+from vmm.executors.instructions import decoded
 
 
 @pytest.fixture(scope="session")
@@ -50,3 +56,17 @@ def test_modes_that_there_are_not(disk, capsys):
     with pytest.raises(SystemExit):
         boot.main([str(disk), "--modes", "vm86"])
     assert "no such; wanted some of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name, field, kvm, emulator, is_known", [
+    ("ltr", "tr.access", 0x8b, 0x89, True), ("ltr", "tr.access", 0x8b, 0x82, False),
+    ("lldt", "ldt.access", 0x10000, 0x82, True), ("mov", "ldt.access", 0x10000, 0x82, False),
+    ("ljmp", "cs.access", 0x9b, 0x9a, True), ("ljmp", "cs.access", 0x9b, 0x92, False),
+    ("ljmp", "memory[0x828d]", "9bcf", "9acf", True), ("mov", "memory[0x828d]", "9bcf", "9acf", False),
+])
+def test_what_is_known_of_boots(name, field, kvm, emulator, is_known):
+    code = {"ltr": "0f00d8", "lldt": "0f00d0", "ljmp": "66eaef8200000800", "mov": "89d8"}[name]
+    instruction = Candidate(bytes.fromhex(code), decoded(bytes.fromhex(code), 0, 0))
+    differs = Differs(field, kvm, emulator)
+    trial = Trial("other", [instruction], instruction.code, 0)
+    assert bool(explained(MODES["protected-0"], trial, differs, [differs])) == is_known

@@ -171,6 +171,11 @@ def _accessed(case: Case) -> bool:
 
 
 KNOWN = (
+    unicorn("LTR does not make the task register's own copy busy (SDM 2, LTR)",
+            lambda case: case.name == "ltr" and case.field == "tr.access"
+            and case.differs.kvm == case.differs.emulator | 2),
+    unicorn("LLDT of a null selector leaves what was there, not usable or not (SDM 2, LLDT)",
+            lambda case: case.name == "lldt" and case.field == "ldt.access"),
     unicorn("far jumps, calls and returns leave the accessed bit of the code segment (SDM 3, 3.4.5.1)", _accessed),
     unicorn("no limits and types of segments are checked (SDM 3, 5.3 to 5.5)", _limits),
     unicorn("#GP, not #SS, where a stack operand is not canonical (SDM 1, 3.3.7.1)",
