@@ -40,6 +40,7 @@ def test_the_highest_selectors_of_sysenter(guest):
 # what Unicorn takes and a CPU does not, wherever it is
 
 INVALID_OPCODE, PROTECTION = 6, 13
+APIC_PRIORITY = 0xfee00080
 BAD_EFER = b"\xb9\x80\x00\x00\xc0\xb8\xff\xff\x00\x00\x31\xd2\x0f\x30" + HALT        # in rcx, eax and edx; WRMSR
 LOOKS_LIKE_IT = b"\xb8\x0f\x30\x00\x00" + HALT                                       # a constant does
 
@@ -48,6 +49,13 @@ LOOKS_LIKE_IT = b"\xb8\x0f\x30\x00\x00" + HALT                                  
                          ids=["first", "its end", "in two pages", "in the next page", "0", "1"])
 def test_a_register_that_faults(guest, at):
     guest.start(BAD_EFER, at)
+    guest.run()
+    assert guest.fault == PROTECTION
+
+
+def test_a_register_that_faults_behind_one_that_does_not(guest):
+    """The block behind RDMSR of IA32_APIC_BASE is the second that is translated."""
+    guest.start(b"\xb9\x1b\x00\x00\x00\x0f\x32" + BAD_EFER)
     guest.run()
     assert guest.fault == PROTECTION
 
@@ -65,6 +73,32 @@ def test_locked_ones(guest, code):
     guest.start(code + HALT)
     guest.run()
     assert guest.fault == INVALID_OPCODE
+
+
+@pytest.mark.parametrize("priority", [3, 15])
+def test_the_priority_is_the_apics_at_once(guest, priority):
+    """SDM 3, 11.8.6: mov %rbx, %cr8; mov (%rdx), %eax; mov %cr8, %rcx"""
+    code = bytes.fromhex("440f22c3 8b02 440f20c1") + HALT
+    guest.start(code, long=True, rbx=priority, rdx=APIC_PRIORITY)
+    guest.run()
+    general = guest.state.general
+    assert guest.fault is None and (general.rax, general.rcx) == (priority << 4, priority)
+
+
+def test_a_priority_that_there_is_not(guest):
+    guest.start(bytes.fromhex("440f22c3") + HALT, long=True, rbx=16)
+    guest.run()
+    assert guest.fault == PROTECTION and guest.vcpu.apic.cr8 == 0
+
+
+@pytest.mark.parametrize("code, flags", [("9c", 2), ("669c", 2), ("9c", 0x102)])
+def test_pushf_alone_has_no_trap_flag_of_ours(guest, code, flags):
+    """A step is made by the trap flag, which the guest does not see unless it has set it."""
+    guest.start(bytes.fromhex(code) + HALT, rflags=flags)
+    assert guest.vcpu.arrive()
+    guest.vcpu.step()
+    at = guest.state.general.rsp
+    assert guest.memory[at] | (guest.memory[at + 1] & 1) << 8 == flags
 
 
 OTHER_PAGE, HIGH = 0x40000, 0x40000000

@@ -11,6 +11,7 @@ from tests.executors.test_partial import LinesDevice
 from tests.guest.test_guests import UNTIL, adler_in, expected_area, run
 from tests.scale import scaled
 from vmm.executors.beside import Refusals
+from vmm.executors.features import Features
 from vmm.executors.instructions import decoded, done_otherwise
 from vmm.kvm.vcpu import UnhandledExit
 from vmm.machine.config import DiskConfig, ExecutorConfig, MachineConfig
@@ -48,6 +49,30 @@ def test_emulators_are_made_when_they_are_needed(kvm):
         assert beside.made == []
         assert made.run(20) == SUM
         assert beside.made == [beside.one]
+
+
+@pytest.mark.parametrize("executor", ["auto", "emulator"])
+def test_what_a_cpu_has_not(kvm, executor):
+    """It raises #UD there; a hint on caches is done by doing nothing."""
+    config = MachineConfig(BUILD / "lacked.elf", 16 << 20, serial="null", executor=ExecutorConfig(executor))
+    with Machine(config) as made:
+        assert made.run(20) == 0
+
+
+def cpuid(function, **words):
+    return SimpleNamespace(**{"function": function, "index": 0, "ebx": 0, "ecx": 0} | words)
+
+
+@pytest.mark.parametrize("code, cr4, entries, lacked", [
+    ("0f01d0", 0, [cpuid(1, ecx=1 << 26)], True), ("0f01d0", 1 << 18, [cpuid(1, ecx=1 << 26)], False),   # xgetbv
+    ("0f01d0", 1 << 18, [], True),
+    ("660f388201", 0, [cpuid(7, ebx=1 << 10)], False), ("660f388201", 0, [cpuid(7)], True),     # invpcid rax, [rcx]
+    ("0f01fd", 0, [cpuid(0x80000008, ebx=1 << 4)], False), ("0f01fd", 0, [], True),             # rdpru
+    ("0fa2", 0, [], False), ("0f0a", 0, [], False),                                             # cpuid; none at all
+])
+def test_features(code, cr4, entries, lacked):
+    code = bytes.fromhex(code)
+    assert Features(entries).lack(code, decoded(code, 0, 2), cr4) == lacked
 
 
 def test_an_error_of_a_device(kvm):

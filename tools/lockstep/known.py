@@ -26,6 +26,7 @@ NATIVE = ("long-3",)
 NOT_IN_KVM = frozenset("aaa aas daa enter nop".split())
 SEGMENT_NAMES, FAR_LOADS = frozenset("cs ds es fs gs ss".split()), ("lds", "les", "lfs", "lgs")
 LIMIT_FAULTS, ADDRESS_FAULTS = ("#12", "#13"), ("#12", "#13", "#14")
+FAR_TRANSFERS = frozenset("ljmp lcall retf iret iretd iretq".split())
 STACK_FAULT, X87_FLAGS = 0x40, 0xc2ff           # of fsw: SF; exceptions, B, ES, C1 (SDM 1, 8.1.3)
 AUXILIARY = 0x10                                # of rflags: AF
 RESUME = 1 << 16                                # of rflags
@@ -161,7 +162,21 @@ def _aligned(case: Case) -> bool:
                                               for each in case.operands())
 
 
+def _accessed(case: Case) -> bool:
+    """The accessed bit of a code segment, there or in its descriptor."""
+    if case.field == "memory":
+        ours, theirs = (bytes.fromhex(each) for each in (case.differs.kvm, case.differs.emulator))
+        return case.name in FAR_TRANSFERS and bytes([theirs[0] | 1]) + theirs[1:] == ours
+    return case.field == "cs.access" and case.differs.kvm == case.differs.emulator | 1
+
+
 KNOWN = (
+    unicorn("LTR does not make the task register's own copy busy (SDM 2, LTR)",
+            lambda case: case.name == "ltr" and case.field == "tr.access"
+            and case.differs.kvm == case.differs.emulator | 2),
+    unicorn("LLDT of a null selector leaves what was there, not usable or not (SDM 2, LLDT)",
+            lambda case: case.name == "lldt" and case.field == "ldt.access"),
+    unicorn("far jumps, calls and returns leave the accessed bit of the code segment (SDM 3, 3.4.5.1)", _accessed),
     unicorn("no limits and types of segments are checked (SDM 3, 5.3 to 5.5)", _limits),
     unicorn("#GP, not #SS, where a stack operand is not canonical (SDM 1, 3.3.7.1)",
             lambda case: case.mode.width == 2 and case.ends(("#12",), ("#13", "#14", "#8"))),

@@ -17,6 +17,7 @@ from ..executors.instructions import (
     is_locked_wrongly,
     may_be_delicate,
     mode_of,
+    priority_move,
 )
 from ..executors.kvm_special import from_special, to_special
 from ..executors.reset import reset
@@ -37,7 +38,8 @@ ALL = ((0, 1 << PHYSICAL_BITS),)
 SLICE, SHARED_SLICE = 50_000, 5_000     # basic blocks at a time; where there are other vCPUs
 WAIT_NS = 1_000_000_000                 # at most, between looks at what else there is
 ENABLED = 1 << 9                        # rflags
-NMI, INVALID_OPCODE = 2, 6               # vectors
+NMI, INVALID_OPCODE, GENERAL_PROTECTION = 2, 6, 13      # vectors
+MOST_PRIORITY = 15                      # of cr8
 APIC = 1 << 9                           # of CPUID leaf 1, edx
 MOST_NMIS = 2                           # that wait (process_nmi, arch/x86/kvm/x86.c)
 BOOTSTRAP, APIC_ON = 1 << 8, 1 << 11    # IA32_APIC_BASE (SDM 3, 11.4.4)
@@ -170,22 +172,40 @@ class EmulatedVcpu:
 
     # its own thread
 
-    def advance(self) -> None:
-        """Up to a slice of running, or of waiting.  Raises UnhandledExit, and what a device does."""
-        self.vm.chips.tick()
-        self._take(*self._told.take())
-        if self.state.activity == Activity.HALTED and self._wakes():
-            self.state.activity = Activity.RUNNABLE
-        if self.state.activity != Activity.RUNNABLE:
+    def advance(self, most: int = SLICE) -> None:
+        """A slice of running, `most` basic blocks at most, or of waiting.  Raises UnhandledExit, and what a device
+        does."""
+        if not self._is_ready():
             self._wait()
             return
         try:
             self._inject()
-            self._run()
+            self._run(most)
         except Shutdown as error:
             raise UnhandledExit(f"the guest shut down: {error}\n{self.describe()}") from None
         except NotEmulated as error:
             raise UnhandledExit(f"the emulator has no {error}\n{self.describe()}") from None
+
+    def arrive(self) -> bool:
+        """Have what has come for it delivered; whether it has an instruction to do, else a while was waited."""
+        if not self._is_ready():
+            self._wait()
+            return False
+        self._inject()
+        return True
+
+    def step(self) -> None:
+        """An instruction, or an iteration of a repeated one, and the exception that comes of it.  After `arrive`."""
+        self.cpu.give(self.state, checked=True)
+        self._instruction()
+
+    def _is_ready(self) -> bool:
+        """Whether it runs, when chips and other CPUs have been looked at."""
+        self.vm.chips.tick()
+        self._take(*self._told.take())
+        if self.state.activity == Activity.HALTED and self._wakes():
+            self.state.activity = Activity.RUNNABLE
+        return self.state.activity == Activity.RUNNABLE
 
     def _wakes(self) -> bool:
         events = self.state.events
@@ -230,10 +250,11 @@ class EmulatedVcpu:
             elif (vector := self.vm.chips.acknowledge(self.index)) is not None:
                 deliver(state, self.physical, Event(vector))
 
-    def _run(self) -> None:
+    def _run(self, most: int) -> None:
         state = self.state
         state.control.cr8 = self.apic.cr8
-        blocks = 1 if state.events.shadow or state.events.nmi_pending else SHARED_SLICE if self._shared else SLICE
+        alone = state.events.shadow or state.events.nmi_pending     # what waits is behind the next block
+        blocks = 1 if alone else min(most, SHARED_SLICE if self._shared else SLICE)
         if self._shared:
             with self.vm.turns.mine():
                 self.cpu.written()
@@ -267,20 +288,25 @@ class EmulatedVcpu:
             return
         for _ in range(len(block)):
             self.cpu.give(state, checked=True)
-            code = self.cpu.code(self._linear(), MOST_BYTES)
-            if is_locked_wrongly(code, mode_of(state)):
-                deliver(state, self.physical, exception(INVALID_OPCODE, 0))
+            if self._instruction():
                 return
-            instruction = decoded(code, self._linear(), mode_of(state))
-            last = instruction is not None and is_delicate(instruction)
-            if last and self._delicate(instruction):
-                return
-            stop = self.cpu.step(state)
-            if stop.why != Why.BUDGET:
-                self._after(stop)
-                return
-            if last:
-                return
+
+    def _instruction(self) -> bool:
+        """Does the next one; whether it is not Unicorn's, or had Unicorn stop.  The CPU has been given the state."""
+        state = self.state
+        code = self.cpu.code(self._linear(), MOST_BYTES)
+        if is_locked_wrongly(code, mode_of(state)):
+            deliver(state, self.physical, exception(INVALID_OPCODE, 0))
+            return True
+        instruction = decoded(code, self._linear(), mode_of(state))
+        delicate = instruction is not None and is_delicate(instruction)
+        if delicate and self._delicate(instruction):
+            return True
+        stop = self.cpu.step(state)
+        if stop.why != Why.BUDGET:
+            self._after(stop)
+            return True
+        return delicate
 
     def _linear(self) -> int:
         """Where the next instruction is."""
@@ -292,9 +318,12 @@ class EmulatedVcpu:
         if state.control.cr0 & 1 and state.segments.ss.access >> 5 & 3:
             return False            # it faults
         try:
-            if instruction.mnemonic == "mov":
-                if not self._set_control(*control_write(instruction)):
-                    return False
+            if instruction.mnemonic == "mov" and (move := priority_move(instruction)):
+                self._move_priority(*move)
+            elif instruction.mnemonic == "mov":
+                name, source = control_write(instruction)
+                check_control(state, name, getattr(state.general, source))
+                return False
             elif not self._msrs.access(WRMSR if instruction.mnemonic == "wrmsr" else RDMSR):
                 return False
             state.general.rip += instruction.size
@@ -303,14 +332,17 @@ class EmulatedVcpu:
             deliver(state, self.physical, exception(fault.vector, fault.error))
         return True
 
-    def _set_control(self, name: str, source: str) -> bool:
-        """Whether it was done; else Unicorn takes the value.  Raises Fault."""
-        value = getattr(self.state.general, source)
-        check_control(self.state, name, value)
-        if name != "cr8":
-            return False
+    def _move_priority(self, register: str, is_write: bool) -> None:
+        """MOV of cr8, which is the local APIC's (SDM 3, 11.8.6).  Raises Fault."""
+        general = self.state.general
+        if not is_write:
+            setattr(general, register, self.apic.cr8)
+            return
+        value = getattr(general, register)
+        if value > MOST_PRIORITY:
+            raise Fault(GENERAL_PROTECTION)
         self.apic.set_cr8(value)
-        return True
+        self.state.control.cr8 = value
 
     def _call(self, stop: Stop) -> None:
         general = self.state.general

@@ -17,6 +17,7 @@ from ..kvm.bus import AddressSpace
 from ..kvm.slots import Slot
 from ..kvm.vm import Vcpu
 from .executor import WITH_ERROR, Accesses, Stop, Why
+from .features import HINTS, Features
 from .guest_map import BESIDE_KVM
 from .instructions import MOST_BYTES, aligned_operand, decoded, done_otherwise, is_atomic, is_segmented, mode_of
 from .kvm_state import KvmState
@@ -61,6 +62,7 @@ class Beside:
         self.vcpu, self._mmio, self._accesses, self._others = vcpu, mmio, accesses, others
         self.made: list[UnicornCpu] = []
         self._kvm, self._state = KvmState(vcpu), blank()
+        self._features = Features(vcpu.vm.supported_cpuid())
         self.done = Refusals()
         self.visits = self.ran = self.occupied = 0  # runs, their basic blocks; not run: something was on its way
         self._asked = 0
@@ -122,7 +124,10 @@ class Beside:
             self._kvm.take(state)
             _forget_refusal(state)
             linear = state.general.rip + cs.base
-            stop = self._misaligned(state, linear) or self._step(state)
+            if (stop := self._known(state, linear)) is None:
+                stop = self._step(state)
+                if stop.why == Why.EXCEPTION and stop.vector == INVALID_OPCODE and not stop.is_int:
+                    return "the emulator does not know it either"
             if why := self._not_done(stop, state):
                 return why
             self._kvm.give_back(state)
@@ -137,21 +142,29 @@ class Beside:
             return f"the emulator stopped for another reason: {stop.why.name.lower()}"
         if stop.why == Why.BUDGET:
             return ""
-        if stop.vector == INVALID_OPCODE and not stop.is_int:
-            return "the emulator does not know it either"
         if stop.is_int:
             behind = state.segments.cs.base + state.general.rip
             return self._interrupt(state, stop, self.one.code(behind - 1, 1), self.vcpu.vm.slots.values())
         _raise(state, stop)
         return ""
 
-    def _misaligned(self, state: View, linear: int) -> Stop | None:
-        """An exception that Unicorn does not raise: #GP of an operand that has to be aligned (SDM 1, 10.4.1.1);
-        and what is refused by name.  Raises NotTransferable."""
+    def _known(self, state: View, linear: int) -> Stop | None:
+        """What it comes to where Unicorn does not know: #UD of what the guest's CPU has not, #GP of an operand that has
+        to be aligned (SDM 1, 10.4.1.1), nothing of a hint; what is refused is so by name.  Raises NotTransferable."""
         self.one.give(state)
-        instruction = decoded(self.one.code(linear, MOST_BYTES), linear, mode_of(state))
+        code = self.one.code(linear, MOST_BYTES)
+        instruction = decoded(code, linear, mode_of(state))
+        if self._features.lack(code, instruction, state.control.cr4):
+            return Stop(Why.EXCEPTION, INVALID_OPCODE)
         if instruction is None:
             return None
+        if instruction.mnemonic in HINTS:
+            state.general.rip += instruction.size
+            return Stop(Why.BUDGET)
+        return self._misaligned(instruction, state)
+
+    def _misaligned(self, instruction: Any, state: View) -> Stop | None:
+        """#GP where it is so.  Raises NotTransferable for what is not to be done here."""
         if is_atomic(instruction) and self._others:
             raise NotTransferable(f"{instruction.mnemonic}; wanted no atomic one, as other vCPUs run meanwhile")
         if wrong := done_otherwise(instruction):

@@ -15,13 +15,13 @@ MOST_BYTES = 15             # of an instruction (SDM 2, 2.3.11)
 SSE_BYTES = 16
 OPERAND_SIZE, REPEATS = 0x66, {0xf2, 0xf3}      # prefixes (SDM 2, 2.1.1)
 LOCK, PREFIXES = 0xf0, bytes.fromhex("f0 f2 f3 26 2e 36 3e 64 65 66 67")      # SDM 2, 2.1.1
+PUSHF = b"\x9c"
 FOUR_GIB = 0xffffffff       # a limit
 # of a segment's access: it is unusable, there, no system's, code, expands down, can be written
 DATA_BITS, WRITABLE_DATA = 1 << 16 | 0x9e, 0x92
 LONG_MODE = 1 << 10         # efer: LMA
 MMX = frozenset(getattr(x86, f"X86_REG_MM{i}") for i in range(8))
 SSSE3 = b"\x0f\x38"        # and later, how the opcode begins
-DELICATE = (x86.X86_REG_CR0, x86.X86_REG_CR4, x86.X86_REG_CR8)
 XMM = frozenset(getattr(x86, f"X86_REG_XMM{i}") for i in range(16))
 # operands of 16 bytes in memory that need not be aligned (SDM 1, 10.4.1.1; SDM 2, of each)
 UNALIGNED = frozenset("movups movupd movdqu lddqu pcmpestri pcmpestrm pcmpistri pcmpistrm".split())
@@ -41,9 +41,18 @@ def decoded(code: bytes, linear: int, mode: int) -> capstone.CsInsn | None:
 
 
 def is_delicate(instruction: capstone.CsInsn) -> bool:
-    """RDMSR, WRMSR, or MOV to cr0, cr4 or cr8."""
-    return instruction.mnemonic in ("rdmsr", "wrmsr") or (
-        instruction.mnemonic == "mov" and instruction.operands[0].reg in DELICATE)
+    """RDMSR, WRMSR, MOV to cr0 or cr4, or of cr8."""
+    return instruction.mnemonic in ("rdmsr", "wrmsr") or (instruction.mnemonic == "mov" and (
+        instruction.operands[0].reg in (x86.X86_REG_CR0, x86.X86_REG_CR4) or priority_move(instruction) is not None))
+
+
+def priority_move(instruction: capstone.CsInsn) -> tuple[str, bool] | None:
+    """Of a MOV of cr8, the general register, and whether it is to cr8."""
+    to, source = instruction.operands
+    if x86.X86_REG_CR8 not in (to.reg, source.reg):
+        return None
+    is_write = to.reg == x86.X86_REG_CR8
+    return instruction.reg_name(source.reg if is_write else to.reg), is_write
 
 
 def may_be_delicate(block: bytes, linear: int, mode: int) -> bool:
@@ -75,6 +84,23 @@ def mode_of(state: Any) -> int:
     """How wide the code of a VcpuState is."""
     access = state.segments.cs.access
     return 2 if state.control.efer & LONG_MODE and access >> ACCESS["l"][0] & 1 else access >> ACCESS["db"][0] & 1
+
+
+def is_pushf(code: bytes, mode: int) -> bool:
+    """PUSHF, PUSHFD or PUSHFQ, and nothing behind it."""
+    opcode = code.lstrip(PREFIXES)
+    if mode == 2 and opcode and 0x40 <= opcode[0] < 0x50:
+        opcode = opcode[1:]
+    return opcode == PUSHF
+
+
+def stack_top(state: Any) -> int:
+    """The linear address that the stack pointer is at (SDM 1, 6.2.3)."""
+    if mode_of(state) == 2:
+        return state.general.rsp
+    segment = state.segments.ss
+    low = 0xffffffff if segment.access >> ACCESS["db"][0] & 1 else 0xffff
+    return (segment.base + (state.general.rsp & low)) & 0xffffffff
 
 
 def is_segmented(state: Any) -> bool:

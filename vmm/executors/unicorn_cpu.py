@@ -21,6 +21,7 @@ from . import blocks
 from ._emulator import ffi, lib
 from .executor import Accesses, Stop, Why
 from .guest_map import Range, Window, guest_map
+from .instructions import PUSHF, is_pushf, mode_of, stack_top
 from .kvm_special import TABLES
 from .state import SEGMENTS
 from .unicorn_places import GENERAL, MSRS, Places, places
@@ -210,8 +211,9 @@ class UnicornCpu:
         return Stop(why, emulator.vector if why == Why.SYSCALL else 0, emulator.error)
 
     def step(self, state: View) -> Stop:
-        """One instruction, whatever it is; of it alone an exception #DB is no difference.  See `run`."""
-        flags, dr6 = state.general.rflags, state.debug.dr6
+        """One instruction, whatever it is; an exception #DB of it alone is no difference, nor is what PUSHF pushes.
+        See `run`."""
+        flags, dr6, began = state.general.rflags, state.debug.dr6, _linear(state)
         state.general.rflags |= TRAP
         self.emulator.stepping = True
         stop = self.run(state, STEP_BLOCKS, checked=True)
@@ -219,8 +221,21 @@ class UnicornCpu:
         state.general.rflags = state.general.rflags & ~(TRAP | RESUME) | flags & TRAP
         if stop.why == Why.EXCEPTION and stop.vector == DEBUG and not stop.is_int:
             state.debug.dr6 = dr6
+            if not flags & TRAP:
+                self._take_trap_back(state, began)
             return Stop(Why.BUDGET)
         return stop
+
+    def _take_trap_back(self, state: View, began: int) -> None:
+        """From what PUSHF has pushed, if it was that: the trap flag is ours."""
+        now = _linear(state)
+        if self.code(now - 1, 1) != PUSHF or not is_pushf(self.code(began, now - began), mode_of(state)):
+            return
+        top = stack_top(state) + 1
+        data = ctypes.create_string_buffer(1)
+        uclib.uc_vmem_read(self.uc._uch, ctypes.c_uint64(top), unicorn.UC_PROT_READ, data, ctypes.c_uint64(1))
+        data.raw = bytes([data.raw[0] & ~(TRAP >> 8)])
+        uclib.uc_vmem_write(self.uc._uch, ctypes.c_uint64(top), unicorn.UC_PROT_WRITE, data, ctypes.c_uint64(1))
 
     def unmark(self, linear: int) -> bool:
         """Do not stop before this block again, as long as it is what it is; False where that may not be known."""
@@ -258,6 +273,10 @@ class UnicornCpu:
             self._vm.on_moved.remove(self.moved)
         lib.emulator_end(self.emulator)
         del self.uc, self._context
+
+
+def _linear(state: View) -> int:
+    return (state.segments.cs.base + state.general.rip) & (1 << 64) - 1
 
 
 def _failed(kind: Any, error: Any, trace: Any) -> None:

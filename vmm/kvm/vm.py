@@ -93,13 +93,16 @@ class Vm(WithSlots):
         self.fd = self._check(self._create(), "creating a VM")
         made.callback(os.close, self.fd)
         self.call("KVM_SET_TSS_ADDR", KVM_TSS)
+        self._make_chips()
+        self.run_bytes = self._check(
+            self.lib.kvm_call_value(self.kvm_fd, self.lib.KVM_GET_VCPU_MMAP_SIZE, 0), "sizing kvm_run")
+
+    def _make_chips(self) -> None:
         self.call("KVM_CREATE_IRQCHIP", 0)
         self.leave_pics(ALL_MASKED)
         if self.capability("KVM_CAP_PIT2") > 0:
             self.call("KVM_CREATE_PIT2", self.ffi.new("struct kvm_pit_config *", {
                 "flags": self.lib.KVM_PIT_SPEAKER_DUMMY}))
-        self.run_bytes = self._check(
-            self.lib.kvm_call_value(self.kvm_fd, self.lib.KVM_GET_VCPU_MMAP_SIZE, 0), "sizing kvm_run")
 
     def _create(self) -> int:
         """A VM's descriptor, or -errno.  What an io_uring of this process has yet to clean up looks like

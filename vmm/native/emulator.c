@@ -173,6 +173,18 @@ static struct block_mark *mark_of(struct emulator *emulator, uint64_t linear)
 	return NULL;
 }
 
+/* Whether it has been looked at, and is stopped before or not any more. */
+static bool was_marked(struct emulator *emulator, uint64_t linear)
+{
+	struct block_mark *found;
+	uint64_t physical;
+
+	for (uint32_t i = first_mark(linear); (found = &emulator->marked[i])->kind != NO_MARK; i = (i + 1) % EMULATOR_MARKED)
+		if (found->linear == linear && code_at(emulator, linear, 1, &physical) && found->physical == physical)
+			return true;
+	return false;
+}
+
 static void mark(struct emulator *emulator, uint64_t linear, uint64_t physical)
 {
 	uint32_t i = first_mark(linear);
@@ -204,13 +216,15 @@ int emulator_unmark(struct emulator *emulator, uint64_t linear)
 	return 1;
 }
 
-/* Whether code may have RDMSR (0f 32), WRMSR (0f 30), or MOV to cr0, cr4 or cr8 (0f 22): of most Unicorn takes any
- * value, and an interrupt that the last one lets through comes before the next instruction. */
+/* Whether code may have RDMSR (0f 32), WRMSR (0f 30), MOV to cr0 or cr4 (0f 22), of which Unicorn takes any value, or MOV
+ * of cr8 (with REX.R: 0f 20, and 0f 22), which is the local APIC's. */
 static int is_delicate(const uint8_t *code, uint32_t bytes)
 {
 	for (uint32_t i = 0; i + 1 < bytes; i++)
 		if (code[i] == 0x0f && ((code[i + 1] & 0xfd) == 0x30 ||
-					(code[i + 1] == 0x22 && i + 2 < bytes && !(code[i + 2] & 0x18))))
+					(code[i + 1] == 0x22 && i + 2 < bytes && !(code[i + 2] & 0x18)) ||
+					(code[i + 1] == 0x20 && i && code[i - 1] & 4 && (code[i - 1] & 0xf0) == 0x40 &&
+					 i + 2 < bytes && !(code[i + 2] & 0x38))))
 			return 1;
 	return 0;
 }
@@ -350,7 +364,7 @@ static __attribute__((noinline)) void look_before(struct emulator *emulator, uin
 {
 	unquiet(emulator);
 	undo_write(emulator);
-	if (emulator->untold && !emulator->guarded)
+	if (emulator->untold && !emulator->guarded && !emulator->stepping && !was_marked(emulator, linear))
 		look_at(emulator, linear, bytes);
 	emulator->untold = false;
 	if (emulator->ran++ >= emulator->budget || (emulator->idle_budget && ++emulator->idle > emulator->idle_budget)) {
@@ -428,6 +442,7 @@ static void write_access(struct emulator *emulator, uint32_t bus, uint64_t addre
 		python.write(emulator->handle, bus, address, width, value);
 	else
 		emulator->loop->hooked++;
+	emulator->untold = true;	/* the block may be translated anew from here on */
 	emulator->epoch++;		/* a device may have written code */
 	emulator->last_page = emulator->last_other = NO_PAGE;
 	unquiet(emulator);
@@ -438,6 +453,7 @@ static uint64_t read_access(struct emulator *emulator, uint32_t bus, uint64_t ad
 {
 	uint64_t began = __rdtsc(), value = python.read(emulator->handle, bus, address, width);
 
+	emulator->untold = true;	/* the block may be translated anew from here on */
 	emulator->told = true;
 	count_access(emulator, began);
 	return value;
@@ -753,6 +769,7 @@ int emulator_run(struct emulator *emulator, uint64_t blocks)
 		emulator->stale = false;
 		emulator->reading.pieces = emulator->writing.pieces = 0;
 		emulator->last_page = emulator->last_other = NO_PAGE;
+		emulator->untold = true;
 		emulator->run++;
 		emulator->call.reg_read(emulator->uc, emulator->number.rip, &rip);
 		error = emulator->call.emu_start(emulator->uc, rip, ~0ull, 0, 0);

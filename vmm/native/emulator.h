@@ -156,7 +156,7 @@ struct emulator {
 	struct block_mark marked[EMULATOR_MARKED];	/* by linear address, a hash table */
 	bool marked_pages[EMULATOR_CACHED];	/* by page, which others may share a place with */
 	uint32_t marks;
-	bool untold;			/* the next block's translation, as all were flushed: Unicorn tells of those behind one */
+	bool untold;			/* the next block's translation: Unicorn tells of those behind a block that ran */
 	bool stepping;			/* through such a block */
 	uint32_t left_bytes;		/* of the block that it stopped before */
 
