@@ -23,7 +23,7 @@ HANDLERS := $(notdir $(basename $(wildcard kernel_devices/*/*.c)))
 GUESTS := button check driver hostile measure exits heavy twocpus smp net log registers many mask typed flushes stream trips
 GUEST_RUNTIME := $(addprefix guests/,start.S guest.c virtio.c virtio_mmio.c virtio_pci.c ring_split.c ring_packed.c)
 COMMON_HEADERS := $(wildcard kernel_devices/*.h)
-PACKAGED := build/dsdt.aml build/exit_path.bpf.o build/bpf_run.bpf.o build/exit_path.so build/real_mode.bin build/long_mode.elf build/broken.elf \
+PACKAGED := build/dsdt.aml build/exit_path.bpf.o build/bpf_run.bpf.o build/exit_path.so build/real_mode.bin build/long_mode.elf build/first.elf build/broken.elf \
 	build/string_out.elf build/refused.elf build/echo.elf $(HANDLERS:%=build/%.bpf.o) $(HANDLERS:%=build/%.so) $(GUESTS:%=build/%.elf)
 RECORDS := $(HANDLERS:%=build/%.bpf.o.abi) $(HANDLERS:%=build/%.so.abi)
 BUILT := $(PACKAGED)
@@ -109,7 +109,7 @@ build/stream.elf: guests/net_disk.c guests/net.h
 build/many.elf: guests/many_disk.c guests/many_streams.c guests/many.h
 build/%.elf: guests/%.c $(GUEST_RUNTIME) guests/guest.h guests/virtio.h guests/guest.ld | $(TOOLS)
 	$(call run,ELF)$(CC) $(GUEST_FLAGS) -o $@ $(filter %.c %.S,$^)
-build/long_mode.elf build/broken.elf build/string_out.elf build/refused.elf build/echo.elf: build/%.elf: guests/%.S | $(TOOLS)
+build/long_mode.elf build/first.elf build/broken.elf build/string_out.elf build/refused.elf build/echo.elf: build/%.elf: guests/%.S | $(TOOLS)
 	$(call run,ELF)$(CC) -nostdlib -static -no-pie -Wl,-Ttext=0x100000 -Wl,--build-id=none -Wl,-z,noexecstack -o $@ $<
 build/%.bin: guests/%.S | $(TOOLS)
 	$(call run,ELF)$(CC) -nostdlib -static -no-pie -Wl,--oformat=binary -Wl,-Ttext=0x7c00 -Wl,--build-id=none -o $@ $<

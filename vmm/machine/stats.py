@@ -10,6 +10,7 @@ from ..device.register_device import RegisterDevice
 from ..devmodel.view import TornRead, address_of
 from ..sync.shadow import Shadow, copies_of
 from ..virtio.virtio_device import VirtioDevice
+from ..timeline import span
 from . import executing
 
 TABLE_ROWS = 16
@@ -59,6 +60,7 @@ def all_counters(machine) -> dict:
     return {
         "status": machine.status, "rebooted": machine.rebooted, "panicked": machine.panicked,
         "startup_ms": round(startup_ms(machine), 3),
+        "started": [{"part": part, "begin_ns": begin, "end_ns": end} for part, begin, end in span.taken],
         "devices": [_device_counters(machine, device) for device in machine.devices],
         "vcpus": [{"vcpu": thread.vcpu.index, "exits": thread.exits, "taken": thread.vcpu.loop.hooked,
                    "runs": thread.vcpu.loop.runs, "cpu_ns": thread.cpu_ns} for thread in machine.threads],
