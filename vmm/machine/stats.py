@@ -9,8 +9,8 @@ from pathlib import Path
 from ..device.register_device import RegisterDevice
 from ..devmodel.view import TornRead, address_of
 from ..sync.shadow import Shadow, copies_of
-from ..virtio.virtio_device import VirtioDevice
 from ..timeline import span
+from ..virtio.virtio_device import VirtioDevice
 from . import executing
 
 TABLE_ROWS = 16
