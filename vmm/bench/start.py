@@ -24,6 +24,7 @@ GUEST = BUILD / "first.elf"     # says "1" first of all
 IMAGE_BYTES = 16 << 20
 SIZES = (256 << 20, 1 << 30)
 AT_ONCE = 10
+RAM_PIECE = 128 << 20           # bytes: no mapping of RAM is smaller, none of anything else is larger
 TIMEOUT_S = 60                  # for hangs
 TOP_IMPORTS = 10
 
@@ -150,7 +151,7 @@ def _run(case: Case, image: Path, taken: Taken) -> None:
     if case.number == 1:
         with started(command(case, image, "wait")) as guest:
             guest.wait_first()
-            taken.beside_ram.append(beside_ram(guest.process.pid, case.memory))
+            taken.beside_ram.append(beside_ram(guest.process.pid, case.memory, image))
         if case.mode != "qemu":
             _take_parts(case, image, taken)
 
@@ -163,22 +164,22 @@ def _take_parts(case: Case, image: Path, taken: Taken) -> None:
         guest.wait_end()
         told = json.loads(stats.read_text())["started"]
         began = min((part["begin_ns"] for part in told), default=guest.began_ns)
-        found: dict[str, int] = {"Python": began - guest.began_ns}
+        found: dict[str, int] = {"Python and the command line": began - guest.began_ns}
         for part in told:
             found[part["part"]] = found.get(part["part"], 0) + part["end_ns"] - part["begin_ns"]
     for name, took in found.items():
         taken.parts_ns.setdefault(name, []).append(took)
 
 
-def beside_ram(pid: int, memory: int) -> int:
-    """Proportional set size of a VM's process less that of its guest's RAM, in bytes (proc(5): smaps): mappings that
-    are large enough to be of it are left out."""
+def beside_ram(pid: int, memory: int, image: Path) -> int:
+    """Proportional set size of a VM's process less that of its guest's RAM, in bytes (proc_pid_smaps(5)): mappings that
+    are large enough to be of it are left out, and so is the disk's image, which is the page cache's."""
     total, kept = 0, True
     for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
         name, *words = line.split()
         if "-" in name and not name.endswith(":"):
             low, high = (int(end, 16) for end in name.split("-"))
-            kept = high - low < min(memory, 128 << 20)
+            kept = high - low < min(memory, RAM_PIECE) and not line.endswith(str(image))
         elif name == "Pss:" and kept:
             total += int(words[0]) << 10
     return total
@@ -205,6 +206,6 @@ def _row(op: str, case: Case, taken: Taken) -> dict:
     cpu = round(median(taken.cpu_ns), 1)
     return {"bench": "start", "mode": case.mode, "op": op, "pattern": None, "bytes": case.memory, "depth": case.number,
             "wait": "poll", "ring": 0, "requests": 1, **spread(each), "floor_ns": 0.0, "cpu_ns_per_request": cpu,
-            "cpu_vcpu_ns": 0.0, "cpu_ring_ns": 0.0, "exits_to_user": 0, "handled": None, "declined": None, "why": "",
+            "cpu_vcpu_ns": 0.0, "cpu_ring_ns": 0.0, "exits_to_user": 0, "handled": 0, "declined": 0, "why": "",
             "beside_ram_bytes": median(taken.beside_ram) if taken.beside_ram else None,
             "parts_ns": {name: round(median(took)) for name, took in taken.parts_ns.items()} if op == "first" else {}}
