@@ -242,6 +242,10 @@ static __always_inline void interrupt_later(struct collecting *collecting, __u32
 		bpf_ringbuf_submit(traced, 0);					\
 	} while (0)
 
+/* 0, which the verifier takes for any number.  It walks the visit of a queue once for each state that the walk over the
+ * queues can be in when one's turn comes: with nothing known of that there is one such state, and one walk. */
+#define UNKNOWN_ZERO() (bpf_get_current_pid_tgid() ^ bpf_get_current_pid_tgid())
+
 /* The program that runs where an interrupt of this device is injected (args: address, data), which is
  * where io_uring's completions are signalled: on its own threads, or on a vCPU's.  A message tells whose
  * it is in bits of its data that no CPU looks at: a collector that ran for another one's would show
@@ -249,14 +253,18 @@ static __always_inline void interrupt_later(struct collecting *collecting, __u32
 #define DEVICE_COLLECTOR(collect)						\
 	SEC("raw_tp/kvm_msi_set_irq") int device_collect(struct bpf_raw_tracepoint_args *context)	\
 	{									\
-		struct collecting collecting = { .device = &(struct device){} };	\
 		struct machine_exits *exits;					\
+		struct collecting collecting = {};				\
 										\
 		if ((__u32)context->args[1] >> MESSAGE_OWNER_SHIFT != slot + 1)	\
 			return 0;						\
 		exits = this_machine();						\
-		if (exits && exits->kernel.process == bpf_get_current_pid_tgid() >> 32)	\
-			collect(&collecting);					\
+		if (!exits || exits->kernel.process != bpf_get_current_pid_tgid() >> 32)	\
+			return 0;						\
+		/* of a device there is nothing to know here; on the stack it would be one more thing that changes */ \
+		collecting.device = (struct device *)exits;			\
+		collecting.deadline_ns = UNKNOWN_ZERO();			\
+		collect(&collecting);						\
 		return 0;							\
 	}
 

@@ -22,6 +22,14 @@ enum {
 	STEP_BYTES = 1024,	/* copied in about the time of one step */
 };
 
+/* Requests that came back as one: one alone, or a run (vmm/sync/PROTOCOL.md). */
+struct come_back {
+	__u32 next;		/* tag of the next one to complete, plus 1; 0: there is none */
+	__s32 result;		/* of all of them */
+	__u32 run;		/* what that is if all is well; of one alone, 0 */
+	__u32 reserved;
+};
+
 /* What one visit has done so far; in the device's scratch memory. */
 struct tally {
 	__u64 start_ns;		/* of what is not yet in the queue's counters */
@@ -43,6 +51,7 @@ struct tally {
 	__u32 kick_collector;	/* whoever collects shall visit the queue */
 	__u32 failed;		/* 0, or why a request that came back is userspace's now */
 	__u32 assisting;	/* the kernel half has declined this doorbell */
+	struct come_back back;
 };
 
 /* A walk along a chain whose buffers all go one way (walk.h). */

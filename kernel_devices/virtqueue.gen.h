@@ -75,7 +75,7 @@ struct entry {
 	__u64 assisted;	/* 0x020 of these, by the native build, after the kernel half had declined the doorbell */
 	__u64 bytes;	/* 0x028 data moved by the handler [bytes] */
 	__u64 busy_ns;	/* 0x030 time inside the handler [ns] */
-	__u64 longest_ns;	/* 0x038 of one visit, at most [ns] */
+	__u64 longest_ns;	/* 0x038 of one visit, at most; of a kernel half's where there is one [ns] */
 	__u64 declined[24];	/* 0x040 doorbells declined, by reason, atomic */
 };
 _Static_assert(__builtin_offsetof(struct entry, active) == 0x0, "entry.active");

@@ -54,26 +54,19 @@ static long serve_one(__u32 i, void *context)
 	return reason != 0;
 }
 
-/* Requests that came back as one: one alone, or a run. */
-struct come_back {
-	struct serving *serving;
-	__u32 index;		/* tag of the next one */
-	__s32 result;		/* of all of them */
-	__u32 run;		/* what that would be if all is well; of one alone, 0 */
-};
-
-/* Complete one of them: 1 if it was the last. */
-static long complete_next(__u32 i, void *context)
+/* Complete one of those that came back as one. */
+static __always_inline void complete_next(struct serving *serving)
 {
-	struct come_back *back = context;
-	struct serving *serving = back->serving;
+	struct come_back *back = &serving->work->tally.back;
 	struct uring *uring = serving->uring;
-	__u32 index = back->index, reason = 0;
+	__u32 index = back->next - 1, reason = 0;
 	struct tag *tag;
 	__s32 result;
 
+	barrier_var(index);
+	back->next = 0;
 	if (!uring || index >= URING_TAGS)
-		return 1;
+		return;
 	tag = &uring->flight.tag[index];
 	/* one alone may know better what its result means; of a run that is not whole each is done again */
 	result = !back->run ? back->result : (__u32)back->result == back->run ? (__s32)tag->wanted : -1;
@@ -82,7 +75,7 @@ static long complete_next(__u32 i, void *context)
 		reason = complete_one_apart(serving->index, serving->collecting, index, result);
 		record(serving->device, EVENT_KIND_COMPLETE, serving->index, reason, index | (__u64)tag->serial << 32, 0);
 	}
-	back->index = tag->next - 1u;
+	back->next = tag->next;
 	if (!reason) {
 		uring_release(uring, tag, index);
 	} else {
@@ -90,35 +83,33 @@ static long complete_next(__u32 i, void *context)
 		uring->flight.failed++;
 		serving->work->tally.failed = reason;
 	}
-	return back->index >= URING_TAGS;
-}
-
-static __always_inline void complete_all(struct serving *serving, const struct tag *first, __u32 index, __s32 result)
-{
-	struct come_back back = { serving, index, result, first->run };
-
-	if (!complete_next(0, &back))
-		loop(URING_TAGS - 1, complete_next, &back);
 }
 
 static long collect_one(__u32 i, void *context)
 {
 	struct serving *serving = context;
+	struct come_back *back = &serving->work->tally.back;
 	struct uring *uring = serving->uring;
 	struct tag *tag;
 	__u32 index;
 	__s32 result;
 
-	if (!uring || !uring_completions(uring))
+	if (!uring)
 		return 1;
-	if (over_budget(serving)) {
-		postpone(serving);
-		return 1;
+	if (!back->next) {
+		if (!uring_completions(uring))
+			return 1;
+		if (over_budget(serving)) {
+			postpone(serving);
+			return 1;
+		}
+		charge_step(serving);
+		tag = uring_take(uring, &index, &result);
+		if (!tag)
+			return 0;
+		*back = (struct come_back){ .next = index + 1, .result = result, .run = tag->run };
 	}
-	charge_step(serving);
-	tag = uring_take(uring, &index, &result);
-	if (tag)
-		complete_all(serving, tag, index, result);
+	complete_next(serving);
 	return 0;
 }
 
@@ -134,7 +125,7 @@ static __always_inline __u32 serve_waiting(struct serving *serving)
 	if (serving->uring)
 		serving->uring->flight.kicks_seen = READ_ONCE(serving->uring->wiring.kicks);
 	if (serving->uring && !collect_one(0, serving))
-		loop(URING_COMPLETIONS - 1, collect_one, serving);
+		loop(URING_COMPLETIONS + URING_TAGS, collect_one, serving);	/* a run is never left half done */
 	waiting = avail_waiting(serving->device, serving->queue, &reason);
 	if (waiting < 0)	/* what came back is shown all the same */
 		tally->reason = reason;
@@ -168,7 +159,7 @@ static __always_inline void count_served(struct serving *serving)
 	WINDOW();
 	WRITE_ONCE(entry->bytes, entry->bytes + tally->moved - tally->counted_bytes);
 	WRITE_ONCE(entry->busy_ns, entry->busy_ns + now - tally->start_ns);
-	if (now - tally->began_ns > entry->longest_ns)
+	if (now - tally->began_ns > entry->longest_ns && !tally->assisting)	/* those that wait are no measure */
 		WRITE_ONCE(entry->longest_ns, now - tally->began_ns);
 	barrier();
 	WRITE_ONCE(entry->sequence, entry->sequence + 1);

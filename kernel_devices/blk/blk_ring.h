@@ -44,10 +44,13 @@ static __always_inline void write_at_once(struct serving *serving, const struct 
 {
 	const struct blk_disk *disk = &state_of(serving)->disk;
 	struct tag *first = &serving->uring->flight.tag[run->first & (URING_TAGS - 1)];
+	struct come_back *back = &serving->work->tally.back;
 	__s64 done = image_write(disk->image_fd, uring_iovecs(serving->uring, run->first), run->buffers, first->place,
 				 disk->durable);
 
-	complete_all(serving, first, run->first, done < 0 ? -1 : (__s32)done);
+	*back = (struct come_back){ .next = run->first + 1, .result = done < 0 ? -1 : (__s32)done, .run = first->run };
+	while (back->next)
+		complete_next(serving);
 }
 
 /* Submit an open run, as the one I/O that it is. */

@@ -23,7 +23,8 @@ def wanted(monkeypatch):
     (["blk", "--peer", "qemu", "--quick"], Wanted("blk", ["off", "host", "on"], ["qemu"], quick=True)),
     (["net", "--modes", "on,off", "--one-cpu", "--repeat", "3"], Wanted("net", ["on", "off"], [], 3, one_cpu=True)),
     (["linux", "--peer", "qemu,vhost"], Wanted("linux", ["off", "host", "on"], ["qemu", "vhost"])),
-    (["shadow", "--modes", "host"], Wanted("shadow", ["host"], []))])
+    (["shadow", "--modes", "host"], Wanted("shadow", ["host"], [])),
+    (["start", "--peer", "qemu"], Wanted("start", ["off", "host", "on"], ["qemu"]))])
 def test_what_is_measured(wanted, words, says):
     assert cli.main(["bench", *words]) == 0 and wanted == [says]
 
@@ -62,13 +63,13 @@ def test_usage_is_that_of_what_was_asked(words, usage, capsys):
     assert end.value.code == os.EX_USAGE and capsys.readouterr().err.startswith(usage)
 
 
-@pytest.mark.parametrize("what", ["exits", "blk", "net", "linux", "shadow", "compare", "draw"])
+@pytest.mark.parametrize("what", ["exits", "blk", "net", "linux", "shadow", "start", "compare", "draw"])
 def test_help(what, capsys):
     with pytest.raises(SystemExit) as end:
         cli.main(["bench", what, "--help"])
     out = capsys.readouterr().out
     assert end.value.code == 0 and f"splitvmm bench {what}" in out
-    assert ("--peer" in out) == (what in ("blk", "net", "linux"))
+    assert ("--peer" in out) == (what in ("blk", "net", "linux", "start"))
 
 
 def test_draw_says_nothing(tmp_path, capsys):

@@ -124,11 +124,11 @@ def test_compile_prints_the_committed_header(capsys):
 
 def test_auto_says_what_it_took_and_why(capsys, kvm, image, monkeypatch):
     from vmm.kvm.bpf import BpfUnavailable
-    from vmm.machine import offloading
+    from vmm.machine import ram
 
     def none():
         raise BpfUnavailable("no BPF today")
-    monkeypatch.setattr(offloading, "Maps", none)
+    monkeypatch.setattr(ram, "Maps", none)
     status, _, err = say(capsys, "run", BUILD / "check.elf", "--mem", "64M", "--cmdline", "rounds=1",
                            "--serial", "null", "--disk", f"path={image}")
     assert status == 0 and "disk0: offload host" in err and "no BPF today" in err
@@ -136,11 +136,11 @@ def test_auto_says_what_it_took_and_why(capsys, kvm, image, monkeypatch):
 
 def test_on_where_there_is_no_bpf(capsys, kvm, image, monkeypatch):
     from vmm.kvm.bpf import BpfUnavailable
-    from vmm.machine import offloading
+    from vmm.machine import ram
 
     def none():
         raise BpfUnavailable("no BPF today")
-    monkeypatch.setattr(offloading, "Maps", none)
+    monkeypatch.setattr(ram, "Maps", none)
     status, _, err = say(capsys, "run", BUILD / "check.elf", "--serial", "null", "--disk", f"path={image},offload=on")
     assert status == os.EX_USAGE and "no BPF today" in err
 

@@ -66,11 +66,11 @@ def test_json(monkeypatch, capsys):
 def test_without_bpf(kvm, monkeypatch, capsys):
     from vmm.kvm import bpf
     from vmm.kvm.bpf import BpfUnavailable
-    from vmm.machine import offloading
+    from vmm.machine import ram
 
     def none():
         raise BpfUnavailable("no BPF today; and so on")
-    monkeypatch.setattr(offloading, "Maps", none)
+    monkeypatch.setattr(ram, "Maps", none)
     monkeypatch.setattr(bpf, "Maps", none)
     assert cli.main(["doctor"]) == 0
     out = capsys.readouterr().out

@@ -1,5 +1,6 @@
 """`--screenshot` and `--show`: what is drawn is seen, and what cannot be shown is said before anything runs."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -121,6 +122,6 @@ def test_no_picture(capsys, kvm):
 
 
 def test_no_pillow(monkeypatch, capsys):
-    monkeypatch.setattr(pictures.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert main(["run", "@echo", "--screenshot", "/tmp/none.png"]) == os.EX_USAGE
     assert "no Pillow here" in capsys.readouterr().err

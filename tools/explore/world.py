@@ -12,11 +12,10 @@ from typing import Any
 
 from vmm.devmodel.layout import PAGE, layout_block
 from vmm.devmodel.uring import uring_layout
-from vmm.devmodel.view import address_of
+from vmm.devmodel.view import address_of, ffi
 from vmm.devmodel.virtqueue import Side, UserCounters
 from vmm.machine.config import DiskConfig, MachineConfig
 from vmm.machine.machine import Machine
-from vmm.offload.native import native_ffi
 from vmm.sync.counting import count
 from vmm.sync.handoff import Declined
 from vmm.testing.driver import NEXT, WRITE, Driver
@@ -353,4 +352,4 @@ ACTOR_NAMES = ("vCPU 0", "vCPU 1", "ring", "collector", "guest irq", "userspace"
 
 
 def address_in_native(handle: Any) -> int:
-    return int(native_ffi().cast("uintptr_t", handle))
+    return int(ffi.cast("uintptr_t", handle))

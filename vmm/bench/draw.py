@@ -109,7 +109,7 @@ def _section(row: dict) -> str:
     if row["bench"] == "blk":
         return {"read": "Reads of a disk", "write": "Writes to a disk"}.get(row["op"], row["op"])
     return {"exits": "Exits", "net": "Network", "linux": "A Linux guest",
-            "shadow": "Reads of shared state"}[row["bench"]]
+            "shadow": "Reads of shared state", "start": "A VM's start"}[row["bench"]]
 
 
 def _groups(rows: list[dict]) -> dict[tuple[str, str], tuple[str, list[dict]]]:

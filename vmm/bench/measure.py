@@ -41,7 +41,7 @@ class Sample:
     cpu_ns: int = 0
     vcpu_ns: int = 0        # of it, the vCPUs' threads
     ring_ns: int = 0        # and the thread that polls the rings, and its workers
-    exits: int = 0          # returns to Python, declines included
+    exits: int = 0          # returns to Python, declines included that no native build did
     port_exits: int = 0     # of them, those with an access of a port
     handled: int = 0
     declined: int = 0
@@ -66,7 +66,7 @@ def run_machine(config: MachineConfig, devices=(), prepare=lambda machine: None,
             exits = sum(thread.exits for thread in machine.threads)
             ports = sum(thread.port_exits for thread in machine.threads)
             if machine.bpf:
-                exits += sum(e.outbox.head for e in machine.bpf.exits)
+                exits += sum(e.outbox.head for e in machine.bpf.exits) - sum(v.loop.assisted for v in machine.vcpus)
             handled, declined, why = _counters(machine.devices[0])
             vcpu = sum(thread.cpu_ns for thread in machine.threads)
         text = Path(output.name).read_text()

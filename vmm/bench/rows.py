@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 
 UNROLLED = 32       # the measuring guest's batches come in multiples of this
-BENCHES = ("exits", "blk", "net", "linux", "shadow")
+BENCHES = ("exits", "blk", "net", "linux", "shadow", "start")
 MODES = ("off", "host", "on")
 PEERS = ("qemu", "vhost")       # modes that are not ours begin so
 IDENTITY = ("bench", "mode", "op", "pattern", "bytes", "depth", "wait", "ring", "cache")
@@ -164,7 +164,7 @@ def longer(ratio: float, than: str) -> str:
 def label(row: dict) -> str:
     """What a row asks for, its mode aside."""
     labels = {"exits": lambda row: row["op"], "blk": _blk_label, "net": _net_label, "linux": _linux_label,
-              "shadow": lambda row: f"read {row['op']}"}
+              "shadow": lambda row: f"read {row['op']}", "start": _start_label}
     return labels[row["bench"]](row)
 
 
@@ -177,6 +177,11 @@ def _blk_label(row: dict) -> str:
 
 def _net_label(row: dict) -> str:
     return f"{row['op']} {row['bytes']} B" + (f" x{row['depth']}" if row["op"] == "transmit" else "")
+
+
+def _start_label(row: dict) -> str:
+    what = {"first": "first instruction", "end": "its end"}[row["op"]]
+    return f"{what}, {row['bytes'] >> 20} MiB" + (f", {row['depth']} at once" if row["depth"] > 1 else "")
 
 
 def _linux_label(row: dict) -> str:

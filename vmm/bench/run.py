@@ -58,6 +58,9 @@ def _measure(wanted: Wanted, machine: dict) -> list[dict]:
     if wanted.what == "shadow":
         from . import shadow
         return shadow.rows(modes, repeat, quick, _progress)
+    if wanted.what == "start":
+        from . import start
+        return start.rows(modes, peers, repeat, quick, machine, _progress)
     from . import linux
     return linux.rows(modes, peers, repeat, quick, wanted.directory)
 

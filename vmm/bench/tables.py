@@ -12,6 +12,7 @@ WIDTH = 132         # at least: what is cut off helps nobody
 _FIGURES = ("µs", "min", "max", "floor", "above floor", "CPU", "of it ring", "to user", "handled", "declined")
 _SHADOW_FIGURES = ("µs", "min", "max", "one copy", "CPU", "bytes", "reads", "looked again")
 _DANCE_FIGURES = ("µs", "min", "max", "as fast", "accesses", "to user", "spared", "CPU")
+_START_FIGURES = ("ms", "min", "max", "CPU", "MiB beside RAM")
 _LINUX_FIGURES = ("µs", "min", "max", "p99", "CPU", "exits", "to user", "on is")
 
 
@@ -70,6 +71,8 @@ def requests(what: str, machine: dict, rows: list[dict]) -> Grid:
                     [_linux_line(row, best.get(label(row), [])) for row in rows])
     if what == "shadow":
         return Grid(title, ("read", "mode", *_SHADOW_FIGURES), [_shadow_line(row) for row in rows])
+    if what == "start":
+        return Grid(title.replace("µs", "ms"), ("to", "mode", *_START_FIGURES), [_start_line(row) for row in rows])
     if rows and "spared" in rows[0]:
         return Grid(title, ("dance", "executor", *_DANCE_FIGURES), [_dance_line(row, rows) for row in rows])
     first = {"exits": "op", "net": "packet"}.get(what, "request")
@@ -100,6 +103,17 @@ def _shadow_line(row: dict) -> tuple[str, ...]:
         *(str(row.get(key, "-")) for key in ("bytes", "requests", "retries")))
 
 
+def _start_line(row: dict) -> tuple[str, ...]:
+    memory = row.get("beside_ram_bytes")
+    return (label(row), row["mode"], *(f"{row[key] / 1e6:.1f}" for key in (
+        "ns_per_request", "ns_min", "ns_max", "cpu_ns_per_request")), f"{memory / 2**20:.1f}" if memory else "-")
+
+
+def _start_parts(row: dict) -> str:
+    parts = sorted(row["parts_ns"].items(), key=lambda item: -item[1])
+    return f"{label(row)}, {row['mode']}: " + ", ".join(f"{name} {took / 1e6:.1f}" for name, took in parts)
+
+
 def _share(row: dict, key: str) -> str:
     if row["mode"].startswith("qemu"):
         return "-"
@@ -119,7 +133,10 @@ def _linux_line(row: dict, best: list[float]) -> tuple[str, ...]:
 def beneath(machine: dict, rows: list[dict]) -> list[str]:
     """What is to be said of a benchmark's rows: why some lose whose doorbells were declined, and which are left out."""
     left_out = machine.get("left_out", []) if any(row["bench"] == "exits" for row in rows) else []
-    return [f"{label(row)}, {row['mode']}: {why(row)}" for row in rows if row["bench"] == "blk" and why(row)] + left_out
+    parts = [_start_parts(row) for row in rows if row.get("parts_ns")]
+    imports = [f"{name} {took / 1e3:.1f}" for name, took in machine.get("imports_us", ()) if parts]
+    return [f"{label(row)}, {row['mode']}: {why(row)}" for row in rows if row["bench"] == "blk" and why(row)] + \
+        left_out + parts + (["imports: " + ", ".join(imports)] if imports else [])
 
 
 def why(row: dict) -> str:

@@ -6,7 +6,6 @@ Each function encodes one term; what it contains is given encoded.
 from __future__ import annotations
 
 import struct
-from uuid import UUID
 
 ZERO, ONE = b"\x00", b"\x01"
 NAME, SCOPE, BUFFER, PACKAGE, DEVICE = b"\x08", b"\x10", b"\x11", b"\x12", b"\x5b\x82"
@@ -64,6 +63,7 @@ def buffer(data: bytes) -> bytes:
 
 def uuid(text: str) -> bytes:
     """As ToUUID has it (19.6.142)."""
+    from uuid import UUID
     return buffer(UUID(text).bytes_le)
 
 

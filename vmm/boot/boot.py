@@ -10,16 +10,17 @@ as Multiboot has it; a flat binary in real mode.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from ..devmodel.record import record
 from ..kvm.addresses import MIB
 from ..kvm.memory import GuestMemory
 from . import multiboot
 from .acpi import RSDP
 from .bzimage import BzImage, is_bzimage
 from .compressed import open_guest
+from .elf import EM_386, EM_X86_64, PT_LOAD, Elf, ELFError
 from .loading import BootError, check_place, load_modules, load_segment, memory_map, put, read_file
 
 # Boot data, in the first 64 KiB: no guest may load over it, but for one by Multiboot, whose data lies elsewhere.
@@ -34,7 +35,7 @@ XEN_ELFNOTE_PHYS32_ENTRY = 18       # xen/include/public/elfnote.h
 START_MAGIC = 0x336ec578            # xen/include/public/arch-x86/hvm/start_info.h
 
 
-@dataclass(frozen=True)
+@record
 class Entry:
     """How the first vCPU starts: `mode` is "pvh", "multiboot", "long", "linux" or "real".  Guest-physical `info` is
     what the guest is told of, `table` where its GDT is put."""
@@ -90,11 +91,10 @@ def _load_linux(memory: GuestMemory, kernel: BzImage, command_line: str, modules
 def _load_elf(memory: GuestMemory, path: Path, file: BinaryIO,
               header: multiboot.Header | None) -> tuple[str, int, list[tuple[int, int]]]:
     """An entry's mode and address, and what memory is taken: (start, end) of each run."""
-    from .elf import Elf, ELFError
     try:
         elf = Elf(file)
-        if elf["e_machine"] not in ("EM_X86_64", "EM_386"):
-            raise BootError(f"{path}: for {elf['e_machine']}; wanted x86")
+        if elf["e_machine"] not in (EM_X86_64, EM_386):
+            raise BootError(f"{path}: for machine {elf['e_machine']} (e_machine); wanted x86")
         pvh = _pvh_entry(elf)
         if pvh is not None:
             return "pvh", pvh, _load_segments(memory, path, elf, BOOT_END)
@@ -103,7 +103,7 @@ def _load_elf(memory: GuestMemory, path: Path, file: BinaryIO,
         if header:
             header.check(path)
             return "multiboot", _physical_entry(elf), _load_segments(memory, path, elf, 0)
-        if elf["e_machine"] != "EM_X86_64":
+        if elf["e_machine"] != EM_X86_64:
             raise BootError(f"{path}: 32-bit, without a PVH note or a Multiboot header; wanted one of the three")
         return "long", elf["e_entry"], _load_segments(memory, path, elf, BOOT_END)
     except ELFError as error:
@@ -115,7 +115,7 @@ def _load_segments(memory: GuestMemory, path: Path, elf, lowest: int) -> list[tu
     taken = []
     for segment in elf.segments:
         start, size = segment["p_paddr"], segment["p_memsz"]
-        if segment["p_type"] == "PT_LOAD" and size:
+        if segment["p_type"] == PT_LOAD and size:
             check_place(path, start, size, lowest)
             load_segment(memory, path, elf, segment)
             taken.append((start, start + size))
@@ -128,7 +128,7 @@ def _physical_entry(elf) -> int:
     """An ELF's entry is a virtual address; this is where that is loaded, as Multiboot starts without paging."""
     entry = elf["e_entry"]
     for segment in elf.segments:
-        if segment["p_type"] == "PT_LOAD" and 0 <= entry - segment["p_vaddr"] < segment["p_memsz"]:
+        if segment["p_type"] == PT_LOAD and 0 <= entry - segment["p_vaddr"] < segment["p_memsz"]:
             return entry - segment["p_vaddr"] + segment["p_paddr"]
     return entry
 

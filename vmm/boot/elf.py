@@ -1,25 +1,33 @@
 """An ELF file as a loader sees it: header, program headers and notes (System V gABI, chapters 4 and 5).
 
-Sections are never looked at: they are the linker's business, may be stripped or wrong, and pyelftools
-asks for them wherever it makes a segment.  Its structs are used alone.
+Sections are never looked at: they are the linker's business, may be stripped or wrong.  pyelftools, which reads debug
+information elsewhere, asks for them, and takes as long to import as a tenth of a VM's start.
 """
 
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from elftools.common.exceptions import ELFError, ELFParseError
-from elftools.common.utils import struct_parse
-from elftools.elf.structs import ELFStructs
-
-__all__ = ["ELFError", "Elf"]
-
 MAGIC = b"\x7fELF"
-CLASSES = {1: 32, 2: 64}        # EI_CLASS
+CLASSES = (1, 2)                # EI_CLASS: of 32 and of 64 bits
 LITTLE_ENDIAN = 1               # EI_DATA
 PN_XNUM = 0xffff                # the number of program headers is in a section header
+EM_386, EM_X86_64 = 3, 62
+PT_LOAD, PT_NOTE = 1, 4
+# Ehdr behind its identification, and Phdr, whose fields have another order in each class
+HEADERS = {1: struct.Struct("<HHIIIIIHHHHHH"), 2: struct.Struct("<HHIQQQIHHHHHH")}
+HEADER_FIELDS = ("e_type e_machine e_version e_entry e_phoff e_shoff e_flags e_ehsize e_phentsize e_phnum e_shentsize "
+                 "e_shnum e_shstrndx").split()
+SEGMENTS = {1: struct.Struct("<8I"), 2: struct.Struct("<IIQQQQQQ")}
+SEGMENT_FIELDS = {1: "p_type p_offset p_vaddr p_paddr p_filesz p_memsz p_flags p_align".split(),
+                  2: "p_type p_flags p_offset p_vaddr p_paddr p_filesz p_memsz p_align".split()}
+
+
+class ELFError(Exception):
+    """The file is malformed; says how."""
 
 
 class Elf:
@@ -30,15 +38,13 @@ class Elf:
         self.file, self.bytes = file, file.seek(0, os.SEEK_END)
         ident = self.read(0, 16, "its identification")
         if ident[:4] != MAGIC or ident[4] not in CLASSES or ident[5] != LITTLE_ENDIAN:
-            raise ELFParseError(f"starts with {ident[:6].hex(' ')}")
-        self._structs = ELFStructs(little_endian=True, elfclass=CLASSES[ident[4]])
-        self._structs.create_basic_structs()
-        self.header = struct_parse(self._structs.Elf_Ehdr, file, 0)
-        self._structs.create_advanced_structs(self.header["e_type"], self.header["e_machine"])
-        self.segments = self._program_headers()
+            raise ELFError(f"starts with {ident[:6].hex(' ')}")
+        header = HEADERS[ident[4]]
+        self.header = dict(zip(HEADER_FIELDS, header.unpack(self.read(16, header.size, "its header"))))
+        self.segments = self._program_headers(SEGMENTS[ident[4]], SEGMENT_FIELDS[ident[4]])
 
-    def __getitem__(self, name: str):
-        """A field of the ELF header, as pyelftools names it."""
+    def __getitem__(self, name: str) -> int:
+        """A field of the ELF header."""
         return self.header[name]
 
     def read(self, at: int, size: int, what: str) -> bytes:
@@ -53,21 +59,20 @@ class Elf:
 
     def _seek(self, at: int, size: int, what: str) -> None:
         if at + size > self.bytes:
-            raise ELFParseError(f"ends at {self.bytes:#x}; {what} would lie from {at:#x} to {at + size:#x}")
+            raise ELFError(f"ends at {self.bytes:#x}; {what} would lie from {at:#x} to {at + size:#x}")
         self.file.seek(at)
 
-    def _program_headers(self) -> list:
+    def _program_headers(self, segment: struct.Struct, fields: list[str]) -> list[dict[str, int]]:
         count, size, at = self["e_phnum"], self["e_phentsize"], self["e_phoff"]
-        struct = self._structs.Elf_Phdr
-        if count and (count == PN_XNUM or size < struct.sizeof()):
-            raise ELFParseError(f"{count} program headers of {size} bytes")
+        if count and (count == PN_XNUM or size < segment.size):
+            raise ELFError(f"{count} program headers of {size} bytes")
         table = self.read(at, count * size, "the program headers")
-        return [struct.parse(table[i * size:]) for i in range(count)]
+        return [dict(zip(fields, segment.unpack_from(table, i * size))) for i in range(count)]
 
     def notes(self) -> Iterator[tuple[bytes, int, bytes]]:
         """(name, type, descriptor) of each note; what follows a malformed one in its segment is left out."""
         for segment in self.segments:
-            if segment["p_type"] == "PT_NOTE":
+            if segment["p_type"] == PT_NOTE:
                 yield from self._notes_in(self.read(segment["p_offset"], segment["p_filesz"], "its notes"))
 
     @staticmethod

@@ -6,10 +6,10 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from ..devmodel.record import record
 from ..kvm.addresses import CONVENTIONAL_END, KIB, MIB
 from ..kvm.memory import GuestAddressError, GuestMemory
 from .loading import BootError, check_place, memory_map
@@ -32,7 +32,7 @@ NAME = "splitvmm"
 LOWEST, PAGE = 0x1000, 4096     # below LOWEST are interrupt vectors and the BIOS's data
 
 
-@dataclass(frozen=True)
+@record
 class Image:
     """A kernel that its header places: `file_bytes` from `file_at` on go to guest-physical `start`, zeros follow up
     to `end`, and it starts at `entry`."""
@@ -44,7 +44,7 @@ class Image:
     entry: int
 
 
-@dataclass(frozen=True)
+@record
 class Header:
     """A header, at offset `at` of its file; `addresses` are header_addr, load_addr, load_end_addr, bss_end_addr and
     entry_addr, if it has them (3.1.3)."""
@@ -119,7 +119,7 @@ def _header(head: bytes, at: int) -> Header | None:
 
 # What the kernel is given
 
-@dataclass(frozen=True)
+@record
 class Module:
     """A boot module in memory: guest-physical address, bytes, and its string."""
 

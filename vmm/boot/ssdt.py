@@ -3,15 +3,14 @@ the DSDT, which iasl compiled, cannot know them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ..devmodel.announced import BY_COMPATIBLE
+from ..devmodel.record import record
 from . import aml
 
 DEVICE_PROPERTIES = "daffd814-6eba-4d8c-8a91-bc9bbf4aa301"      # of _DSD (UEFI Forum, DSD Guide, 3)
 
 
-@dataclass(frozen=True)
+@record
 class Announced:
     """A device, and what its driver has to know; `acpi` or `compatible` is its name, the other is ""."""
 

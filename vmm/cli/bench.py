@@ -11,8 +11,9 @@ from . import standard
 
 WHAT = {"exits": "the exit path itself, and the longest visits of a handler to a queue",
         "blk": "block requests", "net": "packets", "linux": "a Linux guest's disk, network and boot",
-        "shadow": "consistent reads of a disk's shared state while a guest runs"}
-PEERS = {"exits": (), "blk": ("qemu",), "net": ("qemu",), "linux": ("qemu", "vhost"), "shadow": ()}
+        "shadow": "consistent reads of a disk's shared state while a guest runs",
+        "start": "a VM's start, from that of the process to the guest's first instruction"}
+PEERS = {"exits": (), "blk": ("qemu",), "net": ("qemu",), "linux": ("qemu", "vhost"), "shadow": (), "start": ("qemu",)}
 
 
 def add(commands) -> None:

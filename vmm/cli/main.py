@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 
 from ..errors import UserError
 from ..sync.signals import ending_once
-from . import bench, completion, header, kit, messages, report, run, standard, top, trace, verify
+from . import messages, run, standard
 from .parser import Parser, Version, commands_of
 from .run import GuestFailed
 
@@ -36,13 +37,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    options, unknown = make_parser().parse_known_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    parser = make_parser(only_run=given[:1] == ["run"])
+    options, unknown = parser.parse_known_args(arguments)
     if unknown:
         options.parser.error(f"unknown: {' '.join(unknown)}; wanted what --help lists")
     return options
 
 
-def make_parser() -> Parser:
+def make_parser(only_run: bool = False) -> Parser:
+    """With `only_run` it knows no other command, which saves a guest's start the time to make and import those."""
     parser = Parser(
         prog="splitvmm", description="Run virtual machines whose devices live on both sides of the "
         "kernel boundary, and measure what that buys.", epilog=f"Of `run`: {run.STATUSES[0].lower()}{run.STATUSES[1:]}")
@@ -50,6 +54,15 @@ def make_parser() -> Parser:
     messages.add_options(parser, messages.BEFORE)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     run.add(commands)
+    if not only_run:
+        _add_others(commands, parser)
+    for command in leaves(parser):
+        messages.add_options(command, messages.BEHIND)
+    return parser
+
+
+def _add_others(commands, parser: Parser) -> None:
+    from . import bench, completion, header, kit, report, top, trace, verify
     trace.add(commands)
     kit.add(commands)
     verify.add(commands)
@@ -58,9 +71,6 @@ def make_parser() -> Parser:
     header.add(commands)
     report.add(commands)
     completion.add(commands, parser)
-    for command in leaves(parser):
-        messages.add_options(command, messages.BEHIND)
-    return parser
 
 
 def leaves(parser) -> list[argparse.ArgumentParser]:

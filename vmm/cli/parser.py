@@ -5,12 +5,36 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from functools import cache
 
 from . import standard
 
 
+class Formatter(argparse.HelpFormatter):
+    """argparse makes one for each argument, and has shutil imported for the width, which takes as long as all else of
+    a guest's command line."""
+
+    def __init__(self, prog: str, **options):
+        super().__init__(prog, **{"width": _columns() - 2, **options})
+
+
+@cache
+def _columns() -> int:
+    """The terminal's, as shutil.get_terminal_size() has it."""
+    given = os.environ.get("COLUMNS", "")
+    if given.isdecimal() and int(given):
+        return int(given)
+    try:
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns or 80
+    except (AttributeError, ValueError, OSError):
+        return 80
+
+
 class Parser(argparse.ArgumentParser):
     """Ends with EX_USAGE, after the usage of the command that was given."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **{"formatter_class": Formatter, **options})
 
     def error(self, message: str):
         standard.tell(f"{self.format_usage()}{self.prog}: {message}\n")

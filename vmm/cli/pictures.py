@@ -3,10 +3,8 @@ shows, as a file, in the terminal, or in a window while the guest draws it; of a
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import os
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -93,7 +91,7 @@ class Shown:
             make = {"terminal": _terminal, "window": _window, "text": _Text}[where]
             self._outputs.append(("--show", given.get("device"), make()))
         drawn = [option for option, _, output in self._outputs if not isinstance(output, _Text)]
-        if drawn and not importlib.util.find_spec("PIL"):
+        if drawn and not _has("PIL"):
             raise UserError(f"{drawn[0]}: no Pillow here, which makes pictures; wanted it installed, as by "
                             "pip install pillow")
 
@@ -144,7 +142,12 @@ def _window() -> _Window:
 
 
 def _can_open_windows() -> bool:
-    return importlib.util.find_spec("tkinter") is not None and bool(os.environ.get("DISPLAY"))
+    return _has("tkinter") and bool(os.environ.get("DISPLAY"))
+
+
+def _has(module: str) -> bool:
+    from importlib.util import find_spec
+    return find_spec(module) is not None
 
 
 class _File:
@@ -196,6 +199,7 @@ class _Window:
     """A process of its own, which is sent a picture every FRAME_S."""
 
     def begin(self, picture: Picture | Display) -> None:
+        import subprocess
         self._process = subprocess.Popen([sys.executable, "-I", str(WINDOW), str(picture.width), str(picture.height)],
                                          stdin=subprocess.PIPE)
         self._over = threading.Event()

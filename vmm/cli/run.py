@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import UserError
+from ..timeline import span
 from . import counters, guests, pictures, standard
 from .parser import Attached
 
@@ -153,6 +153,8 @@ def _devices_failures_told() -> Iterator[None]:
     except (UserError, GuestFailed):
         raise
     except BaseException as error:
+        import traceback
+
         from ..kit.load import place_of
         place, last = place_of(error), traceback.extract_tb(error.__traceback__)[-1]
         if not place or (isinstance(error, SystemExit) and place != f"{last.filename}:{last.lineno}"):  # of a signal
@@ -171,16 +173,18 @@ def _run_once(config, ending, shown, tell_counters):
 
 def _made(config):
     """Its machine.  Raises UserError."""
-    from ..kvm.vm import NoKvm
-    from ..machine.machine import Machine
-    try:
-        return Machine(config)
-    except NoKvm as error:
-        raise NoKvm(f"{error}; or --executor emulator, which does without") from None
+    from ..machine.ahead import Ahead
+    with Ahead(config) as ahead:
+        with span("imports"):
+            from ..kvm.vm import NoKvm
+            from ..machine.machine import Machine
+        try:
+            return Machine(config, ahead=ahead)
+        except NoKvm as error:
+            raise NoKvm(f"{error}; or --executor emulator, which does without") from None
 
 
 def _run_machine(config, ending, shown, tell_counters):
-    from ..kit.load import place_of
     with _made(config) as machine:
         ending.machine = machine
         for name, why in machine.choices.items():
@@ -190,6 +194,7 @@ def _run_machine(config, ending, shown, tell_counters):
             with shown.of(machine):
                 status = machine.run()
         except RuntimeError as error:
+            from ..kit.load import place_of
             if place_of(error):
                 raise
             raise GuestFailed(str(error)) from None

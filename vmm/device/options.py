@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from .. import values
+from ..devmodel.record import record
 from ..devmodel.schema import SchemaError
 from ..errors import UserError
 
 
-@dataclass(frozen=True)
+@record
 class Option:
     """An option: `parse(text, what)` raises UserError for what it cannot be; `wanted` says what it can."""
 

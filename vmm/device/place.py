@@ -7,6 +7,7 @@ from typing import Any
 
 from ..devmodel.exit_path import Action, Bus
 from ..devmodel.layout import PAGE
+from ..devmodel.record import record
 from ..devmodel.recording import NO_QUEUE
 from ..sync.ownership import Ownership
 from .recorded import Recorder
@@ -44,7 +45,7 @@ class Place:
         return self.recorder.ownership(*given, queue=queue) if self.recorder else Ownership(*given)
 
 
-@dataclass(frozen=True)
+@record
 class Routed:
     """A write that the kernel half takes."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import socket
 import stat
 
 from ..errors import UserError
@@ -64,6 +63,7 @@ def open_both(where: str, what: str, fresh: bool = True) -> tuple[int, int, int 
         os.set_blocking(writer, False)
         return reader, output, writer
     if where.startswith("socket="):
+        import socket
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             made.connect(where.removeprefix("socket="))

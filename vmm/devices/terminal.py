@@ -11,8 +11,8 @@ import threading
 import tty
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
+from ..devmodel.record import record
 from ..errors import UserError
 
 STDIN = 0
@@ -23,7 +23,7 @@ HELD_BYTES = 64 << 10   # held of a terminal, which is read on for the sake of C
 log = logging.getLogger("splitvmm.terminal")
 
 
-@dataclass(frozen=True)
+@record
 class Sink:
     """Where typed bytes go: `receive(data)` takes as many as there is room for, and says how many;
     there is some when `fd` is ready for `event` (poll(2))."""

@@ -4,23 +4,23 @@ that says whether two builds of it agree."""
 from __future__ import annotations
 
 import enum
-import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from . import register_layout, virtqueue
 from .announced import announced
+from .digest import sha256
 from .layout import MAX_REASONS, PAGE, BlockLayout, compose, in_order, layout_block
+from .record import record
 from .register_layout import PlacedRegister
 from .schema import SPLIT, Bits, Block, Device, Field, Memory, Queue, SchemaError, Takes, Values, Widths
 
 MOST_QUEUES = 64        # of one kind: more than any driver asks for, and state that fits
 
 
-@dataclass(frozen=True)
+@record
 class DeviceLayout:
     """Everything about one device; `page` describes its registers, `state` what is shared."""
 
@@ -142,7 +142,7 @@ def hash_of(roots: Iterable[BlockLayout]) -> int:
 
 
 def _digest(text: list[str]) -> int:
-    return int.from_bytes(hashlib.sha256("\n".join(text).encode()).digest()[:8], "little")
+    return int.from_bytes(sha256("\n".join(text).encode()).digest()[:8], "little")
 
 
 def _blocks_text(blocks: Iterable[BlockLayout]) -> list[str]:

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cache
 
 from . import schema
 from .declaration import check_name
+from .record import record
 from .schema import Block, Field, SchemaError, Type, Writer
 
 CACHE_LINE = 64         # bytes; writers never share one
@@ -26,7 +26,7 @@ SCALARS = {Type(t.c_name, t.size, t.align, t.signed): t for t in (
     schema.i64, schema.le16, schema.le32, schema.le64)}
 
 
-@dataclass(frozen=True)
+@record
 class FieldLayout:
     """A field at its place; `offset` and `size` in bytes, `size` of all elements."""
 
@@ -43,7 +43,7 @@ class FieldLayout:
     cleared: bool = False               # of a register: the guest clears bits of it, at any time, by a posted write
 
 
-@dataclass(frozen=True)
+@record
 class BlockLayout:
     """A struct: `size` and `align` in bytes."""
 

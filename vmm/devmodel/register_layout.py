@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 
 from .declaration import Declaration
 from .layout import PAGE, BlockLayout, FieldLayout, reserve
+from .record import record
 from .register_checks import (
     check_bit_names,
     check_clears,
@@ -31,7 +32,7 @@ PIXEL_BYTES = 4
 MOST_MEMORY = (512 << 20) - (256 << 10)     # bytes; one map element (exit_path.REGION_SHIFT) less the slack (CHUNK)
 
 
-@dataclass(frozen=True)
+@record
 class PlacedRegister(Register):
     """One register, whose offset is from the device's base.  `declared` is its name without indices
     (`channel_start`), `indices` are those of the files and arrays that it is in, outermost first."""

@@ -21,11 +21,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 from .declaration import Declaration, Declared, Undeclared
 from .declaration import SchemaError as SchemaError
+from .record import record
 
 
 class Writer(enum.Enum):
@@ -80,7 +81,7 @@ class Bits(NamedTuple):
 BitsAt = int | tuple[int, int] | tuple[int, int, Values]    # a bit, or the lowest and how many
 
 
-@dataclass(frozen=True)
+@record
 class Type(Undeclared):
     """A field's type.  Calling it declares a field; indexing it makes a fixed array."""
 
@@ -102,7 +103,7 @@ class Type(Undeclared):
         return Field(self, doc, unit)
 
 
-@dataclass(frozen=True)
+@record
 class Field(Declared):
     """One field of a block; its name is the attribute it is assigned to."""
 
@@ -140,7 +141,7 @@ def _bits(named: Mapping[str, BitsAt]) -> tuple[Bits, ...]:
     return tuple(Bits(name, *(at if isinstance(at, tuple) else (at, 1))) for name, at in named.items())
 
 
-@dataclass(frozen=True)
+@record
 class Register(Declared):
     """One register, or an array of them, of a device's pages.  `offset` and widths are in bytes; of a
     register in a register file, `offset` is from the start of that."""
@@ -188,7 +189,7 @@ def reg(offset: int, type_: Type, doc: str, *, bits: Mapping[str, BitsAt] | None
                     **options)
 
 
-@dataclass(frozen=True)
+@record
 class RegisterFileAt(Declared):
     """`count` register files of one kind, `stride` bytes apart, from `offset` on."""
 
@@ -210,7 +211,7 @@ def regfile(offset: int, kind: type[RegisterFile], doc: str, *, count: int | Non
     return RegisterFileAt(offset, kind, doc, count, stride)
 
 
-@dataclass(frozen=True)
+@record
 class Memory(Declared):
     """Memory of the device's own, which guest and both halves read and write; bytes."""
 
@@ -229,7 +230,7 @@ def memory(offset: int, size: int, doc: str, *, pixels: tuple[int, int] | None =
     return Memory(offset, size, doc, pixels)
 
 
-@dataclass(frozen=True)
+@record
 class Queue(Declared):
     """`count` virtqueues of at most `size` entries each (VIRTIO 1.2, 2.7)."""
 

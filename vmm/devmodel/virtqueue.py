@@ -79,7 +79,7 @@ class Entry(Block, writer=KERNEL):
     assisted = u64("of these, by the native build, after the kernel half had declined the doorbell")
     bytes = u64("data moved by the handler", unit="bytes")
     busy_ns = u64("time inside the handler", unit="ns")
-    longest_ns = u64("of one visit, at most", unit="ns")
+    longest_ns = u64("of one visit, at most; of a kernel half's where there is one", unit="ns")
     declined = u64[MAX_REASONS]("doorbells declined, by reason, atomic")
 
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import UserError
-from .verifier import LogFile, explain
+from ..sync.background import Background
+
+if TYPE_CHECKING:
+    from .verifier import LogFile
 
 
 class BpfUnavailable(UserError):
@@ -115,56 +119,83 @@ class Object:
     """A loaded BPF object; a context manager that unloads it."""
 
     def __init__(self, path: Path, maps: Maps, own: dict[str, int], constants: dict[str, bytes],
-                 log: LogFile | None = None):
+                 log: LogFile | None = None, beside: str = ""):
         """Load `path` with the VM's maps and the device's `own` ones (name -> descriptor).
 
-        `constants` fill `const volatile` variables, by name, before the verifier sees them.
+        `constants` fill `const volatile` variables, by name, before the verifier sees them.  If there is a program
+        `beside`, it is loaded on a thread of its own meanwhile: to verify programs is most of what loading takes.
         Raises BpfUnavailable with the line of C that is refused, and why; `log` keeps all that is said then.
         """
         self.ffi, self.lib, self.path = maps.ffi, maps.lib, path
+        self._log, self._beside = log, beside
+        self.half = None
         self.lib.messages_clear()
         self.handle = self.lib.object_open(str(path).encode())
         if not self.handle:
-            raise self._refused(path, log)
+            raise self._refused()
         try:
-            self._fill(constants)
-            for name, fd in {**maps.fds, **own}.items():
-                found = self.lib.bpf_object__find_map_by_name(self.handle, name.encode())
-                if found and self.lib.bpf_map__reuse_fd(found, fd):
-                    raise BpfUnavailable(f"{path}: map {name} does not take the VM's")
-            if self.lib.bpf_object__load(self.handle):
-                raise self._refused(path, log)
+            shared = {**maps.fds, **own}
+            self._prepare(self.handle, constants, shared)
+            if beside:
+                self.half = self._split(beside)
+            if self.half:
+                self._prepare(self.half, constants, shared)
+                with Background(lambda: self._load(self.half), "BPF") as other:
+                    self._load(self.handle)
+                    other.result()
+            else:
+                self._load(self.handle)
         except BaseException:
             self.close()
             raise
 
-    def _refused(self, path: Path, log: LogFile | None) -> BpfUnavailable:
+    def _split(self, name: str):
+        half = self.lib.object_split(self.handle, str(self.path).encode(), name.encode())
+        if not half and self.ffi.errno:
+            raise self._refused()
+        return half
+
+    def _prepare(self, handle, constants: dict[str, bytes], maps: dict[str, int]) -> None:
+        self._fill(handle, constants)
+        for name, fd in maps.items():
+            found = self.lib.bpf_object__find_map_by_name(handle, name.encode())
+            if found and self.lib.bpf_map__reuse_fd(found, fd):
+                raise BpfUnavailable(f"{self.path}: map {name} does not take the VM's")
+
+    def _load(self, handle) -> None:
+        """What libbpf says meanwhile is this thread's."""
+        if self.lib.bpf_object__load(handle):
+            raise self._refused()
+        self.lib.messages_clear()
+
+    def _refused(self) -> BpfUnavailable:
         """What libbpf and the kernel said of it."""
-        error, length = os.strerror(self.ffi.errno), self.ffi.new("size_t *")
+        from .verifier import explain
+        error, length, log = os.strerror(self.ffi.errno), self.ffi.new("size_t *"), self._log
         text = self.lib.messages_text(length)
         said = self.ffi.buffer(text, length[0])[:] if text else b""
         self.lib.messages_clear()
         if log:
             log.add(said)
-        return BpfUnavailable(explain(path, error, said, log.path if log else None))
+        return BpfUnavailable(explain(self.path, error, said, log.path if log else None))
 
-    def _fill(self, constants: dict[str, bytes]) -> None:
+    def _fill(self, handle, constants: dict[str, bytes]) -> None:
         for name, value in constants.items():
-            place = self._place(name)
+            place = self._place(handle, name)
             if place is None:
                 continue        # this object has no use for it
             if len(place) != len(value):
                 raise BpfUnavailable(f"{self.path}: {name} of {len(place)} bytes; wanted {len(value)}")
             place[:] = value
 
-    def _place(self, name: str):
+    def _place(self, handle, name: str):
         """A constant's bytes in .rodata, or None."""
         at = self.ffi.NULL
-        while at := self.lib.bpf_object__next_map(self.handle, at):
+        while at := self.lib.bpf_object__next_map(handle, at):
             if self.ffi.string(self.lib.bpf_map__name(at)).endswith(b".rodata"):
                 break
         length, size = self.ffi.new("uint32_t *"), self.ffi.new("size_t *")
-        offset = self.lib.constant_place(self.handle, name.encode(), length)
+        offset = self.lib.constant_place(handle, name.encode(), length)
         if not at or offset < 0:
             return None
         start = self.ffi.cast("char *", self.lib.bpf_map__initial_value(at, size))
@@ -172,16 +203,20 @@ class Object:
 
     def constant(self, name: str) -> bytes:
         """A constant of the object, as it was built or filled in."""
-        place = self._place(name)
+        place = self._place(self.handle, name)
         if place is None:
             raise BpfUnavailable(f"{self.path}: no constant {name}")
         return bytes(place)
 
     def program(self, name: str) -> int:
-        fd = self.lib.program_fd(self.handle, name.encode())
+        fd = self.lib.program_fd(self.half_with(name), name.encode())
         if fd < 0:
             raise BpfUnavailable(f"{self.path}: no program {name}")
         return fd
+
+    def half_with(self, name: str):
+        """What has a program."""
+        return self.half if self.half and name == self._beside else self.handle
 
     def run(self, name: str, *arguments: int) -> int:
         """Run a tracepoint's program once, on this thread, with its arguments (BPF_PROG_RUN)."""
@@ -191,9 +226,9 @@ class Object:
         return result
 
     def close(self) -> None:
-        if self.handle:
-            self.lib.bpf_object__close(self.handle)
-            self.handle = None
+        for handle in filter(None, (self.half, self.handle)):
+            self.lib.bpf_object__close(handle)
+        self.half = self.handle = None
 
     def __enter__(self) -> Object:
         return self
@@ -208,7 +243,7 @@ class Attachment:
     def __init__(self, loaded: Object, *names: str):
         self._lib, self._links = loaded.lib, []
         for name in names:
-            link = loaded.lib.attach(loaded.handle, name.encode())
+            link = loaded.lib.attach(loaded.half_with(name), name.encode())
             if not link:
                 error = os.strerror(loaded.ffi.errno)
                 self.close()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass
 
+from ..devmodel.record import record
 from .addresses import CASCADE, PIC_PINS, PIT_PIN
 
 
-@dataclass(frozen=True)
+@record
 class Chips:
     """I/O APIC (82093AA) and both 8259s, as they are at one time."""
 

@@ -1,4 +1,7 @@
-"""A machine put together, part by part, as its configuration says; the only file that knows every part."""
+"""A machine put together, part by part, as its configuration says; the only file that knows every part.
+
+What few machines have is imported where it is put in: every import is a part of the time that a guest takes to start.
+"""
 
 from __future__ import annotations
 
@@ -7,55 +10,42 @@ import select
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from ..boot import acpi, boot, mptable, power
-from ..boot.ssdt import Announced
 from ..device.register_device import RegisterDevice
-from ..devices import testdev
 from ..devices.blk import BlkDevice
-from ..devices.console import ConsoleDevice
 from ..devices.disk_image import DiskImage
 from ..devices.endpoints import Descriptor, open_both, open_output
-from ..devices.net import NetDevice
 from ..devices.output import Output
-from ..devices.rng import RngDevice
 from ..devices.serial import Serial
 from ..devices.terminal import Sink
 from ..devmodel.exit_path import Bus
 from ..errors import UserError
 from ..kvm.addresses import COM1, POWER_PIN, RESET_VECTOR, SERIAL_PIN, VGA_WINDOW, VGA_WINDOW_END
-from ..kvm.bpf import BpfUnavailable
-from ..kvm.memory import GuestMemory
-from ..offload.objects import unavailable
 from ..offload.places import SharedPlaces
-from ..offload.recording import Recording
-from ..vga.vga import Vga
 from ..virtio.virtio_device import VirtioDevice
 from ..virtio.virtio_mmio import MmioTransport
-from ..virtio.virtio_pci import PciTransport
-from . import firmware
 from .config import ConsoleConfig, DeviceConfig, DiskConfig, NicConfig, VirtioConfig
-from .offloading import Offloading, make_maps
+from .offloading import Offloading
+from .ram import Ram
+
+if TYPE_CHECKING:
+    from ..boot.ssdt import Announced
 
 
 def build_memory(machine, asked: set[str]) -> None:
-    """Guest RAM and what devices share: BPF map memory if any device may be offloaded to the
-    kernel, plain shared memory otherwise or where there is no BPF."""
-    maps, no_bpf = make_maps(asked, machine.vm is not None and machine.config.executor.name != "emulator")
-    if maps:
-        machine.closes(maps)
-    try:
-        machine.memory = machine.closes(GuestMemory(machine.config.memory, maps))
-    except BpfUnavailable as error:
-        if "on" in asked:
-            raise
-        maps, no_bpf = None, f"BPF: {unavailable(error)}"
-        machine.memory = machine.closes(GuestMemory(machine.config.memory))
+    """Guest RAM and what devices share."""
+    ram = machine.closes(machine.ahead.ram(asked) or
+                         Ram(machine.config.memory, asked,
+                             machine.vm is not None and machine.config.executor.name != "emulator"))
+    machine.memory, maps = ram.memory, ram.maps
     machine.places = machine.closes(SharedPlaces(maps))
     if machine.config.record:
+        from ..offload.recording import Recording
         machine.recording = machine.closes(Recording(machine.config.record.path, machine.config.record.most_bytes,
                                                      maps, machine.config.fresh, machine.running.failed))
-    machine.offloading = Offloading(machine, maps, no_bpf)
+    machine.offloading = Offloading(machine, maps, ram.no_bpf)
     if machine.vm:
         for gpa, size, address in _ram_slots(machine):
             machine.vm.add_memory(gpa, size, address)
@@ -82,7 +72,11 @@ def add_ports(machine) -> None:
     machine.buses[Bus.PORT].add(COM1, 8, machine.serial, "serial port")
     machine.power_button = machine.interrupts.pin_line(POWER_PIN)
     power.add_ports(machine.buses[Bus.PORT], machine.stop, machine.reset, machine.panic)
-    firmware.add_ports(machine)
+    if machine.config.firmware:
+        from . import firmware
+        firmware.add_ports(machine)
+    else:
+        power.add_reset_pulse(machine.buses[Bus.PORT], machine.reset)
     _add_machine_ports(machine)
     if machine.config.serial == "stdio":
         machine.typed = Sink(machine.serial.room, select.POLLIN, machine.serial.receive)
@@ -90,6 +84,7 @@ def add_ports(machine) -> None:
 
 def _add_machine_ports(machine) -> None:
     if machine.config.machine_ports:
+        from ..devices import testdev
         testdev.add(machine.buses, machine.interrupts, machine.stop)
         if machine.vm:
             machine.vm.leave_pics(testdev.PIC_MASKS)
@@ -113,10 +108,12 @@ def add_devices(machine, extra) -> None:
     for console in config.consoles:
         _add_console(machine, console)
     if config.rng:
+        from ..devices.rng import RngDevice
         _add_virtio(machine, machine.closes(RngDevice("rng0")), config.rng)
     for given in config.devices:
         _add_other(machine, machine.closes(given.make()), given)
     if config.vga != "none":
+        from ..vga.vga import Vga
         machine.vga = machine.closes(Vga(machine.vm, machine.memory, machine.buses, machine.pci))
     for device, _ in extra:     # all of them, whichever is refused
         machine.closes(device)
@@ -170,6 +167,7 @@ def _add_disk(machine, disk: DiskConfig) -> None:
 
 
 def _add_nic(machine, net: NicConfig) -> None:
+    from ..devices.net import NetDevice
     number = sum(isinstance(device, NetDevice) for device in machine.devices)
     backend = net.plug()
     with closed_if_refused(backend):
@@ -179,6 +177,7 @@ def _add_nic(machine, net: NicConfig) -> None:
 
 
 def _add_console(machine, console: ConsoleConfig) -> None:
+    from ..devices.console import ConsoleDevice
     if console.where == "stdio" and machine.typed:
         raise UserError("two consoles on stdio; wanted one, and the others elsewhere (--serial, --console)")
     reader, writer, typed = open_both(console.where, "--console", machine.config.fresh)
@@ -203,6 +202,7 @@ def _add_virtio(machine, device: VirtioDevice, config: VirtioConfig) -> None:
     if config.packed:
         device.offer_packed()
     if config.transport == "pci":
+        from ..virtio.virtio_pci import PciTransport
         device.transport = PciTransport(device, machine.interrupts)
     machine.add_device(device, config.offload)
 
@@ -211,6 +211,7 @@ def load_guest(machine) -> None:
     """The guest's file, firmware's tables, and the first vCPU's registers; or a BIOS, which loads the guest itself."""
     config, memory = machine.config, machine.memory
     if config.firmware:
+        from . import firmware
         firmware.load(machine, announced(machine.devices))
         return
     memory.write(RESET_VECTOR, power.BIOS)
@@ -237,9 +238,13 @@ def _words(device: RegisterDevice) -> list[str]:
 
 def announced(devices: list[RegisterDevice]) -> list[Announced]:
     """Those whose schema has a name for them, where a guest reaches them as memory."""
+    found = [device for device in devices if (device.layout.acpi or device.layout.compatible)
+             and device.place.bus is Bus.MMIO]
+    if not found:
+        return []
+    from ..boot.ssdt import Announced
     return [Announced(device.layout.acpi, device.layout.compatible, _windows(device), device.line().gsi)
-            for device in devices if (device.layout.acpi or device.layout.compatible)
-            and device.place.bus is Bus.MMIO]
+            for device in found]
 
 
 def _windows(device: RegisterDevice) -> list[tuple[int, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from ..boot import acpi, power
+from ..boot import acpi
 from ..boot.loading import RAM, RESERVED
 from ..devmodel.exit_path import Bus
 from ..firmware import rom
@@ -34,9 +34,6 @@ FSEG, ALLOCATE = 2, 1       # of SeaBIOS's table loader (QEMU's hw/acpi/bios-lin
 
 def add_ports(machine) -> None:
     """Those of a PC that have no other part in the machine."""
-    if not machine.config.firmware:
-        power.add_reset_pulse(machine.buses[Bus.PORT], machine.reset)
-        return
     ports, config = machine.buses[Bus.PORT], machine.config
     machine.fw_cfg = FwCfg(config.cpus)
     machine.keyboard = Keyboard(machine.reset, machine.interrupts.pin_line(KEYBOARD_PIN))

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from ..device.register_device import RegisterDevice
 from ..devmodel.exit_path import Bus
 from ..virtio.virtio_device import VirtioDevice
-from ..virtio.virtio_pci import PciTransport
 
 log = logging.getLogger("splitvmm.machine")
 
@@ -31,7 +30,7 @@ def lines(machine) -> Iterator[str]:
 def _place(device: RegisterDevice) -> str:
     """Where the guest finds a device, and what it interrupts by."""
     place = device.place
-    if isinstance(device, VirtioDevice) and isinstance(device.transport, PciTransport):
+    if isinstance(device, VirtioDevice) and device.transport.on_pci:
         return (f"PCI 00:{device.transport.function.number:02x}.0, {_bar(place.base)}, "
                 f"{_counted(len(place.lines), 'message')} (MSI-X)")
     return f"{'port' if place.bus is Bus.PORT else 'registers at'} {place.base:#x}, interrupt {place.lines[0].gsi}"

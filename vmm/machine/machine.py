@@ -9,7 +9,6 @@ from time import CLOCK_BOOTTIME, clock_gettime
 
 from ..device.register_device import RegisterDevice
 from ..device.timers import Timers
-from ..devices.console import ConsoleDevice
 from ..devices.terminal import Sink, Terminal
 from ..devmodel.exit_path import RAISE, UPCALL, Bus, Verdict
 from ..devmodel.recording import EventKind
@@ -24,7 +23,9 @@ from ..offload.bpf_backend import WATCHED
 from ..pci.pci import PciBus
 from ..sync.handoff import Declined
 from ..sync.signals import uninterrupted
+from ..timeline import span
 from . import building, executing, inventory, process
+from .ahead import Ahead
 from .config import MachineConfig
 from .offloading import Offloading
 from .placing import Placing
@@ -46,9 +47,11 @@ class Machine:
     memory: GuestMemory
     offloading: Offloading
 
-    def __init__(self, config: MachineConfig, devices: tuple[tuple[RegisterDevice, str], ...] = ()):
-        """`devices` are further ones, each with its offload mode: of one's own, say."""
-        self.config = config
+    def __init__(self, config: MachineConfig, devices: tuple[tuple[RegisterDevice, str], ...] = (),
+                 ahead: Ahead | None = None):
+        """`devices` are further ones, each with its offload mode: of one's own, say.  `ahead` has what of it was begun
+        already."""
+        self.config, self.ahead = config, ahead or Ahead()
         self.devices: list[RegisterDevice] = []
         self.running = Running()
         self._switching = threading.Lock()      # one device at a time: they share the backends
@@ -91,9 +94,13 @@ class Machine:
             self.vcpus = [self.closes(executing.vcpu(self, i)) for i in range(config.cpus)]
             building.serve_serial(self)
             lapic.leave_as_firmware(self.vcpus)
-        building.add_devices(self, extra)
+        with span("devices"):
+            building.add_devices(self, extra)
         if config.guest or config.firmware:
-            building.load_guest(self)
+            with span("guest loaded"):
+                building.load_guest(self)
+        with span("handlers waited for"):
+            self.offloading.choose_all()
         executing.begin(self)
         if config.kvm:
             self.closes(self.published).begin()     # the first to be closed: the memory that it tells of goes later
@@ -102,7 +109,9 @@ class Machine:
         """What the kernel has of this machine, or stands for it."""
         if not self.config.kvm:
             return None
-        return self.closes(Vm() if self.config.has_exits else executing.emulated_vm(self.config.cpus))
+        if not self.config.has_exits:
+            return self.closes(executing.emulated_vm(self.config.cpus))
+        return self.closes(self.ahead.vm() or Vm())
 
     def closes(self, part):
         """`part`, which is closed when the machine is: the last one first."""
@@ -117,14 +126,14 @@ class Machine:
         the next one for its transport."""
         self.placing.place(device, base, bus)
         self.devices.append(device)
-        self.offloading.choose(device, mode)
+        self.offloading.add(device, mode)
         self.published.update()
 
     def terminal_resized(self) -> None:
         """Tell the consoles that lead to a terminal how large it is now."""
         for device in self.devices:
-            if isinstance(device, ConsoleDevice):
-                device.terminal_resized()
+            if resized := getattr(device, "terminal_resized", None):    # a console
+                resized()
 
     # offload
 

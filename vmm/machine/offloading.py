@@ -10,8 +10,7 @@ from ..device.register_device import RegisterDevice
 from ..devmodel.exit_path import Verdict
 from ..devmodel.virtqueue import Side
 from ..errors import UserError
-from ..kvm.bpf import BpfUnavailable, Maps
-from ..kvm.verifier import LogFile
+from ..kvm.bpf import Maps
 from ..offload.bpf_backend import BpfBackend
 from ..offload.native import HostBackend
 from ..offload.objects import LOADING_ERRORS, OffloadError, unavailable
@@ -22,23 +21,6 @@ from . import process
 log = logging.getLogger("splitvmm.machine")
 
 MODES = ("on", "host", "off")
-
-
-def make_maps(asked: set[str], has_exits: bool) -> tuple[Maps | None, str]:
-    """BPF maps where a device `asked` for what needs them, or None and why not.  Raises what a device
-    that insists cannot do without."""
-    if not asked & {"on", "auto"}:
-        return None, "BPF: no device asked for it"
-    if not has_exits:
-        if "on" in asked:
-            raise OffloadError("offload=on: not a guest of KVM's, whose exits it is on; wanted host, off or auto")
-        return None, "KVM does not run this guest"
-    try:
-        return Maps(), ""
-    except BpfUnavailable as error:
-        if "on" in asked:
-            raise
-        return None, f"BPF: {unavailable(error)}"
 
 
 class Offloading:
@@ -52,9 +34,40 @@ class Offloading:
         self._failed: UserError | None = None   # why there is none
         self.host: HostBackend | None = None
         self._loaded: set[tuple[int, str]] = set()      # (device's slot, mode)
+        self._later: list[tuple[RegisterDevice, str]] | None = []     # None when all are in their modes
         config = machine.config
         self._tracing = machine.closes(Tracing(machine.name_of, machine.running.failed)) if config.trace else None
-        self._log = machine.closes(LogFile(config.verifier_log, config.fresh)) if config.verifier_log else None
+        self._log = None
+        if config.verifier_log:
+            from ..kvm.verifier import LogFile
+            self._log = machine.closes(LogFile(config.verifier_log, config.fresh))
+
+    def add(self, device: RegisterDevice, mode: str) -> None:
+        """A device and the mode that it starts in.  While the machine is being made that is only begun: handlers load
+        while other parts are made, and beside each other."""
+        if self._later is None:
+            self.choose(device, mode)
+            return
+        self._later.append((device, mode))
+        if self.maps and not self._log and (mode == "on" or (mode == "auto" and not self._one_cpu(device))):
+            with suppress(*LOADING_ERRORS):     # which come again, to whoever is to be told
+                self.backend("on").begin_load(device)
+
+    def choose_all(self) -> None:
+        """All devices in their modes.  Raises UserError."""
+        later, self._later = self._later or [], None
+        if self.bpf:
+            try:
+                self.bpf.check()
+            except LOADING_ERRORS as error:
+                self.bpf, self._failed = None, error
+        for device, mode in later:
+            self.choose(device, mode)
+
+    @staticmethod
+    def _one_cpu(device: RegisterDevice) -> bool:
+        """Whether a thread that polls the device's rings would take turns with the guest."""
+        return bool(device.uring_queues) and len(os.sched_getaffinity(0)) == 1
 
     def choose(self, device: RegisterDevice, mode: str) -> None:
         """The mode that a device starts in: `mode`, or with `auto` the best possible."""
@@ -63,7 +76,7 @@ class Offloading:
             self.choices[device.name] = f"{mode}, as asked"
             return
         refusals, candidates = [], ["on", "host"]
-        if device.uring_queues and len(os.sched_getaffinity(0)) == 1:
+        if self._one_cpu(device):
             candidates.reverse()
             refusals.append("one CPU only, which a polling thread and the guest would take turns on")
         for candidate in candidates:
@@ -164,8 +177,10 @@ class Offloading:
             self.bpf = machine.closes(BpfBackend(self.maps, machine.memory, machine.vm, machine.interrupts,
                                                  machine.config.cpus, machine.called, machine.running.failed,
                                                  self._tracing, self._log, machine.recording is not None))
+            if self._later is None:     # else `choose_all` does that, as it is still being loaded
+                self.bpf.check()
         except LOADING_ERRORS as error:
-            self._failed = error
+            self.bpf, self._failed = None, error
             raise
 
     def before_start(self) -> None:

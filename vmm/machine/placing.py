@@ -15,7 +15,6 @@ from ..kvm.bus import BusOverlap
 from ..virtio import recorded
 from ..virtio.virtio_device import VirtioDevice
 from ..virtio.virtio_mmio import MmioTransport
-from ..virtio.virtio_pci import PciTransport
 
 log = logging.getLogger("splitvmm.machine")
 
@@ -40,7 +39,7 @@ class Placing:
             raise UserError(f"{device.name}: a second device of this name; wanted a name for each")
         if isinstance(device, VirtioDevice) and device.transport is None:
             device.transport = MmioTransport()
-        pci = isinstance(device, VirtioDevice) and isinstance(device.transport, PciTransport)
+        pci = isinstance(device, VirtioDevice) and device.transport.on_pci
         if not pci:
             lines = [machine.interrupts.pin_line()]
             number = lines[0].gsi - FIRST_PIN

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..device.register_device import RegisterDevice
 from ..devmodel.view import TornRead, address_of
 from ..sync.shadow import Shadow, copies_of
+from ..timeline import span
 from ..virtio.virtio_device import VirtioDevice
 from . import executing
 
@@ -61,6 +62,7 @@ def all_counters(machine) -> dict:
     return {
         "status": machine.status, "rebooted": machine.rebooted, "panicked": machine.panicked,
         "startup_ms": round(startup_ms(machine), 3),
+        "started": [{"part": part, "begin_ns": begin, "end_ns": end} for part, begin, end in span.taken],
         "devices": [_device_counters(machine, device) for device in machine.devices],
         "vcpus": [{"vcpu": thread.vcpu.index, "exits": thread.exits, "taken": thread.vcpu.loop.hooked,
                    "assisted": thread.vcpu.loop.assisted, "serial": thread.vcpu.loop.serial_exits,

@@ -7,10 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-/* A verifier log may be long: some hundred bytes for each of a million instructions. */
-static char *messages;
-static size_t messages_bytes;
+/* Those of the thread's own: several load at the same time.  A verifier log may be long: some hundred bytes for each of
+ * a million instructions. */
+static __thread char *messages;
+static __thread size_t messages_bytes;
 
 static int keep_message(enum libbpf_print_level level, const char *format, va_list arguments)
 {
@@ -49,6 +51,46 @@ static const char *messages_text(size_t *bytes)
 static struct bpf_object *object_open(const char *path)
 {
 	return bpf_object__open_file(path, NULL);
+}
+
+/* The same file once more, for one of its programs, which `object` is without from now on: each loads what is its own,
+ * at the same time if need be.  Maps that neither has from elsewhere yet are made here, for both.  NULL if the object has
+ * no such program, or no other, or there was an error (errno; 0 otherwise). */
+static struct bpf_object *object_split(struct bpf_object *object, const char *path, const char *name)
+{
+	struct bpf_program *program = bpf_object__find_program_by_name(object, name), *other;
+	struct bpf_object *half;
+	struct bpf_map *map;
+	int fd, error = 0;
+
+	errno = 0;
+	if (!program || (!bpf_object__prev_program(object, program) && !bpf_object__next_program(object, program)))
+		return NULL;
+	half = bpf_object__open_file(path, NULL);
+	if (!half)
+		return NULL;
+	bpf_program__set_autoload(program, false);
+	bpf_object__for_each_program(other, half)
+		bpf_program__set_autoload(other, !strcmp(bpf_program__name(other), name));
+	bpf_object__for_each_map(map, object) {
+		LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = bpf_map__map_flags(map));
+		struct bpf_map *same = bpf_object__find_map_by_name(half, bpf_map__name(map));
+
+		if (error || bpf_map__is_internal(map) || bpf_map__fd(map) >= 0)
+			continue;
+		fd = bpf_map_create(bpf_map__type(map), bpf_map__name(map), bpf_map__key_size(map),
+				    bpf_map__value_size(map), bpf_map__max_entries(map), &options);
+		error = fd < 0 ? errno : 0;
+		if (fd >= 0 && (bpf_map__reuse_fd(map, fd) || bpf_map__reuse_fd(same, fd)))
+			error = errno;
+		if (fd >= 0)
+			close(fd);
+	}
+	if (!error)
+		return half;
+	bpf_object__close(half);
+	errno = error;
+	return NULL;
 }
 
 /* Where a `const volatile` variable lies in .rodata, from the object's own BTF: its offset, with

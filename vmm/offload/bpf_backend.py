@@ -9,7 +9,8 @@ comes, ends all of it.
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING
 
 from ..device.place import Place, Routed
 from ..device.register_device import RegisterDevice
@@ -33,13 +34,17 @@ from ..devmodel.view import address_of, ffi, view_of
 from ..kvm.addresses import IOAPIC, PIC_MASKS
 from ..kvm.bpf import Attachment, BpfUnavailable, Maps, Object
 from ..kvm.memory import GuestMemory
-from ..kvm.verifier import LogFile
 from ..paths import BUILD
+from ..sync.background import Background
 from ..sync.handoff import Declines
 from ..sync.region import Piece, Region
-from .objects import check_abi, check_hash, route_bytes, struct_bytes
+from ..timeline import span
+from .objects import LOADING_ERRORS, check_abi, check_hash, route_bytes, struct_bytes
 from .tracing import Tracing
 from .upcalls import Upcalls
+
+if TYPE_CHECKING:
+    from ..kvm.verifier import LogFile
 
 WATCHED = 0xffffffff        # slot of writes that userspace is only told of
 IOAPIC_WINDOW = 0x10        # offset of the I/O APIC's data register (82093AA, 3.1)
@@ -57,6 +62,7 @@ class BpfBackend:
         self.maps, self.vm, self.interrupts = maps, vm, interrupts
         self._attached: Attachment | None = None
         self._objects: dict[int, Object] = {}
+        self._loading: dict[int, Background] = {}       # by slot, as _objects
         self._claims: dict[int, list[tuple[Routed, int]]] = {}
         self._collectors: dict[int, Attachment] = {}
         self._silent: dict[int, int] = {}   # slot -> eventfd of its completions, if that is no pin's
@@ -80,10 +86,28 @@ class BpfBackend:
         self._programs = maps.programs("programs", DEVICES)
         self._sink = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)    # claims, and nobody reads
         parts.callback(os.close, self._sink)
-        self.dispatcher = parts.enter_context(Object(BUILD / "exit_path.bpf.o", maps, {}, self._constants(), self._log))
+        self._dispatcher = parts.enter_context(Background(self._load_dispatcher, "BPF"))
+        parts.callback(self._close_dispatcher)
         if self._tracing:
             self._tracing.listen(maps, traces)
         parts.callback(Upcalls(maps, upcalls, hand_over, self._enabled, failed).close)
+
+    def _load_dispatcher(self) -> Object:
+        with span("dispatcher"):
+            return Object(BUILD / "exit_path.bpf.o", self.maps, {}, self._constants(), self._log)
+
+    @property
+    def dispatcher(self) -> Object:
+        """Raises BpfUnavailable if it was refused."""
+        return self._dispatcher.result()
+
+    def check(self) -> None:
+        """Waits until the exit path itself is loaded.  Raises BpfUnavailable if it was refused."""
+        self._dispatcher.result()
+
+    def _close_dispatcher(self) -> None:
+        with suppress(*LOADING_ERRORS):
+            self.dispatcher.close()
 
     def _map_exits(self, parts: ExitStack, vcpus: int) -> None:
         """What the exit path and the vCPUs' threads share."""
@@ -122,10 +146,20 @@ class BpfBackend:
     def declined(self, index: int):
         return self._declines[index].take()
 
+    def begin_load(self, device: RegisterDevice) -> None:
+        """`load` on a thread of its own, which `load` waits for."""
+        if device.handler:
+            self._loading[device.place.slot] = Background(lambda: self._load(device), "BPF")
+
     def load(self, device: RegisterDevice) -> None:
         """Load a device's handler, if it has one; posted registers need none."""
-        if not device.handler:
-            return
+        loading = self._loading.pop(device.place.slot, None)
+        if loading:
+            loading.result()
+        elif device.handler:
+            self._load(device)
+
+    def _load(self, device: RegisterDevice) -> None:
         path = device.handlers / f"{device.handler}.bpf.o"
         check_abi(path, device.layout)
         own = {"state": device.place.state_fd}
@@ -133,7 +167,8 @@ class BpfBackend:
             own["urings"] = device.place.urings_fd
         if device.place.own_memory:
             own["memory_of_device"] = device.place.own_memory_fd
-        loaded = Object(path, self.maps, own, self._constants(device.place), self._log)
+        with span(f"{device.name}'s handler"):
+            loaded = Object(path, self.maps, own, self._constants(device.place), self._log, "device_collect")
         self._objects[device.place.slot] = loaded
         check_hash(path, device.layout, int.from_bytes(loaded.constant("layout_hash"), "little"))
 
@@ -226,6 +261,9 @@ class BpfBackend:
 
     def close(self) -> None:
         self._detach()
+        for loading in self._loading.values():      # of a machine that was not finished
+            with suppress(*LOADING_ERRORS):
+                loading.result()
         for collector in self._collectors.values():
             collector.close()
         for loaded in self._objects.values():

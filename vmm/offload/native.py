@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import os
 import threading
-from functools import lru_cache
+from pathlib import Path
+
+from _cffi_backend import load_library
 
 from ..device.register_device import RegisterDevice
 from ..devmodel.exit_path import Bus
@@ -19,36 +21,49 @@ from ..sync.handoff import Declined
 from .objects import OffloadError, check_abi, check_hash, route_bytes
 from .tracing import Tracing
 
-_NATIVE = """
-struct exit_path; struct device;
-struct exit_path *exit_path_new(void *events);
-void exit_path_free(struct exit_path *path);
-int exit_path_add(struct exit_path *path, const void *key, const void *route, void *page,
-                  void *notify, struct device *device, int32_t line);
-void exit_path_remove(struct exit_path *path, const void *key);
-int exit_path_write(struct exit_path *path, uint32_t bus, uint64_t address, uint32_t width,
-                    uint64_t value, int32_t *line);
-void exit_path_assist_by(struct exit_path *path, uint32_t slot, void *assist, struct device *device);
-int exit_path_assist(struct exit_path *path, const void *declined, int32_t *line);
-int exit_path_assist_next(struct exit_path *path, const void *ring, uint32_t next, int32_t *line);
-int device_assist(struct device *device, const void *declined, int32_t *line);
-struct device *device_new(void *state, void *page, void *memory_of_device, void *ram, void *urings,
-                          uint32_t uring_count, uint32_t slot, int32_t tracing_fd, void *events, const void *memory,
-                          const int32_t *lines, uint32_t line_count);
-int device_collect(struct device *device, int eventfd, int vm_fd, uint32_t *upcalls, uint32_t *interrupts);
-void device_free(struct device *device);
-int device_notify(struct device *device, const void *access, uint32_t *reason);
-extern uint64_t layout_hash;
-"""
+SYMBOLS = {
+    "exit_path_new": "void *(*)(void *events)",
+    "exit_path_free": "void (*)(void *path)",
+    "exit_path_add": "int (*)(void *path, const void *key, const void *route, void *page, void *notify, void *device, "
+                     "int32_t line)",
+    "exit_path_remove": "void (*)(void *path, const void *key)",
+    "exit_path_write": "int (*)(void *path, uint32_t bus, uint64_t address, uint32_t width, uint64_t value, "
+                       "int32_t *line)",
+    "exit_path_assist_by": "void (*)(void *path, uint32_t slot, void *assist, void *device)",
+    "exit_path_assist": "int (*)(void *path, const void *declined, int32_t *line)",
+    "exit_path_assist_next": "int (*)(void *path, const void *ring, uint32_t next, int32_t *line)",
+    "device_assist": "int (*)(void *device, const void *declined, int32_t *line)",
+    "device_new": "void *(*)(void *state, void *page, void *memory_of_device, void *ram, void *urings, "
+                  "uint32_t uring_count, uint32_t slot, int32_t tracing_fd, void *events, const void *memory, "
+                  "const int32_t *lines, uint32_t line_count)",
+    "device_collect": "int (*)(void *device, int eventfd, int vm_fd, uint32_t *upcalls, uint32_t *interrupts)",
+    "device_free": "void (*)(void *device)",
+    "device_notify": "int (*)(void *device, const void *access, uint32_t *reason)",
+}
 
 
-@lru_cache(maxsize=1)
-def native_ffi():
-    """cffi for the shared objects, which are loaded by path (ABI mode)."""
-    from cffi import FFI
-    native = FFI()
-    native.cdef(_NATIVE)
-    return native
+class Library:
+    """A shared object, loaded by its path; its functions are attributes.
+
+    This is what cffi's ABI mode comes to.  FFI.cdef() would have Python parse the declarations, by a parser whose
+    import alone takes a third of the time in which a guest has to run.
+    """
+
+    def __init__(self, path: Path):
+        """Raises OSError."""
+        self._library = load_library(str(path), os.RTLD_NOW)
+
+    def __getattr__(self, name: str):
+        if name not in SYMBOLS:
+            raise AttributeError(name)
+        found = self._library.load_function(ffi.typeof(SYMBOLS[name]), name)
+        setattr(self, name, found)
+        return found
+
+    @property
+    def layout_hash(self) -> int:
+        """Raises KeyError if it has none."""
+        return self._library.read_variable(ffi.typeof("uint64_t"), "layout_hash")
 
 
 class Collector:
@@ -97,15 +112,15 @@ class HostBackend:
 
     def __init__(self, memory: GuestMemory, vm, tracing: Tracing | None = None, events: EventRing | None = None):
         """Handlers put what they do into `events`."""
-        self.ffi, self.memory, self.vm, self._tracing = native_ffi(), memory, vm, tracing
+        self.ffi, self.memory, self.vm, self._tracing = ffi, memory, vm, tracing
         self._events = self._pointer(events.address if events else 0)
         path = BUILD / "exit_path.so"
         if not path.exists():
             raise OffloadError(f"{path} is missing; wanted `make` to have built it")
-        self.lib = self.ffi.dlopen(str(path))
+        self.lib = Library(path)
         self.path = self.lib.exit_path_new(self._events)
-        self.hook = int(self.ffi.cast("uintptr_t", self.ffi.addressof(self.lib, "exit_path_write")))
-        self.assist_hook = int(self.ffi.cast("uintptr_t", self.ffi.addressof(self.lib, "exit_path_assist_next")))
+        self.hook = int(self.ffi.cast("uintptr_t", self.lib.exit_path_write))
+        self.assist_hook = int(self.ffi.cast("uintptr_t", self.lib.exit_path_assist_next))
         self.context = int(self.ffi.cast("uintptr_t", self.path))
         self._pack = struct_of(layout_block(DeclinedBlock)).pack
         self._devices: dict[int, tuple] = {}
@@ -119,9 +134,9 @@ class HostBackend:
         path = device.handlers / f"{device.handler}.so"
         check_abi(path, device.layout)
         try:
-            library = self.ffi.dlopen(str(path))
+            library = Library(path)
             check_hash(path, device.layout, library.layout_hash)
-        except (OSError, KeyError) as error:    # cffi's KeyError: no such symbol
+        except (OSError, KeyError, AttributeError) as error:    # cffi's KeyError: no such symbol
             raise OffloadError(f"{path}: {error.args[-1]}; wanted a shared object with a DEVICE_HANDLER") from None
         layout, _raw = self.memory.layout()
         lines = [device.line(queue).number for queue in range(device.queue_count)]
@@ -149,7 +164,7 @@ class HostBackend:
     def connect(self, device: RegisterDevice) -> None:
         """Take the device's writes, where its registers are now."""
         library, handle = self._devices.get(device.place.slot, (None, self.ffi.NULL))
-        notify = self.ffi.addressof(library, "device_notify") if library else self.ffi.NULL
+        notify = library.device_notify if library else self.ffi.NULL
         for route in device.routes():
             key, value = route_bytes(device, route)
             page = self._pointer(device.place.page + PAGE * route.page)
@@ -171,7 +186,7 @@ class HostBackend:
         """Offer this device's native build what its kernel half declines; no vCPU runs.  Raises OffloadError."""
         self.load(device)
         library, handle = self._devices[device.place.slot]
-        self.lib.exit_path_assist_by(self.path, device.place.slot, self.ffi.addressof(library, "device_assist"), handle)
+        self.lib.exit_path_assist_by(self.path, device.place.slot, library.device_assist, handle)
 
     def end_assist(self, device: RegisterDevice) -> None:
         self.lib.exit_path_assist_by(self.path, device.place.slot, self.ffi.NULL, self.ffi.NULL)

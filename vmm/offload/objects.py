@@ -4,13 +4,13 @@ dispatchers have them."""
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from pathlib import Path
 
 from ..device.place import Routed
 from ..device.register_device import RegisterDevice
 from ..devmodel.abi import AbiMismatch, check_object
 from ..devmodel.device_layout import DeviceLayout
+from ..devmodel.digest import sha256
 from ..devmodel.exit_path import Route, RouteKey
 from ..devmodel.layout import BlockLayout, in_order, layout_block
 from ..devmodel.uring import uring_layout
@@ -52,7 +52,7 @@ def check_abi(path: Path, layout: DeviceLayout) -> None:
     if not path.exists():
         raise OffloadError(f"{path} is missing; wanted it built, by `make` or `splitvmm build`")
     record = path.with_name(path.name + ".abi")
-    wanted = f"{hashlib.sha256(path.read_bytes()).hexdigest()} {layout.hash:016x}\n".encode()
+    wanted = f"{sha256(path.read_bytes()).hexdigest()} {layout.hash:016x}\n".encode()
     with contextlib.suppress(OSError):      # one that cannot be read is none
         if record.read_bytes() == wanted:
             return

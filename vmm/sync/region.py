@@ -7,14 +7,14 @@ of nothing on either side so that running off its end cannot go unnoticed.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
+from ..devmodel.record import record
 from ._shared import ffi, lib
 
 PAGE = 4096     # bytes
 
 
-@dataclass(frozen=True)
+@record
 class Piece:
     """`length` bytes of the file `fd` from `offset`; whole pages."""
 

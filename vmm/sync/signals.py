@@ -12,7 +12,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
 
@@ -40,6 +39,7 @@ def uninterrupted() -> Iterator[None]:
 @contextmanager
 def temporary_folder(prefix: str, parent: Path | str | None = None) -> Iterator[str]:
     """As tempfile.TemporaryDirectory, but that a signal which comes as it is removed leaves nothing of it."""
+    from tempfile import TemporaryDirectory
     with uninterrupted():
         made = TemporaryDirectory(prefix=prefix, dir=parent)
     try:

@@ -15,7 +15,7 @@ from enum import IntEnum
 from time import monotonic
 
 from ..boot import boot
-from ..boot.elf import Elf
+from ..boot.elf import PT_LOAD, Elf
 from ..device.register_device import RegisterDevice
 from ..devmodel.exit_path import Bus
 from ..errors import UserError
@@ -77,7 +77,7 @@ class DrivenMachine(Machine):
         with (BUILD / "driver.elf").open("rb") as file:
             elf = Elf(file)
             for segment in elf.segments:
-                if segment["p_type"] == "PT_LOAD":
+                if segment["p_type"] == PT_LOAD:
                     at = segment["p_paddr"] - GUEST
                     elf.read_into(segment["p_offset"], self._region.view[at:at + segment["p_filesz"]], "a segment")
             boot.start(self.vcpus[0], self.memory, boot.Entry("pvh", elf["e_entry"]))

@@ -22,6 +22,7 @@ class Transport:
 
     schema: type
     config: int
+    on_pci = False
     cause_offset = 0    # of the register that tells why the device interrupts, if there is one
 
     def __init_subclass__(cls, **options):

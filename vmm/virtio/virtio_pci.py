@@ -37,6 +37,7 @@ class PciTransport(Transport):
 
     schema = VirtioPci
     config = CONFIG
+    on_pci = True
 
     def __init__(self, device: VirtioDevice, interrupts: Interrupts):
         super().__init__()

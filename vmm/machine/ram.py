@@ -1,0 +1,54 @@
+"""A machine's RAM, in memory that all of its devices can be served from."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from ..kvm.bpf import BpfUnavailable, Maps
+from ..kvm.memory import GuestMemory
+from ..offload.objects import OffloadError, unavailable
+
+
+class Ram:
+    """BPF map memory if any device may be offloaded to the kernel, plain shared memory otherwise or where there is no
+    BPF: then `maps` is None, and `no_bpf` says why."""
+
+    def __init__(self, size: int, asked: set[str], has_exits: bool):
+        """`asked` are the devices' offload modes; `size` is in bytes.  Raises what a device that insists cannot do
+        without."""
+        self.maps, self.no_bpf = make_maps(asked, has_exits)
+        try:
+            self.memory = GuestMemory(size, self.maps)
+        except BpfUnavailable as error:
+            self.maps.close()
+            if "on" in asked:
+                raise
+            self.maps, self.no_bpf = None, f"BPF: {unavailable(error)}"
+            self.memory = GuestMemory(size)
+        except BaseException:
+            if self.maps:
+                self.maps.close()
+            raise
+
+    def close(self) -> None:
+        with suppress(AttributeError):      # not made
+            self.memory.close()
+        if self.maps:
+            self.maps.close()
+
+
+def make_maps(asked: set[str], has_exits: bool) -> tuple[Maps | None, str]:
+    """BPF maps where a device `asked` for what needs them, or None and why not.  Raises what a device
+    that insists cannot do without."""
+    if not asked & {"on", "auto"}:
+        return None, "BPF: no device asked for it"
+    if not has_exits:
+        if "on" in asked:
+            raise OffloadError("offload=on: not a guest of KVM's, whose exits it is on; wanted host, off or auto")
+        return None, "KVM does not run this guest"
+    try:
+        return Maps(), ""
+    except BpfUnavailable as error:
+        if "on" in asked:
+            raise
+        return None, f"BPF: {unavailable(error)}"
