@@ -39,14 +39,6 @@ int device_assist(struct device *device, const struct declined *declined, __s32 
 }
 #endif
 
-/* All queues that are visited in one collection have one budget. */
-static __always_inline __u64 collection_deadline(struct collecting *collecting)
-{
-	if (!collecting->deadline_ns)
-		collecting->deadline_ns = now_ns() + BUDGET_NS;
-	return collecting->deadline_ns;
-}
-
 /* Requests of this queue may have come back: 1 ends the walk over the queues.  While userspace
  * holds it, userspace looks for itself before it gives it back. */
 static long collect_queue(__u32 index, void *context)
@@ -61,11 +53,6 @@ static long collect_queue(__u32 index, void *context)
 	if ((!uring_completions(serving->uring) && !uring_kicked(serving->uring)) ||
 	    READ_ONCE(serving->queue->ownership.holder) != SIDE_KERNEL)
 		return 0;
-	if (collecting->deadline_ns && now_ns() >= collecting->deadline_ns) {
-		upcall(collecting, index, DECLINE_BUSY);	/* userspace's: the next collection may be no better */
-		return 0;
-	}
-	visit.deadline_ns = collection_deadline(collecting);
 	if (goes_up(visit_queue(&visit, &reason)) && reason != DECLINE_HELD_BY_USER)
 		upcall(collecting, index, reason);
 	/* with any other reason userspace decides on that again */
@@ -74,10 +61,14 @@ static long collect_queue(__u32 index, void *context)
 	return 0;
 }
 
-/* All queues of the device. */
+/* The queue that the message is of; natively all of them, which have one eventfd. */
 static __always_inline void collect(struct collecting *collecting)
 {
+#ifdef __bpf__
+	collect_queue(collecting->queue, collecting);
+#else
 	loop(QUEUES, collect_queue, collecting);
+#endif
 }
 
 #endif

@@ -21,6 +21,8 @@ enum {
 	UPCALL = 0xffff,
 	RAISE = 0xfffe,
 	MESSAGE_OWNER_SHIFT = 0x10,
+	COLLECT_ADDRESS = 0xfeefe000,
+	COLLECT_VECTOR = 0x20,
 };
 
 enum bus {

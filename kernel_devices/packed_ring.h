@@ -93,6 +93,15 @@ static __always_inline void packed_enable_notify(struct device *device, struct v
 			   queue->position.next_avail | (__u32)EVENT_AT_DESCRIPTOR << 16 : EVENT_ENABLE);
 }
 
+static __always_inline void packed_disable_notify(struct device *device, struct virtqueue *queue)
+{
+	__u32 reason;
+	volatile __u32 *event = ram_at(device, queue->setup.used, 4, &reason);
+
+	if (event)
+		WRITE_ONCE(*event, (__u32)EVENT_DISABLE << 16);
+}
+
 /* Positions on a line that goes round twice the ring. */
 static __always_inline __u32 packed_line(const struct virtqueue *queue, __u16 position)
 {

@@ -88,10 +88,10 @@ static __always_inline __u64 ram_address(const volatile struct memory_layout *me
 	return ram_holds(memory, gpa, length) ? ram + ram_flat(memory, gpa) : 0;
 }
 
-/* A walk over the queues of a device whose requests may have come back. */
+/* A look at the queues of a device whose requests may have come back. */
 struct collecting {
 	struct device *device;
-	__u64 deadline_ns;	/* of the whole walk; 0 until there is something to do */
+	__u32 queue;		/* in the kernel, where each has a message of its own */
 	__u32 interrupts;	/* a bit for each queue whose driver wants one, */
 	__u32 upcalls;		/* and for each that userspace is to look at */
 };

@@ -160,6 +160,7 @@ static __always_inline void lock_wait(void)
 {
 }
 
+#define this_cpu()			bpf_get_smp_processor_id()
 #define loop(count, step, context)	bpf_loop(count, step, context, 0)
 #define now_ns()			bpf_ktime_get_ns()
 #define recorder(device)		recording
@@ -217,7 +218,7 @@ static __always_inline struct vcpu_exits *this_vcpu(void)
 		return 0;							\
 	}
 
-/* The message that this is a collection of is injected anyway. */
+/* It is raised through the ring. */
 static __always_inline void interrupt_later(struct collecting *collecting, __u32 index)
 {
 	record(collecting->device, EVENT_KIND_INTERRUPT, index, 0, 0, 0);
@@ -242,28 +243,24 @@ static __always_inline void interrupt_later(struct collecting *collecting, __u32
 		bpf_ringbuf_submit(traced, 0);					\
 	} while (0)
 
-/* 0, which the verifier takes for any number.  It walks the visit of a queue once for each state that the walk over the
- * queues can be in when one's turn comes: with nothing known of that there is one such state, and one walk. */
-#define UNKNOWN_ZERO() (bpf_get_current_pid_tgid() ^ bpf_get_current_pid_tgid())
-
-/* The program that runs where an interrupt of this device is injected (args: address, data), which is
- * where io_uring's completions are signalled: on its own threads, or on a vCPU's.  A message tells whose
- * it is in bits of its data that no CPU looks at: a collector that ran for another one's would show
- * completions after their own message has gone out, and nobody would interrupt the driver. */
+/* The program that runs where the message is injected that says that something has come back to a queue of this device
+ * (args: address, data): on io_uring's threads mostly, where its completions are signalled.  Nobody is interrupted
+ * by it. */
 #define DEVICE_COLLECTOR(collect)						\
 	SEC("raw_tp/kvm_msi_set_irq") int device_collect(struct bpf_raw_tracepoint_args *context)	\
 	{									\
-		struct machine_exits *exits;					\
 		struct collecting collecting = {};				\
+		struct machine_exits *exits;					\
+		__u32 data = context->args[1];					\
 										\
-		if ((__u32)context->args[1] >> MESSAGE_OWNER_SHIFT != slot + 1)	\
+		if (data >> MESSAGE_OWNER_SHIFT != slot + 1 || (__u32)context->args[0] != COLLECT_ADDRESS)	\
 			return 0;						\
 		exits = this_machine();						\
 		if (!exits || exits->kernel.process != bpf_get_current_pid_tgid() >> 32)	\
 			return 0;						\
 		/* of a device there is nothing to know here; on the stack it would be one more thing that changes */ \
 		collecting.device = (struct device *)exits;			\
-		collecting.deadline_ns = UNKNOWN_ZERO();			\
+		collecting.queue = (data & 0xff) - COLLECT_VECTOR;		\
 		collect(&collecting);						\
 		return 0;							\
 	}

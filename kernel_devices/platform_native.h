@@ -56,6 +56,9 @@ static __always_inline __u64 now_ns(void)
 }
 #endif
 
+#ifndef EXPLORE
+#define this_cpu()		((__u32)sched_getcpu())
+#endif
 #define recorder(device)	((device)->events)
 #define slot_of(device)		((device)->slot)
 #include "recorder.h"

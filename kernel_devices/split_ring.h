@@ -4,7 +4,7 @@
 
 #include "ring.h"
 
-enum { AVAIL_NO_INTERRUPT = 1 };	/* 2.7.6 */
+enum { AVAIL_NO_INTERRUPT = 1, USED_NO_NOTIFY = 1 };	/* 2.7.6, 2.7.8 */
 
 /* Requests waiting, or -1 with a reason.  More than the ring holds is a broken driver. */
 static __always_inline __s32 split_waiting(struct device *device, struct virtqueue *queue, __u32 *reason)
@@ -62,7 +62,7 @@ static __always_inline __u32 split_publish(struct device *device, struct virtque
 	return ring_write16(device, queue->setup.used + 2, queue->position.next_used, &reason) ? reason : 0;
 }
 
-/* With event index (2.7.10): ask for a doorbell at the next entry. */
+/* Ask for a doorbell at the next entry: by the event index (2.7.10), or by flags (2.7.8). */
 static __always_inline void split_enable_notify(struct device *device, struct virtqueue *queue)
 {
 	__u32 reason;
@@ -70,6 +70,16 @@ static __always_inline void split_enable_notify(struct device *device, struct vi
 	if (queue->setup.event_index)
 		ring_write16(device, queue->setup.used + 4 + sizeof(struct vring_used_elem) * queue->setup.size,
 			     queue->position.next_avail, &reason);
+	else
+		ring_write16(device, queue->setup.used, 0, &reason);
+}
+
+static __always_inline void split_disable_notify(struct device *device, struct virtqueue *queue)
+{
+	__u32 reason;
+
+	if (!queue->setup.event_index)
+		ring_write16(device, queue->setup.used, USED_NO_NOTIFY, &reason);
 }
 
 /* Does the driver want an interrupt for the last `used` entries (2.7.7)? */

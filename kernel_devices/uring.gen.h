@@ -23,6 +23,12 @@ enum tag_state {
 	TAG_STATE_FAILED = 2,
 };
 
+enum raises {
+	RAISES_NONE = 0,
+	RAISES_COLLECTED = 1,
+	RAISES_ALL = 2,
+};
+
 /* Completion (linux/io_uring.h, struct io_uring_cqe). */
 struct cqe {
 	__u64 user_data;	/* 0x000 of the submission */
@@ -88,13 +94,14 @@ struct wiring {
 	__u32 cqes;	/* 0x024 in `rings` [bytes] */
 	__u32 ready;	/* 0x028 1 while the ring may be used */
 	__u32 polled;	/* 0x02c 1 if the kernel's thread polls the submission ring; also which of `rings` it is */
-	__u32 raises;	/* 0x030 1 if interrupts are raised through the ring, by writing to registered file 1 */
+	__u32 raises;	/* 0x030 which interrupts are raised through the ring, by writing to registered file 1 */
 	__s32 ring_fd;	/* 0x034 for the native build */
 	__u32 kicks;	/* 0x038 moves when userspace has the handler look at the queue, though nobody rang */
 	__s32 completion_fd;	/* 0x03c signalled when requests come back; for the native build */
 	__u64 one;	/* 0x040 what is written there [1] */
 	__u32 lazy_notify;	/* 0x048 1 if requests come back at once: no doorbell is asked for while some are in flight */
-	__u32 reserved;	/* 0x04c to a multiple of 8 */
+	__u32 poll_always;	/* 0x04c 1 if a busy queue is polled whether that is worth while or not */
+	__u64 poll_ns;	/* 0x050 a busy queue is polled until nothing has come for so long; 0: never [ns] */
 };
 _Static_assert(__builtin_offsetof(struct wiring, address) == 0x0, "wiring.address");
 _Static_assert(__builtin_offsetof(struct wiring, ram) == 0x8, "wiring.ram");
@@ -112,8 +119,9 @@ _Static_assert(__builtin_offsetof(struct wiring, kicks) == 0x38, "wiring.kicks")
 _Static_assert(__builtin_offsetof(struct wiring, completion_fd) == 0x3c, "wiring.completion_fd");
 _Static_assert(__builtin_offsetof(struct wiring, one) == 0x40, "wiring.one");
 _Static_assert(__builtin_offsetof(struct wiring, lazy_notify) == 0x48, "wiring.lazy_notify");
-_Static_assert(__builtin_offsetof(struct wiring, reserved) == 0x4c, "wiring.reserved");
-_Static_assert(sizeof(struct wiring) == 0x50, "wiring");
+_Static_assert(__builtin_offsetof(struct wiring, poll_always) == 0x4c, "wiring.poll_always");
+_Static_assert(__builtin_offsetof(struct wiring, poll_ns) == 0x50, "wiring.poll_ns");
+_Static_assert(sizeof(struct wiring) == 0x58, "wiring");
 
 /* One request in flight. */
 struct tag {
@@ -156,8 +164,19 @@ struct flight {
 	__u32 failed;	/* 0x01c tags that userspace is to do again */
 	__u32 nop;	/* 0x020 1 while an entry that does nothing is in flight: its completion has the queue visited again */
 	__u32 window;	/* 0x024 of receive queues: requests to keep in flight */
-	__u16 stack[128];	/* 0x028 their numbers: the first `free` of them */
-	struct tag tag[128];	/* 0x128 requests */
+	__u32 polling;	/* 0x028 1 while the ring's thread looks at the queue, and no doorbell is asked for */
+	__u32 bells;	/* 0x02c doorbells rung, each soon after the one before */
+	__u32 bell_cpu;	/* 0x030 where the last of them was */
+	__u32 found;	/* 0x034 requests that looks have found, since they began */
+	__u32 raised;	/* 0x038 interrupts raised for them */
+	__u32 reserved;	/* 0x03c to a multiple of 8 */
+	__u64 bell_ns;	/* 0x040 when the last doorbell was rung [ns] */
+	__u64 look_ns;	/* 0x048 when the queue was last looked at [ns] */
+	__u64 until_ns;	/* 0x050 looks end then, if nothing has come [ns] */
+	__u64 rest_ns;	/* 0x058 how long none were begun when they were not worth while [ns] */
+	__u64 rested_ns;	/* 0x060 none are begun before [ns] */
+	__u16 stack[128];	/* 0x068 their numbers: the first `free` of them */
+	struct tag tag[128];	/* 0x168 requests */
 };
 _Static_assert(__builtin_offsetof(struct flight, submitted) == 0x0, "flight.submitted");
 _Static_assert(__builtin_offsetof(struct flight, completed) == 0x8, "flight.completed");
@@ -167,9 +186,20 @@ _Static_assert(__builtin_offsetof(struct flight, free) == 0x18, "flight.free");
 _Static_assert(__builtin_offsetof(struct flight, failed) == 0x1c, "flight.failed");
 _Static_assert(__builtin_offsetof(struct flight, nop) == 0x20, "flight.nop");
 _Static_assert(__builtin_offsetof(struct flight, window) == 0x24, "flight.window");
-_Static_assert(__builtin_offsetof(struct flight, stack) == 0x28, "flight.stack");
-_Static_assert(__builtin_offsetof(struct flight, tag) == 0x128, "flight.tag");
-_Static_assert(sizeof(struct flight) == 0x1928, "flight");
+_Static_assert(__builtin_offsetof(struct flight, polling) == 0x28, "flight.polling");
+_Static_assert(__builtin_offsetof(struct flight, bells) == 0x2c, "flight.bells");
+_Static_assert(__builtin_offsetof(struct flight, bell_cpu) == 0x30, "flight.bell_cpu");
+_Static_assert(__builtin_offsetof(struct flight, found) == 0x34, "flight.found");
+_Static_assert(__builtin_offsetof(struct flight, raised) == 0x38, "flight.raised");
+_Static_assert(__builtin_offsetof(struct flight, reserved) == 0x3c, "flight.reserved");
+_Static_assert(__builtin_offsetof(struct flight, bell_ns) == 0x40, "flight.bell_ns");
+_Static_assert(__builtin_offsetof(struct flight, look_ns) == 0x48, "flight.look_ns");
+_Static_assert(__builtin_offsetof(struct flight, until_ns) == 0x50, "flight.until_ns");
+_Static_assert(__builtin_offsetof(struct flight, rest_ns) == 0x58, "flight.rest_ns");
+_Static_assert(__builtin_offsetof(struct flight, rested_ns) == 0x60, "flight.rested_ns");
+_Static_assert(__builtin_offsetof(struct flight, stack) == 0x68, "flight.stack");
+_Static_assert(__builtin_offsetof(struct flight, tag) == 0x168, "flight.tag");
+_Static_assert(sizeof(struct flight) == 0x1968, "flight");
 
 /* One buffer of several: struct iovec of readv(2). */
 struct uring_iovec {
@@ -210,21 +240,21 @@ _Static_assert(sizeof(struct iovecs) == 0x40000, "iovecs");
 struct uring {
 	struct rings rings[2];	/* 0x000 io_uring's own: one that is submitted to, one that is polled */
 	const struct wiring wiring;	/* 0x4000 where things are */
-	__u8 reserved_4050[48];	/* 0x4050 to the next field's place */
+	__u8 reserved_4058[40];	/* 0x4058 to the next field's place */
 	struct flight flight;	/* 0x4080 what is in flight */
-	__u8 reserved_59a8[24];	/* 0x59a8 to the next field's place */
-	struct receive_buffers receive;	/* 0x59c0 where packets go */
-	__u8 reserved_85d0[48];	/* 0x85d0 to the next field's place */
-	struct iovecs iovecs;	/* 0x8600 buffers of requests that have several */
+	__u8 reserved_59e8[24];	/* 0x59e8 to the next field's place */
+	struct receive_buffers receive;	/* 0x5a00 where packets go */
+	__u8 reserved_8610[48];	/* 0x8610 to the next field's place */
+	struct iovecs iovecs;	/* 0x8640 buffers of requests that have several */
 };
 _Static_assert(__builtin_offsetof(struct uring, rings) == 0x0, "uring.rings");
 _Static_assert(__builtin_offsetof(struct uring, wiring) == 0x4000, "uring.wiring");
-_Static_assert(__builtin_offsetof(struct uring, reserved_4050) == 0x4050, "uring.reserved_4050");
+_Static_assert(__builtin_offsetof(struct uring, reserved_4058) == 0x4058, "uring.reserved_4058");
 _Static_assert(__builtin_offsetof(struct uring, flight) == 0x4080, "uring.flight");
-_Static_assert(__builtin_offsetof(struct uring, reserved_59a8) == 0x59a8, "uring.reserved_59a8");
-_Static_assert(__builtin_offsetof(struct uring, receive) == 0x59c0, "uring.receive");
-_Static_assert(__builtin_offsetof(struct uring, reserved_85d0) == 0x85d0, "uring.reserved_85d0");
-_Static_assert(__builtin_offsetof(struct uring, iovecs) == 0x8600, "uring.iovecs");
-_Static_assert(sizeof(struct uring) == 0x48600, "uring");
+_Static_assert(__builtin_offsetof(struct uring, reserved_59e8) == 0x59e8, "uring.reserved_59e8");
+_Static_assert(__builtin_offsetof(struct uring, receive) == 0x5a00, "uring.receive");
+_Static_assert(__builtin_offsetof(struct uring, reserved_8610) == 0x8610, "uring.reserved_8610");
+_Static_assert(__builtin_offsetof(struct uring, iovecs) == 0x8640, "uring.iovecs");
+_Static_assert(sizeof(struct uring) == 0x48640, "uring");
 
 #endif /* SPLITVMM_URING_GEN_H */

@@ -165,6 +165,19 @@ __apart __u32 enable_notify(struct device *device, struct virtqueue *queue)
 	return 0;
 }
 
+/* The opposite, until that is asked for again.  With event indices of a split ring, nothing is done: the driver has rung
+ * for the place asked for last, and rings again when its index comes by there (2.7.10.1). */
+__apart __u32 disable_notify(struct device *device, struct virtqueue *queue)
+{
+	if (!device || !queue)
+		return DECLINE_NOT_READY;
+	if (queue->setup.packed)
+		packed_disable_notify(device, queue);
+	else
+		split_disable_notify(device, queue);
+	return 0;
+}
+
 /* Does the driver want an interrupt for what was used since this was asked last?  The caller has
  * put a full barrier between publishing and this. */
 __apart __s32 used_wants_interrupt(struct device *device, struct virtqueue *queue)

@@ -3,7 +3,7 @@
 #ifndef SPLITVMM_VISIT_H
 #define SPLITVMM_VISIT_H
 
-#include "serving.h"
+#include "polling.h"
 
 enum {
 	ROUNDS = 8,		/* looks at a queue that is filled while it is served */
@@ -13,7 +13,6 @@ enum {
 /* A queue that is visited: also what outlives its lock. */
 struct visit {
 	struct serving serving;
-	__u64 deadline_ns;	/* of all that this visit is a part of; 0: it has a budget of its own */
 	__u32 assisting;	/* the kernel half has declined this doorbell, and counted that */
 	__u32 generation;	/* of the queue when we entered */
 	__u32 drained;		/* the queue was found empty, and its lock let go */
@@ -180,6 +179,15 @@ static __always_inline void keep_outcome(struct visit *visit)
 		visit->requests = READ_ONCE(tally->requests);
 }
 
+/* Does nobody but the ring raise this visit's interrupt? */
+static __always_inline int raises_by_ring(struct serving *serving)
+{
+	const struct uring *uring = serving->uring;
+
+	return uring && (uring->wiring.raises == RAISES_ALL ||
+			 (uring->wiring.raises == RAISES_COLLECTED && serving->collecting));
+}
+
 /* The driver wants an interrupt: said to whoever runs us, or through the ring.  False if that has no
  * space for it. */
 static __always_inline int interrupt_wanted(struct serving *serving)
@@ -187,8 +195,9 @@ static __always_inline int interrupt_wanted(struct serving *serving)
 	struct uring *uring = serving->uring;
 
 	serving->work->tally.interrupt = 1;
-	if (!uring || !uring->wiring.raises)
+	if (!raises_by_ring(serving))
 		return 1;
+	uring->flight.raised++;
 	if (!uring_raise(uring))
 		return 0;
 	if (uring_submit(uring))
@@ -217,7 +226,7 @@ static __noinline long serve_round(__u32 i, void *context)
 	serving->work->tally.reason = serve_waiting(serving);
 	if (serving->work->tally.reason)
 		return 1;
-	if (!visited_soon(serving))
+	if (!visited_soon(serving) && !keeps_polling(serving))
 		enable_notify(serving->device, queue);
 	/* Full barrier between asking for a doorbell and looking again; partner: the driver makes
 	 * a request available and then reads what we asked for (2.7.13.4.1, 2.8.21.3.1).  It also
@@ -255,9 +264,19 @@ static __always_inline void tally_start(struct visit *visit)
 
 	__builtin_memset(tally, 0, sizeof(*tally));
 	tally->start_ns = tally->began_ns = now_ns();
-	tally->deadline_ns = visit->deadline_ns ? visit->deadline_ns : tally->began_ns + BUDGET_NS;
+	tally->deadline_ns = tally->began_ns + BUDGET_NS;
 	tally->assisting = visit->assisting;
 	keep_outcome(visit);	/* unknown to the verifier from here on, so that it walks no more often */
+}
+
+/* The queue was filled again in each round: is the rest another visit's, the ring's thread's? */
+static __always_inline int left_to_ring(struct serving *serving)
+{
+	if (!come_back(serving))
+		return 0;
+	if (uring_submit(serving->uring))
+		serving->work->tally.asleep = 1;
+	return 1;
 }
 
 /* With the queue's lock: serve, and let go of it. */
@@ -273,13 +292,15 @@ static __always_inline __u32 serve_locked(struct visit *visit)
 			loop(ROUNDS - 1, serve_round, visit);
 		if (visit->drained)
 			return 0;
-		reason = tally->reason ? tally->reason : DECLINE_BUSY;
+		reason = tally->reason || left_to_ring(serving) ? tally->reason : DECLINE_BUSY;
 	}
 	if (tally->requests != tally->counted_requests)
 		interrupt_cause(serving->device, serving->queue);
 	/* decided on in an earlier round, and nobody raises it for a visit that ends in a decline */
-	if (tally->interrupt && !(serving->uring && serving->uring->wiring.raises))
+	if (reason && tally->interrupt && !raises_by_ring(serving))
 		serving->queue->position.unsignalled = MANY_USED;
+	if (reason && serving->uring && serving->uring->flight.polling)	/* whoever serves the rest asks for doorbells */
+		end_polling(serving, 0);
 	count_served(serving);
 	keep_outcome(visit);
 	exchange(&serving->queue->entry.rings, 0);

@@ -144,7 +144,8 @@ def machine_with(request):
 def machine_of(machine_with):
     """The same, with one disk."""
     def make(image, mode="off", memory=4 << 20, **disk):
-        return machine_with(memory=memory, disks=[DiskConfig(image, offload=mode, **disk)])
+        asked = {"poll": "off"} | disk      # or it would not be known which doorbells are asked for
+        return machine_with(memory=memory, disks=[DiskConfig(image, offload=mode, **asked)])
     return make
 
 

@@ -25,7 +25,7 @@ static __always_inline __u32 serve_read(struct serving *serving, __u64 sector, _
 	if (reason)
 		return reason;
 	work->image_at = sector * BLK_SECTOR;
-	if (!disk->image || serving->collecting)
+	if (!disk->image)
 		return plan_transfer(serving, work->image_at, bytes, 0);
 	reason = DECLINE_BUDGET;
 	if (may_copy(serving, bytes)) {

@@ -16,6 +16,8 @@ from tools.driver import WRITE, BlkDriver
 from vmm.device.place import Routed
 from vmm.devmodel.devices.blk import SECTOR, RequestType
 from vmm.devmodel.exit_path import (
+    COLLECT_ADDRESS,
+    COLLECT_VECTOR,
     DECLINES,
     MESSAGE_OWNER_SHIFT,
     RAISE,
@@ -426,11 +428,13 @@ def test_a_collector_acts_for_its_own_device(flying):
     with vm.held_back():
         one_back(flying)
         (program,) = (each for each in vm.attached if "device_collect" in each.names)
-        message = 0x40 | (slot + 1) << MESSAGE_OWNER_SHIFT
-        run_elsewhere(program, "device_collect", 0xfee00000, message)
-        vm.message(0xfee00000, 0x40 | (slot + 2) << MESSAGE_OWNER_SHIFT)
+        message = COLLECT_VECTOR | (slot + 1) << MESSAGE_OWNER_SHIFT
+        run_elsewhere(program, "device_collect", COLLECT_ADDRESS, message)
+        vm.message(COLLECT_ADDRESS, COLLECT_VECTOR | (slot + 2) << MESSAGE_OWNER_SHIFT)
         assert ring.used_index() == 0
-        vm.message(0xfee00000, message)
+        vm.message(0xfee00000, message)     # the guest's
+        assert ring.used_index() == 0
+        vm.message(COLLECT_ADDRESS, message)
         assert ring.used_index() == 1
 
 
@@ -448,7 +452,7 @@ def test_a_collector_leaves_something(flying, image, monkeypatch, vcpu):
         calls.clear()
 
         def collect():
-            flying.machine.vm.message(0xfee00000, 0x40 | (slot + 1) << MESSAGE_OWNER_SHIFT)
+            flying.machine.vm.message(COLLECT_ADDRESS, COLLECT_VECTOR | (slot + 1) << MESSAGE_OWNER_SHIFT)
         collect() if vcpu else on_a_thread(collect)
         if vcpu:
             flying.registers.write("queue_notify", 0)   # KVM_RUN returns

@@ -12,7 +12,7 @@ import pytest
 
 from tools.driver import EVENT_IDX, INDIRECT, INDIRECT_DESC, RING_PACKED, WRITE, Driver
 from vmm.devmodel.devices.console import RECEIVE, TRANSMIT
-from vmm.devmodel.exit_path import MESSAGE_OWNER_SHIFT, Bus
+from vmm.devmodel.exit_path import COLLECT_ADDRESS, COLLECT_VECTOR, MESSAGE_OWNER_SHIFT, Bus
 from vmm.errors import UserError
 from vmm.machine.config import ConsoleConfig
 from vmm.virtqueue.uring import Uring
@@ -275,7 +275,7 @@ def test_only_its_own_message_calls_a_collector(port_of):
         wait_for(lambda: uring.pending)
         slot = port.device.place.slot
         for owner in (0, slot + 2, slot + 1):       # of nobody, of another, of itself
-            vm.message(0xfee00000, 0x40 | owner << MESSAGE_OWNER_SHIFT)
+            vm.message(COLLECT_ADDRESS, COLLECT_VECTOR + TRANSMIT | owner << MESSAGE_OWNER_SHIFT)
             assert port.driver.rings[TRANSMIT].used_index() == (owner == slot + 1), owner
 
 

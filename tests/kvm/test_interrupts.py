@@ -4,11 +4,11 @@ import os
 
 import pytest
 
-from vmm.devmodel.exit_path import MESSAGE_OWNER_SHIFT
+from vmm.devmodel.exit_path import COLLECT_ADDRESS, COLLECT_VECTOR, MESSAGE_OWNER_SHIFT
 from vmm.errors import UserError
 from vmm.kvm.addresses import PIT_PIN
 from vmm.kvm.interrupts import Interrupts
-from vmm.kvm.messages import LEVEL, MASKED, NOWHERE, msi_of
+from vmm.kvm.messages import LEVEL, MASKED, msi_of
 
 MSI, CHIP = "msi", "chip"
 MASTER, SLAVE, IOAPIC = 0, 1, 2
@@ -88,19 +88,16 @@ def test_a_pcs_interrupts_reach_the_8259s(vm, interrupts):
 @pytest.mark.parametrize("masks, pins", [((0xdf, 0xff), [5]), ((0xff, 0xfd), []), ((0xfb, 0xfd), [9]),
                                          ((0, 0), [5, 9]), ((0xff, 0xff), [])])
 def test_unmasked_in_an_8259(vm, interrupts, masks, pins):
-    """The chip does it, for doorbells and completions both; pin 16 leads to neither 8259."""
+    """The chip does it; pin 16 leads to neither 8259."""
     lines = [interrupts.pin_line(pin) for pin in (5, 9, 16)]
     for line in lines:
         line.claim()
-        line.completions()
     vm.masks = masks
     interrupts.update()
     for line in lines:
-        wired = sorted(fd for fd, gsi in vm.irqfds if gsi == line.gsi)
-        if line.gsi in pins:
-            assert vm.routes[line.gsi][0] == CHIP and wired == sorted([line.doorbell, line.completion])
-        else:
-            assert vm.routes[line.gsi] == (MSI, NOWHERE[0], NOWHERE[2]) and wired == [line.completion]
+        wired = [fd for fd, gsi in vm.irqfds if gsi == line.gsi]
+        assert line.gsi not in vm.routes or vm.routes[line.gsi][0] == CHIP
+        assert wired == [line.doorbell] * (line.gsi in pins)
     vm.pins[5] = 0x40       # the I/O APIC's is the faster way
     interrupts.update()
     assert vm.routes[5] == (MSI, 0xfee00000, 0x40)
@@ -110,44 +107,27 @@ def test_masked_has_no_irqfd(vm, pin5):
     assert not vm.wired(5) and vm.routes[5][0] == CHIP
 
 
-def test_completions_come_while_masked(vm, interrupts, pin5):
+def test_completions_come_whatever_becomes_of_the_line(vm, interrupts, pin5):
     """The guest may be polling: KVM injects them into nowhere, where they are collected."""
-    pin5.completions()
-    assert len(vm.irqfds) == 1 and vm.routes[5] == (MSI, NOWHERE[0], NOWHERE[2])
-    vm.pins[5] = 0x40
-    interrupts.update()
-    assert len(vm.irqfds) == 2 and vm.routes[5] == (MSI, 0xfee00000, 0x40)
+    fd = interrupts.collector(2, 3)
+    (gsi,) = (gsi for each, gsi in vm.irqfds if each == fd)
+    for entry in (MASKED, 0x40):
+        vm.pins[5] = entry
+        interrupts.update()
+        assert vm.routes[gsi] == (MSI, COLLECT_ADDRESS, COLLECT_VECTOR + 3 | 3 << MESSAGE_OWNER_SHIFT)
+    vm.irqfd(fd, gsi, False)
+    os.close(fd)
 
 
-def test_a_completion_without_an_irqfd_is_signalled_again(vm, interrupts, pin5):
-    """One that came while the route changed: KVM would inject it where no collector runs."""
-    fd = pin5.completions()
-    rewired = []
-    vm.irqfd = lambda fd, gsi, on: (rewired.append((fd, on)), os.eventfd_write(pin5.completion, 1) if not on else None)
-    vm.pins[5] = 0x40
-    interrupts.update()
-    assert rewired == [(fd, False), (fd, True), (pin5.doorbell, True)] and os.eventfd_read(fd) == 2
-    del vm.irqfd
-    interrupts._wired.clear()
-    vm.irqfds.clear()
-
-
-def test_a_message_tells_whose_it_is(vm, interrupts, pin5):
-    """In bits that no CPU looks at; whatever the guest has there is gone."""
-    pin5.slot = 2
-    pin5.completions()
-    assert vm.routes[5] == (MSI, NOWHERE[0], NOWHERE[2] | 3 << MESSAGE_OWNER_SHIFT)
-    vm.pins[5] = 0x40
-    interrupts.update()
-    assert vm.routes[5] == (MSI, 0xfee00000, 0x40 | 3 << MESSAGE_OWNER_SHIFT)
+def test_a_guest_cannot_have_another_one_collected(vm, interrupts):
+    """Bits that no CPU looks at say whose completions are meant; whatever the guest has there is gone."""
     line = interrupts.message_line()
-    line.slot = 0
     line.aim((0xfee01000, 0, 0xabcd0041))
     interrupts.update()
-    assert vm.routes[line.gsi] == (MSI, 0xfee01000, 0x41 | 1 << MESSAGE_OWNER_SHIFT)
-    fd = interrupts.collector(4)
+    assert vm.routes[line.gsi] == (MSI, 0xfee01000, 0x41)
+    fd = interrupts.collector(4, 0)
     gsi = next(gsi for at, gsi in vm.irqfds if at == fd)
-    assert vm.routes[gsi] == (MSI, NOWHERE[0], NOWHERE[2] | 5 << MESSAGE_OWNER_SHIFT)
+    assert vm.routes[gsi] == (MSI, COLLECT_ADDRESS, COLLECT_VECTOR | 5 << MESSAGE_OWNER_SHIFT)
     vm.irqfd(fd, gsi, False)
     os.close(fd)
 
@@ -206,17 +186,6 @@ def test_message_forgotten(interrupts):
     line.pulse()
     line.forget()
     assert not line.pending
-
-
-def test_message_completions_come_while_masked(vm, interrupts):
-    line = interrupts.message_line()
-    fd = line.completions()
-    assert vm.routes[line.gsi] == (MSI, NOWHERE[0], NOWHERE[2]) and list(vm.irqfds) == [(fd, line.gsi)]
-    line.aim(MESSAGE)
-    interrupts.update()
-    assert vm.routes[line.gsi] == (MSI, MESSAGE[0], MESSAGE[2]) and len(vm.irqfds) == 2
-    line.release()
-    assert list(vm.irqfds) == [(line.doorbell, line.gsi)]
 
 
 @pytest.mark.parametrize("entry, msi", [

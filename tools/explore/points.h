@@ -30,6 +30,7 @@ void explored_upcall(__u32 reason);
 #define uring_enter(uring, submitted, flags)	explored_enter(flags)
 #define upcall(collecting, index, reason)	explored_upcall(reason)
 #define lock_wait()		explored_yield()
+#define this_cpu()		0
 
 /* Time stands still: no visit is over its budget. */
 static inline __u64 now_ns(void)

@@ -43,18 +43,28 @@ static void user_finish(int q, struct tag *tag, __u32 index, __s32 result)
 	uring_release(ring, tag, index);
 }
 
+/* The same of all that came back as one. */
+static void user_finish_run(int q, __u32 index, __s32 result)
+{
+	struct uring *ring = ring_of(q);
+
+	for (__u32 next = index + 1; next; ) {
+		index = next - 1;
+		next = ring->flight.tag[index].next;
+		ring->flight.completed++;
+		user_finish(q, &ring->flight.tag[index], index, result);
+	}
+}
+
 static void user_collect(int q)
 {
 	struct uring *ring = ring_of(q);
 	__u32 index;
 	__s32 result;
 
-	while (uring_completions(ring)) {
-		struct tag *tag = uring_take(ring, &index, &result);
-
-		if (tag)
-			user_finish(q, tag, index, result);
-	}
+	while (uring_completions(ring))
+		if (uring_take(ring, &index, &result))
+			user_finish_run(q, index, result);
 	for (index = 0; index < URING_TAGS; index++)
 		if (ring->flight.tag[index].state == TAG_STATE_FAILED) {
 			ring->flight.failed--;
@@ -72,6 +82,8 @@ static int user_serve(int q)
 	if (!queue->setup.ready || queue->entry.active)
 		return 1;
 	set_holder(q, SIDE_USER);
+	if (HAS_RINGS)
+		ring_of(q)->flight.polling = 0;
 	world.device->memory.element = world.layout.bytes;	/* RAM is in one piece here, whatever its elements */
 	if (HAS_RINGS && ring_of(q)->wiring.ready) {
 		host_enter(q, 0, 1);
@@ -103,12 +115,14 @@ static void start_ring(int q, __u8 how)
 	world.pendings[q] = 0;
 	*wiring = (struct wiring){ .address = (__u64)ring, .ram = (__u64)world.ram, .sq_head = SQ_HEAD, .sq_tail = SQ_TAIL,
 				   .sq_flags = SQ_FLAGS, .cq_head = CQ_HEAD, .cq_tail = CQ_TAIL, .cqes = CQES,
-				   .ready = !(how & NO_RING), .polled = !!(how & POLLED), .raises = !!(how & RAISES),
+				   .ready = !(how & NO_RING), .polled = !!(how & POLLED), .raises = !(how & RAISES) ? RAISES_NONE : how & LAZY ? RAISES_ALL : RAISES_COLLECTED,
 				   .ring_fd = RING_FD + q, .completion_fd = EVENT_FD + q, .one = 1,
-				   .lazy_notify = !!(how & LAZY && how & POLLED) };
+				   .lazy_notify = !!(how & LAZY && how & POLLED),
+				   .poll_ns = how & POLLED && how & RAISES ? 4000 : 0, .poll_always = !!(how & WRAPS) };
 	*word(q, SQ_HEAD) = *word(q, SQ_TAIL) = *word(q, CQ_HEAD) = *word(q, CQ_TAIL) = ring->flight.tail = start;
 	*word(q, SQ_FLAGS) = 0;
 	ring->flight.window = ring->flight.nop = ring->flight.failed = ring->flight.kicks_seen = 0;
+	ring->flight.polling = ring->flight.bells = ring->flight.rest_ns = ring->flight.rested_ns = 0;
 	ring->flight.completed = ring->flight.submitted;
 	ring->flight.free = URING_TAGS;
 	for (__u32 i = 0; i < URING_TAGS; i++) {

@@ -126,8 +126,6 @@ class RegisterDevice:
         """Take a place in a machine.  A device's own calls this first: then there are `page`, `state` and `memory`,
         zeroed but for reset values, and it fills in what its options say."""
         self.place = place
-        for line in place.lines:
-            line.slot = place.slot
         self.page = view_of(self.registers.page)(place.page, place.keep)
         self.memory = self._memory_views()
         self.state = view_of(self.layout.state)(place.state, place.keep, self.holds_blocks)

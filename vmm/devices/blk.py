@@ -18,6 +18,7 @@ from ..devmodel.devices.blk import (
     Status,
     Writes,
 )
+from ..devmodel.uring import Raises
 from ..virtio.virtio_device import VirtioDevice
 from ..virtqueue.ring import BrokenQueue, Chain
 from ..virtqueue.virtqueue import UserQueue
@@ -78,7 +79,7 @@ class BlkDevice(VirtioDevice):
     def uring_files(self) -> list[int]:
         return [self.image.fd] * self.uring_queues
 
-    def start_urings(self, eventfds, polled: bool, raises: bool, attach: int = -1) -> None:
+    def start_urings(self, eventfds, polled: bool, raises: Raises, attach: int = -1) -> None:
         self.state.disk.writes = self._writes(polled)
         super().start_urings(eventfds, polled, raises, attach)
 

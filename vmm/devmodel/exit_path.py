@@ -21,6 +21,8 @@ REGION_SHIFT = 29   # a pointer into one map element reaches 512 MiB (BPF_MAX_VA
 SIGNAL = 36         # real-time, so that it queues; blocked except inside KVM_RUN
 UPCALL = 0xffff         # in place of an access's width: no write, look at queue `value`
 RAISE = 0xfffe          # the same: the write of register `value` is done, raise the device's line
+COLLECT_ADDRESS = 0xfee00000 | 0xfe << 12   # of messages that only have a queue collected: local APIC 0xfe, no vCPU's
+COLLECT_VECTOR = 0x20       # and the data of queue 0's; of others what follows
 MESSAGE_OWNER_SHIFT = 16    # in the data of a message: above it, the slot of the device that it is of, plus 1
 UPCALLS_BYTES = 1 << 16     # of the ring buffer by which the exit path calls userspace
 TRACES_BYTES = 256 << 10    # of the one by which handlers say what they do, if anybody listens
@@ -159,4 +161,5 @@ ENUMS = (Bus, Action, Verdict, Half)
 CONSTANTS = {"DECLINES": DECLINES, "DEVICES": DEVICES, "PAGES": PAGES, "ROUTES": ROUTES, "VCPUS": VCPUS,
              "REGION_SHIFT": REGION_SHIFT, "CHUNK": CHUNK, "DECLINE_SIGNAL": SIGNAL, "UPCALLS_BYTES": UPCALLS_BYTES,
              "TRACES_BYTES": TRACES_BYTES, "TRACE_TEXT": TRACE_TEXT, "UPCALL": UPCALL, "RAISE": RAISE,
-             "MESSAGE_OWNER_SHIFT": MESSAGE_OWNER_SHIFT}
+             "MESSAGE_OWNER_SHIFT": MESSAGE_OWNER_SHIFT, "COLLECT_ADDRESS": COLLECT_ADDRESS,
+             "COLLECT_VECTOR": COLLECT_VECTOR}

@@ -29,6 +29,14 @@ class TagState(enum.IntEnum):
     FAILED = 2      # it came back undone: userspace does it again, or submits it again
 
 
+class Raises(enum.IntEnum):
+    """Interrupts that are raised through a ring: the doorbell's claim raises none of them."""
+
+    NONE = 0
+    COLLECTED = 1   # for what a collector has shown
+    ALL = 2
+
+
 class Sqe(Block):
     """Submission entry (linux/io_uring.h, struct io_uring_sqe)."""
 
@@ -94,13 +102,14 @@ class Wiring(Block, writer=USER):
     cqes = u32("in `rings`", unit="bytes")
     ready = u32("1 while the ring may be used")
     polled = u32("1 if the kernel's thread polls the submission ring; also which of `rings` it is")
-    raises = u32("1 if interrupts are raised through the ring, by writing to registered file 1")
+    raises = enum_of(u32, Raises)("which interrupts are raised through the ring, by writing to registered file 1")
     ring_fd = i32("for the native build")
     kicks = u32("moves when userspace has the handler look at the queue, though nobody rang")
     completion_fd = i32("signalled when requests come back; for the native build")
     one = u64("what is written there", unit="1")
     lazy_notify = u32("1 if requests come back at once: no doorbell is asked for while some are in flight")
-    reserved = u32("to a multiple of 8")
+    poll_always = u32("1 if a busy queue is polled whether that is worth while or not")
+    poll_ns = u64("a busy queue is polled until nothing has come for so long; 0: never", unit="ns")
 
 
 class Flight(Block, writer=HOLDER):
@@ -114,6 +123,17 @@ class Flight(Block, writer=HOLDER):
     failed = u32("tags that userspace is to do again")
     nop = u32("1 while an entry that does nothing is in flight: its completion has the queue visited again")
     window = u32("of receive queues: requests to keep in flight")
+    polling = u32("1 while the ring's thread looks at the queue, and no doorbell is asked for")
+    bells = u32("doorbells rung, each soon after the one before")
+    bell_cpu = u32("where the last of them was")
+    found = u32("requests that looks have found, since they began")
+    raised = u32("interrupts raised for them")
+    reserved = u32("to a multiple of 8")
+    bell_ns = u64("when the last doorbell was rung", unit="ns")
+    look_ns = u64("when the queue was last looked at", unit="ns")
+    until_ns = u64("looks end then, if nothing has come", unit="ns")
+    rest_ns = u64("how long none were begun when they were not worth while", unit="ns")
+    rested_ns = u64("none are begun before", unit="ns")
     stack = u16[TAGS]("their numbers: the first `free` of them")
     tag = nested(Tag)[TAGS]("requests")
 
@@ -161,6 +181,6 @@ STRIDE = -(-uring_layout().size // PAGE) * PAGE
 """Bytes from one queue's to the next: each starts on a page."""
 
 STRUCTS = (Cqe,)
-ENUMS = (TagState,)
+ENUMS = (TagState, Raises)
 CONSTANTS = {"ENTRIES": ENTRIES, "COMPLETIONS": COMPLETIONS, "TAGS": TAGS, "SEGMENTS": SEGMENTS,
              "RECEIVE_BUFFERS": RECEIVE_BUFFERS, "UNTAGGED": UNTAGGED, "NOP": NOP, "STRIDE": STRIDE}

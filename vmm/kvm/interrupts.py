@@ -12,12 +12,10 @@ A message (MSI-X) is raised by an eventfd, whoever does it.  While it is masked 
 no irqfd either, but keeps what it was told: that is the pending bit, and KVM looks at it when
 the irqfd is made again (kvm_irqfd_assign, virt/kvm/eventfd.c).
 
-A ring's completions have an eventfd of their own, which always has an irqfd: the exit path
-collects them as KVM injects a message, and the guest may be polling.  While the line is masked
-they are routed to a CPU that does not exist.  A message tells the exit path whose it is, in the
-upper half of its data, which no CPU looks at (SDM volume 3, 11.11.2): only that device's
-completions are collected before it is injected.  Where a chip has to raise them (an 8259, or a
-level-triggered pin), nothing collects them but the timer of the upcalls, which is faster then.
+A ring's completions have an eventfd of their own, whatever becomes of the line, as the guest may be
+polling: it is an irqfd whose message goes to a CPU that does not exist, and says in its data which
+queue's they are.  The exit path collects them as KVM injects that, and raises the line, by its
+eventfd, if the driver wants that.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ from collections import Counter
 from ..errors import UserError
 from .addresses import FIRST_PIN, LAST_PIN
 from .chips import NO_CHIPS, Chips, chip_routes
-from .messages import MASKED, NOWHERE, Message, msi_of, owned
+from .messages import MASKED, Message, collecting, msi_of, of_guest
 
 
 def _signalled(fd: int) -> bool:
@@ -48,33 +46,18 @@ class Line:
 
     def __init__(self, interrupts: Interrupts, gsi: int):
         self._interrupts, self.gsi, self.pulses = interrupts, gsi, 0
-        self.slot = -1              # of the device that it is of
         self.doorbell = -1          # eventfd that raises it, or -1
-        self.completion = -1        # the same, signalled by rings
 
     def claim(self) -> int:
         """An eventfd that raises the interrupt when a doorbell in the kernel signals it."""
         raise NotImplementedError
 
-    def completions(self) -> int:
-        """One more for a claimed line, whose signal always comes by the exit path's collector."""
-        if self.completion < 0:
-            self.completion = _eventfd()
-            self._interrupts.update()
-        return self.completion
-
     def release(self) -> None:
-        """Undo `claim` and `completions`; nobody in the kernel signals the eventfds any more."""
-        self._interrupts.drop(self, "completion")
-
-    @property
-    def uncollected(self) -> bool:
-        """Whether rings signal it and it is no message, before which their completions would be collected."""
-        return self.completion >= 0 and not self._interrupts.is_message(self.gsi)
+        """Undo `claim`; nobody in the kernel signals the eventfd any more."""
 
     @property
     def used(self) -> bool:
-        return self.doorbell >= 0 or self.completion >= 0
+        return self.doorbell >= 0
 
 
 class PinLine(Line):
@@ -95,8 +78,7 @@ class PinLine(Line):
         return self.doorbell
 
     def release(self) -> None:
-        super().release()
-        self._interrupts.drop(self, "doorbell")
+        self._interrupts.drop(self)
 
     def message(self, chips: Chips) -> Message | None:
         """What it is routed as while it is claimed."""
@@ -204,9 +186,6 @@ class Interrupts:
                 self._counted[gsi] += os.eventfd_read(line.doorbell)
         return self._counted[gsi]
 
-    def is_message(self, gsi: int) -> bool:
-        return gsi in self._messages
-
     def raise_(self, number: int) -> None:
         """Raise the line with this number, as the native exit path would."""
         if number < 0:
@@ -214,12 +193,13 @@ class Interrupts:
         else:
             self.pulse(number)
 
-    def collector(self, slot: int) -> int:
-        """An eventfd that raises nothing, but comes by the collector of the device in `slot`; the caller's."""
+    def collector(self, slot: int, queue: int) -> int:
+        """An eventfd that has the exit path collect what has come back to a queue of the device in `slot`; the
+        caller's."""
         fd = _eventfd()
         with self._lock:
             gsi = self._new_gsi()
-            self._collectors[gsi] = owned(NOWHERE, slot)
+            self._collectors[gsi] = collecting(slot, queue)
             self.vm.set_routing(self._routes(self._messages))
             self.vm.irqfd(fd, gsi, True)
         return fd
@@ -238,12 +218,8 @@ class Interrupts:
             for line in lines:
                 message, is_open = line.message(chips), line.open(chips)
                 if message:
-                    messages[line.gsi] = owned(message, line.slot)
-                elif line.completion >= 0 and not is_open:
-                    messages[line.gsi] = owned(NOWHERE, line.slot)
-                if line.completion >= 0:
-                    wanted[line.completion] = line.gsi
-                if line.doorbell >= 0 and is_open:
+                    messages[line.gsi] = of_guest(message)
+                if is_open:
                     wanted[line.doorbell] = line.gsi
             self._rewire(messages, wanted)
 
@@ -254,27 +230,22 @@ class Interrupts:
         if messages != self._messages:
             self.vm.set_routing(self._routes(messages))
             self._messages = messages
-        completions = {line.completion for line in self._lines}
         for fd, gsi in wanted.items():
             if fd not in self._wired:
                 self.vm.irqfd(fd, gsi, True)
                 self._wired[fd] = gsi
-                # before it had the irqfd: KVM injects that on a worker of the kernel's, where no collector runs
-                if fd in completions and _signalled(fd):
-                    os.eventfd_write(fd, 1)
 
     def _unwire(self, fd: int) -> None:
         if fd in self._wired:
             self.vm.irqfd(fd, self._wired.pop(fd), False)
 
-    def drop(self, line: Line, name: str) -> None:
-        """Close one of a line's eventfds."""
+    def drop(self, line: Line) -> None:
+        """Close a line's eventfd."""
         with self._lock:
-            fd = getattr(line, name)
+            fd, line.doorbell = line.doorbell, -1
             if fd < 0:
                 return
             self._unwire(fd)
-            setattr(line, name, -1)
             self.update()
             os.close(fd)
 
@@ -292,6 +263,7 @@ class Interrupts:
         with self._lock:
             if self.vm:
                 self._rewire({}, {})
-            for fd in (fd for line in self._lines for fd in (line.doorbell, line.completion) if fd >= 0):
-                os.close(fd)
+            for line in self._lines:
+                if line.doorbell >= 0:
+                    os.close(line.doorbell)
             self._lines.clear()

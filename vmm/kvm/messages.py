@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from ..devmodel.exit_path import MESSAGE_OWNER_SHIFT, VCPUS
+from ..devmodel.exit_path import COLLECT_ADDRESS, COLLECT_VECTOR, MESSAGE_OWNER_SHIFT, VCPUS
 
 MASKED, LEVEL = 1 << 16, 1 << 15
 LOGICAL = 1 << 11
 FIXED, LOWEST_PRIORITY = 0, 1
-NOWHERE = (0xfee00000 | 0xfe << 12, 0, 0x20)    # an MSI to local APIC 0xfe, which no vCPU has
-assert VCPUS < 0xfe
+assert VCPUS < COLLECT_ADDRESS >> 12 & 0xff     # nobody is interrupted by that
 
 Message = tuple[int, int, int]      # address, its upper half, data
 
@@ -27,7 +26,12 @@ def msi_of(entry: int) -> Message | None:
     return address, 0, entry & 0xff | delivery << 8
 
 
-def owned(message: Message, slot: int) -> Message:
-    """The message, as one of the device in `slot`; of none if that is -1."""
+def of_guest(message: Message) -> Message:
+    """What a guest has chosen, without the bits of its data that no CPU looks at (SDM volume 3, 11.11.2)."""
     low, high, data = message
-    return low, high, data & (1 << MESSAGE_OWNER_SHIFT) - 1 | slot + 1 << MESSAGE_OWNER_SHIFT
+    return low, high, data & (1 << MESSAGE_OWNER_SHIFT) - 1
+
+
+def collecting(slot: int, queue: int) -> Message:
+    """The message that has the exit path collect what has come back to a queue of the device in `slot`."""
+    return COLLECT_ADDRESS, 0, COLLECT_VECTOR + queue | slot + 1 << MESSAGE_OWNER_SHIFT

@@ -199,6 +199,7 @@ def _fill(pipe: int, data: bytes) -> int:
 
 def _add_virtio(machine, device: VirtioDevice, config: VirtioConfig) -> None:
     device.ask_for_ring(config.asynchronous)
+    device.ask_for_polling(config.poll, config.idle_us)
     if config.packed:
         device.offer_packed()
     if config.transport == "pci":

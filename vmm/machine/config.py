@@ -31,18 +31,26 @@ def _make_paths(config: object, *names: str) -> None:
             setattr(config, name, Path(value))
 
 
+POLL_IDLE_US, MOST_IDLE_US = 50, 1_000_000
+
+
 @dataclass(kw_only=True)
 class VirtioConfig:
     """What every virtio device can be told."""
 
     offload: str = "auto"           # on, host, off or auto
     asynchronous: str = "auto"      # on, off or auto: I/O by the handler, through io_uring
+    poll: str = "auto"              # on, off or auto: busy queues are looked at instead of rung
+    idle_us: int = POLL_IDLE_US     # until nothing has come for so long
     transport: str = "mmio"         # mmio or pci
     packed: bool = False            # offer packed rings
 
     def check(self) -> None:
         """Raises UserError, as those of the other configurations do."""
         choice(self.asynchronous, "asynchronous", ("on", "off", "auto"))
+        choice(self.poll, "poll", ("on", "off", "auto"))
+        if not 1 <= self.idle_us <= MOST_IDLE_US:
+            raise UserError(f"idle_us {self.idle_us}; wanted 1 to {MOST_IDLE_US}")
         choice(self.transport, "transport", TRANSPORTS)
 
 

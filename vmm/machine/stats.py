@@ -112,8 +112,8 @@ def print_stats(machine, file=None) -> None:
         console.print(f"{name}: offload {why}")
     for thread in machine.threads:
         console.print(f"vcpu{thread.vcpu.index}: {thread.exits} accesses left to Python, "
-                      f"{thread.vcpu.loop.hooked} taken by the native exit path, which did "
-                      f"{thread.vcpu.loop.assisted} that the kernel half had declined")
+                      f"{thread.vcpu.loop.hooked} taken by the native exit path"
+                      f"{_assisted(thread.vcpu.loop.assisted)}")
     _print_serial(machine, console)
     _print_emulated(machine, console)
     console.print(f"first instruction {startup_ms(machine):.0f} ms after the process began")
@@ -125,6 +125,10 @@ def _print_serial(machine, console) -> None:
     exits = sum(thread.vcpu.loop.serial_exits for thread in machine.threads)
     each = f", {exits / sent:.2f} a byte" if sent else ""
     console.print(f"serial port: {sent} bytes sent, {exits} exits answered in C{each}, {calls} accesses in Python")
+
+
+def _assisted(count: int) -> str:
+    return f", {count} done by it that the kernel half had declined" if count else ""
 
 
 def _print_emulated(machine, console) -> None:

@@ -30,6 +30,7 @@ from ..devmodel.exit_path import (
     vcpu_layout,
 )
 from ..devmodel.layout import PAGE, layout_block
+from ..devmodel.uring import Raises
 from ..devmodel.view import address_of, ffi, view_of
 from ..kvm.addresses import IOAPIC, PIC_MASKS
 from ..kvm.bpf import Attachment, BpfUnavailable, Maps, Object
@@ -65,7 +66,7 @@ class BpfBackend:
         self._loading: dict[int, Background] = {}       # by slot, as _objects
         self._claims: dict[int, list[tuple[Routed, int]]] = {}
         self._collectors: dict[int, Attachment] = {}
-        self._silent: dict[int, int] = {}   # slot -> eventfd of its completions, if that is no pin's
+        self._completions: dict[tuple[int, int], int] = {}      # (slot, queue) -> eventfd of what comes back
         self._enabled: dict[int, RegisterDevice] = {}      # those with rings
         with ExitStack() as parts:
             self._make(parts, memory, vcpus, hand_over, failed)
@@ -219,20 +220,18 @@ class BpfBackend:
         """Rings, and the program that collects what comes back, where the interrupt is injected."""
         slot = device.place.slot
         attach = next((ring for other in self._enabled.values() if (ring := other.ring()) >= 0), -1)
-        device.start_urings(lambda queue: self._eventfds(device, queue), True, not device.doorbell_interrupts, attach)
+        raises = Raises.COLLECTED if device.doorbell_interrupts else Raises.ALL
+        device.start_urings(lambda queue: self._eventfds(device, queue), True, raises, attach)
         if device.ring() >= 0:
             self._collectors[slot] = self.vm.attach(self._objects[slot], "device_collect")
             self._enabled[slot] = device
 
     def _eventfds(self, device: RegisterDevice, queue: int) -> tuple[int, int]:
-        """What a ring signals: the queue's interrupt, or where the handler decides on that nothing but
-        the collector; and what raises the interrupt."""
-        line, slot = device.line(queue), device.place.slot
-        if device.doorbell_interrupts:
-            return line.completions(), line.claim()
-        if slot not in self._silent:
-            self._silent[slot] = self.interrupts.collector(slot)
-        return self._silent[slot], line.claim()
+        """What a ring signals, which is for the collector alone, and what raises the queue's interrupt."""
+        place = device.place.slot, queue
+        if place not in self._completions:
+            self._completions[place] = self.interrupts.collector(*place)
+        return self._completions[place], device.line(queue).claim()
 
     def _watch_chips(self) -> None:
         """See what the guest masks: in the I/O APIC, which KVM lets it write in any width, and in the 8259s."""
@@ -269,5 +268,5 @@ class BpfBackend:
         for loaded in self._objects.values():
             loaded.close()
         self._parts.close()
-        for fd in self._silent.values():
+        for fd in self._completions.values():
             os.close(fd)

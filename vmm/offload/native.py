@@ -13,6 +13,7 @@ from ..device.register_device import RegisterDevice
 from ..devmodel.exit_path import Bus
 from ..devmodel.exit_path import Declined as DeclinedBlock
 from ..devmodel.layout import PAGE, layout_block
+from ..devmodel.uring import Raises
 from ..devmodel.view import address_of, ffi, struct_of
 from ..kvm.memory import GuestMemory
 from ..paths import BUILD
@@ -157,7 +158,7 @@ class HostBackend:
         self.connect(device)
         if device.uring_queues and library:
             collector = self._collectors[device.place.slot] = Collector(library, handle, device, self.vm)
-            device.start_urings(lambda _queue: (collector.fd, collector.fd), False, False)
+            device.start_urings(lambda _queue: (collector.fd, collector.fd), False, Raises.NONE)
             if device.ring() >= 0:
                 collector.start()
 

@@ -18,12 +18,11 @@ from ..sync.handoff import Declined
 class Upcalls:
     """Takes upcalls out of BPF's ring buffer and answers them, on a thread of its own.
 
-    By the clock, it also looks after completions that nobody collected: an interrupt injected where
-    our programs could not see it, or a pin without an MSI.
+    By the clock, it also looks after completions that nobody collected: a message injected where our programs
+    could not see it.
     """
 
     POLL_S = 0.1        # between two looks
-    UNCOLLECTED_S = 0.005   # the same, while a device is not on a message: of an 8259, say
 
     def __init__(self, maps: Maps, ring_fd: int, hand_over, watched: dict[int, RegisterDevice], failed):
         """`ring_fd` is of the map that calls come by; `watched` has, and goes on to have, the devices whose completions
@@ -43,7 +42,7 @@ class Upcalls:
             self._failed(error)
 
     def _loop(self) -> None:
-        poller, look = select.poll(), monotonic() + self._pause_s()
+        poller, look = select.poll(), monotonic() + self.POLL_S
         for fd in (self._ring, self._stop):
             poller.register(fd, select.POLLIN)
         while True:
@@ -53,13 +52,9 @@ class Upcalls:
             if ready:
                 self._answer()
             if monotonic() >= look:         # however many calls come
-                look = monotonic() + self._pause_s()
+                look = monotonic() + self.POLL_S
                 for device in list(self._watched.values()):
                     device.poll_completions()
-
-    def _pause_s(self) -> float:
-        lines = (line for device in list(self._watched.values()) for line in device.place.lines)
-        return self.UNCOLLECTED_S if any(line.uncollected for line in lines) else self.POLL_S
 
     def _answer(self) -> None:
         for record in self._ring.take():

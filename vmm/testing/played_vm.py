@@ -10,11 +10,10 @@ from collections import Counter
 from contextlib import contextmanager
 from functools import lru_cache
 
-from ..devmodel.exit_path import Bus
+from ..devmodel.exit_path import COLLECT_ADDRESS, Bus
 from ..devmodel.layout import PAGE
 from ..kvm import vm as kvm
 from ..kvm.bpf import Maps, Object
-from ..kvm.messages import NOWHERE
 from ..paths import BUILD
 from ..sync.region import Piece, Region
 
@@ -145,7 +144,7 @@ class PlayedVm:
         route = self._routes[gsi]
         if route["type"] == self.lib.KVM_IRQ_ROUTING_MSI:
             self.message(route["address_hi"] << 32 | route["address_lo"], route["data"])
-            if (route["address_lo"], route["address_hi"]) == NOWHERE[:2]:
+            if route["address_lo"] == COLLECT_ADDRESS:
                 return
         with self._lock:
             self.interrupts[gsi] += 1

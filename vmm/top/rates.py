@@ -6,7 +6,7 @@ from typing import Any
 
 from .sample import Sample
 
-COUNTERS = ("doorbells", "handled", "bytes", "busy_ns")
+COUNTERS = ("doorbells", "handled", "bytes", "busy_ns")     # of each half
 
 
 def with_rates(before: Sample | None, now: Sample) -> dict[str, Any]:
@@ -45,6 +45,7 @@ def _rates(before: dict | None, now: dict, seconds: float) -> dict[str, Any] | N
             found[half + name] = _rate(before, now, half + name, seconds)
         requests, busy_ns = (now[half + name] - before[half + name] for name in ("handled", "busy_ns"))
         found[half + "each_ns"] = round(busy_ns / requests, 1) if requests else None
+    found["assisted"] = _rate(before, now, "assisted", seconds)
     declined = before["declined"]
     found["declined"] = {reason: _rate(declined, now["declined"], reason, seconds) for reason in now["declined"]
                          if reason in declined}

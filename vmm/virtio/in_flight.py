@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic
 
+from ..devmodel.uring import Raises
 from ..sync.counting import count
-from ..virtqueue.uring import UringUnavailable
+from ..virtqueue.uring import NEVER, Poll, UringUnavailable
 from ..virtqueue.virtqueue import UserQueue
 
 CANCEL_S = 0.5  # seconds to wait for those that are cancelled before doing so again
@@ -28,19 +29,29 @@ class InFlight:
         available meanwhile can wait for that, and need no doorbell."""
         return False
 
-    def start_urings(self, eventfds: Callable[[int], tuple[int, int]], polled: bool, raises: bool,
+    def ask_for_polling(self, how: str, idle_us: int) -> None:
+        """Of busy queues, until nothing has come for so long: `on` (always), `off` or `auto` (while it is worth while);
+        before the device is offloaded."""
+        self.poll = Poll(idle_us, how == "on") if how != "off" else NEVER
+
+    def polls(self, index: int) -> bool:
+        """Whether a queue is one that a busy driver rings again and again, and polling spares that."""
+        return not self.receives(index)
+
+    def start_urings(self, eventfds: Callable[[int], tuple[int, int]], polled: bool, raises: Raises,
                       attach: int = -1) -> None:
         self.no_ring = "" if self.asynchronous else "async=off"
         with self.lock:     # others may be filling the buffers that are kept
             self._start_urings(eventfds, polled, raises, attach)
 
-    def _start_urings(self, eventfds, polled: bool, raises: bool, attach: int) -> None:
+    def _start_urings(self, eventfds, polled: bool, raises: Raises, attach: int) -> None:
         for queue, file in zip(self.queues, self.uring_files()):
             if queue.uring and not self.no_ring:
                 completion_fd, interrupt_fd = eventfds(queue.index)
                 try:
                     queue.uring.start([file, interrupt_fd], completion_fd, polled, attach, raises,
-                                       self.lazy_notify(queue.index))
+                                       self.lazy_notify(queue.index),
+                                       self.poll if self.polls(queue.index) else NEVER)
                 except UringUnavailable as error:
                     if self.insists:
                         raise

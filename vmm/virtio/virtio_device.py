@@ -23,7 +23,7 @@ from ..devmodel.virtqueue import NoConfig, Side
 from ..sync.counting import count
 from ..sync.ownership import Ownership
 from ..virtqueue.ring import BrokenQueue
-from ..virtqueue.uring import Uring
+from ..virtqueue.uring import NEVER, Uring
 from ..virtqueue.virtqueue import UserQueue
 from .in_flight import InFlight
 from .negotiation import EVENT_IDX, INDIRECT_DESC, RING_PACKED, VERSION_1, Negotiation
@@ -47,6 +47,7 @@ class VirtioDevice(Negotiation, InFlight, ReceiveQueues, RegisterDevice):
         self.queues: list[UserQueue] = []
         self.assigned = Side.USER
         self.upcalls = [0] * len(self.queue_sizes)       # of each queue, since it is there
+        self.poll = NEVER           # how busy queues are looked at
         self.insists = False        # on rings: without them it is not offloaded
         self._declines_before: dict[int, int] = {}   # declines of a receive queue when the driver started it
         self._unseen: dict = {}     # queue -> its io_uring, if completions waited at the last look
@@ -137,6 +138,8 @@ class VirtioDevice(Negotiation, InFlight, ReceiveQueues, RegisterDevice):
     def _serve_held(self, queue: UserQueue) -> None:
         started = monotonic_ns()
         with queue.ownership:
+            if queue.uring:
+                queue.uring.flight.polling = 0      # doorbells are asked for, from now on
             try:
                 if self.in_order(queue.index):
                     self._settle(queue)

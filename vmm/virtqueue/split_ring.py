@@ -76,6 +76,8 @@ class SplitRing(RingFormat):
         """Have the driver ring at the next request."""
         if self.event_index:
             self.words[(self._used + 4 >> 1) + 4 * self.size] = self.state.position.next_avail
+        elif self.words[self._used >> 1]:       # which the kernel half has set (2.7.8)
+            self.words[self._used >> 1] = 0
 
     def wants_interrupt(self, used: int) -> bool:
         if self.event_index:

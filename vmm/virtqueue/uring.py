@@ -8,9 +8,21 @@ import os
 import struct
 from collections.abc import Iterator
 from time import monotonic, sleep
+from typing import NamedTuple
 
 from ..devmodel.layout import PAGE, layout_block
-from ..devmodel.uring import COMPLETIONS, ENTRIES, NOP, RECEIVE_BUFFERS, SEGMENTS, TAGS, Sqe, TagState, uring_layout
+from ..devmodel.uring import (
+    COMPLETIONS,
+    ENTRIES,
+    NOP,
+    RECEIVE_BUFFERS,
+    SEGMENTS,
+    TAGS,
+    Raises,
+    Sqe,
+    TagState,
+    uring_layout,
+)
 from ..devmodel.view import ffi, view_of
 from ..errors import UserError
 from ..sync._shared import lib
@@ -47,6 +59,17 @@ def _why(error: int, doing: str) -> UringUnavailable:
     return UringUnavailable(f"io_uring, {doing}: {os.strerror(error)}; wanted {hint}")
 
 
+class Poll(NamedTuple):
+    """How a busy queue is polled: until nothing has come for so long, which is never if that is 0; `always`, or while
+    it is worth while."""
+
+    idle_us: int
+    always: bool
+
+
+NEVER = Poll(0, False)
+
+
 class Uring:
     """One ring in shared memory, and its requests in flight.
 
@@ -66,11 +89,11 @@ class Uring:
     # the ring
 
     def start(self, files: list[int], completion_fd: int, polled: bool, attach: int = -1,
-              raises: bool = False, lazy_notify: bool = False) -> None:
+              raises: Raises = Raises.NONE, lazy_notify: bool = False, poll: Poll = NEVER) -> None:
         """Make the ring: `files` are what it does I/O on, and the eventfd that raises the device's
         interrupt; `completion_fd` is signalled when requests come back.  With `polled` the kernel's
         thread takes submissions, that of the ring `attach` if there is one already; `lazy_notify` is for
-        requests that it does at once.  Raises UringUnavailable."""
+        requests that it does at once; `poll` is how a busy queue is looked at.  Raises UringUnavailable."""
         uring, lib = _binding()
         if polled not in self._rings:
             self._rings[polled] = self._setup(uring, lib, polled, attach)
@@ -87,6 +110,7 @@ class Uring:
         self._forget()
         wiring.completion_fd = completion_fd
         wiring.lazy_notify = int(lazy_notify and polled)
+        wiring.poll_ns, wiring.poll_always = 1000 * poll.idle_us * polled, int(poll.always)
         wiring.polled, wiring.raises, wiring.ready = int(polled), int(raises), 1
         # ours: the caller closes its own before we have stopped
         self.fd, self._completion_fd = fd, os.dup(completion_fd)
@@ -115,6 +139,7 @@ class Uring:
         self._words[3][0] = self._words[4][0]
         flight.tail = self._words[1][0]
         flight.window, flight.kicks_seen, flight.nop = 0, self.wiring.kicks, 0
+        flight.polling = flight.bells = flight.rest_ns = flight.rested_ns = 0
         self.flight.free = 0
         for i in range(TAGS):       # those that are kept stay so
             if self._tags[i].state != TagState.FAILED:
