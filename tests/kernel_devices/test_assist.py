@@ -13,7 +13,7 @@ IO_FAILED, HELD_BY_USER = (1 + list(COMMON_REASONS).index(name) for name in ("IO
 
 
 @pytest.fixture
-def disk(image, machine_of, bpf):
+def disk(image, machine_of, bpf, ring):
     """Its writes wait for the page cache, as on a host of two CPUs with ext4."""
     machine = machine_of(image, "on")
     machine.devices[0].state.disk.writes = Writes.AT_ONCE

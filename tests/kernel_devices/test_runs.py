@@ -127,7 +127,7 @@ def test_more_than_a_list_has(image, machine_of, offload, ring):
             sector(100 * number + n) for n in range(100))
 
 
-def test_writes_at_once(image, machine_of, offload):
+def test_writes_at_once(image, machine_of, offload, ring):
     """The native build's, which wait for the page cache."""
     machine = machine_of(image, offload)
     disk = BlkDriver(machine, machine.devices[0])
