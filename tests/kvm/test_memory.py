@@ -1,10 +1,15 @@
 """Guest memory: what lies where, and what does not."""
 
+from contextlib import closing
+from pathlib import Path
+
 import pytest
 
 from vmm.errors import UserError
 from vmm.kvm.addresses import HIGH_START, LOW_END
 from vmm.kvm.memory import GuestAddressError, GuestMemory
+from vmm.machine import ram
+from vmm.machine.ram import TRANSPARENT, Ram
 
 
 def test_memory_bounds():
@@ -35,3 +40,37 @@ def test_memory_above_the_hole():
 def test_memory_of_no_use(size):
     with pytest.raises(UserError, match="1 MiB to 64 GiB"):
         GuestMemory(size)
+
+
+def test_private_memory_in_huge_pages():
+    """What is touched is, where the kernel has them; and all is gone when it is closed."""
+    memory = GuestMemory(8 << 20, private=True)
+    assert memory.kind == "private" and memory.address % (2 << 20) == 0
+    memory.write(3 << 20, b"x" * 4096)
+    assert memory.read(3 << 20, 2) == b"xx" and memory.read(0, 8) == bytes(8)
+    assert memory.huge_bytes() in (0, 2 << 20, 4 << 20)     # by what this host has left of them
+    at = memory.address
+    memory.close()
+    assert f"{at:x}-" not in Path("/proc/self/maps").read_text()
+
+
+def test_memory_of_a_memfd():
+    memory = GuestMemory(4 << 20)
+    assert (memory.kind, memory.huge_bytes()) == ("shared", 0)
+    memory.close()
+
+
+@pytest.mark.parametrize("asked, words", [({"on"}, "BPF map memory"), ({"auto"}, "BPF map memory")])
+def test_huge_pages_that_cannot_be_had(bpf, asked, words):
+    with pytest.raises(UserError, match=f"hugepages on: .*{words}"):
+        Ram(4 << 20, asked, True, "on")
+
+
+def test_huge_pages_of_a_kernel_without(tmp_path, monkeypatch):
+    monkeypatch.setattr(ram, "TRANSPARENT", tmp_path / "nowhere")
+    with pytest.raises(UserError, match="hugepages on: .*nowhere: not there"):
+        Ram(4 << 20, {"host"}, True, "on")
+    with closing(Ram(4 << 20, {"host"}, True, "auto")) as made:
+        assert made.memory.kind == "private"
+    with closing(Ram(4 << 20, {"host"}, True, "off")) as made:
+        assert made.memory.kind == "shared"

@@ -58,6 +58,9 @@ def add(commands) -> None:
                          "no more than 5 in a row within a minute of its start)")
     machine = run.add_argument_group("machine")
     machine.add_argument("--mem", metavar="SIZE", default="256M", help="guest memory (default: 256M)")
+    machine.add_argument("--hugepages", metavar="HOW", default="auto", help="on, off or auto: guest memory in huge "
+                         "pages, which memory that a kernel half reaches (offload on or auto) cannot be in; on: or it "
+                         "is an error (default: auto)")
     machine.add_argument("--cpus", metavar="N", default="1", help="number of vCPUs (default: 1)")
     machine.add_argument("--executor", metavar="NAME[,blocks=N]", default="kvm", help="what runs the vCPUs: kvm; "
                          "auto: KVM, and after an exit an emulator for N basic blocks, or while it pays; or emulator: "
@@ -260,6 +263,7 @@ def _machine_config(options):
         guest=options.kernel or options.guest, firmware=Path(options.firmware) if bios else None,
         keys=options.keys, vga=parse.choice(options.vga, "--vga", VGAS),
         memory=parse.size(options.mem, "--mem"),
+        hugepages=parse.choice(options.hugepages, "--hugepages", ("on", "off", "auto")),
         cpus=parse.whole(options.cpus, "--cpus", 1, VCPUS), cmdline=options.cmdline,
         disks=[parse.disk(text, "pci" if bios else "mmio") for text in options.disk],
         nets=[parse.net(text) for text in options.net],

@@ -7,6 +7,8 @@ offset can be and the most that a length can be).
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ..devmodel.exit_path import CHUNK, REGION_SHIFT, MemoryLayout
 from ..devmodel.layout import layout_block
 from ..devmodel.view import view_of
@@ -27,8 +29,8 @@ class GuestAddressError(ValueError):
 class GuestMemory:
     """`size` bytes of RAM.  Every access by guest-physical address is bounds-checked."""
 
-    def __init__(self, size: int, bpf=None):
-        """`bpf` is vmm.kvm.bpf.Maps where the RAM shall be map memory."""
+    def __init__(self, size: int, bpf=None, private: bool = False):
+        """`bpf` is vmm.kvm.bpf.Maps where the RAM shall be map memory; else it is a memfd's, or `private`."""
         if size % PAGE or not SMALLEST <= size <= LARGEST:
             raise UserError(f"memory of {size} bytes; wanted {SMALLEST >> 20} MiB to "
                             f"{LARGEST >> 30} GiB in whole pages of {PAGE} bytes")
@@ -36,7 +38,7 @@ class GuestMemory:
         self.low = min(size, LOW_END)
         self.element = min(size, ELEMENT)
         self.map_fd = -1
-        self.region = self._map_memory(bpf) if bpf else Region.anonymous("ram", size)
+        self.region = self._map_memory(bpf) if bpf else (Region.private if private else Region.anonymous)("ram", size)
         self.view = self.region.view
         # 16 bits in one access each, for indices that a guest watches: struct.pack_into() clears what
         # it writes to first, and "<H" goes byte by byte
@@ -49,6 +51,22 @@ class GuestMemory:
         self.map_fd = bpf.array("ram", stride, count)
         lengths = [min(self.element, self.size - i * self.element) for i in range(count)]
         return Region("ram", [Piece(self.map_fd, i * stride, length) for i, length in enumerate(lengths)])
+
+    @property
+    def kind(self) -> str:
+        return "BPF map memory" if self.map_fd >= 0 else "shared" if self.region.fds else "private"
+
+    def huge_bytes(self) -> int:
+        """How much of it is in huge pages now (proc(5), smaps)."""
+        found, inside = 0, False
+        for line in Path("/proc/self/smaps").read_text().splitlines():
+            key, _, rest = line.partition(" ")
+            if "-" in key and not key.endswith(":"):
+                start, end = (int(each, 16) for each in key.split("-"))
+                inside = self.address <= start and end <= self.address + self.size
+            elif inside and key == "AnonHugePages:":
+                found += int(rest.split()[0]) << 10
+        return found
 
     def slots(self) -> list[tuple[int, int, int]]:
         """(guest-physical address, size, address in this process) of each contiguous run."""

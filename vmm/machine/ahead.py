@@ -23,7 +23,7 @@ class Ahead:
             sys.setswitchinterval(SWITCH_S)
             self._asked = config.modes
             if self._asked & {"on", "auto"}:    # first, as it takes longest
-                self._jobs["ram"] = Background(lambda: _make_ram(config.memory, self._asked), "RAM")
+                self._jobs["ram"] = Background(lambda: _make_ram(config), "RAM")
             self._jobs["vm"] = Background(_make_vm, "VM")
 
     def vm(self):
@@ -50,10 +50,10 @@ class Ahead:
                 continue
 
 
-def _make_ram(size: int, asked: set[str]):
+def _make_ram(config):
     from .ram import Ram
     with span("RAM"):
-        return Ram(size, asked, True)
+        return Ram(config.memory, config.modes, True, config.hugepages)
 
 
 def _make_vm():

@@ -38,7 +38,8 @@ def build_memory(machine, asked: set[str]) -> None:
     """Guest RAM and what devices share."""
     ram = machine.closes(machine.ahead.ram(asked) or
                          Ram(machine.config.memory, asked,
-                             machine.vm is not None and machine.config.executor.name != "emulator"))
+                             machine.vm is not None and machine.config.executor.name != "emulator",
+                             machine.config.hugepages))
     machine.memory, maps = ram.memory, ram.maps
     machine.places = machine.closes(SharedPlaces(maps))
     if machine.config.record:

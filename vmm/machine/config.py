@@ -184,6 +184,7 @@ class MachineConfig:
     record: RecordConfig | None = None  # where what devices do is written to
     verifier_log: Path | None = None    # keeps all that the verifier says of handlers that it refuses
     executor: ExecutorConfig = field(default_factory=ExecutorConfig)
+    hugepages: str = "auto"         # on, off or auto: RAM in huge pages, where it is no BPF map
     kvm: bool = True                # without it there are no vCPUs: a driver in Python is the guest
 
     def __post_init__(self) -> None:
@@ -195,6 +196,7 @@ class MachineConfig:
         if not 1 <= self.cpus <= VCPUS:
             raise UserError(f"{self.cpus} CPUs; wanted 1 to {VCPUS}")
         choice(self.vga, "vga", VGAS)
+        choice(self.hugepages, "hugepages", ("on", "off", "auto"))
         if self.machine_ports not in MACHINE_PORTS:
             raise UserError(f"machine ports {self.machine_ports!r}; wanted test, or none")
         if self.keys and not self.firmware:

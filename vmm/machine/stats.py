@@ -61,6 +61,8 @@ def all_counters(machine) -> dict:
     that was left to Python."""
     return {
         "status": machine.status, "rebooted": machine.rebooted, "panicked": machine.panicked,
+        "memory": {"bytes": machine.memory.size, "kind": machine.memory.kind,
+                   "huge_bytes": machine.memory.huge_bytes()},
         "startup_ms": round(startup_ms(machine), 3),
         "started": [{"part": part, "begin_ns": begin, "end_ns": end} for part, begin, end in span.taken],
         "devices": [_device_counters(machine, device) for device in machine.devices],
@@ -114,6 +116,8 @@ def print_stats(machine, file=None) -> None:
         console.print(f"vcpu{thread.vcpu.index}: {thread.exits} accesses left to Python, "
                       f"{thread.vcpu.loop.hooked} taken by the native exit path"
                       f"{_assisted(thread.vcpu.loop.assisted)}")
+    memory = machine.memory
+    console.print(f"memory: {memory.size >> 20} MiB, {memory.kind}, {memory.huge_bytes() >> 20} MiB in huge pages")
     _print_serial(machine, console)
     _print_emulated(machine, console)
     console.print(f"first instruction {startup_ms(machine):.0f} ms after the process began")

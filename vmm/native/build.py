@@ -263,6 +263,7 @@ int meter(uint64_t due, uint64_t cost, uint64_t now, uint64_t burst);
 uint64_t reserve(size_t bytes);
 int unreserve(uint64_t at, size_t bytes);
 int map_fixed(uint64_t at, size_t bytes, int fd, uint64_t offset);
+int map_private(uint64_t at, size_t bytes);
 uint64_t map_file(int fd, size_t bytes);
 int unmap_file(uint64_t at, size_t bytes);
 int populate(uint64_t at, size_t bytes);

@@ -56,17 +56,26 @@ static int meter(uint64_t due, uint64_t cost, uint64_t now, uint64_t burst)
 	return 0;
 }
 
-/* Address space with a page of nothing on either side; 0 on failure. */
+enum { GUARD = 4096, HUGE = 2 << 20 };
+
+/* Address space with a page of nothing on either side, that begins where a huge page can; 0 on failure. */
 static uint64_t reserve(size_t bytes)
 {
-	uint8_t *at = mmap(0, bytes + 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	size_t all = bytes + HUGE + 2 * GUARD;
+	uint8_t *from = mmap(0, all, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), *at;
 
-	return at == MAP_FAILED ? 0 : (uint64_t)at + 4096;
+	if (from == MAP_FAILED)
+		return 0;
+	at = (uint8_t *)(((uintptr_t)from + GUARD + HUGE - 1) & ~(uintptr_t)(HUGE - 1));
+	if (at - GUARD > from)
+		munmap(from, at - GUARD - from);
+	munmap(at + bytes + GUARD, from + all - (at + bytes + GUARD));
+	return (uint64_t)at;
 }
 
 static int unreserve(uint64_t at, size_t bytes)
 {
-	return munmap((void *)(at - 4096), bytes + 8192);
+	return munmap((void *)(at - GUARD), bytes + 2 * GUARD);
 }
 
 static int map_fixed(uint64_t at, size_t bytes, int fd, uint64_t offset)
@@ -74,6 +83,17 @@ static int map_fixed(uint64_t at, size_t bytes, int fd, uint64_t offset)
 	void *got = mmap((void *)at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, offset);
 
 	return got == MAP_FAILED ? -errno : 0;
+}
+
+/* Memory of this process alone, in huge pages where the kernel has them; a child of fork() does not get it. */
+static int map_private(uint64_t at, size_t bytes)
+{
+	void *got = mmap((void *)at, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
+
+	if (got == MAP_FAILED || madvise(got, bytes, MADV_DONTFORK))
+		return -errno;
+	madvise(got, bytes, MADV_HUGEPAGE);	/* a kernel without them is none the worse */
+	return 0;
 }
 
 /* A file's page cache, read-only; 0 on failure. */

@@ -12,11 +12,13 @@ from ..devmodel.record import record
 from ._shared import ffi, lib
 
 PAGE = 4096     # bytes
+NO_FILE = -1
 
 
 @record
 class Piece:
-    """`length` bytes of the file `fd` from `offset`; whole pages."""
+    """`length` bytes of the file `fd` from `offset`; whole pages.  With NO_FILE they are this process's alone, in huge
+    pages where the kernel has them (Documentation/admin-guide/mm/transhuge.rst)."""
 
     fd: int
     offset: int
@@ -36,7 +38,8 @@ class Region:
             raise MemoryError(f"{name}: no address space for {self.size:#x} bytes")
         at = self.address
         for piece in pieces:
-            error = lib.map_fixed(at, piece.length, piece.fd, piece.offset)
+            error = lib.map_private(at, piece.length) if piece.fd == NO_FILE else \
+                lib.map_fixed(at, piece.length, piece.fd, piece.offset)
             if error < 0:
                 self._unmap()
                 raise OSError(-error, f"{name}: mapping {piece.length:#x} bytes: {os.strerror(-error)}")
@@ -50,6 +53,11 @@ class Region:
         fd = os.memfd_create(f"splitvmm-{name}")
         os.ftruncate(fd, size)
         return cls(name, [Piece(fd, 0, size)], (fd,))
+
+    @classmethod
+    def private(cls, name: str, size: int) -> Region:
+        """Memory that no other process can map, zeroed; whole pages."""
+        return cls(name, [Piece(NO_FILE, 0, -(-size // PAGE) * PAGE)])
 
     def close(self) -> None:
         """Unmap; nothing may use the memory any more."""
