@@ -51,7 +51,8 @@ def offer(disk, requests):
 
 def entries(disk):
     """Submissions so far."""
-    return disk.device.queues[0].uring.flight.tail
+    uring = disk.device.queues[0].uring
+    return uring.flight.tail if uring else 0
 
 
 def data(disk, number, sectors=1):
@@ -138,3 +139,49 @@ def test_writes_at_once(image, machine_of, offload, ring):
     assert image.read_bytes()[100 * SECTOR:105 * SECTOR] == b"".join(bytes([65 + n]) * SECTOR for n in range(5))
     state = disk.device.state.queue[0]
     assert (state.entry.handled, state.entry.assisted, state.user.handled) == (5, 5 * (offload == "on"), 0)
+
+
+@pytest.fixture
+def transfers(image, machine_of):
+    """A disk of the Python half, and what it reads and writes: (offset, bytes)."""
+    disk, found = BlkDriver(machine := machine_of(image), machine.devices[0]), []
+    own = disk.device.image
+    transfer = own._transfer
+
+    def noted(call, buffers, offset):
+        found.append((offset, sum(map(len, buffers))))
+        transfer(call, buffers, offset)
+    own._transfer = noted
+    return disk, found
+
+
+@pytest.mark.parametrize("requests, wanted", [
+    ([(IN, 7 + n, 1) for n in range(5)], [(7 * SECTOR, 5 * SECTOR)]),
+    ([(OUT, 100, 1), (OUT, 101, 3), (OUT, 104, 2)], [(100 * SECTOR, 6 * SECTOR)]),
+    ([(IN, 7, 1), (IN, 9, 1), (IN, 10, 1)], [(7 * SECTOR, SECTOR), (9 * SECTOR, 2 * SECTOR)]),
+    ([(OUT, 7, 1), (FLUSH, 0, 0), (OUT, 8, 1)], [(7 * SECTOR, SECTOR), (8 * SECTOR, SECTOR)])])
+def test_of_the_python_half(transfers, requests, wanted):
+    disk, found = transfers
+    assert offer(disk, requests)[0] == [0] * len(requests) and found == wanted
+
+
+def test_of_the_python_half_that_fails(transfers, image):
+    disk, found = transfers
+    os.truncate(image, 4000 * SECTOR)
+    assert offer(disk, [(IN, 3998 + n, 1) for n in range(4)])[0] == [0, 0, Status.IOERR, Status.IOERR]
+    assert [data(disk, n) for n in range(2)] == [sector(3998), sector(3999)] and len(found) == 5
+
+
+def test_of_the_python_half_before_a_broken_rule(transfers):
+    """What the driver asked for before is done."""
+    disk, found = transfers
+    ring = disk.rings[0]
+    for n in range(2):
+        disk.memory.write(D.HEADER + 32 * n, struct.pack("<IIQ", IN, 0, 7 + n))
+        parts = [(D.HEADER + 32 * n, 16, 0), (D.DATA + 0x1000 * n, SECTOR, WRITE), (D.STATUS + n, 1, WRITE)]
+        ring.chain(parts, first=3 * n)
+        ring.offer(3 * n)
+    ring.chain([(D.HEADER, 16, 0)], first=9)
+    ring.offer(9)
+    ring.ring()
+    assert disk.needs_reset and found == [(7 * SECTOR, 2 * SECTOR)] and [head for head, _ in ring.take()] == [0, 3]

@@ -9,7 +9,7 @@ from vmm.errors import UserError
 from vmm.kvm.addresses import HIGH_START, LOW_END
 from vmm.kvm.memory import GuestAddressError, GuestMemory
 from vmm.machine import ram
-from vmm.machine.ram import TRANSPARENT, Ram
+from vmm.machine.ram import Ram
 
 
 def test_memory_bounds():

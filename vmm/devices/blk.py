@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from typing import NamedTuple
 
 from ..device.place import Place
 from ..devmodel.devices.blk import (
@@ -32,6 +33,20 @@ RANGE = struct.Struct("<QII")
 UNMAP = 1
 RANGE_SEGMENTS = 16                 # of one discard or write-zeroes
 IN, OUT = int(RequestType.IN), int(RequestType.OUT)
+MOST_IN_RUN, MOST_PARTS = 64, 1024      # requests of a run; its buffers, as preadv(2) takes them (IOV_MAX)
+
+
+class Request(NamedTuple):
+    """One request: buffers are (offset into RAM, length)."""
+
+    chain: Chain
+    kind: int
+    sector: int
+    readable: list[tuple[int, int]]     # behind the header
+    writable: list[tuple[int, int]]     # before the status
+    room: int                           # bytes of them
+    status: int                         # offset into RAM
+    bytes: int                          # of data, if it is a read or a write
 
 
 def _used_length(written: int, room: int) -> int:
@@ -124,16 +139,23 @@ class BlkDevice(VirtioDevice):
         return moved
 
     def serve(self, queue: UserQueue) -> tuple[int, int]:
+        """Requests that go on from each other are one transfer (vmm/sync/PROTOCOL.md, "Runs")."""
         requests = moved = 0
-        for chain in queue.chains():
-            data = self._request(queue, chain)
-            queue.push(chain, data[0], touched=True)     # its status at least
-            requests += 1
-            moved += data[1]
+        run: list[Request] = []
+        try:
+            for chain in queue.chains():
+                request = self._request(chain)
+                if run and not self._goes_on(run, request):
+                    moved += self._finish_run(queue, run)
+                    run = []
+                run.append(request)
+                requests += 1
+        finally:        # also what the driver asked for before it broke a rule
+            moved += self._finish_run(queue, run)
         return requests, moved
 
-    def _request(self, queue: UserQueue, chain: Chain) -> tuple[int, int]:
-        """Do one request; returns its used length, and bytes of data moved.
+    def _request(self, chain: Chain) -> Request:
+        """Take a request apart.  Raises BrokenQueue.
 
         The driver may cut a request anywhere (5.2.6.4): the header is the first 16 readable
         bytes, the status the last writable one.
@@ -147,13 +169,49 @@ class BlkDevice(VirtioDevice):
             writable.append((at, length - 1))
         kind, _, sector = HEADER.unpack(head)
         room = sum(length for _, length in writable)
+        data = room if kind == IN else sum(length for _, length in readable) if kind == OUT else 0
+        return Request(chain, kind, sector, readable, writable, room, at + length - 1, data)
+
+    @staticmethod
+    def _goes_on(run: list[Request], request: Request) -> bool:
+        last = run[-1]
+        return request.kind == last.kind and request.kind in (IN, OUT) and bool(last.bytes and request.bytes) and \
+            (last.bytes | request.bytes) % SECTOR == 0 and last.sector + last.bytes // SECTOR == request.sector and \
+            len(run) < MOST_IN_RUN
+
+    def _finish_run(self, queue: UserQueue, run: list[Request]) -> int:
+        """Do and complete requests: bytes of data moved."""
+        if len(run) > 1 and (done := self._whole(queue, run)):
+            for request in run:
+                self._complete(queue, request, Status.OK, request.room)
+            return done
+        return sum(self._finish_one(queue, request) for request in run)
+
+    def _whole(self, queue: UserQueue, run: list[Request]) -> int:
+        """A run as one transfer: its bytes, or 0 where each request is to be done by itself."""
+        kind, length = run[0].kind, sum(request.bytes for request in run)
+        parts = [part for request in run for part in (request.writable if kind == IN else request.readable)]
+        if len(parts) > MOST_PARTS:
+            return 0
         try:
-            status, written, moved = self._do(queue, kind, sector, readable, writable, room)
+            status, _, moved = self._do(queue, kind, run[0].sector, parts, parts, length)
+        except OSError:         # whose it is, each by itself tells
+            return 0
+        return moved if status == Status.OK else 0
+
+    def _finish_one(self, queue: UserQueue, request: Request) -> int:
+        try:
+            status, written, moved = self._do(queue, request.kind, request.sector, request.readable, request.writable,
+                                              request.room)
         except OSError as error:
             self.log.warning("%s: %s", self.name, error)
             status, written, moved = Status.IOERR, 0, 0
-        self._view[at + length - 1] = status
-        return _used_length(written, room), moved
+        self._complete(queue, request, status, written)
+        return moved
+
+    def _complete(self, queue: UserQueue, request: Request, status: int, written: int) -> None:
+        self._view[request.status] = status
+        queue.push(request.chain, _used_length(written, request.room), touched=True)    # its status at least
 
     def _split(self, readable: list[tuple[int, int]]) -> tuple[bytes, list[tuple[int, int]]]:
         """The 16 bytes of header, and the readable buffers behind them."""
