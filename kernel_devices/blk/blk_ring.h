@@ -48,6 +48,8 @@ static __always_inline void write_at_once(struct serving *serving, const struct 
 	__s64 done = image_write(disk->image_fd, uring_iovecs(serving->uring, run->first), run->buffers, first->place,
 				 disk->durable);
 
+	if (done >= 0)
+		WRITE_ONCE(serving->queue->entry.waited, serving->queue->entry.waited + run->requests);
 	*back = (struct come_back){ .next = run->first + 1, .result = done < 0 ? -1 : (__s32)done, .run = first->run };
 	while (back->next)
 		complete_next(serving);

@@ -28,6 +28,22 @@ def test_check(tmp_path, image, at_once):
     assert totals["user_handled"] < totals["handled"] / 4
 
 
+def test_doorbells_leave_the_kernel_and_come_back(tmp_path, image, at_once):
+    """While the guest writes; then it reads alone."""
+    seen = []
+
+    def watch(machine):
+        while machine.status is None:
+            if machine.offloading.balancing:
+                seen.append((bool(machine.offloading.balancing.out), machine.vcpus[0].loop.hooked))
+            time.sleep(0.01)
+    status, text, (totals,) = run(tmp_path, "measure.elf", [DiskConfig(image, offload="on")],
+                                  "op=write bytes=512 depth=1 batches=20000", during=watch)
+    assert status == 0, text
+    assert (True, 0) in seen or any(out for out, _ in seen)
+    assert seen[-1][1] > totals["assisted"] > 0 and totals["waited"] > 19000 and not totals["user_handled"]
+
+
 def test_two_cpus_and_pauses(tmp_path, image, at_once):
     """vCPUs that are stopped again and again while the native build works for them: neither a request nor the wish to
     stop is lost."""

@@ -94,3 +94,58 @@ def test_no_longer_once_it_is_off(disk, image):
     disk.device.state.disk.writes = Writes.AT_ONCE
     disk.write(2, b"z" * SECTOR)
     assert counts(disk)[1] == 1
+
+
+def out(disk):
+    """Whether its doorbells leave the kernel, at the next look."""
+    disk.machine.offloading._tick()
+    return bool(disk.machine.offloading.balancing.out)
+
+
+def write_until_out(disk):
+    for _ in range(400):
+        disk.write(3, b"x" * SECTOR)
+        if out(disk):
+            return
+    raise AssertionError("400 writes wait, and doorbells are still seen in the kernel")
+
+
+def test_doorbells_of_requests_that_wait_leave_the_kernel(disk):
+    """And come in again when most do not wait; what is asked for meanwhile is done all the same."""
+    declined = disk.device.state.queue[0].entry.declined
+    write_until_out(disk)
+    before = sum(declined)
+    for n in range(80):
+        disk.write(n, bytes([n]) * SECTOR)
+        assert disk.read(n, 1) == bytes([n]) * SECTOR
+        assert out(disk)        # half of them wait
+    assert sum(declined) == before and not counts(disk)[2]
+    for n in range(400):
+        assert disk.read(n % 80, 1) == bytes([n % 80]) * SECTOR
+        if not out(disk):
+            break
+    assert not out(disk)
+    disk.write(1, b"z" * SECTOR)
+    assert sum(declined) == before + 1 and counts(disk)[2] == 0
+
+
+@pytest.mark.parametrize("change", ["off", "reset", "close"])
+def test_doorbells_are_out_and_the_device_goes(disk, change):
+    write_until_out(disk)
+    if change == "off":
+        disk.machine.set_offload(disk.device, "off")
+        assert not disk.machine.offloading.balancing.out
+        disk.write(4, b"y" * SECTOR)
+        disk.machine.set_offload(disk.device, "on")
+    elif change == "reset":
+        disk.start()
+    else:
+        disk.machine.close()
+        return
+    assert disk.read(3, 1) == b"x" * SECTOR
+
+
+def test_a_few_requests_say_nothing(disk):
+    for _ in range(20):
+        disk.write(3, b"x" * SECTOR)
+        assert not out(disk)

@@ -111,13 +111,13 @@ class Maps:
 def test_completions_are_polled_by_the_clock():
     """However often it is called in between."""
     device, failed = Device(), []
-    upcalls = Upcalls(Maps(0), 0, lambda access: None, {0: device}, failed.append)
+    upcalls = Upcalls(Maps(0), 0, lambda access: None, {0: device}, failed.append, lambda: None)
     assert device.polled.wait(60) and not failed
     upcalls.close()
 
 
 def test_an_upcall_that_fails_says_so():
     failed, told = [], threading.Event()
-    upcalls = Upcalls(Maps(1), 0, broken, {}, lambda error: (failed.append(error), told.set()))
+    upcalls = Upcalls(Maps(1), 0, broken, {}, lambda error: (failed.append(error), told.set()), lambda: None)
     assert told.wait(60) and isinstance(failed[0], ZeroDivisionError)
     upcalls.close()

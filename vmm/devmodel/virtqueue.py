@@ -77,6 +77,7 @@ class Entry(Block, writer=KERNEL):
     doorbells = u64("doorbells that reached the handler, atomic")
     handled = u64("requests completed by the handler")
     assisted = u64("of these, by the native build, after the kernel half had declined the doorbell")
+    waited = u64("of these, by the native build, waiting for them: writes that the page cache takes")
     bytes = u64("data moved by the handler", unit="bytes")
     busy_ns = u64("time inside the handler", unit="ns")
     longest_ns = u64("of one visit, at most; of a kernel half's where there is one", unit="ns")

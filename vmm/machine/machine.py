@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from time import CLOCK_BOOTTIME, clock_gettime
 
 from ..device.register_device import RegisterDevice
@@ -170,6 +171,17 @@ class Machine:
                 self.published.update()
         if device.mode != before:
             log.info("%s: offload %s, was %s", device.name, device.mode, before)
+
+    @contextmanager
+    def unless_switching(self) -> Iterator[bool]:
+        """For the block no device changes hands, and the machine is not closed; False if that cannot be had at once."""
+        if not self._switching.acquire(blocking=False):
+            yield False
+            return
+        try:
+            yield not self.closed
+        finally:
+            self._switching.release()
 
     def _check_open(self) -> None:
         if self.closed:

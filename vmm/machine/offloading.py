@@ -17,6 +17,7 @@ from ..offload.objects import LOADING_ERRORS, OffloadError, unavailable
 from ..offload.tracing import Tracing
 from ..sync.handoff import Declined
 from . import process
+from .balancing import Balancing
 
 log = logging.getLogger("splitvmm.machine")
 
@@ -31,6 +32,7 @@ class Offloading:
         self._machine, self.maps, self._no_bpf = machine, maps, no_bpf
         self.choices: dict[str, str] = {}       # device -> how its mode came about
         self.bpf: BpfBackend | None = None
+        self.balancing: Balancing | None = None
         self._failed: UserError | None = None   # why there is none
         self.host: HostBackend | None = None
         self._loaded: set[tuple[int, str]] = set()      # (device's slot, mode)
@@ -107,6 +109,7 @@ class Offloading:
         if device.mode != "off":
             self.backend(device.mode).disable(device)
             if device.mode == "on" and self.host:
+                self.registers_move(device)
                 self.host.end_assist(device)
             device.mode = "off"
             device.assign(Side.USER)
@@ -158,6 +161,25 @@ class Offloading:
         except OffloadError as error:
             log.debug("%s: no native build for what its kernel half declines: %s", device.name, unavailable(error))
 
+    def _tick(self) -> None:
+        """By the clock, unless devices change hands: that is looked at the next time."""
+        machine = self._machine
+        with machine.unless_switching() as free:
+            if not free or not self.bpf or not self.host:
+                return
+            if self.balancing is None:
+                self.balancing = Balancing(self.bpf, self.host)
+            for device in machine.devices:
+                if device.mode == "on" and device.queue_count:
+                    with device.lock:
+                        if device.place.base is not None:
+                            self.balancing.look(device)
+
+    def registers_move(self, device: RegisterDevice) -> None:
+        """Or are nobody's any more; under the device's lock, or with nobody who looks."""
+        if self.balancing:
+            self.balancing.forget(device)
+
     def assist(self, access: Declined) -> bool:
         """Whether the native build has done what the kernel half declined."""
         if self.host is None:
@@ -176,7 +198,7 @@ class Offloading:
         try:
             self.bpf = machine.closes(BpfBackend(self.maps, machine.memory, machine.vm, machine.interrupts,
                                                  machine.config.cpus, machine.called, machine.running.failed,
-                                                 self._tracing, self._log, machine.recording is not None))
+                                                 self._tick, self._tracing, self._log, machine.recording is not None))
             if self._later is None:     # else `choose_all` does that, as it is still being loaded
                 self.bpf.check()
         except LOADING_ERRORS as error:

@@ -116,6 +116,7 @@ class Placing:
             backend = self._machine.offloading.backend(device.mode)
             if place.base is not None:
                 if backend:
+                    self._machine.offloading.registers_move(device)
                     backend.disconnect(device)
                 if place.slot in self._page_slots:
                     self._machine.vm.remove_memory(self._page_slots.pop(place.slot))

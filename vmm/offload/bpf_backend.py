@@ -54,11 +54,11 @@ IOAPIC_WINDOW = 0x10        # offset of the I/O APIC's data register (82093AA, 3
 class BpfBackend:
     """`on`: the dispatcher and one object a device, attached while at least one is enabled."""
 
-    def __init__(self, maps: Maps, memory: GuestMemory, vm, interrupts, vcpus: int, hand_over, failed,
+    def __init__(self, maps: Maps, memory: GuestMemory, vm, interrupts, vcpus: int, hand_over, failed, tick,
                  tracing: Tracing | None = None, log: LogFile | None = None, recording: bool = False):
         """`hand_over(Declined)` is told, on a thread of ours, what no vCPU can be told of; `failed(error)`
-        that this thread has ended.  `log` keeps what the verifier says of handlers that it refuses.  With
-        `recording`, `maps` has the ring of events already."""
+        that this thread has ended; `tick()` is called by the clock, there.  `log` keeps what the verifier says of
+        handlers that it refuses.  With `recording`, `maps` has the ring of events already."""
         self._log, self._tracing, self._recording = log, tracing, recording
         self.maps, self.vm, self.interrupts = maps, vm, interrupts
         self._attached: Attachment | None = None
@@ -69,10 +69,10 @@ class BpfBackend:
         self._completions: dict[tuple[int, int], int] = {}      # (slot, queue) -> eventfd of what comes back
         self._enabled: dict[int, RegisterDevice] = {}      # those with rings
         with ExitStack() as parts:
-            self._make(parts, memory, vcpus, hand_over, failed)
+            self._make(parts, memory, vcpus, hand_over, failed, tick)
             self._parts = parts.pop_all()
 
-    def _make(self, parts: ExitStack, memory: GuestMemory, vcpus: int, hand_over, failed) -> None:
+    def _make(self, parts: ExitStack, memory: GuestMemory, vcpus: int, hand_over, failed, tick) -> None:
         """Threads last: what fails before has none to end."""
         maps = self.maps
         maps.per_cpu("current", layout_block(Access).size)
@@ -91,7 +91,7 @@ class BpfBackend:
         parts.callback(self._close_dispatcher)
         if self._tracing:
             self._tracing.listen(maps, traces)
-        parts.callback(Upcalls(maps, upcalls, hand_over, self._enabled, failed).close)
+        parts.callback(Upcalls(maps, upcalls, hand_over, self._enabled, failed, tick).close)
 
     def _load_dispatcher(self) -> Object:
         with span("dispatcher"):
@@ -194,14 +194,31 @@ class BpfBackend:
         """Take the device's writes, where its registers are now: routes, then claims, so that none
         is lost between them."""
         for route in device.routes():
-            fd, (key, value) = self._doorbell(device, route), route_bytes(device, route)
-            self.maps.update(self._routes, key, value)
-            try:
-                self.vm.ioeventfd(device.place.bus, route.address, route.width, fd, True)
-            except BaseException:
-                self.maps.delete(self._routes, key)
-                raise
-            self._claims[device.place.slot].append((route, fd))
+            self._connect(device, route)
+
+    def _connect(self, device: RegisterDevice, route: Routed) -> None:
+        fd, (key, value) = self._doorbell(device, route), route_bytes(device, route)
+        self.maps.update(self._routes, key, value)
+        try:
+            self.vm.ioeventfd(device.place.bus, route.address, route.width, fd, True)
+        except BaseException:
+            self.maps.delete(self._routes, key)
+            raise
+        self._claims[device.place.slot].append((route, fd))
+
+    def let_doorbells_out(self, device: RegisterDevice) -> None:
+        """Doorbells leave the kernel from now on.  vCPUs may be ringing them: with the claim gone before the route a
+        doorbell is seen twice at worst."""
+        claims = self._claims[device.place.slot]
+        for route, fd in [each for each in claims if each[0].action is Action.NOTIFY]:
+            self._disconnect(device, route, fd)
+            claims.remove((route, fd))
+
+    def take_doorbells_in(self, device: RegisterDevice) -> None:
+        """The opposite."""
+        for route in device.routes():
+            if route.action is Action.NOTIFY:
+                self._connect(device, route)
 
     def _doorbell(self, device: RegisterDevice, route: Routed) -> int:
         if route.interrupts or (route.action is Action.NOTIFY and device.doorbell_interrupts):
@@ -212,9 +229,11 @@ class BpfBackend:
         """Take them no longer."""
         claims = self._claims[device.place.slot]
         while claims:
-            route, fd = claims.pop()
-            self.vm.ioeventfd(device.place.bus, route.address, route.width, fd, False)
-            self.maps.delete(self._routes, route_bytes(device, route)[0])
+            self._disconnect(device, *claims.pop())
+
+    def _disconnect(self, device: RegisterDevice, route: Routed, fd: int) -> None:
+        self.vm.ioeventfd(device.place.bus, route.address, route.width, fd, False)
+        self.maps.delete(self._routes, route_bytes(device, route)[0])
 
     def _start_urings(self, device: RegisterDevice) -> None:
         """Rings, and the program that collects what comes back, where the interrupt is injected."""

@@ -173,6 +173,11 @@ class HostBackend:
                 raise OffloadError(f"{device.name}: no room for its routes")
             self._routed[device.place.slot].append(key)
 
+    def reconnect(self, device: RegisterDevice) -> None:
+        """Take the writes of a device that is the kernel half's, as far as they come here."""
+        self._routed[device.place.slot] = []
+        self.connect(device)
+
     def disconnect(self, device: RegisterDevice) -> None:
         """Take them no longer."""
         while keys := self._routed[device.place.slot]:

@@ -24,10 +24,10 @@ class Upcalls:
 
     POLL_S = 0.1        # between two looks
 
-    def __init__(self, maps: Maps, ring_fd: int, hand_over, watched: dict[int, RegisterDevice], failed):
+    def __init__(self, maps: Maps, ring_fd: int, hand_over, watched: dict[int, RegisterDevice], failed, tick):
         """`ring_fd` is of the map that calls come by; `watched` has, and goes on to have, the devices whose completions
-        are looked after; `failed(error)` is told what ended the thread."""
-        self._hand_over, self._watched, self._failed = hand_over, watched, failed
+        are looked after; `failed(error)` is told what ended the thread, and `tick()` is called each time."""
+        self._hand_over, self._watched, self._failed, self._tick = hand_over, watched, failed, tick
         layout = layout_block(DeclinedBlock)
         self._unpack = struct_of(layout).unpack
         self._ring = RingBuffer(maps, ring_fd, layout.size)
@@ -55,6 +55,7 @@ class Upcalls:
                 look = monotonic() + self.POLL_S
                 for device in list(self._watched.values()):
                     device.poll_completions()
+                self._tick()
 
     def _answer(self) -> None:
         for record in self._ring.take():
