@@ -226,7 +226,7 @@ static __noinline long serve_round(__u32 i, void *context)
 	serving->work->tally.reason = serve_waiting(serving);
 	if (serving->work->tally.reason)
 		return 1;
-	if (!visited_soon(serving) && !keeps_polling(serving))
+	if (!keeps_polling(serving) && !visited_soon(serving))
 		enable_notify(serving->device, queue);
 	/* Full barrier between asking for a doorbell and looking again; partner: the driver makes
 	 * a request available and then reads what we asked for (2.7.13.4.1, 2.8.21.3.1).  It also
