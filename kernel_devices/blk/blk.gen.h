@@ -113,7 +113,7 @@ _Static_assert(sizeof(struct blk_range) == 0x10, "blk_range");
 
 #define BLK_ID 2
 #define BLK_VERSION 1
-#define BLK_LAYOUT_HASH 0xb77fadaec97f62e2ull
+#define BLK_LAYOUT_HASH 0xe178b24351ea6380ull
 #define BLK_QUEUES 16
 
 #define HANDLER_LOCKED 0	/* it has the device to itself */
@@ -164,14 +164,14 @@ _Static_assert(sizeof(struct blk_disk) == 0x38, "blk_disk");
 /* shared state of Blk */
 struct blk_state {
 	struct device_control control;	/* 0x000 who holds the device, and counters */
-	const struct blk_disk disk;	/* 0x180 What the handler needs to know of the image. */
-	__u8 reserved_1b8[8];	/* 0x1b8 to the next field's place */
-	struct virtqueue queue[16];	/* 0x1c0 virtqueues, in order of declaration */
+	const struct blk_disk disk;	/* 0x1c0 What the handler needs to know of the image. */
+	__u8 reserved_1f8[8];	/* 0x1f8 to the next field's place */
+	struct virtqueue queue[16];	/* 0x200 virtqueues, in order of declaration */
 };
 _Static_assert(__builtin_offsetof(struct blk_state, control) == 0x0, "blk_state.control");
-_Static_assert(__builtin_offsetof(struct blk_state, disk) == 0x180, "blk_state.disk");
-_Static_assert(__builtin_offsetof(struct blk_state, reserved_1b8) == 0x1b8, "blk_state.reserved_1b8");
-_Static_assert(__builtin_offsetof(struct blk_state, queue) == 0x1c0, "blk_state.queue");
-_Static_assert(sizeof(struct blk_state) == 0x21c0, "blk_state");
+_Static_assert(__builtin_offsetof(struct blk_state, disk) == 0x1c0, "blk_state.disk");
+_Static_assert(__builtin_offsetof(struct blk_state, reserved_1f8) == 0x1f8, "blk_state.reserved_1f8");
+_Static_assert(__builtin_offsetof(struct blk_state, queue) == 0x200, "blk_state.queue");
+_Static_assert(sizeof(struct blk_state) == 0x2600, "blk_state");
 
 #endif /* SPLITVMM_BLK_GEN_H */

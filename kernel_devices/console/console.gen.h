@@ -27,7 +27,7 @@ _Static_assert(sizeof(struct console_config) == 0xc, "console_config");
 
 #define CONSOLE_ID 3
 #define CONSOLE_VERSION 1
-#define CONSOLE_LAYOUT_HASH 0xb657798ec68755e0ull
+#define CONSOLE_LAYOUT_HASH 0x72de2bdc75fc6718ull
 #define CONSOLE_QUEUES 2
 
 #define HANDLER_LOCKED 0	/* it has the device to itself */
@@ -60,14 +60,14 @@ _Static_assert(sizeof(struct console_stream) == 0x8, "console_stream");
 /* shared state of Console */
 struct console_state {
 	struct device_control control;	/* 0x000 who holds the device, and counters */
-	struct console_stream stream;	/* 0x180 The input. */
-	__u8 reserved_188[56];	/* 0x188 to the next field's place */
-	struct virtqueue queue[2];	/* 0x1c0 virtqueues, in order of declaration */
+	struct console_stream stream;	/* 0x1c0 The input. */
+	__u8 reserved_1c8[56];	/* 0x1c8 to the next field's place */
+	struct virtqueue queue[2];	/* 0x200 virtqueues, in order of declaration */
 };
 _Static_assert(__builtin_offsetof(struct console_state, control) == 0x0, "console_state.control");
-_Static_assert(__builtin_offsetof(struct console_state, stream) == 0x180, "console_state.stream");
-_Static_assert(__builtin_offsetof(struct console_state, reserved_188) == 0x188, "console_state.reserved_188");
-_Static_assert(__builtin_offsetof(struct console_state, queue) == 0x1c0, "console_state.queue");
-_Static_assert(sizeof(struct console_state) == 0x5c0, "console_state");
+_Static_assert(__builtin_offsetof(struct console_state, stream) == 0x1c0, "console_state.stream");
+_Static_assert(__builtin_offsetof(struct console_state, reserved_1c8) == 0x1c8, "console_state.reserved_1c8");
+_Static_assert(__builtin_offsetof(struct console_state, queue) == 0x200, "console_state.queue");
+_Static_assert(sizeof(struct console_state) == 0x680, "console_state");
 
 #endif /* SPLITVMM_CONSOLE_GEN_H */

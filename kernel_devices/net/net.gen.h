@@ -61,7 +61,7 @@ _Static_assert(sizeof(struct net_header) == 0xc, "net_header");
 
 #define NET_ID 1
 #define NET_VERSION 1
-#define NET_LAYOUT_HASH 0x94cfd2f917f270fcull
+#define NET_LAYOUT_HASH 0x7dbace311f5ea3e5ull
 #define NET_QUEUES 17
 
 #define HANDLER_LOCKED 0	/* it has the device to itself */
@@ -133,22 +133,22 @@ _Static_assert(sizeof(struct net_dropped) == 0x20, "net_dropped");
 /* shared state of Net */
 struct net_state {
 	struct device_control control;	/* 0x000 who holds the device, and counters */
-	const struct net_port port;	/* 0x180 What may pass, and how. */
-	__u8 reserved_1b0[16];	/* 0x1b0 to the next field's place */
-	struct net_meter meter;	/* 0x1c0 When what was sent so far would have been through at the limits; atomic, as transmit */
-	__u8 reserved_1d0[48];	/* 0x1d0 to the next field's place */
-	struct net_dropped dropped;	/* 0x200 Packets that were not sent, by why; atomic. */
-	__u8 reserved_220[32];	/* 0x220 to the next field's place */
-	struct virtqueue queue[17];	/* 0x240 virtqueues, in order of declaration */
+	const struct net_port port;	/* 0x1c0 What may pass, and how. */
+	__u8 reserved_1f0[16];	/* 0x1f0 to the next field's place */
+	struct net_meter meter;	/* 0x200 When what was sent so far would have been through at the limits; atomic, as transmit */
+	__u8 reserved_210[48];	/* 0x210 to the next field's place */
+	struct net_dropped dropped;	/* 0x240 Packets that were not sent, by why; atomic. */
+	__u8 reserved_260[32];	/* 0x260 to the next field's place */
+	struct virtqueue queue[17];	/* 0x280 virtqueues, in order of declaration */
 };
 _Static_assert(__builtin_offsetof(struct net_state, control) == 0x0, "net_state.control");
-_Static_assert(__builtin_offsetof(struct net_state, port) == 0x180, "net_state.port");
-_Static_assert(__builtin_offsetof(struct net_state, reserved_1b0) == 0x1b0, "net_state.reserved_1b0");
-_Static_assert(__builtin_offsetof(struct net_state, meter) == 0x1c0, "net_state.meter");
-_Static_assert(__builtin_offsetof(struct net_state, reserved_1d0) == 0x1d0, "net_state.reserved_1d0");
-_Static_assert(__builtin_offsetof(struct net_state, dropped) == 0x200, "net_state.dropped");
-_Static_assert(__builtin_offsetof(struct net_state, reserved_220) == 0x220, "net_state.reserved_220");
-_Static_assert(__builtin_offsetof(struct net_state, queue) == 0x240, "net_state.queue");
-_Static_assert(sizeof(struct net_state) == 0x2440, "net_state");
+_Static_assert(__builtin_offsetof(struct net_state, port) == 0x1c0, "net_state.port");
+_Static_assert(__builtin_offsetof(struct net_state, reserved_1f0) == 0x1f0, "net_state.reserved_1f0");
+_Static_assert(__builtin_offsetof(struct net_state, meter) == 0x200, "net_state.meter");
+_Static_assert(__builtin_offsetof(struct net_state, reserved_210) == 0x210, "net_state.reserved_210");
+_Static_assert(__builtin_offsetof(struct net_state, dropped) == 0x240, "net_state.dropped");
+_Static_assert(__builtin_offsetof(struct net_state, reserved_260) == 0x260, "net_state.reserved_260");
+_Static_assert(__builtin_offsetof(struct net_state, queue) == 0x280, "net_state.queue");
+_Static_assert(sizeof(struct net_state) == 0x28c0, "net_state");
 
 #endif /* SPLITVMM_NET_GEN_H */

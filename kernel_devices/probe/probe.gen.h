@@ -9,7 +9,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "virtio is little-endi
 
 #define PROBE_ID 0
 #define PROBE_VERSION 1
-#define PROBE_LAYOUT_HASH 0xe80cb0f9950c2863ull
+#define PROBE_LAYOUT_HASH 0x7491d41c0e9b361dull
 #define PROBE_QUEUES 0
 
 #define HANDLER_LOCKED 0	/* it has the device to itself */
@@ -80,7 +80,7 @@ struct probe_state {
 	struct device_control control;	/* 0x000 who holds the device, and counters */
 };
 _Static_assert(__builtin_offsetof(struct probe_state, control) == 0x0, "probe_state.control");
-_Static_assert(sizeof(struct probe_state) == 0x180, "probe_state");
+_Static_assert(sizeof(struct probe_state) == 0x1c0, "probe_state");
 
 struct device;
 

@@ -14,7 +14,7 @@ enum {
 
 #define RNG_ID 4
 #define RNG_VERSION 1
-#define RNG_LAYOUT_HASH 0x8ef4c6e8d2300d2dull
+#define RNG_LAYOUT_HASH 0x414641a064240dd1ull
 #define RNG_QUEUES 1
 
 #define HANDLER_LOCKED 0	/* it has the device to itself */
@@ -49,14 +49,14 @@ _Static_assert(sizeof(struct rng_pool) == 0x4008, "rng_pool");
 /* shared state of Rng */
 struct rng_state {
 	struct device_control control;	/* 0x000 who holds the device, and counters */
-	struct rng_pool pool;	/* 0x180 Random bytes, each given out once. */
-	__u8 reserved_4188[56];	/* 0x4188 to the next field's place */
-	struct virtqueue queue[1];	/* 0x41c0 virtqueues, in order of declaration */
+	struct rng_pool pool;	/* 0x1c0 Random bytes, each given out once. */
+	__u8 reserved_41c8[56];	/* 0x41c8 to the next field's place */
+	struct virtqueue queue[1];	/* 0x4200 virtqueues, in order of declaration */
 };
 _Static_assert(__builtin_offsetof(struct rng_state, control) == 0x0, "rng_state.control");
-_Static_assert(__builtin_offsetof(struct rng_state, pool) == 0x180, "rng_state.pool");
-_Static_assert(__builtin_offsetof(struct rng_state, reserved_4188) == 0x4188, "rng_state.reserved_4188");
-_Static_assert(__builtin_offsetof(struct rng_state, queue) == 0x41c0, "rng_state.queue");
-_Static_assert(sizeof(struct rng_state) == 0x43c0, "rng_state");
+_Static_assert(__builtin_offsetof(struct rng_state, pool) == 0x1c0, "rng_state.pool");
+_Static_assert(__builtin_offsetof(struct rng_state, reserved_41c8) == 0x41c8, "rng_state.reserved_41c8");
+_Static_assert(__builtin_offsetof(struct rng_state, queue) == 0x4200, "rng_state.queue");
+_Static_assert(sizeof(struct rng_state) == 0x4440, "rng_state");
 
 #endif /* SPLITVMM_RNG_GEN_H */
