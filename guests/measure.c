@@ -153,7 +153,7 @@ static void measure(void)
 	batches = UNROLLED * (PREPARED / depth / UNROLLED + 1);
 	run_batches();
 	batches = wanted;
-	rung = 0;
+	rung = interrupts_taken = 0;
 	if (floor_bell)
 		go_floor(batches / 2 + UNROLLED / 2);
 	run_batches();

@@ -57,6 +57,8 @@ static __always_inline int goes_on_polling(struct serving *serving, __u64 now, _
 	struct flight *flight = &serving->uring->flight;
 
 	flight->found += found;
+	if (serving->collecting)
+		serving->work->tally.polled += found;
 	if (serving->collecting && !wiring->poll_always &&
 	    (now - flight->look_ns > LATE_LOOK_NS || this_cpu() == flight->bell_cpu)) {
 		end_polling(serving, 0);

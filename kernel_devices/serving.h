@@ -52,6 +52,7 @@ struct tally {
 	__u32 failed;		/* 0, or why a request that came back is userspace's now */
 	__u32 assisting;	/* the kernel half has declined this doorbell */
 	__u32 rung;		/* it is a doorbell's visit, and counted as one */
+	__u64 polled;		/* requests found by looks, which are not yet in the queue's counters */
 	__u64 looked_requests;	/* of `requests`, those that were known when it was last decided on polling */
 	struct come_back back;
 };

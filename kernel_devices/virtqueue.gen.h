@@ -77,7 +77,8 @@ struct entry {
 	__u64 bytes;	/* 0x030 data moved by the handler [bytes] */
 	__u64 busy_ns;	/* 0x038 time inside the handler [ns] */
 	__u64 longest_ns;	/* 0x040 of one visit, at most; of a kernel half's where there is one [ns] */
-	__u64 declined[24];	/* 0x048 doorbells declined, by reason, atomic */
+	__u64 polled;	/* 0x048 of those handled, requests found by looks of the ring's thread */
+	__u64 declined[24];	/* 0x050 doorbells declined, by reason, atomic */
 };
 _Static_assert(__builtin_offsetof(struct entry, active) == 0x0, "entry.active");
 _Static_assert(__builtin_offsetof(struct entry, rings) == 0x4, "entry.rings");
@@ -90,8 +91,9 @@ _Static_assert(__builtin_offsetof(struct entry, waited) == 0x28, "entry.waited")
 _Static_assert(__builtin_offsetof(struct entry, bytes) == 0x30, "entry.bytes");
 _Static_assert(__builtin_offsetof(struct entry, busy_ns) == 0x38, "entry.busy_ns");
 _Static_assert(__builtin_offsetof(struct entry, longest_ns) == 0x40, "entry.longest_ns");
-_Static_assert(__builtin_offsetof(struct entry, declined) == 0x48, "entry.declined");
-_Static_assert(sizeof(struct entry) == 0x108, "entry");
+_Static_assert(__builtin_offsetof(struct entry, polled) == 0x48, "entry.polled");
+_Static_assert(__builtin_offsetof(struct entry, declined) == 0x50, "entry.declined");
+_Static_assert(sizeof(struct entry) == 0x110, "entry");
 
 /* What the Python half did.  `sequence` is odd while what is counted with a request moves. */
 struct user_counters {
@@ -115,14 +117,14 @@ struct device_control {
 	const struct ownership ownership;	/* 0x000 who may serve */
 	__u8 reserved_8[56];	/* 0x008 to the next field's place */
 	struct entry entry;	/* 0x040 who is inside, and what came of it */
-	__u8 reserved_148[56];	/* 0x148 to the next field's place */
+	__u8 reserved_150[48];	/* 0x150 to the next field's place */
 	const struct user_counters user;	/* 0x180 what the Python half did */
 	__u8 reserved_1a8[24];	/* 0x1a8 to the next field's place */
 };
 _Static_assert(__builtin_offsetof(struct device_control, ownership) == 0x0, "device_control.ownership");
 _Static_assert(__builtin_offsetof(struct device_control, reserved_8) == 0x8, "device_control.reserved_8");
 _Static_assert(__builtin_offsetof(struct device_control, entry) == 0x40, "device_control.entry");
-_Static_assert(__builtin_offsetof(struct device_control, reserved_148) == 0x148, "device_control.reserved_148");
+_Static_assert(__builtin_offsetof(struct device_control, reserved_150) == 0x150, "device_control.reserved_150");
 _Static_assert(__builtin_offsetof(struct device_control, user) == 0x180, "device_control.user");
 _Static_assert(__builtin_offsetof(struct device_control, reserved_1a8) == 0x1a8, "device_control.reserved_1a8");
 _Static_assert(sizeof(struct device_control) == 0x1c0, "device_control");
@@ -174,7 +176,7 @@ struct virtqueue {
 	const struct setup setup;	/* 0x040 what the driver set up */
 	__u8 reserved_60[32];	/* 0x060 to the next field's place */
 	struct entry entry;	/* 0x080 who is inside, and what came of it */
-	__u8 reserved_188[56];	/* 0x188 to the next field's place */
+	__u8 reserved_190[48];	/* 0x190 to the next field's place */
 	struct position position;	/* 0x1c0 where the holder stands */
 	__u8 reserved_1d0[48];	/* 0x1d0 to the next field's place */
 	const struct user_counters user;	/* 0x200 what the Python half did */
@@ -185,7 +187,7 @@ _Static_assert(__builtin_offsetof(struct virtqueue, reserved_8) == 0x8, "virtque
 _Static_assert(__builtin_offsetof(struct virtqueue, setup) == 0x40, "virtqueue.setup");
 _Static_assert(__builtin_offsetof(struct virtqueue, reserved_60) == 0x60, "virtqueue.reserved_60");
 _Static_assert(__builtin_offsetof(struct virtqueue, entry) == 0x80, "virtqueue.entry");
-_Static_assert(__builtin_offsetof(struct virtqueue, reserved_188) == 0x188, "virtqueue.reserved_188");
+_Static_assert(__builtin_offsetof(struct virtqueue, reserved_190) == 0x190, "virtqueue.reserved_190");
 _Static_assert(__builtin_offsetof(struct virtqueue, position) == 0x1c0, "virtqueue.position");
 _Static_assert(__builtin_offsetof(struct virtqueue, reserved_1d0) == 0x1d0, "virtqueue.reserved_1d0");
 _Static_assert(__builtin_offsetof(struct virtqueue, user) == 0x200, "virtqueue.user");

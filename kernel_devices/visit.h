@@ -160,8 +160,11 @@ static __always_inline void count_served(struct serving *serving)
 	WRITE_ONCE(entry->busy_ns, entry->busy_ns + now - tally->start_ns);
 	if (now - tally->began_ns > entry->longest_ns && !tally->assisting)	/* those that wait are no measure */
 		WRITE_ONCE(entry->longest_ns, now - tally->began_ns);
+	if (tally->polled)
+		WRITE_ONCE(entry->polled, entry->polled + tally->polled);
 	barrier();
 	WRITE_ONCE(entry->sequence, entry->sequence + 1);
+	tally->polled = 0;
 	tally->counted_requests = tally->requests;
 	tally->counted_bytes = tally->moved;
 	tally->start_ns = now;

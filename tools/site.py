@@ -32,7 +32,8 @@ PAGES = {
     "contributing.md": "CONTRIBUTING.md",
     "changelog.md": "CHANGELOG.md",
 }
-MEASURED = {"measured/exits.md": "Exits", "measured/blk.md": "Disk", "measured/net.md": "Network"}
+MEASURED = {"measured/exits.md": "Exits", "measured/blk.md": "Disk", "measured/event.md": "Disk, ring 3",
+            "measured/net.md": "Network"}
 LINK = re.compile(r"(?<=\]\()(?!\w+:)([^)#\s]+)(?=[)#])")
 FENCE = re.compile(r"^(```.*?^```)$", re.MULTILINE | re.DOTALL)
 LANGUAGES = {".py": "python", ".c": "c", ".h": "c"}

@@ -22,13 +22,17 @@ from vmm.devmodel.virtqueue import queue_layout
 from vmm.errors import UserError
 from vmm.kvm.coalesced import CAPABILITY, CoalescedRing
 from vmm.kvm.vm import Vm
+from vmm.machine.config import DiskConfig, MachineConfig
+from vmm.machine.stats import device_totals
+from vmm.paths import BUILD
 
 SPLITVMM = Path(sys.executable).parent / "splitvmm"
 
 KEYS = ["bench", "mode", "op", "pattern", "bytes", "depth", "wait", "ring", "requests", "ns_per_request",
         "ns_min", "ns_max", "ns_each", "floor_ns", "cpu_ns_per_request", "cpu_vcpu_ns", "cpu_ring_ns", "exits_to_user",
         "handled", "declined", "why"]
-OWN_KEYS = {"shadow": ["retries"], "start": ["beside_ram_bytes", "parts_ns"]}
+OWN_KEYS = {"blk": ["notify", "doorbells", "interrupts"], "net": ["doorbells", "interrupts"],
+            "shadow": ["retries"], "start": ["beside_ram_bytes", "parts_ns"]}
 EXITS_OF_FIVE_WRITES = {"user-5": 5, "coalesced-4-user-1": 1, "posted-4-user-1": 1, "posted-4-handled-1": 0}  # a round
 
 
@@ -168,6 +172,7 @@ def writes_are_declined(directory) -> bool:
 def test_blk(tmp_path, kvm, bpf, monkeypatch, capsys):
     monkeypatch.setattr(run, "QUICK_BLK", (BlkCase(), BlkCase(op="write")))
     rows = {(row["op"], row["mode"]): row for row in rows_of(tmp_path, "blk")["rows"]}
+    assert all((row["doorbells"], row["interrupts"]) == (row["requests"], 0) for row in rows.values())
     assert set(rows) == {(op, mode) for op in ("read", "write") for mode in ("off", "host", "on")}
     for mode in ("host", "on"):
         read, write = rows["read", mode], rows["write", mode]
@@ -176,6 +181,28 @@ def test_blk(tmp_path, kvm, bpf, monkeypatch, capsys):
         declined = mode == "on" and writes_are_declined(tmp_path)
         assert (write["handled"], write["declined"]) == (write["requests"], write["requests"] if declined else 0)
     assert "read 4 KiB" in capsys.readouterr().out
+
+
+def test_blk_of_a_driver_that_goes_by_the_event_index(tmp_path, kvm, bpf, monkeypatch, capsys):
+    """It rings where it is asked to, which in `off` and `host` is each time."""
+    monkeypatch.setattr(run, "QUICK_BLK", (BlkCase(ring=3, notify="event"), BlkCase(depth=32, ring=3, notify="event")))
+    for row in rows_of(tmp_path, "blk")["rows"]:
+        each = row["requests"] // row["depth"]
+        assert row["floor_ns"] == 0 and row["doorbells"] <= each and (row["mode"] == "on" or row["doorbells"] == each)
+    assert "event index" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("wait", ["poll", "interrupt"])
+def test_doorbells_and_interrupts_of_a_guest(image, kvm, mode, wait):
+    """It counts those of its loop; the device all, those of the rounds before it included."""
+    device = []
+    cmdline = BlkCase(bytes=512, wait=wait).cmdline(64)
+    config = MachineConfig(BUILD / "measure.elf", measure.MEMORY, disks=[DiskConfig(image, offload=mode)],
+                           cmdline=cmdline)
+    sample, text = measure.run_machine(config, after=lambda machine: device.append(device_totals(machine.devices[0])))
+    counted = measure._counted(text)
+    assert (counted["doorbells"], counted["interrupts"]) == (64, 64 * (wait == "interrupt"))
+    assert sample.doorbells == device[0]["user_doorbells" if mode == "off" else "doorbells"] > 64
 
 
 def test_net(tmp_path, kvm, bpf, network, monkeypatch):
@@ -187,7 +214,8 @@ def test_net(tmp_path, kvm, bpf, network, monkeypatch):
     rows = {(row["op"], row["mode"]): row for row in json.loads(path.read_text())["rows"]}
     assert set(rows) == {(op, mode) for op in ("transmit", "receive", "udp-rtt") for mode in ("off", "host", "on")}
     for row in rows.values():
-        assert sorted(row) == sorted(KEYS) and row["ns_per_request"] > 0
+        assert sorted(row) == sorted([*KEYS, *OWN_KEYS["net"]]) and row["ns_per_request"] > 0
+        assert row["doorbells"] > 0 and row["interrupts"] is None
     sent = rows["transmit", "on"]
     assert sent["handled"] >= sent["requests"] and sent["exits_to_user"] < 0.01 * sent["requests"]
 
@@ -203,6 +231,8 @@ def test_every_row_that_was_asked_for():
     assert {(c.bytes, c.depth, c.pattern, c.op) for c in cases} >= {
         (size, depth, pattern, op) for size in (512, 4096, 65536, 1 << 20) for depth in (1, 32)
         for pattern in ("random", "sequential") for op in ("read", "write")}
+    assert {(c.bytes, c.depth, c.wait, c.ring, c.op) for c in cases if c.notify == "event"} == {
+        (4096, depth, "poll", 3, "read") for depth in (1, 32)}
 
 
 def test_qemu_that_is_not_there(kvm, monkeypatch, capsys):

@@ -28,11 +28,19 @@ def compared(files):
 def test_rows_are_the_same_by_what_they_are(compared):
     """Not by their place, and not by how many requests a loop had."""
     same = [row("off"), row("on"), row("on", ring=3), row("on", depth=32), row("on", wait="interrupt"),
-            row("on", pattern="sequential"), row("on", op="write"), row("on", bytes=512)]
+            row("on", pattern="sequential"), row("on", op="write"), row("on", bytes=512),
+            row("on", notify="event")]
     found = compared(same, [{**one, "requests": 5, "handled": 5} for one in reversed(same)])
     assert len(found.pairs) == len(same) and all(pair.ratio == 1 for pair in found.pairs)
     cached = compared([linux_row(), linux_row(cache="writeback")], [linux_row()])
     assert [pair.verdict for pair in cached.pairs] == [Verdict.NOISE, "only in A"]
+
+
+def test_rows_of_before_it_was_kept_when_a_driver_rings(compared):
+    """Were of one that always does; and what was not counted then is not compared."""
+    rings = [row(notify="always", doorbells=1000, interrupts=0), row(notify="event", doorbells=5, interrupts=0)]
+    found = compared([row()], rings).pairs
+    assert [(pair.verdict, pair.counts()) for pair in found] == [(Verdict.NOISE, []), ("only in B", [])]
 
 
 def test_verdicts(compared):
@@ -66,11 +74,13 @@ def test_a_peer_that_is_slower_is_not_ours(files, capsys):
 def test_counts_that_changed(compared):
     """Each for its own: of 32 requests for a doorbell, one exit more is much."""
     a = [row("off", exits_to_user=1002), row("on", declined=40), row("on", depth=32, requests=32000, exits_to_user=0),
-         linux_row(exits_to_user=2000)]
+         row("host", doorbells=1000, interrupts=900), linux_row(exits_to_user=2000)]
     b = [row("off", exits_to_user=1004), row("on", declined=1000, handled=0),
-         row("on", depth=32, requests=32000, exits_to_user=1000), linux_row(exits_to_user=2040)]
+         row("on", depth=32, requests=32000, exits_to_user=1000), row("host", doorbells=5, interrupts=0),
+         linux_row(exits_to_user=2040)]
     found = [(pair.row["depth"], count) for pair in compared(a, b).pairs for count in pair.counts()]
-    assert found == [(1, ("handled", 1, 0)), (1, ("declined", 0.04, 1)), (32, ("to user", 0, 1 / 32))]
+    assert found == [(1, ("handled", 1, 0)), (1, ("declined", 0.04, 1)), (1, ("doorbells", 1, 0.005)),
+                     (1, ("interrupts", 0.9, 0)), (32, ("to user", 0, 1 / 32))]
 
 
 @pytest.mark.parametrize("key, value, says", [

@@ -154,9 +154,19 @@ def test_figures_are_those_of_the_terminal(drawn):
     root = parse(drawn(row("off", 35_000), declined))
     lines = [[words(cell) for cell in line] for line in root.findall(".//table/tbody/tr")]
     assert lines[0][:4] == ["read 4 KiB x1 random", "off", "35.00", "34.30"]
-    assert lines[1] == ["on", "2.35", "2.30", "2.39", "1.00", "1.34", "2.35", "0.00", "0.0%", "100.0%", "99.0%"]
+    assert lines[1] == ["on", "2.35", "2.30", "2.39", "1.00", "1.34", "2.35", "0.00", "0.0%", "100.0%", "99.0%", "-",
+                        "-"]
     assert root.find(".//tbody/tr/th").get("rowspan") == "2"
     assert words(root.find(".//figcaption")) == "on: 99 % declined: a write of a kind"
+
+
+def test_doorbells_and_interrupts(drawn):
+    """A peer's too, as its guest counts them."""
+    root = parse(drawn(row("on", notify="event", doorbells=2, interrupts=0),
+                       row("qemu-threads", notify="event", doorbells=267, interrupts=None)))
+    assert words(root.find(".//figure/h3")) == "read 4 KiB x1 random, event index"
+    found = [[words(cell) for cell in line][-2:] for line in root.findall(".//table/tbody/tr")]
+    assert found[-2:] == [["0.2%", "0.0%"], ["26.7%", "-"]]
 
 
 def test_the_machine_and_the_date(drawn):

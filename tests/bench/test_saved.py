@@ -14,6 +14,7 @@ VISIT = {"op": "1 read of 4 KiB", "longest_ns": 5000, "longest_median_ns": 4000.
 @pytest.mark.parametrize("rows, visits", [
     ([exit_row("claimed", "off", 1000), exit_row("handled", "on", 1100)], [VISIT]),
     ([row("off"), row("on"), row("qemu-threads")], []), ([net_row("on"), net_row("qemu")], []),
+    ([row("on"), row("on", notify="event", doorbells=5, interrupts=0), row("qemu-threads", interrupts=None)], []),
     ([linux_row("on"), linux_row("vhost"), linux_row("on", op="boot", cache=None, p99_ns=None)], [])])
 def test_what_is_written_is_read(tmp_path, rows, visits):
     written = saved.Saved("", MACHINE, rows, visits, "2025-11-24T21:07:31+00:00")
@@ -62,6 +63,10 @@ def test_files_that_are_none(tmp_path, text, says):
     (row(ns_each=[]), "rows[1].ns_each: []; wanted a list of times"), (row(ns_each=[1, "2"]), "rows[1].ns_each"),
     (row(handled=None), "rows[1].handled: None; wanted a whole number"), (row(cache=[]), "rows[1].cache: []"),
     (old(linux_row()), "rows[1].ns_each: not there"),
+    (row(notify="never"), "rows[1].notify: 'never'; wanted always or event"),
+    (row(doorbells=-1), "rows[1].doorbells: -1; wanted a whole number, 0 or more, or null"),
+    (row(interrupts=0.5), "rows[1].interrupts: 0.5; wanted a whole number"),
+    (row("off", notify="always"), "rows[1] is rows[0] again (read 4 KiB x1 random, off)"),
     (row("off"), "rows[1] is rows[0] again (read 4 KiB x1 random, off)")])
 def test_rows_that_are_none(tmp_path, bad, says):
     path = write(tmp_path / "rows", row("off"), bad)

@@ -1,6 +1,7 @@
 """`splitvmm top` beside VMs that run: in each mode, while one ends, and where it may not look."""
 
 import fcntl
+import io
 import json
 import os
 import pty
@@ -12,6 +13,7 @@ import termios
 import time
 
 import pytest
+from rich.console import Console
 
 from tests.cli import started
 from tests.cli.started import SPLITVMM
@@ -49,7 +51,8 @@ def test_rates_and_counters_in_each_mode(image, mode):
     wanted = {field.name for field in layout_block(Entry).fields} | {
         f"user_{field.name}" for field in layout_block(UserCounters).fields if field.name not in NO_COUNTERS}
     for counted in (disk["total"], *disk["queues"]):
-        assert set(counted) - {"queue", "holder", "generation", "in_flight"} == wanted - NO_COUNTERS | {"rates"}
+        of_a_queue = {"queue", "holder", "generation", "in_flight", "polling"}
+        assert set(counted) - of_a_queue == wanted - NO_COUNTERS | {"rates"}
         assert set(counted["rates"]) == wanted - NO_COUNTERS - {"longest_ns"} | {"each_ns", "user_each_ns"}
     half, other = ("user_", "") if mode == "off" else ("", "user_")
     served, idle = disk["queues"]
@@ -57,7 +60,7 @@ def test_rates_and_counters_in_each_mode(image, mode):
     assert served["rates"][f"{half}handled"] > 0 and served["rates"][f"{half}each_ns"] > 0
     assert served["rates"][f"{other}handled"] == 0 and served["rates"][f"{other}each_ns"] is None
     assert (served["holder"], idle["holder"]) == ("user" if mode == "off" else "kernel", "user")
-    assert served["in_flight"] is None      # async=off
+    assert served["in_flight"] is served["polling"] is None     # async=off
     vcpu, = vm["vcpus"]
     assert vcpu["exits"] > 0 and (vcpu["rates"]["exits"] > 0) == (mode == "off")
     assert (vcpu["rates"]["taken"] > 0) == (mode == "host")
@@ -84,7 +87,31 @@ def test_requests_in_flight(bpf, ring, image):
     look = Watch(guest.pid)
     until(lambda: process.directories(guest.pid))
     vm, = look.look()["vms"]
-    assert [queue["in_flight"] for queue in vm["devices"][0]["queues"]] == [0]
+    assert [(queue["in_flight"], queue["polling"]) for queue in vm["devices"][0]["queues"]] == [(0, False)]
+
+
+def test_a_queue_that_is_polled(bpf, ring, image):
+    """By a driver that is always busy, in ring 3, where its instructions are the CPU's."""
+    guest = started.start("run", BUILD / "measure.elf", "--mem", "64M", "--serial", "null", "--cmdline",
+                          "notify=event ring=3 batches=100000000", "--disk",
+                          f"{image},offload=on,async=on,poll=on,idle_us=100000")
+    look = Watch(guest.pid)
+    until(lambda: process.directories(guest.pid))
+    until(lambda: rate_of_looks(told := look.look()) and "on, polled" in printed(told))
+    queue, = look.look()["vms"][0]["devices"][0]["queues"]
+    assert 0 < queue["polled"] <= queue["handled"]
+
+
+def rate_of_looks(told):
+    """Requests that they found in a second."""
+    return sum(queue["rates"]["polled"] for vm in told["vms"] for device in vm["devices"] for queue in device["queues"]
+               if queue["rates"])
+
+
+def printed(told):
+    out = Console(file=io.StringIO(), width=140)
+    out.print(tables(told))
+    return out.file.getvalue()
 
 
 def until(there):

@@ -11,7 +11,7 @@ from tests.docs.blocks import Block, blocks, do, shows
 from vmm.paths import ROOT
 
 PAGES = ("docs/firmware.md", "docs/getting-started.md", "docs/guests.md", "docs/recording.md", "docs/schema.md",
-         "docs/top.md", "docs/verify.md",
+         "docs/top.md", "docs/tuning.md", "docs/verify.md",
          "examples/adder/README.md", "examples/blitter/README.md", "examples/louder/README.md")
 
 

@@ -163,3 +163,21 @@ def test_none_is_raised_that_the_driver_does_not_want(disk_with):
         offer(disk, sector)
         assert done(disk, sector)
     assert disk.machine.interrupts_of(disk.device.line(0).gsi) == before
+
+
+def test_what_looks_found_is_counted(disk_with):
+    """In all, whatever has ended since; not what a doorbell was rung for."""
+    disk = disk_with(idle_us=50_000)
+    disk.rings[0].set_no_interrupt(True)
+    entry, found = disk.device.state.queue[0].entry, 0
+    for _ in range(2):
+        busy(disk)
+        assert entry.polled == found
+        for sector in range(10):
+            offer(disk, sector)
+            assert done(disk, sector)
+        wait_for(lambda: not flight(disk).polling)
+        assert flight(disk).found == 10
+        found += 10
+        wait_for(lambda wanted=found: entry.polled == wanted)
+    assert entry.polled < entry.handled

@@ -41,7 +41,7 @@ def reader(blocks):
 def test_every_counter(blocks):
     """And each of its own place."""
     for number, block in enumerate(blocks):
-        for part, names in (("entry", "doorbells handled assisted waited bytes busy_ns longest_ns"),
+        for part, names in (("entry", "doorbells handled assisted waited bytes busy_ns longest_ns polled"),
                             ("user", "doorbells handled bytes busy_ns")):
             for i, name in enumerate(names.split()):
                 word(getattr(block, part), name)[0] = 1000 * number + 100 * (part == "user") + i
@@ -53,7 +53,7 @@ def test_every_counter(blocks):
         counted, at = found.counters(data, number), 1000 * number
         assert counted.pop("declined") == [number + 1 if reason == 5 else 0 for reason in range(MAX_REASONS)]
         assert counted == {"doorbells": at, "handled": at + 1, "assisted": at + 2, "waited": at + 3, "bytes": at + 4,
-                           "busy_ns": at + 5, "longest_ns": at + 6, "user_doorbells": at + 100,
+                           "busy_ns": at + 5, "longest_ns": at + 6, "polled": at + 7, "user_doorbells": at + 100,
                            "user_handled": at + 101, "user_bytes": at + 102, "user_busy_ns": at + 103}
         assert found.ownership(data, number) == (number % 2, 7 * number)
     assert found.retries == 0

@@ -70,8 +70,8 @@ def test_more_than_one_knows_is_left_alone(ours):
     (contents(devices=[device(name="x" * 65)]), "wanted a text of at most 64 characters"),
     (contents(devices=[device(queues=257)]), "devices[0].queues: 257; wanted 0 to 256"),
     (contents(devices=[device(queues=True)]), "devices[0].queues: a bool; wanted a whole number"),
-    (contents(devices=[device(at=8)]), "devices[0].at: 8; wanted 384 or more, a multiple of 64"),
-    (contents(devices=[device(at=4100)]), "devices[0].at: 4100; wanted 384 or more, a multiple of 64"),
+    (contents(devices=[device(at=8)]), "devices[0].at: 8; wanted 448 or more, a multiple of 64"),
+    (contents(devices=[device(at=4100)]), "devices[0].at: 4100; wanted 448 or more, a multiple of 64"),
     (contents(devices=[device(urings=3)]), "devices[0].urings: 3; wanted 0 to 2"),
     (contents(devices=[device(offload="fast")]), "devices[0].offload: 'fast'; wanted off, host, on"),
     (contents(devices=[device(reasons=["x"] * 24)]), "devices[0].reasons: 24 of them; wanted at most 23")])

@@ -14,7 +14,8 @@ from .rows import identity, is_peer, label, longer
 from .saved import Saved
 from .tables import Grid, console, rich_table
 
-COUNTS = {"exits_to_user": "to user", "handled": "handled", "declined": "declined"}
+COUNTS = {"exits_to_user": "to user", "handled": "handled", "declined": "declined",
+          "doorbells": "doorbells", "interrupts": "interrupts"}
 COUNT_CHANGE = 0.05     # of a doorbell, and of the count
 SAME_MACHINE = ("kernel", "cpu", "cpus")
 ONLY_A, ONLY_B = "only in A", "only in B"
@@ -48,7 +49,7 @@ class Pair:
             return []
         found = []
         for key, name in COUNTS.items():
-            a, b = (None if row[key] is None else row[key] / max(1, row["requests"]) for row in (self.a, self.b))
+            a, b = (None if row.get(key) is None else row[key] / max(1, row["requests"]) for row in (self.a, self.b))
             if None not in (a, b) and abs(a - b) > COUNT_CHANGE * max(1 / max(1, self.row["depth"]), abs(a), abs(b)):
                 found.append((name, a, b))
         return found

@@ -29,7 +29,7 @@ from .rows import EXIT_CASES
 
 MEMORY = 64 << 20
 TIMEOUT_S = 120
-_LINE = re.compile(r"(measure|exits): \w+=(\d+) ticks=(\d+)(?: floor=(\d+))?")
+_LINE = re.compile(r"(measure|exits): \w+=(\d+) ticks=(\d+)(?: floor=(\d+) rung=(\d+) interrupts=(\d+))?")
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class Sample:
     handled: int = 0
     declined: int = 0
     why: str = ""           # the most frequent reason for that
+    doorbells: int | None = None        # that the driver rang, in the loop alone where the guest counts them
+    interrupts: int | None = None       # that it took in the loop, where it counts them
 
 
 def run_machine(config: MachineConfig, devices=(), prepare=lambda machine: None,
@@ -68,12 +70,13 @@ def run_machine(config: MachineConfig, devices=(), prepare=lambda machine: None,
             if machine.bpf:
                 exits += sum(e.outbox.head for e in machine.bpf.exits) - sum(v.loop.assisted for v in machine.vcpus)
             handled, declined, why = _counters(machine.devices[0])
+            doorbells = _doorbells(machine.devices[0])
             vcpu = sum(thread.cpu_ns for thread in machine.threads)
         text = Path(output.name).read_text()
         if status:
             raise UserError(f"the measuring guest ended with status {status} and said {text.strip()[-200:]!r}; "
                             "wanted 0")
-        return Sample(0, 0, cpu, vcpu, ring, exits, ports, handled, declined, why), text
+        return Sample(0, 0, cpu, vcpu, ring, exits, ports, handled, declined, why, doorbells), text
 
 
 def ring_time_ns() -> int:
@@ -91,8 +94,7 @@ def ring_time_ns() -> int:
 
 def _run(config: MachineConfig, devices=(), prepare=lambda machine: None, after=lambda machine: None) -> Sample:
     sample, text = run_machine(config, devices, prepare, after=after)
-    ticks, floor_ticks = _ticks(text, 0)
-    return replace(sample, ticks=ticks, floor_ticks=floor_ticks)
+    return replace(sample, **_counted(text))
 
 
 def _counters(device) -> tuple[int, int, str]:
@@ -107,20 +109,27 @@ def _counters(device) -> tuple[int, int, str]:
     return entry.doorbells - sum(entry.declined), sum(entry.declined), ""
 
 
-def _ticks(text: str, status: int) -> tuple[int, int]:
-    """Those of the loop, and of its floor."""
+def _doorbells(device) -> int | None:
+    """That reached the device; of its queues, where it has some."""
+    if not device.layout.queues:
+        return None
+    return device_totals(device)["user_doorbells" if device.mode == "off" else "doorbells"]
+
+
+def _counted(text: str) -> dict[str, int]:
+    """What the guest itself says of its loop, as fields of a Sample."""
     found = _LINE.search(text)
-    if status or not found:
-        raise UserError(f"the measuring guest ended with status {status} and said "
-                        f"{text.strip()[-200:]!r}; wanted 0 and its figures")
-    return int(found[3]), int(found[4] or 0)
+    if not found:
+        raise UserError(f"the measuring guest said {text.strip()[-200:]!r}; wanted its figures")
+    names = ("ticks", "floor_ticks", "doorbells", "interrupts")
+    return {name: int(value) for name, value in zip(names, found.groups()[2:]) if value is not None}
 
 
-def run_blk(mode: str, image: Path, cmdline: str) -> Sample:
-    """The measuring guest over a disk of ours, and beside it a doorbell that is claimed and ignored."""
+def run_blk(mode: str, image: Path, cmdline: str, floor: bool = True) -> Sample:
+    """The measuring guest over a disk of ours; with `floor` also beside a doorbell that is claimed and ignored."""
     probe, fds, address = ProbeDevice("probe"), [], 0xd0001000 + Probe.claimed.offset
     config = MachineConfig(BUILD / "measure.elf", MEMORY, disks=[DiskConfig(image, offload=mode)],
-                           cmdline=f"{cmdline} floor={address:#x}")
+                           cmdline=f"{cmdline} floor={address:#x}" if floor else cmdline)
     try:
         return _run(config, ((probe, "off"),), lambda machine: fds.append(_claim(machine, address)))
     finally:
@@ -250,7 +259,7 @@ def run_qemu(aio: str, image: Path, cmdline: str) -> Sample:
         done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S)
         cpu = children_ns() - before
         check_qemu(done.returncode, done.stderr)
-        return Sample(*_ticks(Path(output.name).read_text(), 0), cpu_ns=cpu)
+        return Sample(**_counted(Path(output.name).read_text()), cpu_ns=cpu)
 
 
 def tsc_khz() -> int:

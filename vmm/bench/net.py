@@ -71,7 +71,8 @@ def _row(case: NetCase, mode: str, taken: list[tuple[int, float, Sample]]) -> di
     return {"bench": "net", "mode": mode, **asdict(case), "pattern": None, "wait": "poll", "ring": 3,
             "requests": requests, **spread(values), "floor_ns": 0.0, "cpu_ns_per_request": round(cpu, 1),
             "cpu_vcpu_ns": round(vcpu, 1), "cpu_ring_ns": round(ring, 1), "exits_to_user": last.exits,
-            "handled": last.handled, "declined": last.declined, "why": last.why}
+            "handled": last.handled, "declined": last.declined, "why": last.why, "doorbells": last.doorbells,
+            "interrupts": last.interrupts}
 
 
 def _once(case: NetCase, mode: str, quick: bool, machine: dict) -> tuple[int, float, Sample]:

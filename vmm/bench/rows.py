@@ -10,7 +10,8 @@ UNROLLED = 32       # the measuring guest's batches come in multiples of this
 BENCHES = ("exits", "blk", "net", "linux", "shadow", "start")
 MODES = ("off", "host", "on")
 PEERS = ("qemu", "vhost")       # modes that are not ours begin so
-IDENTITY = ("bench", "mode", "op", "pattern", "bytes", "depth", "wait", "ring", "cache")
+IDENTITY = ("bench", "mode", "op", "pattern", "bytes", "depth", "wait", "ring", "notify", "cache")
+ALWAYS, EVENT = "always", "event"       # when a driver rings: for each batch, or where the device asks for it (2.7.10)
 DECLINED = 0.05     # of the requests, from which on a row says why
 
 
@@ -40,23 +41,25 @@ class BlkCase:
     depth: int = 1
     wait: str = "poll"
     ring: int = 0
+    notify: str = ALWAYS
 
     def cmdline(self, batches: int) -> str:
         return " ".join(f"{k}={v}" for k, v in {**asdict(self), "batches": batches}.items())
 
 
 QUICK_BLK = (BlkCase(), BlkCase(wait="interrupt"), BlkCase(depth=32), BlkCase(ring=3),
-             BlkCase(pattern="sequential", bytes=1 << 20), BlkCase(op="write"))
+             BlkCase(ring=3, notify=EVENT), BlkCase(pattern="sequential", bytes=1 << 20), BlkCase(op="write"))
 
 
 def blk_cases() -> list[BlkCase]:
-    """Sizes, depths, patterns and directions, then the ways to wait and to run of 4 KiB."""
+    """Sizes, depths, patterns and directions, then the ways to wait, to run and to ring of 4 KiB."""
     cases = [BlkCase(op, pattern, size, depth)
              for op in ("read", "write") for pattern in ("random", "sequential")
              for size in (512, 4096, 65536, 1 << 20) for depth in (1, 32)]
     base = BlkCase()
     for depth in (1, 32):
-        cases += [replace(base, depth=depth, wait="interrupt"), replace(base, depth=depth, ring=3)]
+        cases += [replace(base, depth=depth, wait="interrupt"), replace(base, depth=depth, ring=3),
+                  replace(base, depth=depth, ring=3, notify=EVENT)]
     return cases
 
 
@@ -140,7 +143,12 @@ def spread(values: list[float]) -> dict:
 
 def identity(row: dict) -> tuple:
     """What makes two rows of two runs the same row."""
-    return tuple(row.get(key) for key in IDENTITY)
+    return tuple(notify(row) if key == "notify" else row.get(key) for key in IDENTITY)
+
+
+def notify(row: dict) -> str:
+    """When its driver rings; rows of before that was kept are of one that always does."""
+    return row.get("notify", ALWAYS)
 
 
 def is_peer(row: dict) -> bool:
@@ -172,6 +180,7 @@ def _blk_label(row: dict) -> str:
     size = f"{row['bytes'] >> 10} KiB" if row["bytes"] >= 1024 else f"{row['bytes']} B"
     extra = "" if row["wait"] == "poll" else f", {row['wait']}"
     extra += "" if row["ring"] == 0 else f", ring {row['ring']}"
+    extra += "" if notify(row) == ALWAYS else f", {notify(row)} index"
     return f"{row['op']} {size} x{row['depth']} {row['pattern']}{extra}"
 
 

@@ -15,7 +15,7 @@ from statistics import median
 from ..sync.signals import temporary_folder
 from . import measure, saved, tables
 from .measure import Sample
-from .rows import EXIT_CASES, QUICK_BLK, UNROLLED, BlkCase, Wanted, blk_cases, spread
+from .rows import ALWAYS, EXIT_CASES, QUICK_BLK, UNROLLED, BlkCase, Wanted, blk_cases, spread
 from .saved import Saved
 from .visits import visits
 
@@ -133,10 +133,12 @@ def blk(modes: list[str], peers: list[str], repeat: int, quick: bool, machine: d
         return _blk_rows(cases, modes, repeat, quick, machine, image)
 
 
-def _once(mode: str, image: Path, cmdline: str) -> Sample:
+def _once(mode: str, image: Path, case: BlkCase, batches: int) -> Sample:
+    """A driver that need not ring has no floor: that is a loop around a doorbell."""
+    cmdline = case.cmdline(batches)
     if mode.startswith("qemu-"):
         return measure.run_qemu(mode[5:], image, cmdline)
-    return measure.run_blk(mode, image, cmdline)
+    return measure.run_blk(mode, image, cmdline, case.notify == ALWAYS)
 
 
 def _batches(base: Sample, quick: bool, machine: dict) -> int:
@@ -155,9 +157,9 @@ def _blk_rows(cases, modes, repeat, quick, machine, image) -> list[dict]:
             for _ in range(repeat):
                 for mode in taken:
                     progress.update(task, description=f"blk {case.op} {case.bytes} depth {case.depth} {mode}")
-                    base = _once(mode, image, case.cmdline(BASE_BATCHES))
+                    base = _once(mode, image, case, BASE_BATCHES)
                     batches = taken[mode][0][0] if taken[mode] else _batches(base, quick, machine)
-                    taken[mode].append((batches, _once(mode, image, case.cmdline(batches)), base))
+                    taken[mode].append((batches, _once(mode, image, case, batches), base))
                     progress.advance(task)
             floors = {mode: [s.floor_ticks / n / case.depth * 1e6 / machine["tsc_khz"] for n, s, _ in found
                              if s.floor_ticks] for mode, found in taken.items()}
@@ -180,4 +182,5 @@ def _blk_row(case: BlkCase, mode: str, taken, floor: float, machine: dict) -> di
             **spread([_ns(case, n, s, machine) for n, s, _ in taken]), "floor_ns": round(floor, 1),
             "cpu_ns_per_request": round(cpu, 1), "cpu_vcpu_ns": round(vcpu, 1), "cpu_ring_ns": round(ring, 1),
             **{name: round((getattr(last, field) - getattr(base, field)) * requests / extra)
-               for name, field in (("exits_to_user", "exits"), ("handled", "handled"), ("declined", "declined"))}}
+               for name, field in (("exits_to_user", "exits"), ("handled", "handled"), ("declined", "declined"))},
+            "doorbells": last.doorbells, "interrupts": last.interrupts}

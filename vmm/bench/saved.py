@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import UserError
-from .rows import BENCHES, MODES, PEERS, identity, label
+from .rows import ALWAYS, BENCHES, EVENT, MODES, PEERS, identity, label
 
 SCHEMA = 1
 _MOST = 1e15        # ns: eleven days; nothing here takes as long, and no sum of such figures overflows
@@ -68,6 +68,7 @@ def _or_null(kind: _Kind) -> _Kind:
 
 _MODE = _Kind(f"{', '.join(MODES)}, or a peer's: {' or '.join(PEERS)} and more", lambda v: _TEXT.fits(v) and (
     v in MODES or v.startswith(PEERS)))
+_NOTIFY = _Kind(f"{ALWAYS} or {EVENT}", lambda v: v in (ALWAYS, EVENT))
 _MACHINE = {"kernel": _TEXT, "cpu": _TEXT, "cpus": _COUNT, "memcpy_bytes_per_s": _NUMBER}
 _MACHINE_MAY = {"tsc_khz": _NUMBER, "foreign_exit_added_ns": _NUMBER, "left_out": _TEXTS}
 _ROW = {"bench": _Kind(" or ".join(BENCHES), lambda v: v in BENCHES), "mode": _MODE, "op": _TEXT,
@@ -76,7 +77,7 @@ _ROW = {"bench": _Kind(" or ".join(BENCHES), lambda v: v in BENCHES), "mode": _M
         "cpu_ns_per_request": _NUMBER, "cpu_ring_ns": _NUMBER, "exits_to_user": _WHOLE}
 _OURS = {"handled": _WHOLE, "declined": _WHOLE}     # what rows of all but `linux` have
 _OURS_MAY = {"why": _TEXT, "ns_each": _TIMES, "cache": _or_null(_TEXT), "retries": _COUNT,
-             "spared": _COUNT}
+             "spared": _COUNT, "notify": _NOTIFY, "doorbells": _or_null(_COUNT), "interrupts": _or_null(_COUNT)}
 _LINUX = {"handled": _or_null(_WHOLE), "declined": _or_null(_WHOLE), "ns_each": _TIMES, "cache": _or_null(_TEXT),
           "p99_ns": _or_null(_NUMBER), "exits": _COUNT}
 _VISIT = {"op": _TEXT, "longest_ns": _NUMBER, "longest_median_ns": _NUMBER, "handled": _COUNT, "user_handled": _COUNT}

@@ -8,8 +8,9 @@ from statistics import median
 from .rows import DECLINED, declined_share, label
 
 WANTED_US = 100     # that one visit may take
-WIDTH = 132         # at least: what is cut off helps nobody
+WIDTH = 156         # at least: what is cut off helps nobody
 _FIGURES = ("µs", "min", "max", "floor", "above floor", "CPU", "of it ring", "to user", "handled", "declined")
+_DRIVER_FIGURES = ("doorbells", "interrupts")       # of a driver of queues
 _SHADOW_FIGURES = ("µs", "min", "max", "one copy", "CPU", "bytes", "reads", "looked again")
 _DANCE_FIGURES = ("µs", "min", "max", "as fast", "accesses", "to user", "spared", "CPU")
 _START_FIGURES = ("ms", "min", "max", "CPU", "MiB beside RAM")
@@ -75,8 +76,10 @@ def requests(what: str, machine: dict, rows: list[dict]) -> Grid:
         return Grid(title.replace("µs", "ms"), ("to", "mode", *_START_FIGURES), [_start_line(row) for row in rows])
     if rows and "spared" in rows[0]:
         return Grid(title, ("dance", "executor", *_DANCE_FIGURES), [_dance_line(row, rows) for row in rows])
-    first = {"exits": "op", "net": "packet"}.get(what, "request")
-    return Grid(title, (first, "mode", *_FIGURES), [_line(row) for row in rows])
+    if what == "exits":
+        return Grid(title, ("op", "mode", *_FIGURES), [_line(row) for row in rows])
+    return Grid(title, ("packet" if what == "net" else "request", "mode", *_FIGURES, *_DRIVER_FIGURES),
+                [(*_line(row), *(_driver_share(row, key) for key in _DRIVER_FIGURES)) for row in rows])
 
 
 def _line(row: dict) -> tuple[str, ...]:
@@ -119,6 +122,11 @@ def _share(row: dict, key: str) -> str:
         return "-"
     share = row[key] / max(1, row["requests"])
     return f"{round(share, 2):g}" if row["bench"] == "exits" else f"{100 * share:.1f}%"
+
+
+def _driver_share(row: dict, key: str) -> str:
+    """Of a hundred requests; a peer's are known as well where the guest counts."""
+    return "-" if row.get(key) is None else f"{100 * row[key] / max(1, row['requests']):.1f}%"
 
 
 def _linux_line(row: dict, best: list[float]) -> tuple[str, ...]:

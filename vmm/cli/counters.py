@@ -14,9 +14,10 @@ HELP = ("when the guest has ended, print what each half of each device did.  FOR
         "(the default), or json, on standard output, which the guest may not have then (see --serial); or in FILE.  It "
         "has to be attached by `=`: --stats=json,file=FILE.  JSON is an object on a line of its own for each time that "
         "the guest was started.  A device's counters with user_ before their names are Python's, the others its "
-        "handler's; a vCPU's exits are accesses left to Python, taken are those that the native exit path took, "
-        "assisted writes that it did after the kernel half had declined them, serial exits that the serial port "
-        "answered, in C as well; the serial port's calls are its accesses in Python")
+        "handler's: of those handled, assisted were done by its native build, polled found by looks of io_uring's "
+        "thread; a vCPU's exits are accesses left to Python, taken are those that the native exit path took, assisted "
+        "writes that it did after the kernel half had declined them, serial exits that the serial port answered, in C "
+        "as well; the serial port's calls are its accesses in Python")
 
 
 @contextmanager

@@ -71,7 +71,9 @@ def add(commands) -> None:
     devices = run.add_argument_group("devices")
     virtio = ("offload=on|host|off|auto (who serves it: the kernel, this process in C, Python, or the best "
               "possible), transport=mmio|pci, packed=on|off (offer packed rings), async=on|off|auto (real I/O by "
-              "the handler, through io_uring)")
+              "the handler, through io_uring), poll=on|off|auto (with offload=on, io_uring's thread looks at a busy "
+              "queue, whose driver need not ring: whenever it is busy, never, or while that pays; default: auto), "
+              "idle_us=N (until nothing has come for so many microseconds, 1 to 1000000; default: 50)")
     devices.add_argument("--disk", metavar="[path=]FILE[,KEY=VALUE...]", action="append", default=[],
                          help="add a disk; may be given more than once.  Keys: readonly=on|off, format=raw (it is "
                          "one, whatever it looks like), "
@@ -82,18 +84,19 @@ def add(commands) -> None:
                          "there, or fd=N[:N...]) or a UNIX datagram socket (socket=PATH); may be given more "
                          "than once.  Keys: mac=ADDRESS, queues=PAIRS, mtu=BYTES, spoof=allow|drop (drop what "
                          "is sent from another address), tx_packets=N and tx_bytes=N (most per second), "
-                         "queue_size=N, offload, transport, packed and async, as of --disk")
+                         "queue_size=N, offload, transport, packed, async, poll and idle_us, as of --disk")
     devices.add_argument("--console", metavar="WHERE[,KEY=VALUE...]", action="append", default=[],
                          help="add a virtio console that leads to stdio, null, file=PATH (output alone) or "
-                         "socket=PATH (a UNIX stream socket that listens).  Keys: offload, transport, packed and "
-                         "async, as of --disk")
+                         "socket=PATH (a UNIX stream socket that listens).  Keys: offload, transport, packed, "
+                         "async, poll and idle_us, as of --disk")
     devices.add_argument("--rng", metavar="KEY=VALUE...", nargs="?", const="",
-                         help="add an entropy device.  Keys: offload, transport, packed and async, as of --disk")
+                         help="add an entropy device.  Keys: offload, transport, packed, async, poll and idle_us, as "
+                         "of --disk")
     devices.add_argument("--device", metavar="FILE.py[:CLASS][,KEY=VALUE...]", action="append", default=[],
                          help="add a device of one's own (splitvmm new), whose handler is built if it is out of date; "
                          "may be given more than once.  Keys: name=TEXT and offload; of a virtio device also "
-                         "transport, packed and async, of any other base=ADDRESS and bus=mmio|port; and the device's "
-                         "own (splitvmm doc)")
+                         "transport, packed, async, poll and idle_us, of any other base=ADDRESS and bus=mmio|port; and "
+                         "the device's own (splitvmm doc)")
     devices.add_argument("--vga", metavar="std|none", default="none", help="add a display, as QEMU's standard one: "
                          "with --firmware the BIOS and a boot loader use it; --screenshot and --show show it (default: "
                          "none, and the BIOS uses the serial port)")

@@ -81,6 +81,7 @@ class Entry(Block, writer=KERNEL):
     bytes = u64("data moved by the handler", unit="bytes")
     busy_ns = u64("time inside the handler", unit="ns")
     longest_ns = u64("of one visit, at most; of a kernel half's where there is one", unit="ns")
+    polled = u64("of those handled, requests found by looks of the ring's thread")
     declined = u64[MAX_REASONS]("doorbells declined, by reason, atomic")
 
 

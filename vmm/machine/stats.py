@@ -105,6 +105,8 @@ def print_stats(machine, file=None) -> None:
             table.add_row(name, device.mode, "kernel", *_figures(c, ""))
             if c["assisted"]:
                 table.add_row("", "", "  of it native", "", str(c["assisted"]))
+            if c["polled"]:
+                table.add_row("", "", "  of it polled", "", str(c["polled"]))
             table.add_row("", "", "user", *_figures(c, "user_"))
             for reason in device.layout.reasons:
                 if c["declined"][reason]:

@@ -78,10 +78,10 @@ class Shadow:
         layout, at = self.blocks[number]
         entry = _ENTRY.unpack_from(data, at + layout.field("entry").offset)
         user = _USER.unpack_from(data, at + layout.field("user").offset)
-        doorbells, handled, assisted, waited, moved, busy_ns, longest_ns, *declined = entry[4:]
+        doorbells, handled, assisted, waited, moved, busy_ns, longest_ns, polled, *declined = entry[4:]
         return {"doorbells": doorbells, "handled": handled, "assisted": assisted, "waited": waited, "bytes": moved,
-                "busy_ns": busy_ns, "longest_ns": longest_ns, "declined": declined, "user_doorbells": user[2],
-                "user_handled": user[3], "user_bytes": user[4], "user_busy_ns": user[5]}
+                "busy_ns": busy_ns, "longest_ns": longest_ns, "polled": polled, "declined": declined,
+                "user_doorbells": user[2], "user_handled": user[3], "user_bytes": user[4], "user_busy_ns": user[5]}
 
     def ownership(self, data: bytes, number: int) -> tuple[int, int]:
         """A block's holder and generation."""

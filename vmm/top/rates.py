@@ -45,7 +45,7 @@ def _rates(before: dict | None, now: dict, seconds: float) -> dict[str, Any] | N
             found[half + name] = _rate(before, now, half + name, seconds)
         requests, busy_ns = (now[half + name] - before[half + name] for name in ("handled", "busy_ns"))
         found[half + "each_ns"] = round(busy_ns / requests, 1) if requests else None
-    for name in ("assisted", "waited"):
+    for name in ("assisted", "waited", "polled"):
         found[name] = _rate(before, now, name, seconds)
     declined = before["declined"]
     found["declined"] = {reason: _rate(declined, now["declined"], reason, seconds) for reason in now["declined"]

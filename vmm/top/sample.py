@@ -48,9 +48,8 @@ def _device(pid: int, device: Device) -> dict[str, Any]:
                              "offload": device.offload}
     if not device.queues:
         return found | _held(device, data, 0) | {"total": _counters(device, data, 0)}
-    in_flight = _in_flight(pid, device)
-    queues = [{"queue": i, **_held(device, data, 1 + i), "in_flight": in_flight[i], **_counters(device, data, 1 + i)}
-              for i in range(device.queues)]
+    queues = [{"queue": i, **_held(device, data, 1 + i), **ring, **_counters(device, data, 1 + i)}
+              for i, ring in enumerate(_rings(pid, device))]
     return found | {"total": _total(queues), "queues": queues}
 
 
@@ -72,21 +71,29 @@ def _total(queues: list[dict[str, Any]]) -> dict[str, Any]:
             total[name] = {reason: sum(queue[name][reason] for queue in queues) for reason in first}
         elif name == "longest_ns":
             total[name] = max(queue[name] for queue in queues)
-        elif name not in ("queue", "holder", "generation", "in_flight"):
+        elif name not in ("queue", "holder", "generation", "in_flight", "polling"):
             total[name] = sum(queue[name] for queue in queues)
     return total
 
 
-def _in_flight(pid: int, device: Device) -> list[int | None]:
-    """Requests that each queue's io_uring has, None where there is none that may be used."""
-    wiring, flight = (uring_layout().field(name) for name in ("wiring", "flight"))
-    assert wiring.block and flight.block
-    ready, free = wiring.offset + wiring.block.field("ready").offset, flight.offset + flight.block.field("free").offset
+def _rings(pid: int, device: Device) -> list[dict[str, Any]]:
+    """Of each queue's io_uring: requests `in_flight`, and whether the queue is looked at now (`polling`); None where
+    there is none that may be used."""
     words = Places(pid, [(device.uring + i * STRIDE + at, _WORD.size)
-                         for i in range(device.urings) for at in (ready, free)]).read()
-    found: list[int | None] = [None] * device.queues
+                         for i in range(device.urings) for at in _RING_WORDS]).read()
+    found: list[dict[str, Any]] = [{"in_flight": None, "polling": None}] * device.queues
     for i in range(device.urings):
-        (is_ready,), (tags,) = map(_WORD.unpack, words[2 * i:2 * i + 2])
-        if is_ready:
-            found[i] = max(0, TAGS - tags)
+        ready, free, polling = (_WORD.unpack(word)[0] for word in words[3 * i:3 * i + 3])
+        if ready:
+            found[i] = {"in_flight": max(0, TAGS - free), "polling": bool(polling)}
     return found
+
+
+def _ring_word(block: str, name: str) -> int:
+    """Where it is in a queue's io_uring, in bytes."""
+    item = uring_layout().field(block)
+    assert item.block
+    return item.offset + item.block.field(name).offset
+
+
+_RING_WORDS = (_ring_word("wiring", "ready"), _ring_word("flight", "free"), _ring_word("flight", "polling"))

@@ -58,7 +58,8 @@ def _add(table: Table, name: str, device: dict[str, Any], counted: dict[str, Any
     """A line for each half, and one for each reason that doorbells were declined for since the last look."""
     rates = counted["rates"] or {}
     in_flight = counted.get("in_flight")
-    table.add_row(Text(name), device["offload"], counted["holder"], str(counted["generation"]), "kernel",
+    offload = f"{device['offload']}, polled" if counted.get("polling") else device["offload"]
+    table.add_row(Text(name), offload, counted["holder"], str(counted["generation"]), "kernel",
                   *_figures(rates, ""), f"{counted['longest_ns'] / 1e3:,.1f}",
                   "" if in_flight is None else str(in_flight), f"{counted['handled']:,}")
     table.add_row("", "", "", "", "user", *_figures(rates, "user_"), "", "", f"{counted['user_handled']:,}")
