@@ -10,6 +10,8 @@ enum {
 	BUSY_BELLS_ASLEEP = 32,		/* if the ring's thread would have to be woken */
 	LATE_LOOK_NS = 300000,		/* between two looks: that thread has to share its CPU */
 	FEWEST_FOUND = 4,		/* requests for which looking was worth while */
+	MOST_RUNG = 16,			/* doorbells of a driver that rings whatever it was asked for; more than half as
+					 * many as requests were found, and looks spare it nothing */
 	LEAST_REST_NS = 1000000,	/* when it was not; doubled each time */
 	MOST_REST_NS = 256000000,
 };
@@ -44,7 +46,7 @@ static __always_inline int begins_polling(struct serving *serving, __u64 now)
 	if (flight->bells < enough || (now < flight->rested_ns && !uring->wiring.poll_always))
 		return 0;
 	flight->polling = 1;
-	flight->found = flight->raised = 0;
+	flight->found = flight->raised = flight->rung = 0;
 	flight->bell_cpu = this_cpu();
 	disable_notify(serving->device, serving->queue);
 	return 1;
@@ -57,6 +59,11 @@ static __always_inline int goes_on_polling(struct serving *serving, __u64 now, _
 	struct flight *flight = &serving->uring->flight;
 
 	flight->found += found;
+	flight->rung += !serving->collecting;
+	if (!wiring->poll_always && flight->rung > MOST_RUNG && 2 * flight->rung > flight->found) {
+		end_polling(serving, 0);
+		return 0;
+	}
 	if (serving->collecting)
 		serving->work->tally.polled += found;
 	if (serving->collecting && !wiring->poll_always &&

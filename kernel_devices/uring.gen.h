@@ -169,7 +169,7 @@ struct flight {
 	__u32 bell_cpu;	/* 0x030 where the last of them was */
 	__u32 found;	/* 0x034 requests that looks have found, since they began */
 	__u32 raised;	/* 0x038 interrupts raised for them */
-	__u32 reserved;	/* 0x03c to a multiple of 8 */
+	__u32 rung;	/* 0x03c doorbells rung meanwhile, though none was asked for */
 	__u64 bell_ns;	/* 0x040 when the last doorbell was rung [ns] */
 	__u64 look_ns;	/* 0x048 when the queue was last looked at [ns] */
 	__u64 until_ns;	/* 0x050 looks end then, if nothing has come [ns] */
@@ -191,7 +191,7 @@ _Static_assert(__builtin_offsetof(struct flight, bells) == 0x2c, "flight.bells")
 _Static_assert(__builtin_offsetof(struct flight, bell_cpu) == 0x30, "flight.bell_cpu");
 _Static_assert(__builtin_offsetof(struct flight, found) == 0x34, "flight.found");
 _Static_assert(__builtin_offsetof(struct flight, raised) == 0x38, "flight.raised");
-_Static_assert(__builtin_offsetof(struct flight, reserved) == 0x3c, "flight.reserved");
+_Static_assert(__builtin_offsetof(struct flight, rung) == 0x3c, "flight.rung");
 _Static_assert(__builtin_offsetof(struct flight, bell_ns) == 0x40, "flight.bell_ns");
 _Static_assert(__builtin_offsetof(struct flight, look_ns) == 0x48, "flight.look_ns");
 _Static_assert(__builtin_offsetof(struct flight, until_ns) == 0x50, "flight.until_ns");

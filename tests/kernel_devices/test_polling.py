@@ -181,3 +181,16 @@ def test_what_looks_found_is_counted(disk_with):
         found += 10
         wait_for(lambda wanted=found: entry.polled == wanted)
     assert entry.polled < entry.handled
+
+
+def test_a_driver_that_rings_whatever_it_is_asked_for(disk_with):
+    """Looks spare it nothing."""
+    disk = disk_with(poll="auto")
+    disk.rings[0].set_no_interrupt(True)
+    for sector in range(400):
+        offer(disk, sector)
+        disk.registers.write("queue_notify", 0)
+        assert done(disk, sector)
+        if flight(disk).rest_ns:
+            break
+    assert flight(disk).rest_ns and flight(disk).rung <= 17

@@ -128,7 +128,7 @@ class Flight(Block, writer=HOLDER):
     bell_cpu = u32("where the last of them was")
     found = u32("requests that looks have found, since they began")
     raised = u32("interrupts raised for them")
-    reserved = u32("to a multiple of 8")
+    rung = u32("doorbells rung meanwhile, though none was asked for")
     bell_ns = u64("when the last doorbell was rung", unit="ns")
     look_ns = u64("when the queue was last looked at", unit="ns")
     until_ns = u64("looks end then, if nothing has come", unit="ns")

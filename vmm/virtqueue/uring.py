@@ -139,7 +139,7 @@ class Uring:
         self._words[3][0] = self._words[4][0]
         flight.tail = self._words[1][0]
         flight.window, flight.kicks_seen, flight.nop = 0, self.wiring.kicks, 0
-        flight.polling = flight.bells = flight.rest_ns = flight.rested_ns = 0
+        flight.polling = flight.bells = flight.rung = flight.rest_ns = flight.rested_ns = 0
         self.flight.free = 0
         for i in range(TAGS):       # those that are kept stay so
             if self._tags[i].state != TagState.FAILED:
