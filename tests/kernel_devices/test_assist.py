@@ -1,10 +1,12 @@
 """What the BPF build declines is done by the native build of the same handler, before it is Python's."""
 
+import threading
+
 import pytest
 
 from tools.driver import WRITE, BlkDriver
 from vmm.devmodel.devices.blk import SECTOR, RequestType, Status, Writes
-from vmm.devmodel.exit_path import UPCALL
+from vmm.devmodel.exit_path import UPCALL, Verdict
 from vmm.devmodel.virtqueue import BUDGET, COMMON_REASONS
 from vmm.sync.handoff import Declined
 
@@ -94,3 +96,39 @@ def test_no_longer_once_it_is_off(disk, image):
     disk.device.state.disk.writes = Writes.AT_ONCE
     disk.write(2, b"z" * SECTOR)
     assert counts(disk)[1] == 1
+
+
+@pytest.fixture
+def assisting(disk):
+    """The host backend, whose native build takes until `goes_on` is set."""
+    host, entered, goes_on = disk.machine.offloading.host, threading.Event(), threading.Event()
+
+    def assist(*_):
+        entered.set()
+        assert goes_on.wait(20)
+        return Verdict.HANDLED
+    host.lib.exit_path_assist = assist
+    thread = threading.Thread(target=host.assist, args=[Declined(0, disk.device.place.slot, 0, 4, BUDGET, 0)])
+    thread.start()
+    assert entered.wait(20)
+    yield host, goes_on
+    goes_on.set()
+    thread.join()
+
+
+def test_no_longer_offered_when_it_is_through(disk, assisting):
+    """Upcalls come on a thread that does not stand still while a device is switched."""
+    host, goes_on = assisting
+    ends = threading.Thread(target=host.end_assist, args=[disk.device])
+    ends.start()
+    ends.join(0.05)
+    assert ends.is_alive()
+    goes_on.set()
+    ends.join(20)
+    assert not ends.is_alive()
+
+
+def test_an_upcall_after_the_native_builds_are_gone(disk):
+    host = disk.machine.offloading.host
+    disk.machine.close()
+    assert host.assist(Declined(0, disk.device.place.slot, 0, 4, BUDGET, 0)) == (Verdict.TO_USER, 0)
