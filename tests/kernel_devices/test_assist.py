@@ -1,6 +1,8 @@
 """What the BPF build declines is done by the native build of the same handler, before it is Python's."""
 
+import struct
 import threading
+from time import monotonic, sleep
 
 import pytest
 
@@ -96,6 +98,27 @@ def test_no_longer_once_it_is_off(disk, image):
     disk.device.state.disk.writes = Writes.AT_ONCE
     disk.write(2, b"z" * SECTOR)
     assert counts(disk)[1] == 1
+
+
+def wait_for(what, timeout_s=20):
+    deadline = monotonic() + timeout_s
+    while not what():
+        assert monotonic() < deadline
+        sleep(0.0005)
+
+
+def test_the_rings_thread_is_woken_for_what_was_submitted_before(disk):
+    """A flush for the ring, whose thread sleeps, and a write that the native build does: nobody else tells of both."""
+    disk.device.poll_completions = lambda: None     # the look by the clock, which wakes it too
+    head, tail, flags, *_ = disk.device.queues[0].uring._words
+    wait_for(lambda: flags[0] & 1)
+    for at, kind in ((D.HEADER, RequestType.FLUSH), (D.HEADER + 16, RequestType.OUT)):
+        disk.memory.write(at, struct.pack("<IIQ", kind, 0, 0))
+    disk.rings[0].request([(D.HEADER, 16, 0), (D.STATUS, 1, WRITE)])
+    disk.rings[0].request([(D.HEADER + 16, 16, 0), (D.DATA, SECTOR, 0), (D.STATUS, 1, WRITE)], head=2)
+    disk.registers.write("queue_notify", 0)
+    assert counts(disk)[1] in (1, 2) and declines(disk) == {"PUNTED": 1}
+    wait_for(lambda: tail[0] == 1 and head[0] == 1)
 
 
 @pytest.fixture
