@@ -26,6 +26,7 @@ FOUND = [
     ("the collector's interrupt is lost", "ring, two in a row"),
     ("left to the ring, whoever has come", "ring, left to it"),
     ("polling: nobody is woken", "polled, flags"),
+    ("assist: the ring's thread", "assisted, beside the ring"),
 ]
 
 

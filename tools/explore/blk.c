@@ -16,7 +16,18 @@ static void *guest_at(__u64 gpa)
 
 __u32 explored_enter(const __u32 *flags)
 {
-	return READ_ONCE(*flags) & SQ_NEED_WAKEUP ? DECLINE_RING_ASLEEP : 0;
+	if (!(READ_ONCE(*flags) & SQ_NEED_WAKEUP))
+		return 0;
+	if (!explored_may_wait())
+		return DECLINE_RING_ASLEEP;
+	world.awake = 1;
+	return 0;
+}
+
+/* Not so in the kernel half, where there is one. */
+int explored_may_wait(void)
+{
+	return !scenario.assisted || world.actor[world.current].assisting;
 }
 
 static void post(enum mail_kind kind, __u32 of)
@@ -50,6 +61,25 @@ __u32 explored_rounds(void)
 	return scenario.rounds;
 }
 
+/* Whether the native build has done what the kernel half declined, of the current actor's. */
+static int assisted(__u32 reason)
+{
+	struct declined declined = { .access.width = 4, .reason = reason };
+	struct actor *actor = &world.actor[world.current];
+	enum verdict verdict;
+	__s32 line;
+
+	if (!scenario.assisted)
+		return 0;
+	actor->assisting = 1;
+	verdict = device_assist(scenario.device, &declined, &line);
+	empty_buffer();
+	actor->assisting = 0;
+	if (interrupts(verdict))
+		world.irq = 1;
+	return !goes_up(verdict);
+}
+
 /* A vCPU: its driver makes requests available, and rings if it is asked to (VIRTIO 1.2, 2.7.13). */
 
 static void ring_doorbell(__u32 vcpu)
@@ -63,9 +93,11 @@ static void ring_doorbell(__u32 vcpu)
 	actor->inside = 1;
 	verdict = device_notify(scenario.device, &access, &reason);
 	empty_buffer();		/* signalling is by an atomic */
-	actor->inside = 0;
 	if (interrupts(verdict))
 		world.irq = 1;
+	if (goes_up(verdict) && assisted(reason))
+		verdict = VERDICT_HANDLED;
+	actor->inside = 0;
 	if (goes_up(verdict)) {
 		world.served[vcpu] = 0;
 		post(DOORBELL, vcpu | reason << 4);
@@ -396,6 +428,7 @@ static void told(__u32 *word)
 	changed_by(USERSPACE);
 }
 
+int user_assist(__u32 reason) { return exploring && assisted(reason); }
 void user_interrupt(void) { told(&world.irq); }
 void user_signal(void) { told(&world.signals); }
 void user_wake(void) { told(&world.awake); }

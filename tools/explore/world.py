@@ -10,6 +10,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from vmm.devmodel.devices.blk import SECTOR, Writes
 from vmm.devmodel.layout import PAGE, layout_block
 from vmm.devmodel.uring import Raises, uring_layout
 from vmm.devmodel.view import address_of, ffi
@@ -29,7 +30,7 @@ struct scenario {
     void *device;
     uint64_t ram, ram_bytes, uring, avail, used, status[16];
     uint32_t size, event_index, requests[2], through_ring, failing, scripts, preemptions, delays, forgets,
-        rounds, at_once, by_ring;
+        rounds, at_once, assisted, by_ring;
 };
 struct seen { uint64_t at, value; uint8_t actor, what, size, delayed; };
 void explore_scenario(const struct scenario *given, const uint16_t *heads);
@@ -50,6 +51,7 @@ void user_store(uint64_t at, uint32_t size, uint64_t value);
 uint64_t user_or(uint64_t at, uint32_t bits);
 void user_fence(void);
 void user_yield(void);
+int user_assist(uint32_t reason);
 void user_interrupt(void);
 void user_signal(void);
 void user_wake(void);
@@ -63,7 +65,8 @@ REQUESTS, STATUS = 0x8000, 0x40     # guest-physical: 0x100 for each slot, and w
 LOOKS, MANY_BELLS = 2, 1000     # looks without anything found that end polling; doorbells that begin it
 MOST_COMPLETIONS = 32
 CQES = 512                      # in the ring's page, behind its heads and tails
-FLUSH, GET_ID, UNKNOWN = 4, 8, 99        # types of requests
+OUT, FLUSH, GET_ID, UNKNOWN = 1, 4, 8, 99       # types of requests
+WRITTEN = 0xc000                # what is written: guest-physical
 
 
 @lru_cache(maxsize=1)
@@ -96,6 +99,9 @@ class Explored:
         self.queue = self.device.queues[0]
         self._heads()
         self.machine.set_offload(self.device, "host")
+        if scenario.writes:
+            disk = self.device.state.disk
+            disk.writes, disk.durable = Writes.AT_ONCE, 0       # nor is any disk waited for
         self._make_ring()
         self._explored()
 
@@ -109,17 +115,25 @@ class Explored:
         self.heads = []
         for slot in range(SLOTS):
             at, head = REQUESTS + 0x100 * slot, 3 * slot
-            through_ring = self.scenario.through_ring >> slot & 1
-            kind = UNKNOWN if self.scenario.odd >> slot & 1 else FLUSH if through_ring else GET_ID
+            kind = self._kind(slot)
             self.machine.memory.write(at, struct.pack("<IIQ", kind, 0, 0))
             self.machine.memory.write(at + STATUS, b"\xff")
             parts = [(at, 16, 0), (at + 0x20, 20, WRITE), (at + STATUS, 1, WRITE)]
-            if through_ring:
+            if kind == FLUSH:
                 del parts[1]
+            elif kind == OUT:
+                parts[1] = WRITTEN, SECTOR, 0
             for i, (address, length, flags) in enumerate(parts):
                 last = i == len(parts) - 1
                 self.ring.put(head + i, address, length, flags | (0 if last else NEXT), 0 if last else head + i + 1)
             self.heads.append(head)
+
+    def _kind(self, slot: int) -> int:
+        scenario = self.scenario
+        for slots, kind in ((scenario.writes, OUT), (scenario.odd, UNKNOWN), (scenario.through_ring, FLUSH)):
+            if slots >> slot & 1:
+                return kind
+        return GET_ID
 
     def _make_ring(self) -> None:
         """An io_uring whose other end is the explorer's."""
@@ -158,7 +172,8 @@ class Explored:
             "event_index": int(scenario.event_index), "requests": list(scenario.requests),
             "through_ring": scenario.through_ring, "failing": scenario.failing, "scripts": len(scenario.script),
             "preemptions": scenario.preemptions, "delays": scenario.delays, "forgets": int("reset" in scenario.script),
-            "rounds": scenario.rounds, "at_once": scenario.at_once, "by_ring": int(scenario.by_ring)})
+            "rounds": scenario.rounds, "at_once": scenario.at_once, "assisted": int(bool(scenario.writes)),
+            "by_ring": int(scenario.by_ring)})
         lib.explore_scenario(given, self.heads)
         self.names: dict[int, str] = {}
         for name, at, size in self._shared(state):
@@ -260,7 +275,9 @@ class Explored:
                 self._handed_over(of >> 4)
                 self.lib.user_served(of & 15)
             elif kind == UPCALLED:
-                self.device.upcalled(0, of)
+                if not self.lib.user_assist(of):
+                    self.check()
+                    self.device.upcalled(0, of)
             else:
                 getattr(self, f"_{self.scenario.script[of]}")()
 

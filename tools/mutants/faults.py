@@ -77,6 +77,9 @@ FAULTS = [
         ("the collector ignores kicks", "(!uring_completions(serving->uring) && !uring_kicked(serving->uring))",
          "!uring_completions(serving->uring)"),
         ("the collector's interrupt is lost where the ring sleeps", "(!reason || reason == DECLINE_RING_ASLEEP)", "!reason"),
+        ("assist: the ring's thread sleeps on", "if (visit.serving.uring && uring_wake(visit.serving.uring))", "if (0)"),
+        ("assist: done, and nobody does it", "DECLINE_RING_ASLEEP ? VERDICT_HANDLED : visit_queue(&visit, &reason);",
+         "DECLINE_RING_ASLEEP ? VERDICT_HANDLED : VERDICT_HANDLED;"),
         ("the collector tells nobody what it declined", "&& reason != DECLINE_HELD_BY_USER)", "&& 0)")),
     *_protocol(KERNEL + "polling.h",
         ("polling: nobody looks on", "\tif (!uring_nop(uring)) {", "\tif (0) {"),
@@ -121,7 +124,6 @@ FAULTS = [
         ("Python: what came back is not counted", "                self._count_done(queue, *done)\n", "")),
 
     *_other(KERNEL + "doorbell.h",
-        ("assist: the ring's thread sleeps on", "if (visit.serving.uring && uring_wake(visit.serving.uring))", "if (0)", ASSISTED),
         ("assist: counts a decline again", "{ .serving.device = device, .assisting = 1 }", "{ .serving.device = device }", ASSISTED),
         ("assist: takes what failed", "declined->reason == DECLINE_IO_FAILED ||", "", ASSISTED)),
     *_other(KERNEL + "split_ring.h",
