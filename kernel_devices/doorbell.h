@@ -33,9 +33,10 @@ int device_assist(struct device *device, const struct declined *declined, __s32 
 	    index >= QUEUES || index >= LINES || !serving_start(&visit.serving, index))
 		return VERDICT_TO_USER;
 	*line = device->line[index];
-	if (declined->reason == DECLINE_RING_ASLEEP)	/* all else is done */
-		return visit.serving.uring && !uring_wake(visit.serving.uring) ? VERDICT_HANDLED : VERDICT_TO_USER;
-	return visit_queue(&visit, &reason);
+	/* whatever the reason, it may have submitted something before, and found the ring's thread asleep */
+	if (visit.serving.uring && uring_wake(visit.serving.uring))
+		return VERDICT_TO_USER;
+	return declined->reason == DECLINE_RING_ASLEEP ? VERDICT_HANDLED : visit_queue(&visit, &reason);
 }
 #endif
 

@@ -206,10 +206,13 @@ static __always_inline __u32 uring_submit(struct uring *uring)
 			   uring_word(uring, uring->wiring.sq_flags));
 }
 
-/* Have the kernel's thread look at what it was shown, if it sleeps; 0, or DECLINE_RING_ASLEEP. */
+/* Have the kernel's thread look at what it was shown, if it sleeps and has not; 0, or DECLINE_RING_ASLEEP. */
 static __always_inline __u32 uring_wake(struct uring *uring)
 {
-	return READ_ONCE(uring->wiring.ready) ? uring_enter(uring, 0, uring_word(uring, uring->wiring.sq_flags)) : 0;
+	if (!READ_ONCE(uring->wiring.ready) || READ_ONCE(*uring_word(uring, uring->wiring.sq_head)) ==
+					       READ_ONCE(*uring_word(uring, uring->wiring.sq_tail)))
+		return 0;
+	return uring_enter(uring, 0, uring_word(uring, uring->wiring.sq_flags));
 }
 
 /* Take one completion off the ring: its tag, or NULL if it is of no request in flight. */

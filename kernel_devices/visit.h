@@ -5,10 +5,10 @@
 
 #include "polling.h"
 
-enum {
-	ROUNDS = 8,		/* looks at a queue that is filled while it is served */
-	SHOWN_AT_ONCE = 4,	/* requests committed to the ring before it is told */
-};
+#ifndef ROUNDS			/* tools/explore has its own */
+#define ROUNDS	8		/* looks at a queue that is filled while it is served */
+#endif
+enum { SHOWN_AT_ONCE = 4 };	/* requests committed to the ring before it is told */
 
 /* A queue that is visited: also what outlives its lock. */
 struct visit {
@@ -272,14 +272,32 @@ static __always_inline void tally_start(struct visit *visit)
 	keep_outcome(visit);	/* unknown to the verifier from here on, so that it walks no more often */
 }
 
-/* The queue was filled again in each round: is the rest another visit's, the ring's thread's? */
-static __always_inline int left_to_ring(struct serving *serving)
+/* Whatever becomes of the lock: say what this visit has done. */
+static __always_inline void end_visit(struct visit *visit)
 {
+	struct serving *serving = &visit->serving;
+	struct tally *tally = &serving->work->tally;
+
+	if (tally->requests != tally->counted_requests)
+		interrupt_cause(serving->device, serving->queue);
+	count_served(serving);
+	keep_outcome(visit);
+}
+
+/* The queue was filled again in each round: is the rest another visit's, the ring's thread's?  Then the lock is let go.
+ * Not if anyone has come since that was called for: it may have been that thread, which found the lock taken. */
+static __always_inline int leave_to_ring(struct visit *visit)
+{
+	struct serving *serving = &visit->serving;
+	__u32 *rings = &serving->queue->entry.rings, seen = READ_ONCE(*rings);
+
 	if (!come_back(serving))
 		return 0;
 	if (uring_submit(serving->uring))
 		serving->work->tally.asleep = 1;
-	return 1;
+	end_visit(visit);
+	WINDOW();
+	return compare_exchange(rings, seen, 0) == seen;
 }
 
 /* With the queue's lock: serve, and let go of it. */
@@ -293,19 +311,16 @@ static __always_inline __u32 serve_locked(struct visit *visit)
 	if (READ_ONCE(serving->queue->setup.ready)) {
 		if (!serve_round(0, visit))
 			loop(ROUNDS - 1, serve_round, visit);
-		if (visit->drained)
+		if (visit->drained || (!tally->reason && leave_to_ring(visit)))
 			return 0;
-		reason = tally->reason || left_to_ring(serving) ? tally->reason : DECLINE_BUSY;
+		reason = tally->reason ? tally->reason : DECLINE_BUSY;
 	}
-	if (tally->requests != tally->counted_requests)
-		interrupt_cause(serving->device, serving->queue);
 	/* decided on in an earlier round, and nobody raises it for a visit that ends in a decline */
-	if (reason && tally->interrupt && !raises_by_ring(serving))
+	if (tally->interrupt && !raises_by_ring(serving))
 		serving->queue->position.unsignalled = MANY_USED;
-	if (reason && serving->uring && serving->uring->flight.polling)	/* whoever serves the rest asks for doorbells */
+	if (serving->uring && serving->uring->flight.polling)	/* whoever serves the rest asks for doorbells */
 		end_polling(serving, 0);
-	count_served(serving);
-	keep_outcome(visit);
+	end_visit(visit);
 	exchange(&serving->queue->entry.rings, 0);
 	return reason;
 }
@@ -335,7 +350,7 @@ static __always_inline enum verdict visit_queue(struct visit *visit, __u32 *reas
 		return visit->interrupt ? VERDICT_HANDLED_INTERRUPT : VERDICT_HANDLED;
 	if (!visit->assisting)
 		count_decline(&queue->entry, *reason);
-	return visit->drained && visit->interrupt ? VERDICT_TO_USER_INTERRUPT : VERDICT_TO_USER;
+	return *reason == DECLINE_RING_ASLEEP && visit->interrupt ? VERDICT_TO_USER_INTERRUPT : VERDICT_TO_USER;
 }
 
 #endif

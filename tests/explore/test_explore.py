@@ -24,6 +24,9 @@ FOUND = [
     ("Python: no barrier between publishing", "received"),
     ("the collector ignores kicks", "received, given"),
     ("the collector's interrupt is lost", "ring, two in a row"),
+    ("left to the ring, whoever has come", "ring, left to it"),
+    ("polling: nobody is woken", "polled, flags"),
+    ("assist: the ring's thread", "assisted, beside the ring"),
 ]
 
 

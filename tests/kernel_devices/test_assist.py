@@ -1,10 +1,14 @@
 """What the BPF build declines is done by the native build of the same handler, before it is Python's."""
 
+import struct
+import threading
+from time import monotonic, sleep
+
 import pytest
 
 from tools.driver import WRITE, BlkDriver
 from vmm.devmodel.devices.blk import SECTOR, RequestType, Status, Writes
-from vmm.devmodel.exit_path import UPCALL
+from vmm.devmodel.exit_path import UPCALL, Verdict
 from vmm.devmodel.virtqueue import BUDGET, COMMON_REASONS
 from vmm.sync.handoff import Declined
 
@@ -149,3 +153,60 @@ def test_a_few_requests_say_nothing(disk):
     for _ in range(20):
         disk.write(3, b"x" * SECTOR)
         assert not out(disk)
+
+
+def wait_for(what, timeout_s=20):
+    deadline = monotonic() + timeout_s
+    while not what():
+        assert monotonic() < deadline
+        sleep(0.0005)
+
+
+def test_the_rings_thread_is_woken_for_what_was_submitted_before(disk):
+    """A flush for the ring, whose thread sleeps, and a write that the native build does: nobody else tells of both."""
+    disk.device.poll_completions = lambda: None     # the look by the clock, which wakes it too
+    head, tail, flags, *_ = disk.device.queues[0].uring._words
+    wait_for(lambda: flags[0] & 1)
+    for at, kind in ((D.HEADER, RequestType.FLUSH), (D.HEADER + 16, RequestType.OUT)):
+        disk.memory.write(at, struct.pack("<IIQ", kind, 0, 0))
+    disk.rings[0].request([(D.HEADER, 16, 0), (D.STATUS, 1, WRITE)])
+    disk.rings[0].request([(D.HEADER + 16, 16, 0), (D.DATA, SECTOR, 0), (D.STATUS, 1, WRITE)], head=2)
+    disk.registers.write("queue_notify", 0)
+    assert counts(disk)[1] in (1, 2) and declines(disk) == {"PUNTED": 1}
+    wait_for(lambda: tail[0] == 1 and head[0] == 1)
+
+
+@pytest.fixture
+def assisting(disk):
+    """The host backend, whose native build takes until `goes_on` is set."""
+    host, entered, goes_on = disk.machine.offloading.host, threading.Event(), threading.Event()
+
+    def assist(*_):
+        entered.set()
+        assert goes_on.wait(20)
+        return Verdict.HANDLED
+    host.lib.exit_path_assist = assist
+    thread = threading.Thread(target=host.assist, args=[Declined(0, disk.device.place.slot, 0, 4, BUDGET, 0)])
+    thread.start()
+    assert entered.wait(20)
+    yield host, goes_on
+    goes_on.set()
+    thread.join()
+
+
+def test_no_longer_offered_when_it_is_through(disk, assisting):
+    """Upcalls come on a thread that does not stand still while a device is switched."""
+    host, goes_on = assisting
+    ends = threading.Thread(target=host.end_assist, args=[disk.device])
+    ends.start()
+    ends.join(0.05)
+    assert ends.is_alive()
+    goes_on.set()
+    ends.join(20)
+    assert not ends.is_alive()
+
+
+def test_an_upcall_after_the_native_builds_are_gone(disk):
+    host = disk.machine.offloading.host
+    disk.machine.close()
+    assert host.assist(Declined(0, disk.device.place.slot, 0, 4, BUDGET, 0)) == (Verdict.TO_USER, 0)

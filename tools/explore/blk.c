@@ -16,7 +16,18 @@ static void *guest_at(__u64 gpa)
 
 __u32 explored_enter(const __u32 *flags)
 {
-	return READ_ONCE(*flags) & SQ_NEED_WAKEUP ? DECLINE_RING_ASLEEP : 0;
+	if (!(READ_ONCE(*flags) & SQ_NEED_WAKEUP))
+		return 0;
+	if (!explored_may_wait())
+		return DECLINE_RING_ASLEEP;
+	world.awake = 1;
+	return 0;
+}
+
+/* Not so in the kernel half, where there is one. */
+int explored_may_wait(void)
+{
+	return !scenario.assisted || world.actor[world.current].assisting;
 }
 
 static void post(enum mail_kind kind, __u32 of)
@@ -33,6 +44,42 @@ void explored_upcall(__u32 reason)
 	post(UPCALLED, reason);
 }
 
+/* Time goes on by the entries that do nothing, one each: no visit is over its budget, and polling comes to an end. */
+__u64 explored_now(void)
+{
+	return world.now;
+}
+
+/* Each actor has one of its own. */
+__u32 explored_cpu(void)
+{
+	return world.current;
+}
+
+__u32 explored_rounds(void)
+{
+	return scenario.rounds;
+}
+
+/* Whether the native build has done what the kernel half declined, of the current actor's. */
+static int assisted(__u32 reason)
+{
+	struct declined declined = { .access.width = 4, .reason = reason };
+	struct actor *actor = &world.actor[world.current];
+	enum verdict verdict;
+	__s32 line;
+
+	if (!scenario.assisted)
+		return 0;
+	actor->assisting = 1;
+	verdict = device_assist(scenario.device, &declined, &line);
+	empty_buffer();
+	actor->assisting = 0;
+	if (interrupts(verdict))
+		world.irq = 1;
+	return !goes_up(verdict);
+}
+
 /* A vCPU: its driver makes requests available, and rings if it is asked to (VIRTIO 1.2, 2.7.13). */
 
 static void ring_doorbell(__u32 vcpu)
@@ -46,9 +93,11 @@ static void ring_doorbell(__u32 vcpu)
 	actor->inside = 1;
 	verdict = device_notify(scenario.device, &access, &reason);
 	empty_buffer();		/* signalling is by an atomic */
-	actor->inside = 0;
 	if (interrupts(verdict))
 		world.irq = 1;
+	if (goes_up(verdict) && assisted(reason))
+		verdict = VERDICT_HANDLED;
+	actor->inside = 0;
 	if (goes_up(verdict)) {
 		world.served[vcpu] = 0;
 		post(DOORBELL, vcpu | reason << 4);
@@ -63,16 +112,19 @@ static int wants_doorbell(__u16 before, __u16 now)
 	return (__u16)(now - READ_ONCE(*(__u16 *)guest_at(scenario.used + 4 + 8 * scenario.size)) - 1) < (__u16)(now - before);
 }
 
-static void make_available(__u32 vcpu, __u32 number)
+/* So many requests at once, the first of them in this slot. */
+static void make_available(__u32 vcpu, __u32 slot, __u32 count)
 {
-	__u32 slot = vcpu * SLOTS / 2 + number, wanted;
+	__u32 i, wanted;
 	__u16 before;
 
 	wait_for(DRIVER_LOCK);
 	world.locked = 1;
-	before = world.offered++;
-	*(__u16 *)guest_at(scenario.avail + 4 + 2 * (before % scenario.size)) = world.heads[slot];
-	world.asked[slot] = 1;
+	before = world.offered;
+	for (i = 0; i < count; i++) {
+		*(__u16 *)guest_at(scenario.avail + 4 + 2 * (world.offered++ % scenario.size)) = world.heads[slot + i];
+		world.asked[slot + i] = 1;
+	}
 	exchange((__u16 *)guest_at(scenario.avail + 2), world.offered);	/* and a full barrier (2.7.13.4.1) */
 	wanted = wants_doorbell(before, world.offered);
 	world.locked = 0;
@@ -82,10 +134,10 @@ static void make_available(__u32 vcpu, __u32 number)
 
 static void vcpu(void)
 {
-	__u32 number = world.current, i;
+	__u32 number = world.current, step = scenario.at_once ? scenario.at_once : 1, i;
 
-	for (i = 0; i < scenario.requests[number]; i++)
-		make_available(number, i);
+	for (i = 0; i < scenario.requests[number]; i += step)
+		make_available(number, number * SLOTS / 2 + i, step);
 }
 
 /* The guest's interrupt handler: takes what was used, asks for the next interrupt, and looks again (2.7.14).  It and the
@@ -145,11 +197,16 @@ static void complete_entry(const struct sqe *sqe)
 	struct cqe *cqe = (void *)uring_rings(uring)->page + uring->wiring.cqes +
 			  sizeof(*cqe) * (*tail & (URING_COMPLETIONS - 1));
 
+	if (sqe->opcode == IO_WRITE)
+		world.irq = 1;
 	if (sqe->flags & SQE_SILENT)
 		return;
 	cqe->user_data = sqe->user_data;
-	cqe->res = scenario.failing >> world.completed & 1 ? -5 : 0;
-	world.completed++;
+	cqe->res = 0;
+	if (sqe->opcode == IO_NOP)
+		world.now++;
+	else
+		cqe->res = scenario.failing >> world.completed++ & 1 ? -5 : 0;
 	fetch_add(tail, 1);
 }
 
@@ -188,7 +245,7 @@ static void collector(void)
 		collect(&collecting);
 		empty_buffer();
 		world.actor[COLLECTOR].inside = 0;
-		if (collecting.interrupts)
+		if (collecting.interrupts && !scenario.by_ring)
 			world.irq = 1;
 	}
 }
@@ -371,6 +428,7 @@ static void told(__u32 *word)
 	changed_by(USERSPACE);
 }
 
+int user_assist(__u32 reason) { return exploring && assisted(reason); }
 void user_interrupt(void) { told(&world.irq); }
 void user_signal(void) { told(&world.signals); }
 void user_wake(void) { told(&world.awake); }

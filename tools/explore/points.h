@@ -26,16 +26,21 @@ void explored_yield(void);
 /* What the native platform has beside them. */
 __u32 explored_enter(const __u32 *flags);
 void explored_upcall(__u32 reason);
+__u64 explored_now(void);
+__u32 explored_cpu(void);
+__u32 explored_rounds(void);
+int explored_may_wait(void);
 
 #define uring_enter(uring, submitted, flags)	explored_enter(flags)
 #define upcall(collecting, index, reason)	explored_upcall(reason)
 #define lock_wait()		explored_yield()
-#define this_cpu()		0
+#define this_cpu()		explored_cpu()
+#define ROUNDS			explored_rounds()
+#define MAY_WAIT		explored_may_wait()
 
-/* Time stands still: no visit is over its budget. */
 static inline __u64 now_ns(void)
 {
-	return 0;
+	return explored_now();
 }
 
 #endif

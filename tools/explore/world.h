@@ -27,6 +27,7 @@ struct store { __u64 at, value; __u32 size, epoch; };
 
 struct actor {
 	__u32 wait, epoch, stores, storing, inside, changed;
+	__u32 assisting, reserved;	/* it is in the native build, which is offered what the kernel half declined */
 	struct store store[STORES];
 };
 
@@ -41,7 +42,7 @@ struct world {
 	struct mail mail[MAIL];
 	__u64 userspace_read;		/* all that userspace has read since it last waited, as a hash */
 	__u32 current, mails, served[2], locked, awake, signals, irq, paused, scripted;
-	__u32 delays;
+	__u32 delays, now;
 	__u16 offered, seen, heads[SLOTS], asked[SLOTS];
 	__u16 completed;		/* entries of the ring so far */
 };
@@ -59,6 +60,10 @@ struct scenario {
 	__u32 scripts;			/* items of userspace's own */
 	__u32 preemptions, delays;	/* how many of them a schedule may have */
 	__u32 forgets;			/* the driver resets: what it asked for before need not be done */
+	__u32 rounds;			/* looks of one visit at a queue that is filled meanwhile */
+	__u32 at_once;			/* requests that a driver makes available before it rings; 0: one */
+	__u32 assisted;			/* the native build is offered what the kernel half declines */
+	__u32 by_ring;			/* interrupts of what was collected are raised through the ring */
 };
 
 #endif

@@ -10,8 +10,9 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from vmm.devmodel.devices.blk import SECTOR, Writes
 from vmm.devmodel.layout import PAGE, layout_block
-from vmm.devmodel.uring import uring_layout
+from vmm.devmodel.uring import Raises, uring_layout
 from vmm.devmodel.view import address_of, ffi
 from vmm.devmodel.virtqueue import Side, UserCounters
 from vmm.machine.config import DiskConfig, MachineConfig
@@ -28,7 +29,8 @@ CDEF = """
 struct scenario {
     void *device;
     uint64_t ram, ram_bytes, uring, avail, used, status[16];
-    uint32_t size, event_index, requests[2], through_ring, failing, scripts, preemptions, delays, forgets;
+    uint32_t size, event_index, requests[2], through_ring, failing, scripts, preemptions, delays, forgets,
+        rounds, at_once, assisted, by_ring;
 };
 struct seen { uint64_t at, value; uint8_t actor, what, size, delayed; };
 void explore_scenario(const struct scenario *given, const uint16_t *heads);
@@ -49,6 +51,7 @@ void user_store(uint64_t at, uint32_t size, uint64_t value);
 uint64_t user_or(uint64_t at, uint32_t bits);
 void user_fence(void);
 void user_yield(void);
+int user_assist(uint32_t reason);
 void user_interrupt(void);
 void user_signal(void);
 void user_wake(void);
@@ -59,8 +62,11 @@ DOORBELL, UPCALLED = 1, 2       # enum mail_kind
 QUIET, VIOLATED = 1, 2          # enum over
 SLOTS, SIZE = 16, 64
 REQUESTS, STATUS = 0x8000, 0x40     # guest-physical: 0x100 for each slot, and where in it its status is
+LOOKS, MANY_BELLS = 2, 1000     # looks without anything found that end polling; doorbells that begin it
+MOST_COMPLETIONS = 32
 CQES = 512                      # in the ring's page, behind its heads and tails
-FLUSH, GET_ID, UNKNOWN = 4, 8, 99        # types of requests
+OUT, FLUSH, GET_ID, UNKNOWN = 1, 4, 8, 99       # types of requests
+WRITTEN = 0xc000                # what is written: guest-physical
 
 
 @lru_cache(maxsize=1)
@@ -93,6 +99,9 @@ class Explored:
         self.queue = self.device.queues[0]
         self._heads()
         self.machine.set_offload(self.device, "host")
+        if scenario.writes:
+            disk = self.device.state.disk
+            disk.writes, disk.durable = Writes.AT_ONCE, 0       # nor is any disk waited for
         self._make_ring()
         self._explored()
 
@@ -106,17 +115,25 @@ class Explored:
         self.heads = []
         for slot in range(SLOTS):
             at, head = REQUESTS + 0x100 * slot, 3 * slot
-            through_ring = self.scenario.through_ring >> slot & 1
-            kind = UNKNOWN if self.scenario.odd >> slot & 1 else FLUSH if through_ring else GET_ID
+            kind = self._kind(slot)
             self.machine.memory.write(at, struct.pack("<IIQ", kind, 0, 0))
             self.machine.memory.write(at + STATUS, b"\xff")
             parts = [(at, 16, 0), (at + 0x20, 20, WRITE), (at + STATUS, 1, WRITE)]
-            if through_ring:
+            if kind == FLUSH:
                 del parts[1]
+            elif kind == OUT:
+                parts[1] = WRITTEN, SECTOR, 0
             for i, (address, length, flags) in enumerate(parts):
                 last = i == len(parts) - 1
                 self.ring.put(head + i, address, length, flags | (0 if last else NEXT), 0 if last else head + i + 1)
             self.heads.append(head)
+
+    def _kind(self, slot: int) -> int:
+        scenario = self.scenario
+        for slots, kind in ((scenario.writes, OUT), (scenario.odd, UNKNOWN), (scenario.through_ring, FLUSH)):
+            if slots >> slot & 1:
+                return kind
+        return GET_ID
 
     def _make_ring(self) -> None:
         """An io_uring whose other end is the explorer's."""
@@ -135,6 +152,11 @@ class Explored:
             self.queue.ownership.assigned = self._first_holder
         if self.scenario.received:
             self.device.receives = lambda index: True
+        uring.wiring.raises = int(Raises.COLLECTED if self.scenario.by_ring else Raises.NONE)
+        if self.scenario.polled:
+            uring.wiring.poll_ns, uring.wiring.poll_always = LOOKS, 1
+            with self.queue.ownership:
+                uring.flight.bells = MANY_BELLS
         uring.wiring.ready = 1
 
     def _explored(self) -> None:
@@ -149,7 +171,9 @@ class Explored:
             "status": [REQUESTS + 0x100 * slot + STATUS for slot in range(SLOTS)], "size": SIZE,
             "event_index": int(scenario.event_index), "requests": list(scenario.requests),
             "through_ring": scenario.through_ring, "failing": scenario.failing, "scripts": len(scenario.script),
-            "preemptions": scenario.preemptions, "delays": scenario.delays, "forgets": int("reset" in scenario.script)})
+            "preemptions": scenario.preemptions, "delays": scenario.delays, "forgets": int("reset" in scenario.script),
+            "rounds": scenario.rounds, "at_once": scenario.at_once, "assisted": int(bool(scenario.writes)),
+            "by_ring": int(scenario.by_ring)})
         lib.explore_scenario(given, self.heads)
         self.names: dict[int, str] = {}
         for name, at, size in self._shared(state):
@@ -186,7 +210,7 @@ class Explored:
         for at, size in ((self.ring.avail, 4 + 2 * SIZE + 2), (self.ring.used, 4 + 8 * SIZE + 2)):
             yield memory.address + at, (size + 7) & ~7, (size + 7) & ~7
         yield memory.address + REQUESTS, 0x100 * SLOTS, 0x100 * max(1, self.scenario.slots)
-        yield self.base, 2 * PAGE, CQES + 16 * 16
+        yield self.base, 2 * PAGE, CQES + 16 * MOST_COMPLETIONS
         wiring = uring_layout().field("wiring").offset
         end = uring_layout().field("receive").offset
         yield uring.address + wiring, end - wiring, end - wiring
@@ -251,7 +275,9 @@ class Explored:
                 self._handed_over(of >> 4)
                 self.lib.user_served(of & 15)
             elif kind == UPCALLED:
-                self.device.upcalled(0, of)
+                if not self.lib.user_assist(of):
+                    self.check()
+                    self.device.upcalled(0, of)
             else:
                 getattr(self, f"_{self.scenario.script[of]}")()
 
@@ -319,10 +345,19 @@ class Explored:
         handled, total = entry.handled + self.queue.state.user.handled, sum(self.scenario.requests)
         if handled != total:
             return f"{handled} requests are counted; wanted {total}"
+        if self.scenario.polled and (uring.flight.polling or not self._asks()):
+            return f"polling is {uring.flight.polling}, doorbells asked for: {self._asks()}; wanted none, and that"
         holder = Side(self.queue.ownership._holder.plain())
         if holder != self.queue.ownership.assigned:
             return f"{holder!r} holds the queue; wanted {self.queue.ownership.assigned!r}"
         return ""
+
+    def _asks(self) -> bool:
+        """Whether the driver rings for its next request."""
+        read, position = self.machine.memory.read_u16, self.queue.state.position
+        if self.scenario.event_index:
+            return read(self.ring.used + 4 + 8 * SIZE) == position.next_avail
+        return not read(self.ring.used) & 1
 
     # what was explored
 

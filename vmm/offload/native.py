@@ -10,7 +10,7 @@ from pathlib import Path
 from _cffi_backend import load_library
 
 from ..device.register_device import RegisterDevice
-from ..devmodel.exit_path import Bus
+from ..devmodel.exit_path import Bus, Verdict
 from ..devmodel.exit_path import Declined as DeclinedBlock
 from ..devmodel.layout import PAGE, layout_block
 from ..devmodel.uring import Raises
@@ -128,6 +128,7 @@ class HostBackend:
         self._collectors: dict[int, Collector] = {}
         self._line = self.ffi.new("int32_t *")
         self._routed: dict[int, list[bytes]] = {}       # slot -> keys of its routes
+        self._assisting = threading.Lock()      # of threads that are no vCPU's, and do not stand still with them
 
     def load(self, device: RegisterDevice) -> None:
         if not device.handler or device.place.slot in self._devices:
@@ -192,16 +193,21 @@ class HostBackend:
         """Offer this device's native build what its kernel half declines; no vCPU runs.  Raises OffloadError."""
         self.load(device)
         library, handle = self._devices[device.place.slot]
-        self.lib.exit_path_assist_by(self.path, device.place.slot, library.device_assist, handle)
+        with self._assisting:
+            self.lib.exit_path_assist_by(self.path, device.place.slot, library.device_assist, handle)
 
     def end_assist(self, device: RegisterDevice) -> None:
-        self.lib.exit_path_assist_by(self.path, device.place.slot, self.ffi.NULL, self.ffi.NULL)
+        with self._assisting:
+            self.lib.exit_path_assist_by(self.path, device.place.slot, self.ffi.NULL, self.ffi.NULL)
 
     def assist(self, access: Declined) -> tuple[int, int]:
         """What the vCPU loop does with a decline, for those of no vCPU: (verdict, line)."""
         declined = self._pack(access.value, access.device, access.offset, access.width, access.reason, 0)
         line = self.ffi.new("int32_t *")
-        return self.lib.exit_path_assist(self.path, declined, line), line[0]
+        with self._assisting:
+            if self.path is None:       # the thread that upcalls come by ends after this backend
+                return Verdict.TO_USER, 0
+            return self.lib.exit_path_assist(self.path, declined, line), line[0]
 
     def write(self, bus: Bus, address: int, width: int, value: int) -> tuple[int, int]:
         """What the vCPU loop does, for a driver that is no guest: (verdict, line)."""
@@ -211,6 +217,8 @@ class HostBackend:
     def close(self) -> None:
         for collector in self._collectors.values():
             collector.close()
+        with self._assisting:
+            path, self.path = self.path, None
         for library, handle in self._devices.values():
             library.device_free(handle)
-        self.lib.exit_path_free(self.path)
+        self.lib.exit_path_free(path)

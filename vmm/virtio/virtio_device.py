@@ -107,6 +107,8 @@ class VirtioDevice(Negotiation, InFlight, ReceiveQueues, RegisterDevice):
                     self._before_giving(queue)
                 super().assign(side)
                 for queue in self.queues:
+                    if queue.uring and queue.uring.pending:     # before the kernel half could see that it is its own
+                        self._serve(queue)
                     self._kick(queue)
             self.nudge()
             return
