@@ -11,7 +11,8 @@
 enum { AREA_BYTES = 0x400000, MOST_BYTES = 0x10000, SENTINEL = 0x5a, GUARD_BYTES = 0x1000, PLAIN_EVERY = 8 };
 enum { HEADERS = 0x10000, TABLES = 0x20000, RINGS = 0x200000, PLACES = 8, BUFFERS = 0x300000 };
 enum { STEPS = 64, CHAINS = 16, HEADER_COUNT = 32, IN = 0, OUT = 1, SPAN = 64 };
-enum { COLLECT = 0xfeefe000, MESSAGES = 0xfee00000, COLLECT_OWNER = 16, ENTRY_BYTES = 16, ENTRY_CONTROL = 12 };
+enum { MESSAGES = 0xfee00000, ENTRY_BYTES = 16, ENTRY_DATA = 8, ENTRY_CONTROL = 12 };	/* MSI-X */
+enum { COLLECT = 0xfeefe000, COLLECT_OWNER = 16, COLLECT_VECTOR = 0x20 };	/* vmm/devmodel/exit_path.py */
 
 struct header { u32 type, reserved; u64 sector; };
 
@@ -73,6 +74,7 @@ static void scribble_header(u64 *state, u32 i)
 }
 
 static volatile struct desc *table_at(u32 i) { return (void *)(area + TABLES + i * 4096); }
+
 static u64 header_at(u64 *state, int write)
 {
 	return (u64)area + HEADERS + 16 * (chance(state, HEADER_COUNT / 2) * 2 + write);
@@ -173,31 +175,29 @@ void ap_main(void)
 static void aim(u64 *state)
 {
 	u64 entry = device.vectors + chance(state, 2) * ENTRY_BYTES;
-	u32 collect = (1 + chance(state, 4)) << COLLECT_OWNER | (0x20 + chance(state, 4));
+	u32 collect = (1 + chance(state, 4)) << COLLECT_OWNER | (COLLECT_VECTOR + chance(state, 4));
 
 	if (device.transport != &virtio_pci)
 		return;
 	write32(entry + ENTRY_CONTROL, chance(state, 2));
 	if (chance(state, 2)) {
 		write32(entry, COLLECT | chance(state, 2) * chance(state, 4096));
-		write32(entry + 8, chance(state, 2) ? collect : chance(state, ~0u));
+		write32(entry + ENTRY_DATA, chance(state, 2) ? collect : chance(state, ~0u));
 	} else {
+		write32(entry + ENTRY_DATA, FIRST_VECTOR + chance(state, VECTORS));	/* first: others may be an NMI */
 		write32(entry, MESSAGES);
-		write32(entry + 8, FIRST_VECTOR + chance(state, VECTORS));
 	}
 	write32(entry + ENTRY_CONTROL, chance(state, 2));
 }
 
 static void start(u64 features, u32 at)
 {
-	struct queue *to = &queue;
-
 	target = NULL;
 	hold = 1;
 	while (!held)
 		;
 	device_start(&device, features);
-	queue_start_raw(&device, to, 0, area + RINGS + at * QUEUE_BYTES);
+	queue_start_raw(&device, &queue, 0, area + RINGS + at * QUEUE_BYTES);
 }
 
 static u64 some_features(u64 *state)
@@ -207,7 +207,7 @@ static u64 some_features(u64 *state)
 	return packed | F_INDIRECT | (chance(state, 2) ? F_EVENT : 0);
 }
 
-/* Descriptors of a packed ring are not scribbled over alike, but shown: with flags of the round. */
+/* Makes some of the requests available that lie there; of a packed ring, new ones. */
 static void offer(u64 *state)
 {
 	u32 count = 1 + chance(state, 8);
@@ -243,6 +243,7 @@ static void attack(u64 *state)
 		scribble_header(state, i);
 	for (u32 i = 0; !(device.features & F_PACKED) && i < 4 * CHAINS; i += 4)
 		write_chain(state, queue.desc, i);
+	device.transport->route(&device, 0, FIRST_VECTOR, 0);
 	device_ready(&device);
 	target = &queue;
 	hold = !chance(state, 4);
@@ -265,7 +266,7 @@ static void check_guards(void)
 			fail("guard", i, SENTINEL);
 }
 
-/* The last sector but SPAN is written, and read. */
+/* One sector, written or read, waited for by polling. */
 static void plain_request(u32 type, u64 sector, volatile u64 *data)
 {
 	volatile struct header *header = (void *)(area + HEADERS);
@@ -322,7 +323,6 @@ int run(void)
 	ram = option("ram", 64 << 20);
 	wild = option("wild", 1);
 	seed = option("seed", 1) * 88172645463325253ull;
-
 	if (!find_devices(&device, 1))
 		fail("disks", 0, 1);
 	sectors = read32(device.config) | (u64)read32(device.config + 4) << 32;

@@ -5,8 +5,8 @@
  *   how=string     by instructions of 4,096 bytes
  *   how=interrupt  up to a FIFO's worth for each interrupt of the transmitter
  *   how=both       as plain, while the second vCPU sends as many of capital letters
- *   how=chaos      both vCPUs access all registers at once, `bytes` times, in every width and by string instructions, with
- *                  its interrupts let in; then the port is set up again, and says "passed"
+ *   how=chaos      both vCPUs access all registers at once, `bytes` times, in every width and by string
+ *                  instructions, with its interrupts let in; then the port is set up again, and says "passed"
  *   then=crash     it ends by a triple fault, else with status 0
  *   then=stay      it never ends
  */

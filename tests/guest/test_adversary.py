@@ -18,15 +18,14 @@ def attack(tmp_path, image, seed, wild, transport="pci", during=None, **how):
     assert status == 0 and "adversary: passed" in text, text
 
 
-@pytest.mark.parametrize("wild", [0, 1, 50])
+@pytest.mark.parametrize("wild", [0, 20])
 @pytest.mark.parametrize("transport", ["mmio", "pci"])
 def test_in_each_mode(tmp_path, mode, image, transport, wild):
     """Nothing around what it gave the device is written to, and after a reset the device serves as ever."""
     attack(tmp_path, image, 1 + wild, wild, transport, offload=mode)
 
 
-@pytest.mark.parametrize("cache", ["writeback", "none"])
-@pytest.mark.parametrize("idle_us", [1, 50, 100_000])
+@pytest.mark.parametrize("idle_us, cache", [(1, "none"), (50, "writeback"), (100_000, "none")])
 def test_while_it_is_polled(tmp_path, kvm, bpf, ring, image, idle_us, cache):
     attack(tmp_path, image, idle_us, 0, offload="on", poll="on", idle_us=idle_us, cache=cache)
 
