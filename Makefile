@@ -20,7 +20,7 @@ GUEST_FLAGS := -O2 -g $(NO_PATHS) -ffreestanding -fno-pic -no-pie -static -nostd
 run = $(if $(V),,@echo "$(1)  $@"; )
 
 HANDLERS := $(notdir $(basename $(wildcard kernel_devices/*/*.c)))
-GUESTS := button check serial driver hostile measure exits heavy twocpus smp net log registers many mask typed flushes stream trips
+GUESTS := adversary button check serial driver hostile measure exits heavy twocpus smp net log registers many mask typed flushes stream trips
 GUEST_RUNTIME := $(addprefix guests/,start.S guest.c virtio.c virtio_mmio.c virtio_pci.c ring_split.c ring_packed.c)
 COMMON_HEADERS := $(wildcard kernel_devices/*.h)
 PACKAGED := build/dsdt.aml build/exit_path.bpf.o build/bpf_run.bpf.o build/exit_path.so build/real_mode.bin build/long_mode.elf build/first.elf build/broken.elf \

@@ -5,6 +5,8 @@
  *   how=string     by instructions of 4,096 bytes
  *   how=interrupt  up to a FIFO's worth for each interrupt of the transmitter
  *   how=both       as plain, while the second vCPU sends as many of capital letters
+ *   how=chaos      both vCPUs access all registers at once, `bytes` times, in every width and by string
+ *                  instructions, with its interrupts let in; then the port is set up again, and says "passed"
  *   then=crash     it ends by a triple fault, else with status 0
  *   then=stay      it never ends
  */
@@ -66,11 +68,69 @@ static void by_interrupt(void)
 		wait_for_interrupt();
 }
 
+/* Any register, or next to them, in any way. */
+static void access_any(u64 *state)
+{
+	u8 *data = (u8 *)HEAP + 0x10000;
+	u64 count, value;
+	u16 port;
+
+	*state ^= *state << 13, *state ^= *state >> 7, *state ^= *state << 17;
+	value = *state >> 24;
+	port = COM1 - 1 + (*state >> 8) % 10;
+	count = 1 + (*state >> 12) % 64;
+	switch (*state >> 20 & 15) {
+	case 0:
+		__asm__ volatile("outw %w0, %w1" :: "a"(value), "d"(port));
+		break;
+	case 1:
+		out32(port, value);
+		break;
+	case 2:
+		__asm__ volatile("inw %w1, %w0" : "=a"(value) : "d"(port));
+		break;
+	case 3:
+		in32(port);
+		break;
+	case 4:
+		__asm__ volatile("rep outsb" : "+S"(data), "+c"(count) : "d"(port) : "memory");
+		break;
+	case 5:
+		__asm__ volatile("rep insb" : "+D"(data), "+c"(count) : "d"(port) : "memory");
+		break;
+	case 6:
+		__asm__ volatile("rep outsw" : "+S"(data), "+c"(count) : "d"(port) : "memory");
+		break;
+	case 7:		/* FIFOs emptied and switched */
+		out8(COM1 + 2, value);
+		break;
+	case 8:		/* the loop-back */
+		out8(COM1 + 4, value & 0x10);
+		break;
+	case 9:
+	case 10:
+	case 11:
+		in8(port);
+		break;
+	default:
+		out8(port, value);
+	}
+}
+
+static void access_much(u64 seed)
+{
+	for (u64 i = 0; i < bytes; i++)
+		access_any(&seed);
+}
+
 /* Called by the second vCPU, on a stack of its own. */
 void ap_main(void)
 {
 	second_up = 1;
-	plain('A');
+	if (option_is("how", "chaos"))
+		access_much(2463534242ull);
+	else
+		plain('A');
 	second_done = 1;
 	for (;;)
 		__asm__ volatile("cli; hlt");
@@ -82,6 +142,30 @@ static void both(void)
 	plain('a');
 	while (!second_done)
 		;
+}
+
+static void on_chaos(void *argument)
+{
+	(void)argument;
+	in8(IIR);
+	in8(COM1);
+}
+
+static void chaos(void)
+{
+	static const struct { u8 at, value; } plain_again[] = { { 3, 3 }, { 1, 0 }, { 4, 8 }, { 2, 7 } };
+
+	interrupt_handle(SERIAL_VECTOR, on_chaos, NULL);
+	ioapic_route(SERIAL_PIN, SERIAL_VECTOR, 0);
+	start_second();
+	__asm__ volatile("sti");
+	access_much(88172645463325253ull);
+	while (!second_done)
+		;
+	__asm__ volatile("cli");
+	for (u32 i = 0; i < sizeof(plain_again) / sizeof(plain_again[0]); i++)
+		out8(COM1 + plain_again[i].at, plain_again[i].value);
+	print("\nserial: passed\n");
 }
 
 static void crash(void)
@@ -102,6 +186,8 @@ int run(void)
 		by_interrupt();
 	else if (option_is("how", "both"))
 		both();
+	else if (option_is("how", "chaos"))
+		chaos();
 	else
 		plain('a');
 	if (option_is("then", "crash"))

@@ -66,6 +66,7 @@ static __always_inline void complete_next(struct serving *serving)
 	back->next = 0;
 	if (!uring || index >= URING_TAGS)
 		return;
+	charge_step(serving);
 	tag = &uring->flight.tag[index];
 	/* one alone may know better what its result means; of a run that is not whole each is done again */
 	result = !back->run ? back->result : (__u32)back->result == back->run ? (__s32)tag->wanted : -1;
@@ -102,10 +103,11 @@ static long collect_one(__u32 i, void *context)
 			postpone(serving);
 			return 1;
 		}
-		charge_step(serving);
 		tag = uring_take(uring, &index, &result);
-		if (!tag)
+		if (!tag) {
+			charge_step(serving);
 			return 0;
+		}
 		*back = (struct come_back){ .next = index + 1, .result = result, .run = tag->run };
 	}
 	complete_next(serving);

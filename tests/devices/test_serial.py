@@ -117,6 +117,22 @@ def reading(serial, count):
     return thread, got
 
 
+def test_what_waited_outside_interrupts_when_it_comes_in(serial):
+    """The receiver was empty before, so that the driver has been told of nothing that is in it now."""
+    serial.write(1, 1, 1)
+    serial.write(4, 1, 0x10)
+    serial.receive(b"abc")
+    assert serial.line.pulses == 0
+    serial.write(4, 1, 0)           # out of the loop-back
+    assert serial.line.pulses == 1 and serial.read(2, 1) == 4
+    serial.write(2, 1, 2)           # "a" is cleared, and "b" comes in
+    assert serial.line.pulses == 2 and serial.read(0, 1) == ord("b")
+    pulses = serial.line.pulses
+    serial.write(7, 1, 1)
+    serial.write(3, 1, 3)           # nothing comes in by these
+    assert serial.line.pulses == pulses
+
+
 def test_what_waits_is_bounded(serial):
     """With nobody reading whoever sends waits, and goes on behind where it was."""
     count = MOST + 5 * SENT_BYTES

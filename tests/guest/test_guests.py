@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -290,29 +291,41 @@ def test_auto_without_the_right_to_bpf(kvm, bpf, image):
 
 
 def programs() -> set[str]:
-    """Ids of loaded BPF programs named as the dispatcher's."""
+    """Ids of loaded BPF programs."""
     done = subprocess.run(["bpftool", "prog", "show"], capture_output=True, text=True)
-    return set(re.findall(r"^(\d+):.*name on_mmio", done.stdout, re.MULTILINE))
+    return set(re.findall(r"^(\d+):", done.stdout, re.MULTILINE))
 
 
-def test_a_crash_leaves_nothing_attached(kvm, bpf, image):
-    before = programs()
+def programs_of(pid: int) -> set[str]:
+    """Those that a process has open, or attached."""
+    found: set[str] = set()
+    for info in Path(f"/proc/{pid}/fdinfo").iterdir():
+        with suppress(OSError):     # it was closed meanwhile
+            found.update(re.findall(r"^prog_id:\s+(\d+)", info.read_text(), re.MULTILINE))
+    return found
+
+
+@pytest.mark.parametrize("more", ["", ",async=on,poll=on,idle_us=1000000"], ids=["rung", "polled"])
+def test_a_crash_leaves_nothing_attached(kvm, bpf, image, more):
     child = subprocess.Popen([SPLITVMM, "run", BUILD / "measure.elf", "--mem", "64M", "--cmdline",
-                              "batches=10000000", "--disk", f"path={image},offload=on"],
+                              "batches=10000000 notify=event", "--disk", f"path={image},offload=on{more}"],
                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + TIMEOUT_S
-        while not programs() - before and time.monotonic() < deadline:
+        while not programs_of(child.pid) and time.monotonic() < deadline:
             assert child.poll() is None
             time.sleep(0.05)
-        assert programs() - before
+        time.sleep(1)           # for the guest to be busy
+        left = programs_of(child.pid)
+        assert left <= programs()
     finally:
         child.send_signal(signal.SIGKILL)
         child.wait()
+    assert left
     deadline = time.monotonic() + 10
-    while programs() - before and time.monotonic() < deadline:
+    while left & programs() and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not programs() - before
+    assert not left & programs()
 
 
 def test_kvm_that_may_not_be_opened(kvm, tmp_path):

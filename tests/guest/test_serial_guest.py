@@ -79,6 +79,15 @@ def test_two_vcpus_at_once(tmp_path, kvm):
     assert bytes(c for c in found if c < ord("a")) == pattern(b"A", count)
 
 
+@pytest.mark.parametrize("sent", [0, 200_000])
+def test_all_registers_in_all_ways(tmp_path, kvm, sent):
+    """By two vCPUs at once, with input as fast as it is taken until that ends; and then it works as ever."""
+    done = subprocess.run([SPLITVMM, "run", BUILD / "serial.elf", "--mem", "32M", "--cpus", "2", "--serial", "stdio",
+                           "--cmdline", f"bytes={scaled(2000)} how=chaos"], input=os.urandom(sent), capture_output=True,
+                          timeout=TIMEOUT_S)
+    assert done.returncode == 0 and done.stdout.endswith(b"\nserial: passed\n"), done.stderr[-2000:]
+
+
 def test_a_guest_that_crashes(tmp_path, kvm):
     """What it said last is what one wants to see."""
     with machine(tmp_path, 500, "plain", "then=crash") as made, pytest.raises(UnhandledExit):

@@ -282,8 +282,11 @@ static int read_locked(struct serial *port, uint32_t offset)
 	return value | raised(port);
 }
 
-static void write_register(struct serial *port, uint32_t offset, uint8_t value)
+/* What waits may come into the receiver by this, as from outside: SERIAL_RAISE then, or 0. */
+static int write_register(struct serial *port, uint32_t offset, uint8_t value)
 {
+	uint32_t before = port->received.behind;
+
 	if (offset == FCR)
 		control_fifos(port, value);
 	else if (offset == LCR)
@@ -293,22 +296,22 @@ static void write_register(struct serial *port, uint32_t offset, uint8_t value)
 	else if (offset == SCR)
 		port->scr = value;
 	refill(port);
+	return port->received.behind == before ? 0 : raised(port);
 }
 
 static int write_locked(struct serial *port, uint32_t offset, uint8_t value)
 {
 	if (offset <= DLM && port->lcr & LCR_DLAB) {
 		*(offset == DLL ? &port->dll : &port->dlm) = value;
-	} else if (offset == DATA) {
-		return send(port, value);
-	} else if (offset == IER) {
-		port->ier = value & IER_BITS;
-		port->empty_pending = !!(value & IER_EMPTY);
-		return raised(port);
-	} else {
-		write_register(port, offset, value);
+		return 0;
 	}
-	return 0;
+	if (offset == DATA)
+		return send(port, value);
+	if (offset != IER)
+		return write_register(port, offset, value);
+	port->ier = value & IER_BITS;
+	port->empty_pending = !!(value & IER_EMPTY);
+	return raised(port);
 }
 
 /* The register's value, with SERIAL_RAISE beside it or not. */
