@@ -179,7 +179,7 @@ def test_blk(tmp_path, kvm, bpf, monkeypatch, capsys):
         assert read["handled"] == read["requests"] and read["exits_to_user"] < 0.01 * read["requests"]
         # where a file system leaves them to a worker thread that has no CPU of its own, the native build does them
         declined = mode == "on" and writes_are_declined(tmp_path)
-        assert (write["handled"], write["declined"]) == (write["requests"], write["requests"] if declined else 0)
+        assert write["handled"] == write["requests"] and (write["declined"] > 0) == declined
     assert "read 4 KiB" in capsys.readouterr().out
 
 

@@ -23,9 +23,8 @@ FOUND = [
     ("no barrier behind give", "ring, taken"),
     ("Python: no barrier between publishing", "received"),
     ("the collector ignores kicks", "received, given"),
-    ("the collector's interrupt is lost", "ring, two in a row"),
     ("left to the ring, whoever has come", "ring, left to it"),
-    ("polling: nobody is woken", "polled, flags"),
+    ("polling: nobody is woken", "assisted, polled"),
     ("assist: the ring's thread", "assisted, beside the ring"),
 ]
 

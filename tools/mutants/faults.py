@@ -76,7 +76,6 @@ FAULTS = [
     *_protocol(KERNEL + "doorbell.h",
         ("the collector ignores kicks", "(!uring_completions(serving->uring) && !uring_kicked(serving->uring))",
          "!uring_completions(serving->uring)"),
-        ("the collector's interrupt is lost where the ring sleeps", "(!reason || reason == DECLINE_RING_ASLEEP)", "!reason"),
         ("assist: the ring's thread sleeps on", "if (visit.serving.uring && uring_wake(visit.serving.uring))", "if (0)"),
         ("assist: done, and nobody does it", "DECLINE_RING_ASLEEP ? VERDICT_HANDLED : visit_queue(&visit, &reason);",
          "DECLINE_RING_ASLEEP ? VERDICT_HANDLED : VERDICT_HANDLED;"),
