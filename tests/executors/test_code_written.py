@@ -7,9 +7,8 @@ import pytest
 pytest.importorskip("unicorn")
 pytest.importorskip("capstone")
 
+from tests.executors.real_mode import state_at
 from vmm.executors.executor import Why
-from vmm.executors.reset import reset
-from vmm.executors.state import blank, write_all
 from vmm.executors.unicorn_cpu import Range, UnicornCpu, Window
 from vmm.sync.region import Region
 
@@ -37,11 +36,7 @@ class Written:
         raise AssertionError
 
     def run(self):
-        state = blank()
-        write_all(state, reset())
-        state.segments.cs.base = state.segments.cs.selector = 0
-        state.segments.ds.selector, state.segments.ds.base = WINDOW >> 4, WINDOW
-        state.general.rip = CODE
+        state = state_at(CODE, ds=WINDOW)
         assert self.cpu.run(state, 100, checked=True).why == Why.LEFT
         return state.general.rax
 

@@ -7,10 +7,9 @@ import pytest
 pytest.importorskip("unicorn")
 pytest.importorskip("capstone")
 
+from tests.executors.real_mode import state_at
 from vmm.executors.executor import Why
 from vmm.executors.guest_map import Range, Window
-from vmm.executors.reset import reset
-from vmm.executors.state import blank, write_all
 from vmm.executors.unicorn_cpu import UnicornCpu
 from vmm.sync.region import Region
 
@@ -45,13 +44,7 @@ class Banked:
         raise AssertionError
 
     def run(self):
-        state = blank()
-        write_all(state, reset())
-        state.segments.cs.base = state.segments.cs.selector = 0
-        state.segments.ds.selector, state.segments.ds.base = WINDOW >> 4, WINDOW
-        state.segments.es.selector, state.segments.es.base = REGISTER >> 4, REGISTER
-        state.general.rip = CODE
-        return self.cpu.run(state, 1, checked=True)
+        return self.cpu.run(state_at(CODE, ds=WINDOW, es=REGISTER), 1, checked=True)
 
     def close(self):
         self.cpu.close()

@@ -2,15 +2,18 @@
 
 import struct
 import threading
-from time import monotonic, sleep
+from functools import partial
 
 import pytest
 
+from tests import waiting
 from tools.driver import WRITE, BlkDriver
 from vmm.devmodel.devices.blk import SECTOR, RequestType, Status, Writes
 from vmm.devmodel.exit_path import UPCALL, Verdict
 from vmm.devmodel.virtqueue import BUDGET, COMMON_REASONS
 from vmm.sync.handoff import Declined
+
+wait_for = partial(waiting.wait_for, timeout_s=20)
 
 D = BlkDriver
 IO_FAILED, HELD_BY_USER = (1 + list(COMMON_REASONS).index(name) for name in ("IO_FAILED", "HELD_BY_USER"))
@@ -153,13 +156,6 @@ def test_a_few_requests_say_nothing(disk):
     for _ in range(20):
         disk.write(3, b"x" * SECTOR)
         assert not out(disk)
-
-
-def wait_for(what, timeout_s=20):
-    deadline = monotonic() + timeout_s
-    while not what():
-        assert monotonic() < deadline
-        sleep(0.0005)
 
 
 def test_the_rings_thread_is_woken_for_what_was_submitted_before(disk):

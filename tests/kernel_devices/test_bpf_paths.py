@@ -6,12 +6,13 @@ import signal
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
-from time import monotonic, sleep
 
 import pytest
 
 import vmm.offload.recording as recording
+from tests import waiting
 from tools.driver import WRITE, BlkDriver
 from vmm.device.place import Routed
 from vmm.devmodel.devices.blk import SECTOR, RequestType
@@ -44,17 +45,12 @@ from vmm.testing.driver import Registers
 from vmm.tracefile.reader import Reader
 from vmm.virtqueue.uring import NEED_WAKEUP
 
+wait_for = partial(waiting.wait_for, timeout_s=60)
+
 pytestmark = pytest.mark.usefixtures("bpf_run")
 runs = pytest.mark.bpf_paths
 PORT = 0x2000
 TRACE_READ, TRACE_WRITE, PIO_IN = 1, 2, 0       # arch/x86/kvm/trace.h
-
-
-def wait_for(what, timeout_s=60):
-    deadline = monotonic() + timeout_s
-    while not what():
-        assert monotonic() < deadline
-        sleep(0.001)
 
 
 class Guest(Registers):

@@ -7,9 +7,11 @@ import sys
 import threading
 import time
 import tracemalloc
+from functools import partial
 
 import pytest
 
+from tests import waiting
 from tools.driver import EVENT_IDX, INDIRECT, INDIRECT_DESC, RING_PACKED, WRITE, Driver
 from vmm.devmodel.devices.console import RECEIVE, TRANSMIT
 from vmm.devmodel.exit_path import COLLECT_ADDRESS, COLLECT_VECTOR, MESSAGE_OWNER_SHIFT, Bus
@@ -17,14 +19,9 @@ from vmm.errors import UserError
 from vmm.machine.config import ConsoleConfig
 from vmm.virtqueue.uring import Uring
 
+wait_for = partial(waiting.wait_for, timeout_s=10)
+
 IN, OUT = 0x90000, 0xa0000
-
-
-def wait_for(what, timeout_s=10):
-    deadline = time.monotonic() + timeout_s
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 class Port:

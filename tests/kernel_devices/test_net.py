@@ -6,11 +6,13 @@ import struct
 import threading
 import time
 import tracemalloc
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests import waiting
 from tools.driver import (
     ACKNOWLEDGE,
     DRIVER,
@@ -47,6 +49,8 @@ from vmm.kvm.interrupts import Interrupts
 from vmm.machine.config import NicConfig
 from vmm.sync._shared import lib
 from vmm.virtqueue.uring import Uring
+
+wait_for = partial(waiting.wait_for, timeout_s=5)
 
 MAC_ADDRESS = bytes.fromhex("020000000001")
 FEATURES = INDIRECT_DESC | MAC | STATUS | CTRL_VQ | CTRL_RX | CTRL_VLAN | CTRL_MAC_ADDR | CTRL_ANNOUNCE
@@ -280,13 +284,6 @@ def test_merged_reset(merging, offload):
     net.driver.start()
     net.driver.post(200, 1024)
     assert net.driver.received(1, length=1024)[0][12:] == frame(b"old")
-
-
-def wait_for(what, timeout_s=5):
-    deadline = time.monotonic() + timeout_s
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 def test_larger_than_any_packet(net):

@@ -1,25 +1,22 @@
 """A busy queue is looked at by the ring's thread, and no doorbell is asked for."""
 
 import struct
-from time import monotonic, sleep
+from functools import partial
+from time import sleep
 
 import pytest
 
+from tests import waiting
 from tools.driver import EVENT_IDX, WRITE, BlkDriver
 from vmm.devmodel.devices.blk import SECTOR, RequestType
 from vmm.virtio.virtio_device import RING_PACKED
+
+wait_for = partial(waiting.wait_for, timeout_s=20)
 
 IN, D = RequestType.IN, BlkDriver
 IDLE_US = 300_000       # longer than Python takes from one doorbell to the next
 BUSY = 40               # doorbells that begin it, also where the ring's thread sleeps (polling.h)
 NO_NOTIFY, DISABLE = 1, 1
-
-
-def wait_for(what, timeout_s=20):
-    deadline = monotonic() + timeout_s
-    while not what():
-        assert monotonic() < deadline
-        sleep(0.0005)
 
 
 @pytest.fixture(params=["flags", "event", "packed", "packed-event"])

@@ -19,6 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ..arguments import listed
 from .campaign import KINDS, Campaign, Found
 from .world import MODES
 
@@ -49,14 +50,6 @@ def show(rows: list[dict[str, Any]]) -> None:
                       f"{ends.get('refused', 0):,}", f"{sum(row['explained'].values()):,}",
                       f"{sum(row['differences'].values()):,}", f"{row['s']}")
     Console(width=140).print(table)
-
-
-def listed(text: str, known: list[str], parser: argparse.ArgumentParser) -> list[str]:
-    names = text.split(",")
-    for name in names:
-        if name not in known:
-            parser.error(f"{name}: no such; wanted some of {', '.join(known)}")
-    return names
 
 
 def main(arguments: list[str]) -> int:

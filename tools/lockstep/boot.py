@@ -26,7 +26,7 @@ from vmm.kvm.vcpu import UnhandledExit
 from vmm.machine.config import DiskConfig, ExecutorConfig, MachineConfig
 from vmm.machine.machine import Machine
 
-from .__main__ import listed
+from ..arguments import listed
 from .booting import Boot
 from .mirror import Mirror
 

@@ -21,6 +21,7 @@ from rich.table import Table
 
 from vmm.executors.generated import MODES
 
+from ..arguments import listed
 from .campaign import Campaign, Found
 from .trips import TRIPS
 
@@ -46,14 +47,6 @@ def show(rows: list[tuple[str, str, Found]]) -> None:
         table.add_row(trip, mode, f"{found.states:,}", f"{found.differences:,}", f"{found.refused:,}",
                       f"{found.seconds:.0f}")
     Console(width=140).print(table)
-
-
-def listed(text: str, known: list[str], parser: argparse.ArgumentParser) -> list[str]:
-    names = text.split(",")
-    for name in names:
-        if name not in known:
-            parser.error(f"{name}: no such; wanted some of {', '.join(known)}")
-    return names
 
 
 def main(arguments: list[str]) -> int:
