@@ -22,7 +22,6 @@ struct blk_run {
 	__u64 bytes;
 	__u64 end;		/* where the next one would go on: bytes of the image */
 	__u32 opcode;
-	__u32 reserved;
 };
 
 /* Working memory of one queue.  In a map and not on the stack, so that the verifier takes

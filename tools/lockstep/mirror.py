@@ -36,16 +36,10 @@ class Access:
 
 
 class BareVm(Vm):
-    """Without chips of KVM's: every access of theirs is an exit."""
+    """Without chips of KVM's: every access of theirs is an exit.  Pages that are written are told."""
 
     def _make_chips(self) -> None:
-        pass
-
-    def log_writes(self, number: int, slot: Slot) -> None:
-        """A slot whose dirty pages are told."""
-        self.call("KVM_SET_USER_MEMORY_REGION", self.ffi.new("struct kvm_userspace_memory_region *", {
-            "slot": number, "flags": self.lib.KVM_MEM_LOG_DIRTY_PAGES, "guest_phys_addr": slot.gpa,
-            "memory_size": slot.bytes, "userspace_addr": slot.address}))
+        self.writable_flags = self.lib.KVM_MEM_LOG_DIRTY_PAGES
 
 
 class Copy:
@@ -55,10 +49,7 @@ class Copy:
         self.vm, self.slot = vm, slot
         self.theirs = vm.ffi.buffer(vm.ffi.cast("char *", slot.address), slot.bytes)
         self.memory = Region.anonymous("mirror", slot.bytes)
-        ours = slot._replace(address=self.memory.address)
-        self.number = vm.add_memory(*ours)
-        if not slot.read_only:
-            vm.log_writes(self.number, ours)
+        self.number = vm.add_memory(*slot._replace(address=self.memory.address))
         self._bits = bytearray(-(-slot.bytes // PAGE // 64) * 8)
         self._log = vm.ffi.new("struct kvm_dirty_log *", {
             "slot": self.number, "dirty_bitmap": vm.ffi.cast("void *", vm.ffi.from_buffer(self._bits))})

@@ -60,10 +60,10 @@ VIRTIO = ("offload", "async", "poll", "idle_us", "transport", "packed")      # k
 
 def virtio(given: dict[str, str], option: str, transport: str = "mmio") -> dict:
     """Those keys, as fields of a VirtioConfig; `transport` is the default."""
-    from ..machine.config import MOST_IDLE_US, POLL_IDLE_US, TRANSPORTS
+    from ..machine.config import MOST_IDLE_US, ON_OFF_AUTO, POLL_IDLE_US, TRANSPORTS
     return {"offload": choice(given.get("offload", "auto"), f"{option} offload", ("on", "host", "off", "auto")),
-            "asynchronous": choice(given.get("async", "auto"), f"{option} async", ("on", "off", "auto")),
-            "poll": choice(given.get("poll", "auto"), f"{option} poll", ("on", "off", "auto")),
+            "asynchronous": choice(given.get("async", "auto"), f"{option} async", ON_OFF_AUTO),
+            "poll": choice(given.get("poll", "auto"), f"{option} poll", ON_OFF_AUTO),
             "idle_us": whole(given.get("idle_us", str(POLL_IDLE_US)), f"{option} idle_us", 1, MOST_IDLE_US),
             "transport": choice(given.get("transport", transport), f"{option} transport", TRANSPORTS),
             "packed": switch(given.get("packed", "off"), f"{option} packed")}

@@ -257,7 +257,7 @@ def _refuse_contradictions(options) -> None:
 
 def _machine_config(options):
     from ..devmodel.exit_path import VCPUS
-    from ..machine.config import VGAS, MachineConfig
+    from ..machine.config import ON_OFF_AUTO, VGAS, MachineConfig
     from . import options as parse
     from .kit import device_config
     linux, bios = options.kernel is not None, options.firmware is not None
@@ -266,7 +266,7 @@ def _machine_config(options):
         guest=options.kernel or options.guest, firmware=Path(options.firmware) if bios else None,
         keys=options.keys, vga=parse.choice(options.vga, "--vga", VGAS),
         memory=parse.size(options.mem, "--mem"),
-        hugepages=parse.choice(options.hugepages, "--hugepages", ("on", "off", "auto")),
+        hugepages=parse.choice(options.hugepages, "--hugepages", ON_OFF_AUTO),
         cpus=parse.whole(options.cpus, "--cpus", 1, VCPUS), cmdline=options.cmdline,
         disks=[parse.disk(text, "pci" if bios else "mmio") for text in options.disk],
         nets=[parse.net(text) for text in options.net],

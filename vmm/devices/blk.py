@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import struct
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from ..device.place import Place
 from ..devmodel.devices.blk import (
@@ -34,6 +35,9 @@ UNMAP = 1
 RANGE_SEGMENTS = 16                 # of one discard or write-zeroes
 IN, OUT = int(RequestType.IN), int(RequestType.OUT)
 MOST_IN_RUN, MOST_PARTS = 64, 1024      # requests of a run; its buffers, as preadv(2) takes them (IOV_MAX)
+
+
+Outcome = tuple[int, int, int]      # status, bytes written to the guest, bytes of data moved
 
 
 class Request(NamedTuple):
@@ -126,17 +130,24 @@ class BlkDevice(VirtioDevice):
 
     def redo(self, queue: UserQueue, tag, parts: list[tuple[int, int]]) -> int:
         kind, length = RequestType(tag.kind - 1), sum(size for _, size in parts)
-        try:
-            if kind in (RequestType.DISCARD, RequestType.WRITE_ZEROES):
-                self._range(kind, tag.place, tag.range, tag.written == PUNCH_HOLE)
-                status, written, moved = Status.OK, 0, 0
-            else:
-                status, written, moved = self._do(queue, kind, tag.place // SECTOR, parts, parts, length)
-        except OSError as error:
-            self.log.warning("%s: %s", self.name, error)
-            status, written, moved = Status.IOERR, 0, 0
+        if kind in (RequestType.DISCARD, RequestType.WRITE_ZEROES):
+            status, written, moved = self._tried(self._redo_range, kind, tag)
+        else:
+            status, written, moved = self._tried(self._do, queue, kind, tag.place // SECTOR, parts, parts, length)
         self._finish(queue, tag, status, _used_length(written, length if kind == IN else 0))
         return moved
+
+    def _redo_range(self, kind: int, tag) -> Outcome:
+        self._range(kind, tag.place, tag.range, tag.written == PUNCH_HOLE)
+        return Status.OK, 0, 0
+
+    def _tried(self, do: Callable[..., Outcome], *given: Any) -> Outcome:
+        """What comes of it; an error is told, and the driver's to hear."""
+        try:
+            return do(*given)
+        except OSError as error:
+            self.log.warning("%s: %s", self.name, error)
+            return Status.IOERR, 0, 0
 
     def serve(self, queue: UserQueue) -> tuple[int, int]:
         """Requests that go on from each other are one transfer (vmm/sync/PROTOCOL.md, "Runs")."""
@@ -200,12 +211,8 @@ class BlkDevice(VirtioDevice):
         return moved if status == Status.OK else 0
 
     def _finish_one(self, queue: UserQueue, request: Request) -> int:
-        try:
-            status, written, moved = self._do(queue, request.kind, request.sector, request.readable, request.writable,
-                                              request.room)
-        except OSError as error:
-            self.log.warning("%s: %s", self.name, error)
-            status, written, moved = Status.IOERR, 0, 0
+        status, written, moved = self._tried(self._do, queue, request.kind, request.sector, request.readable,
+                                             request.writable, request.room)
         self._complete(queue, request, status, written)
         return moved
 
@@ -230,8 +237,8 @@ class BlkDevice(VirtioDevice):
                               f"{HEADER.size} or more")
         return head, rest
 
-    def _do(self, queue: UserQueue, kind: int, sector: int, readable, writable, room: int) -> tuple[int, int, int]:
-        """Status, bytes written to the guest, bytes of data moved.  May raise OSError."""
+    def _do(self, queue: UserQueue, kind: int, sector: int, readable, writable, room: int) -> Outcome:
+        """May raise OSError."""
         if kind == IN:
             return self._transfer(self.image.read, sector, writable, room, room)
         if kind == OUT:
@@ -249,7 +256,7 @@ class BlkDevice(VirtioDevice):
             return self._ranges(queue, kind, readable), 0, 0
         return Status.UNSUPP, 0, 0
 
-    def _transfer(self, call, sector: int, parts, length: int, written: int) -> tuple[int, int, int]:
+    def _transfer(self, call, sector: int, parts, length: int, written: int) -> Outcome:
         sectors = length // SECTOR
         if length % SECTOR or sector > self._capacity or sectors > self._capacity - sector:
             return Status.IOERR, 0, 0
@@ -260,7 +267,7 @@ class BlkDevice(VirtioDevice):
                 self.image.populate(sector * SECTOR, length)
         return Status.OK, written, length
 
-    def _get_id(self, writable, room: int) -> tuple[int, int, int]:
+    def _get_id(self, writable, room: int) -> Outcome:
         serial = self.serial.ljust(ID_BYTES, b"\0")[:room]
         done = 0
         for at, length in writable:

@@ -62,10 +62,13 @@ class Beside:
         self.vcpu, self._mmio, self._accesses, self._others = vcpu, mmio, accesses, others
         self.made: list[UnicornCpu] = []
         self._kvm, self._state = KvmState(vcpu), blank()
-        self._features = Features(vcpu.vm.supported_cpuid())
         self.done = Refusals()
         self.visits = self.ran = self.occupied = 0  # runs, their basic blocks; not run: something was on its way
         self._asked = 0
+
+    @cached_property
+    def _features(self) -> Features:
+        return Features(self.vcpu.vm.supported_cpuid())
 
     @cached_property
     def one(self) -> UnicornCpu:

@@ -76,6 +76,8 @@ def open_kvm(path: str = "/dev/kvm") -> int:
 class Vm(WithSlots):
     """One virtual machine with the in-kernel irqchip.  Raises KvmError throughout."""
 
+    writable_flags = 0      # KVM_MEM_, of slots that a guest may write
+
     def __init__(self):
         super().__init__()
         self.ffi, self.lib = binding()
@@ -139,8 +141,8 @@ class Vm(WithSlots):
     def _place(self, number: int, slot: Slot | None) -> None:
         gpa, size, address, read_only = slot or Slot(0, 0, 0, False)
         self.call("KVM_SET_USER_MEMORY_REGION", self.ffi.new("struct kvm_userspace_memory_region *", {
-            "slot": number, "flags": self.lib.KVM_MEM_READONLY if read_only else 0, "guest_phys_addr": gpa,
-            "memory_size": size, "userspace_addr": address}))
+            "slot": number, "flags": self.lib.KVM_MEM_READONLY if read_only else self.writable_flags,
+            "guest_phys_addr": gpa, "memory_size": size, "userspace_addr": address}))
 
     def ioeventfd(self, bus: Bus, address: int, width: int, fd: int, on: bool) -> None:
         """Claim (or no longer) writes of exactly this place and width."""

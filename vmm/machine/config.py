@@ -22,6 +22,8 @@ CACHES = ("writeback", "none", "writethrough")
 VGAS = ("std", "none")
 MACHINE_PORTS = ("", "test")
 MOST_BLOCKS = 1 << 20
+ON_OFF_AUTO = ("on", "off", "auto")
+POLL_IDLE_US, MOST_IDLE_US = 50, 1_000_000
 
 
 def _make_paths(config: object, *names: str) -> None:
@@ -29,9 +31,6 @@ def _make_paths(config: object, *names: str) -> None:
     for name in names:
         if isinstance(value := getattr(config, name), str):
             setattr(config, name, Path(value))
-
-
-POLL_IDLE_US, MOST_IDLE_US = 50, 1_000_000
 
 
 @dataclass(kw_only=True)
@@ -47,8 +46,8 @@ class VirtioConfig:
 
     def check(self) -> None:
         """Raises UserError, as those of the other configurations do."""
-        choice(self.asynchronous, "asynchronous", ("on", "off", "auto"))
-        choice(self.poll, "poll", ("on", "off", "auto"))
+        choice(self.asynchronous, "asynchronous", ON_OFF_AUTO)
+        choice(self.poll, "poll", ON_OFF_AUTO)
         if not 1 <= self.idle_us <= MOST_IDLE_US:
             raise UserError(f"idle_us {self.idle_us}; wanted 1 to {MOST_IDLE_US}")
         choice(self.transport, "transport", TRANSPORTS)
@@ -196,7 +195,7 @@ class MachineConfig:
         if not 1 <= self.cpus <= VCPUS:
             raise UserError(f"{self.cpus} CPUs; wanted 1 to {VCPUS}")
         choice(self.vga, "vga", VGAS)
-        choice(self.hugepages, "hugepages", ("on", "off", "auto"))
+        choice(self.hugepages, "hugepages", ON_OFF_AUTO)
         if self.machine_ports not in MACHINE_PORTS:
             raise UserError(f"machine ports {self.machine_ports!r}; wanted test, or none")
         if self.keys and not self.firmware:

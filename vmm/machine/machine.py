@@ -11,7 +11,7 @@ from time import CLOCK_BOOTTIME, clock_gettime
 from ..device.register_device import RegisterDevice
 from ..device.timers import Timers
 from ..devices.terminal import Sink, Terminal
-from ..devmodel.exit_path import RAISE, UPCALL, Bus, Verdict
+from ..devmodel.exit_path import RAISE, UPCALL, Bus
 from ..devmodel.recording import EventKind
 from ..devmodel.virtqueue import BUDGET, RING_ASLEEP
 from ..errors import UserError
@@ -317,9 +317,7 @@ class Machine:
         host = self.offloading.host
         if host:
             verdict, line = host.write(bus, address, width, value)
-            if verdict in (Verdict.HANDLED_INTERRUPT, Verdict.TO_USER_INTERRUPT):
-                self.interrupts.raise_(line)
-            if verdict in (Verdict.HANDLED, Verdict.HANDLED_INTERRUPT):
+            if self.offloading.done(verdict, line):
                 return verdict
         self.buses[bus].write(address, width, value)
         return 0

@@ -182,9 +182,10 @@ class Offloading:
 
     def assist(self, access: Declined) -> bool:
         """Whether the native build has done what the kernel half declined."""
-        if self.host is None:
-            return False
-        verdict, line = self.host.assist(access)
+        return self.host is not None and self.done(*self.host.assist(access))
+
+    def done(self, verdict: int, line: int) -> bool:
+        """Whether a write is, by what the native exit path says of it; the line is raised if that asks for it."""
         if verdict in (Verdict.HANDLED_INTERRUPT, Verdict.TO_USER_INTERRUPT):
             self._machine.interrupts.raise_(line)
         return verdict in (Verdict.HANDLED, Verdict.HANDLED_INTERRUPT)

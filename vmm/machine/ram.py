@@ -14,8 +14,8 @@ TRANSPARENT = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 class Ram:
-    """BPF map memory if any device may be offloaded to the kernel, plain shared memory otherwise or where there is no
-    BPF: then `maps` is None, and `no_bpf` says why."""
+    """BPF map memory if any device may be offloaded to the kernel, plain memory otherwise or where there is no BPF:
+    then `maps` is None, and `no_bpf` says why."""
 
     def __init__(self, size: int, asked: set[str], has_exits: bool, hugepages: str):
         """`asked` are the devices' offload modes; `size` is in bytes.  What is no map memory is in huge pages, where
