@@ -82,24 +82,25 @@ static __always_inline __u32 packed_publish(struct device *device, struct virtqu
 			    queue->position.shown_flags, &reason) ? reason : 0;
 }
 
-/* Ask for a doorbell at the next request: where that will be and how it is asked, in one word. */
-static __always_inline void packed_enable_notify(struct device *device, struct virtqueue *queue)
+/* Say when a doorbell is wanted: the place, and in the upper half the kind of event, in one word. */
+static __always_inline void packed_ask(struct device *device, struct virtqueue *queue, __u32 event)
 {
 	__u32 reason;
-	volatile __u32 *event = ram_at(device, queue->setup.used, 4, &reason);
+	volatile __u32 *area = ram_at(device, queue->setup.used, 4, &reason);
 
-	if (event)
-		WRITE_ONCE(*event, queue->setup.event_index ?
-			   queue->position.next_avail | (__u32)EVENT_AT_DESCRIPTOR << 16 : EVENT_ENABLE);
+	if (area)
+		WRITE_ONCE(*area, event);
+}
+
+static __always_inline void packed_enable_notify(struct device *device, struct virtqueue *queue)
+{
+	packed_ask(device, queue, queue->setup.event_index ?
+		   queue->position.next_avail | (__u32)EVENT_AT_DESCRIPTOR << 16 : EVENT_ENABLE);
 }
 
 static __always_inline void packed_disable_notify(struct device *device, struct virtqueue *queue)
 {
-	__u32 reason;
-	volatile __u32 *event = ram_at(device, queue->setup.used, 4, &reason);
-
-	if (event)
-		WRITE_ONCE(*event, (__u32)EVENT_DISABLE << 16);
+	packed_ask(device, queue, (__u32)EVENT_DISABLE << 16);
 }
 
 /* Positions on a line that goes round twice the ring. */
