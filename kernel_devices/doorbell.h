@@ -16,7 +16,9 @@ static __always_inline enum verdict doorbell(struct device *device, const struct
 	*reason = DECLINE_NOT_READY;
 	if (access->value >= QUEUES || !serving_start(&visit.serving, access->value))
 		return VERDICT_TO_USER;
-	fetch_add(&visit.serving.queue->entry.doorbells, 1);
+	/* the result is used, or for BPF this would be no barrier */
+	if (fetch_add(&visit.serving.queue->entry.doorbells, 1) != ~0ull && will_be_looked_at(&visit.serving))
+		return VERDICT_HANDLED;
 	return visit_queue(&visit, reason);
 }
 

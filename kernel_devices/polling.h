@@ -10,11 +10,19 @@ enum {
 	BUSY_BELLS_ASLEEP = 32,		/* if the ring's thread would have to be woken */
 	LATE_LOOK_NS = 300000,		/* between two looks: that thread has to share its CPU */
 	FEWEST_FOUND = 4,		/* requests for which looking was worth while */
-	MOST_RUNG = 16,			/* doorbells of a driver that rings whatever it was asked for; more than half as
-					 * many as requests were found, and looks spare it nothing */
 	LEAST_REST_NS = 1000000,	/* when it was not; doubled each time */
 	MOST_REST_NS = 256000000,
 };
+
+/* Will a look find what this doorbell was rung for, by a driver that rings though nobody asked?  Then that is the other
+ * CPU's work.  The caller has a full barrier between the doorbell and this; partner: serve_round(), between the end of
+ * polling and its last look. */
+static __always_inline int will_be_looked_at(const struct serving *serving)
+{
+	struct uring *uring = serving->uring;
+
+	return uring && READ_ONCE(uring->looks.polling) && READ_ONCE(serving->queue->ownership.holder) == SIDE_KERNEL;
+}
 
 /* Doorbells are to be asked for from here on; not looked again before a rest, unless this was `worth` while. */
 static __always_inline void end_polling(struct serving *serving, int worth)
@@ -26,7 +34,8 @@ static __always_inline void end_polling(struct serving *serving, int worth)
 		rest = LEAST_REST_NS;
 	if (rest > MOST_REST_NS)
 		rest = MOST_REST_NS;
-	flight->polling = flight->bells = 0;
+	WRITE_ONCE(serving->uring->looks.polling, 0);
+	flight->bells = 0;
 	flight->rest_ns = rest;
 	flight->rested_ns = now_ns() + rest;
 }
@@ -45,8 +54,8 @@ static __always_inline int begins_polling(struct serving *serving, __u64 now)
 	flight->bell_ns = now;
 	if (flight->bells < enough || (now < flight->rested_ns && !uring->wiring.poll_always))
 		return 0;
-	flight->polling = 1;
-	flight->found = flight->raised = flight->rung = 0;
+	WRITE_ONCE(uring->looks.polling, 1);
+	flight->found = flight->raised = 0;
 	flight->bell_cpu = this_cpu();
 	disable_notify(serving->device, serving->queue);
 	return 1;
@@ -59,11 +68,6 @@ static __always_inline int goes_on_polling(struct serving *serving, __u64 now, _
 	struct flight *flight = &serving->uring->flight;
 
 	flight->found += found;
-	flight->rung += !serving->collecting;
-	if (!wiring->poll_always && flight->rung > MOST_RUNG && 2 * flight->rung > flight->found) {
-		end_polling(serving, 0);
-		return 0;
-	}
 	if (serving->collecting)
 		serving->work->tally.polled += found;
 	if (serving->collecting && !wiring->poll_always &&
@@ -88,7 +92,7 @@ static __always_inline int keeps_polling(struct serving *serving)
 		return 0;
 	now = now_ns();
 	tally->looked_requests = tally->requests;
-	if (!(uring->flight.polling ? goes_on_polling(serving, now, found) : begins_polling(serving, now)))
+	if (!(uring->looks.polling ? goes_on_polling(serving, now, found) : begins_polling(serving, now)))
 		return 0;
 	if (found)
 		uring->flight.until_ns = now + uring->wiring.poll_ns;

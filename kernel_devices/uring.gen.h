@@ -164,19 +164,17 @@ struct flight {
 	__u32 failed;	/* 0x01c tags that userspace is to do again */
 	__u32 nop;	/* 0x020 1 while an entry that does nothing is in flight: its completion has the queue visited again */
 	__u32 window;	/* 0x024 of receive queues: requests to keep in flight */
-	__u32 polling;	/* 0x028 1 while the ring's thread looks at the queue, and no doorbell is asked for */
-	__u32 bells;	/* 0x02c doorbells rung, each soon after the one before */
-	__u32 bell_cpu;	/* 0x030 where the last of them was */
-	__u32 found;	/* 0x034 requests that looks have found, since they began */
-	__u32 raised;	/* 0x038 interrupts raised for them */
-	__u32 rung;	/* 0x03c doorbells rung meanwhile, though none was asked for */
-	__u64 bell_ns;	/* 0x040 when the last doorbell was rung [ns] */
-	__u64 look_ns;	/* 0x048 when the queue was last looked at [ns] */
-	__u64 until_ns;	/* 0x050 looks end then, if nothing has come [ns] */
-	__u64 rest_ns;	/* 0x058 how long none were begun when they were not worth while [ns] */
-	__u64 rested_ns;	/* 0x060 none are begun before [ns] */
-	__u16 stack[128];	/* 0x068 their numbers: the first `free` of them */
-	struct tag tag[128];	/* 0x168 requests */
+	__u32 bells;	/* 0x028 doorbells rung, each soon after the one before */
+	__u32 bell_cpu;	/* 0x02c where the last of them was */
+	__u32 found;	/* 0x030 requests that looks have found, since they began */
+	__u32 raised;	/* 0x034 interrupts raised for them */
+	__u64 bell_ns;	/* 0x038 when the last doorbell was rung [ns] */
+	__u64 look_ns;	/* 0x040 when the queue was last looked at [ns] */
+	__u64 until_ns;	/* 0x048 looks end then, if nothing has come [ns] */
+	__u64 rest_ns;	/* 0x050 how long none were begun when they were not worth while [ns] */
+	__u64 rested_ns;	/* 0x058 none are begun before [ns] */
+	__u16 stack[128];	/* 0x060 their numbers: the first `free` of them */
+	struct tag tag[128];	/* 0x160 requests */
 };
 _Static_assert(__builtin_offsetof(struct flight, submitted) == 0x0, "flight.submitted");
 _Static_assert(__builtin_offsetof(struct flight, completed) == 0x8, "flight.completed");
@@ -186,20 +184,25 @@ _Static_assert(__builtin_offsetof(struct flight, free) == 0x18, "flight.free");
 _Static_assert(__builtin_offsetof(struct flight, failed) == 0x1c, "flight.failed");
 _Static_assert(__builtin_offsetof(struct flight, nop) == 0x20, "flight.nop");
 _Static_assert(__builtin_offsetof(struct flight, window) == 0x24, "flight.window");
-_Static_assert(__builtin_offsetof(struct flight, polling) == 0x28, "flight.polling");
-_Static_assert(__builtin_offsetof(struct flight, bells) == 0x2c, "flight.bells");
-_Static_assert(__builtin_offsetof(struct flight, bell_cpu) == 0x30, "flight.bell_cpu");
-_Static_assert(__builtin_offsetof(struct flight, found) == 0x34, "flight.found");
-_Static_assert(__builtin_offsetof(struct flight, raised) == 0x38, "flight.raised");
-_Static_assert(__builtin_offsetof(struct flight, rung) == 0x3c, "flight.rung");
-_Static_assert(__builtin_offsetof(struct flight, bell_ns) == 0x40, "flight.bell_ns");
-_Static_assert(__builtin_offsetof(struct flight, look_ns) == 0x48, "flight.look_ns");
-_Static_assert(__builtin_offsetof(struct flight, until_ns) == 0x50, "flight.until_ns");
-_Static_assert(__builtin_offsetof(struct flight, rest_ns) == 0x58, "flight.rest_ns");
-_Static_assert(__builtin_offsetof(struct flight, rested_ns) == 0x60, "flight.rested_ns");
-_Static_assert(__builtin_offsetof(struct flight, stack) == 0x68, "flight.stack");
-_Static_assert(__builtin_offsetof(struct flight, tag) == 0x168, "flight.tag");
-_Static_assert(sizeof(struct flight) == 0x1968, "flight");
+_Static_assert(__builtin_offsetof(struct flight, bells) == 0x28, "flight.bells");
+_Static_assert(__builtin_offsetof(struct flight, bell_cpu) == 0x2c, "flight.bell_cpu");
+_Static_assert(__builtin_offsetof(struct flight, found) == 0x30, "flight.found");
+_Static_assert(__builtin_offsetof(struct flight, raised) == 0x34, "flight.raised");
+_Static_assert(__builtin_offsetof(struct flight, bell_ns) == 0x38, "flight.bell_ns");
+_Static_assert(__builtin_offsetof(struct flight, look_ns) == 0x40, "flight.look_ns");
+_Static_assert(__builtin_offsetof(struct flight, until_ns) == 0x48, "flight.until_ns");
+_Static_assert(__builtin_offsetof(struct flight, rest_ns) == 0x50, "flight.rest_ns");
+_Static_assert(__builtin_offsetof(struct flight, rested_ns) == 0x58, "flight.rested_ns");
+_Static_assert(__builtin_offsetof(struct flight, stack) == 0x60, "flight.stack");
+_Static_assert(__builtin_offsetof(struct flight, tag) == 0x160, "flight.tag");
+_Static_assert(sizeof(struct flight) == 0x1960, "flight");
+
+/* Read at each doorbell, and seldom written: apart from what changes with each request. */
+struct looks {
+	__u32 polling;	/* 0x000 1 while the ring's thread looks at the queue, and no doorbell is needed */
+};
+_Static_assert(__builtin_offsetof(struct looks, polling) == 0x0, "looks.polling");
+_Static_assert(sizeof(struct looks) == 0x4, "looks");
 
 /* One buffer of several: struct iovec of readv(2). */
 struct uring_iovec {
@@ -242,19 +245,23 @@ struct uring {
 	const struct wiring wiring;	/* 0x4000 where things are */
 	__u8 reserved_4058[40];	/* 0x4058 to the next field's place */
 	struct flight flight;	/* 0x4080 what is in flight */
-	__u8 reserved_59e8[24];	/* 0x59e8 to the next field's place */
-	struct receive_buffers receive;	/* 0x5a00 where packets go */
-	__u8 reserved_8610[48];	/* 0x8610 to the next field's place */
-	struct iovecs iovecs;	/* 0x8640 buffers of requests that have several */
+	__u8 reserved_59e0[32];	/* 0x59e0 to the next field's place */
+	struct looks looks;	/* 0x5a00 whether the queue is looked at */
+	__u8 reserved_5a04[60];	/* 0x5a04 to the next field's place */
+	struct receive_buffers receive;	/* 0x5a40 where packets go */
+	__u8 reserved_8650[48];	/* 0x8650 to the next field's place */
+	struct iovecs iovecs;	/* 0x8680 buffers of requests that have several */
 };
 _Static_assert(__builtin_offsetof(struct uring, rings) == 0x0, "uring.rings");
 _Static_assert(__builtin_offsetof(struct uring, wiring) == 0x4000, "uring.wiring");
 _Static_assert(__builtin_offsetof(struct uring, reserved_4058) == 0x4058, "uring.reserved_4058");
 _Static_assert(__builtin_offsetof(struct uring, flight) == 0x4080, "uring.flight");
-_Static_assert(__builtin_offsetof(struct uring, reserved_59e8) == 0x59e8, "uring.reserved_59e8");
-_Static_assert(__builtin_offsetof(struct uring, receive) == 0x5a00, "uring.receive");
-_Static_assert(__builtin_offsetof(struct uring, reserved_8610) == 0x8610, "uring.reserved_8610");
-_Static_assert(__builtin_offsetof(struct uring, iovecs) == 0x8640, "uring.iovecs");
-_Static_assert(sizeof(struct uring) == 0x48640, "uring");
+_Static_assert(__builtin_offsetof(struct uring, reserved_59e0) == 0x59e0, "uring.reserved_59e0");
+_Static_assert(__builtin_offsetof(struct uring, looks) == 0x5a00, "uring.looks");
+_Static_assert(__builtin_offsetof(struct uring, reserved_5a04) == 0x5a04, "uring.reserved_5a04");
+_Static_assert(__builtin_offsetof(struct uring, receive) == 0x5a40, "uring.receive");
+_Static_assert(__builtin_offsetof(struct uring, reserved_8650) == 0x8650, "uring.reserved_8650");
+_Static_assert(__builtin_offsetof(struct uring, iovecs) == 0x8680, "uring.iovecs");
+_Static_assert(sizeof(struct uring) == 0x48680, "uring");
 
 #endif /* SPLITVMM_URING_GEN_H */

@@ -70,29 +70,29 @@ struct entry {
 	__u32 rings;	/* 0x004 doorbells that the handler inside has yet to look at, atomic; of a device, 1 while it is locked */
 	__u32 sequence;	/* 0x008 odd while a handler writes the counters below */
 	__u32 last_reason;	/* 0x00c why it declined last; 0 if it never did */
-	__u64 doorbells;	/* 0x010 doorbells that reached the handler, atomic */
-	__u64 handled;	/* 0x018 requests completed by the handler */
-	__u64 assisted;	/* 0x020 of these, by the native build, after the kernel half had declined the doorbell */
-	__u64 waited;	/* 0x028 of these, by the native build, waiting for them: writes that the page cache takes */
-	__u64 bytes;	/* 0x030 data moved by the handler [bytes] */
-	__u64 busy_ns;	/* 0x038 time inside the handler [ns] */
-	__u64 longest_ns;	/* 0x040 of one visit, at most; of a kernel half's where there is one [ns] */
-	__u64 polled;	/* 0x048 of those handled, requests found by looks of the ring's thread */
-	__u64 declined[24];	/* 0x050 doorbells declined, by reason, atomic */
+	__u64 handled;	/* 0x010 requests completed by the handler */
+	__u64 assisted;	/* 0x018 of these, by the native build, after the kernel half had declined the doorbell */
+	__u64 waited;	/* 0x020 of these, by the native build, waiting for them: writes that the page cache takes */
+	__u64 bytes;	/* 0x028 data moved by the handler [bytes] */
+	__u64 busy_ns;	/* 0x030 time inside the handler [ns] */
+	__u64 longest_ns;	/* 0x038 of one visit, at most; of a kernel half's where there is one [ns] */
+	__u64 polled;	/* 0x040 of those handled, requests found by looks of the ring's thread */
+	__u64 declined[24];	/* 0x048 doorbells declined, by reason, atomic */
+	__u64 doorbells;	/* 0x108 doorbells that reached the handler, atomic; behind the others, which another CPU may be at */
 };
 _Static_assert(__builtin_offsetof(struct entry, active) == 0x0, "entry.active");
 _Static_assert(__builtin_offsetof(struct entry, rings) == 0x4, "entry.rings");
 _Static_assert(__builtin_offsetof(struct entry, sequence) == 0x8, "entry.sequence");
 _Static_assert(__builtin_offsetof(struct entry, last_reason) == 0xc, "entry.last_reason");
-_Static_assert(__builtin_offsetof(struct entry, doorbells) == 0x10, "entry.doorbells");
-_Static_assert(__builtin_offsetof(struct entry, handled) == 0x18, "entry.handled");
-_Static_assert(__builtin_offsetof(struct entry, assisted) == 0x20, "entry.assisted");
-_Static_assert(__builtin_offsetof(struct entry, waited) == 0x28, "entry.waited");
-_Static_assert(__builtin_offsetof(struct entry, bytes) == 0x30, "entry.bytes");
-_Static_assert(__builtin_offsetof(struct entry, busy_ns) == 0x38, "entry.busy_ns");
-_Static_assert(__builtin_offsetof(struct entry, longest_ns) == 0x40, "entry.longest_ns");
-_Static_assert(__builtin_offsetof(struct entry, polled) == 0x48, "entry.polled");
-_Static_assert(__builtin_offsetof(struct entry, declined) == 0x50, "entry.declined");
+_Static_assert(__builtin_offsetof(struct entry, handled) == 0x10, "entry.handled");
+_Static_assert(__builtin_offsetof(struct entry, assisted) == 0x18, "entry.assisted");
+_Static_assert(__builtin_offsetof(struct entry, waited) == 0x20, "entry.waited");
+_Static_assert(__builtin_offsetof(struct entry, bytes) == 0x28, "entry.bytes");
+_Static_assert(__builtin_offsetof(struct entry, busy_ns) == 0x30, "entry.busy_ns");
+_Static_assert(__builtin_offsetof(struct entry, longest_ns) == 0x38, "entry.longest_ns");
+_Static_assert(__builtin_offsetof(struct entry, polled) == 0x40, "entry.polled");
+_Static_assert(__builtin_offsetof(struct entry, declined) == 0x48, "entry.declined");
+_Static_assert(__builtin_offsetof(struct entry, doorbells) == 0x108, "entry.doorbells");
 _Static_assert(sizeof(struct entry) == 0x110, "entry");
 
 /* What the Python half did.  `sequence` is odd while what is counted with a request moves. */

@@ -320,7 +320,7 @@ static __always_inline __u32 serve_locked(struct visit *visit)
 	/* decided on in an earlier round, and nobody raises it for a visit that ends in a decline */
 	if (tally->interrupt && !raises_by_ring(serving))
 		serving->queue->position.unsignalled = MANY_USED;
-	if (serving->uring && serving->uring->flight.polling)	/* whoever serves the rest asks for doorbells */
+	if (serving->uring && serving->uring->looks.polling)	/* whoever serves the rest asks for doorbells */
 		end_polling(serving, 0);
 	end_visit(visit);
 	exchange(&serving->queue->entry.rings, 0);

@@ -22,6 +22,8 @@ from vmm.testing.driver import (
 )
 from vmm.virtio.virtio_device import EVENT_IDX, INDIRECT_DESC, RING_PACKED
 
+PATIENCE_S = 1       # for what is done at once, or by the ring's thread
+
 
 class BlkDriver(Driver):
     """Issues block requests, one at a time."""
@@ -63,7 +65,9 @@ class BlkDriver(Driver):
         return self.memory.read(self.DATA, ID_BYTES).rstrip(b"\0")
 
     def _done(self, queue: int, written: int) -> None:
-        used = self.rings[queue].take()
+        started = monotonic()
+        while not (used := self.rings[queue].take()) and monotonic() < started + PATIENCE_S:
+            sleep(0)        # the doorbell may have been left to who looks at the queue
         if used != [(0, written)] or self.status():
             raise OSError(self.status(), f"used {used}, status {self.status()}; wanted [(0, {written})], 0")
 

@@ -113,7 +113,7 @@ _Static_assert(sizeof(struct blk_range) == 0x10, "blk_range");
 
 #define BLK_ID 2
 #define BLK_VERSION 1
-#define BLK_LAYOUT_HASH 0xf3b2e96dbede6455ull
+#define BLK_LAYOUT_HASH 0x469f03a4f363354dull
 #define BLK_QUEUES 16
 
 #define HANDLER_LOCKED 0	/* it has the device to itself */

@@ -27,7 +27,7 @@ _Static_assert(sizeof(struct console_config) == 0xc, "console_config");
 
 #define CONSOLE_ID 3
 #define CONSOLE_VERSION 1
-#define CONSOLE_LAYOUT_HASH 0x554d5f3f642b3c4aull
+#define CONSOLE_LAYOUT_HASH 0x25adafec531ba96dull
 #define CONSOLE_QUEUES 2
 
 #define HANDLER_LOCKED 0	/* it has the device to itself */

@@ -61,7 +61,7 @@ _Static_assert(sizeof(struct net_header) == 0xc, "net_header");
 
 #define NET_ID 1
 #define NET_VERSION 1
-#define NET_LAYOUT_HASH 0xbf6d89acd18ed630ull
+#define NET_LAYOUT_HASH 0xe6a47b9e09a3ddaaull
 #define NET_QUEUES 17
 
 #define HANDLER_LOCKED 0	/* it has the device to itself */

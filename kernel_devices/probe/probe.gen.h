@@ -9,7 +9,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "virtio is little-endi
 
 #define PROBE_ID 0
 #define PROBE_VERSION 1
-#define PROBE_LAYOUT_HASH 0x0b06ae2988eb51b5ull
+#define PROBE_LAYOUT_HASH 0x030058a1b5853bbcull
 #define PROBE_QUEUES 0
 
 #define HANDLER_LOCKED 0	/* it has the device to itself */

@@ -14,7 +14,7 @@ enum {
 
 #define RNG_ID 4
 #define RNG_VERSION 1
-#define RNG_LAYOUT_HASH 0x3d832e501b18979full
+#define RNG_LAYOUT_HASH 0x3b7dbff200b12d8cull
 #define RNG_QUEUES 1
 
 #define HANDLER_LOCKED 0	/* it has the device to itself */

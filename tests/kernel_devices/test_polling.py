@@ -37,6 +37,10 @@ def flight(disk):
     return disk.device.queues[0].uring.flight
 
 
+def looks(disk):
+    return disk.device.queues[0].uring.looks
+
+
 def doorbells(disk):
     return disk.device.state.queue[0].entry.doorbells
 
@@ -57,11 +61,11 @@ def done(disk, sector):
 def busy(disk):
     """Ring until the queue is polled."""
     for sector in range(BUSY):
-        if not flight(disk).polling:
+        if not looks(disk).polling:
             offer(disk, sector)
             disk.registers.write("queue_notify", 0)
             assert done(disk, sector)
-    assert flight(disk).polling
+    assert looks(disk).polling
 
 
 def asks(disk):
@@ -84,7 +88,7 @@ def test_requests_without_doorbells(disk_with, features):
         offer(disk, sector)
         assert done(disk, sector)
     assert doorbells(disk) == rung and not asks(disk)
-    wait_for(lambda: not flight(disk).polling)
+    wait_for(lambda: not looks(disk).polling)
     wait_for(lambda: asks(disk))
     assert flight(disk).found == 50 and flight(disk).rest_ns == 0
     offer(disk, 3)
@@ -98,7 +102,7 @@ def test_nobody_polls(disk_with):
     disk = disk_with(poll="off")
     for sector in range(2 * BUSY):
         disk.read(sector, 1)
-    assert not flight(disk).polling and not flight(disk).nop
+    assert not looks(disk).polling and not flight(disk).nop
 
 
 def test_a_rest_where_nothing_comes(disk_with):
@@ -106,8 +110,8 @@ def test_a_rest_where_nothing_comes(disk_with):
     disk = disk_with(poll="auto", idle_us=50_000)
     rests = []
     for _ in range(2):
-        wait_for(lambda: disk.read(0, 1) and flight(disk).polling)
-        wait_for(lambda: not flight(disk).polling)
+        wait_for(lambda: disk.read(0, 1) and looks(disk).polling)
+        wait_for(lambda: not looks(disk).polling)
         rests.append(flight(disk).rest_ns)
     assert rests[0] >= 1_000_000 and rests[1] == 2 * rests[0]
 
@@ -132,7 +136,7 @@ def test_what_ends_it(disk_with, features, change):
     else:
         disk = BlkDriver(disk.machine, disk.device, features)
     if change != "take":
-        assert not flight(disk).polling and asks(disk)
+        assert not looks(disk).polling and asks(disk)
         offer(disk, 7)
         disk.registers.write("queue_notify", 0)
         assert done(disk, 7)
@@ -173,7 +177,7 @@ def test_what_looks_found_is_counted(disk_with):
         for sector in range(10):
             offer(disk, sector)
             assert done(disk, sector)
-        wait_for(lambda: not flight(disk).polling)
+        wait_for(lambda: not looks(disk).polling)
         assert flight(disk).found == 10
         found += 10
         wait_for(lambda wanted=found: entry.polled == wanted)
@@ -181,13 +185,27 @@ def test_what_looks_found_is_counted(disk_with):
 
 
 def test_a_driver_that_rings_whatever_it_is_asked_for(disk_with):
-    """Looks spare it nothing."""
-    disk = disk_with(poll="auto")
+    """What it rings for is left to the looks: its doorbells are counted, and take nothing over."""
+    disk = disk_with()
     disk.rings[0].set_no_interrupt(True)
-    for sector in range(400):
+    busy(disk)
+    entry, rung = disk.device.state.queue[0].entry, doorbells(disk)
+    for sector in range(50):
         offer(disk, sector)
         disk.registers.write("queue_notify", 0)
         assert done(disk, sector)
-        if flight(disk).rest_ns:
-            break
-    assert flight(disk).rest_ns and flight(disk).rung <= 17
+    assert doorbells(disk) == rung + 50
+    wait_for(lambda: entry.polled == 50)
+
+
+def test_a_doorbell_while_userspace_holds_the_queue(disk_with):
+    """It goes up, though the queue was looked at until then."""
+    disk = disk_with()
+    busy(disk)
+    queue = disk.device.queues[0]
+    declined = queue.state.entry.declined[disk.device.layout.reasons.HELD_BY_USER]
+    with queue.ownership:
+        offer(disk, 1)
+        disk.registers.write("queue_notify", 0)
+        assert queue.state.entry.declined[disk.device.layout.reasons.HELD_BY_USER] == declined + 1
+    assert done(disk, 1)

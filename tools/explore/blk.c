@@ -107,6 +107,8 @@ static void ring_doorbell(__u32 vcpu)
 
 static int wants_doorbell(__u16 before, __u16 now)
 {
+	if (scenario.always)
+		return 1;
 	if (!scenario.event_index)
 		return !(READ_ONCE(*(__u16 *)guest_at(scenario.used)) & 1);
 	return (__u16)(now - READ_ONCE(*(__u16 *)guest_at(scenario.used + 4 + 8 * scenario.size)) - 1) < (__u16)(now - before);

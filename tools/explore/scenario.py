@@ -18,6 +18,7 @@ class Scenario:
     script: tuple[str, ...] = ()        # what userspace does of itself: take, kick, switch, reset, give
     polled: bool = False                # the first doorbell begins looks by the ring's thread
     writes: int = 0                     # a bit for each slot whose request the native build alone does
+    always: bool = False                # drivers ring whatever they were asked for
     by_ring: bool = False               # interrupts for what a collector has shown are raised through the ring
     at_once: int = 1                    # requests that a driver makes available before it rings
     rounds: int = 8                     # looks of one visit
@@ -72,5 +73,11 @@ SCENARIOS = [
     Scenario("polled, taken", (2, 0), event_index=False, polled=True, script=("take",), delays=0, long=(2, 0)),
     Scenario("polled, switched", (2, 0), event_index=False, polled=True, script=("switch",), delays=0, long=(2, 0)),
     Scenario("polled, two", (1, 1), event_index=False, polled=True, delays=0, long=(2, 0)),
+    Scenario("polled, rung all the same", (2, 0), polled=True, always=True, preemptions=2, delays=0, long=(3, 1)),
+    Scenario("polled, rung, flags", (2, 0), event_index=False, polled=True, always=True),
+    Scenario("polled, rung, two", (1, 1), event_index=False, polled=True, always=True, delays=0, long=(2, 0)),
+    Scenario("polled, rung, one is declined", (2, 0), odd=2, polled=True, always=True, delays=0, long=(2, 0)),
+    Scenario("polled, rung, taken", (2, 0), polled=True, always=True, script=("take",), delays=0, long=(2, 0)),
+    Scenario("polled, rung, switched", (2, 0), polled=True, always=True, script=("switch",), delays=0, long=(2, 0)),
     Scenario("polled, one look", (1, 1), event_index=False, polled=True, rounds=1, delays=0, long=(2, 0)),
 ]

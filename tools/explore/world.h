@@ -63,6 +63,7 @@ struct scenario {
 	__u32 rounds;			/* looks of one visit at a queue that is filled meanwhile */
 	__u32 at_once;			/* requests that a driver makes available before it rings; 0: one */
 	__u32 assisted;			/* the native build is offered what the kernel half declines */
+	__u32 always;			/* drivers ring whatever they were asked for */
 	__u32 by_ring;			/* interrupts of what was collected are raised through the ring */
 };
 

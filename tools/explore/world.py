@@ -30,7 +30,7 @@ struct scenario {
     void *device;
     uint64_t ram, ram_bytes, uring, avail, used, status[16];
     uint32_t size, event_index, requests[2], through_ring, failing, scripts, preemptions, delays, forgets,
-        rounds, at_once, assisted, by_ring;
+        rounds, at_once, assisted, always, by_ring;
 };
 struct seen { uint64_t at, value; uint8_t actor, what, size, delayed; };
 void explore_scenario(const struct scenario *given, const uint16_t *heads);
@@ -173,7 +173,7 @@ class Explored:
             "through_ring": scenario.through_ring, "failing": scenario.failing, "scripts": len(scenario.script),
             "preemptions": scenario.preemptions, "delays": scenario.delays, "forgets": int("reset" in scenario.script),
             "rounds": scenario.rounds, "at_once": scenario.at_once, "assisted": int(bool(scenario.writes)),
-            "by_ring": int(scenario.by_ring)})
+            "always": int(scenario.always), "by_ring": int(scenario.by_ring)})
         lib.explore_scenario(given, self.heads)
         self.names: dict[int, str] = {}
         for name, at, size in self._shared(state):
@@ -345,8 +345,8 @@ class Explored:
         handled, total = entry.handled + self.queue.state.user.handled, sum(self.scenario.requests)
         if handled != total:
             return f"{handled} requests are counted; wanted {total}"
-        if self.scenario.polled and (uring.flight.polling or not self._asks()):
-            return f"polling is {uring.flight.polling}, doorbells asked for: {self._asks()}; wanted none, and that"
+        if self.scenario.polled and (uring.looks.polling or not self._asks()):
+            return f"polling is {uring.looks.polling}, doorbells asked for: {self._asks()}; wanted none, and that"
         holder = Side(self.queue.ownership._holder.plain())
         if holder != self.queue.ownership.assigned:
             return f"{holder!r} holds the queue; wanted {self.queue.ownership.assigned!r}"

@@ -180,7 +180,7 @@ static void check_tags(int q)
 		require(index < URING_TAGS && flight->tag[index].state == TAG_STATE_FREE && !listed[index]++,
 			"queue %d: stack[%u] is tag %u, not free or there twice", q, i, index);
 	}
-	require(!flight->polling || flight->nop, "queue %d: no doorbell is asked for, and nobody looks", q);
+	require(!ring_of(q)->looks.polling || flight->nop, "queue %d: no doorbell is asked for, and nobody looks", q);
 	require(ring_of(q)->receive.end - ring_of(q)->receive.first <= URING_RECEIVE_BUFFERS, "queue %d: receive buffers %u to %u",
 		q, ring_of(q)->receive.first, ring_of(q)->receive.end);
 }

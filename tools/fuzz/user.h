@@ -83,7 +83,7 @@ static int user_serve(int q)
 		return 1;
 	set_holder(q, SIDE_USER);
 	if (HAS_RINGS)
-		ring_of(q)->flight.polling = 0;
+		ring_of(q)->looks.polling = 0;
 	world.device->memory.element = world.layout.bytes;	/* RAM is in one piece here, whatever its elements */
 	if (HAS_RINGS && ring_of(q)->wiring.ready) {
 		host_enter(q, 0, 1);
@@ -122,7 +122,7 @@ static void start_ring(int q, __u8 how)
 	*word(q, SQ_HEAD) = *word(q, SQ_TAIL) = *word(q, CQ_HEAD) = *word(q, CQ_TAIL) = ring->flight.tail = start;
 	*word(q, SQ_FLAGS) = 0;
 	ring->flight.window = ring->flight.nop = ring->flight.failed = ring->flight.kicks_seen = 0;
-	ring->flight.polling = ring->flight.bells = ring->flight.rest_ns = ring->flight.rested_ns = 0;
+	ring->looks.polling = ring->flight.bells = ring->flight.rest_ns = ring->flight.rested_ns = 0;
 	ring->flight.completed = ring->flight.submitted;
 	ring->flight.free = URING_TAGS;
 	for (__u32 i = 0; i < URING_TAGS; i++) {

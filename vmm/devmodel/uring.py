@@ -123,12 +123,10 @@ class Flight(Block, writer=HOLDER):
     failed = u32("tags that userspace is to do again")
     nop = u32("1 while an entry that does nothing is in flight: its completion has the queue visited again")
     window = u32("of receive queues: requests to keep in flight")
-    polling = u32("1 while the ring's thread looks at the queue, and no doorbell is asked for")
     bells = u32("doorbells rung, each soon after the one before")
     bell_cpu = u32("where the last of them was")
     found = u32("requests that looks have found, since they began")
     raised = u32("interrupts raised for them")
-    rung = u32("doorbells rung meanwhile, though none was asked for")
     bell_ns = u64("when the last doorbell was rung", unit="ns")
     look_ns = u64("when the queue was last looked at", unit="ns")
     until_ns = u64("looks end then, if nothing has come", unit="ns")
@@ -136,6 +134,12 @@ class Flight(Block, writer=HOLDER):
     rested_ns = u64("none are begun before", unit="ns")
     stack = u16[TAGS]("their numbers: the first `free` of them")
     tag = nested(Tag)[TAGS]("requests")
+
+
+class Looks(Block, writer=HOLDER):
+    """Read at each doorbell, and seldom written: apart from what changes with each request."""
+
+    polling = u32("1 while the ring's thread looks at the queue, and no doorbell is needed")
 
 
 class Rings(Block, writer=HOLDER):
@@ -172,6 +176,7 @@ def uring_layout():
         ("rings", layout_block(Rings), 2, "io_uring's own: one that is submitted to, one that is polled"),
         ("wiring", layout_block(Wiring), None, "where things are"),
         ("flight", layout_block(Flight), None, "what is in flight"),
+        ("looks", layout_block(Looks), None, "whether the queue is looked at"),
         ("receive", layout_block(ReceiveBuffers), None, "where packets go"),
         ("iovecs", layout_block(Iovecs), None, "buffers of requests that have several"),
     ])

@@ -74,7 +74,6 @@ class Entry(Block, writer=KERNEL):
     rings = u32("doorbells that the handler inside has yet to look at, atomic; of a device, 1 while it is locked")
     sequence = u32("odd while a handler writes the counters below")
     last_reason = u32("why it declined last; 0 if it never did")
-    doorbells = u64("doorbells that reached the handler, atomic")
     handled = u64("requests completed by the handler")
     assisted = u64("of these, by the native build, after the kernel half had declined the doorbell")
     waited = u64("of these, by the native build, waiting for them: writes that the page cache takes")
@@ -83,6 +82,7 @@ class Entry(Block, writer=KERNEL):
     longest_ns = u64("of one visit, at most; of a kernel half's where there is one", unit="ns")
     polled = u64("of those handled, requests found by looks of the ring's thread")
     declined = u64[MAX_REASONS]("doorbells declined, by reason, atomic")
+    doorbells = u64("doorbells that reached the handler, atomic; behind the others, which another CPU may be at")
 
 
 class Setup(Block, writer=USER):

@@ -78,7 +78,7 @@ class Shadow:
         layout, at = self.blocks[number]
         entry = _ENTRY.unpack_from(data, at + layout.field("entry").offset)
         user = _USER.unpack_from(data, at + layout.field("user").offset)
-        doorbells, handled, assisted, waited, moved, busy_ns, longest_ns, polled, *declined = entry[4:]
+        handled, assisted, waited, moved, busy_ns, longest_ns, polled, *declined, doorbells = entry[4:]
         return {"doorbells": doorbells, "handled": handled, "assisted": assisted, "waited": waited, "bytes": moved,
                 "busy_ns": busy_ns, "longest_ns": longest_ns, "polled": polled, "declined": declined,
                 "user_doorbells": user[2], "user_handled": user[3], "user_bytes": user[4], "user_busy_ns": user[5]}

@@ -96,4 +96,4 @@ def _ring_word(block: str, name: str) -> int:
     return item.offset + item.block.field(name).offset
 
 
-_RING_WORDS = (_ring_word("wiring", "ready"), _ring_word("flight", "free"), _ring_word("flight", "polling"))
+_RING_WORDS = (_ring_word("wiring", "ready"), _ring_word("flight", "free"), _ring_word("looks", "polling"))

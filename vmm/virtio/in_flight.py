@@ -164,5 +164,5 @@ class InFlight:
                 uring.release(index)
         for _, index in list(uring.failed()):
             uring.release(index)
-        uring.flight.polling = 0        # of that driver; the next one's rings ask for doorbells
+        uring.looks.polling = 0        # of that driver; the next one's rings ask for doorbells
         uring.forget_receive_buffers()

@@ -141,7 +141,7 @@ class VirtioDevice(Negotiation, InFlight, ReceiveQueues, RegisterDevice):
         started = monotonic_ns()
         with queue.ownership:
             if queue.uring:
-                queue.uring.flight.polling = 0      # doorbells are asked for, from now on
+                queue.uring.looks.polling = 0      # doorbells are asked for, from now on
             try:
                 if self.in_order(queue.index):
                     self._settle(queue)

@@ -80,7 +80,8 @@ class Uring:
     def __init__(self, name: str, address: int, ram: int, held):
         self.name, self.address, self.fd = name, address, -1
         self.state = view_of(uring_layout())(address, None, held)
-        self.wiring, self.flight, self.receive = self.state.wiring, self.state.flight, self.state.receive
+        self.wiring, self.flight, self.looks, self.receive = (
+            self.state.wiring, self.state.flight, self.state.looks, self.state.receive)
         self._tags = self.flight.tag
         self.ram = ram
         self._words: list = []
@@ -139,7 +140,7 @@ class Uring:
         self._words[3][0] = self._words[4][0]
         flight.tail = self._words[1][0]
         flight.window, flight.kicks_seen, flight.nop = 0, self.wiring.kicks, 0
-        flight.polling = flight.bells = flight.rung = flight.rest_ns = flight.rested_ns = 0
+        self.looks.polling = flight.bells = flight.rest_ns = flight.rested_ns = 0
         self.flight.free = 0
         for i in range(TAGS):       # those that are kept stay so
             if self._tags[i].state != TagState.FAILED:
