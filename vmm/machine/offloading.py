@@ -17,6 +17,7 @@ from ..offload.objects import LOADING_ERRORS, OffloadError, unavailable
 from ..offload.tracing import Tracing
 from ..sync.handoff import Declined
 from . import process
+from .apart import Apart
 from .balancing import Balancing
 
 log = logging.getLogger("splitvmm.machine")
@@ -33,6 +34,7 @@ class Offloading:
         self.choices: dict[str, str] = {}       # device -> how its mode came about
         self.bpf: BpfBackend | None = None
         self.balancing: Balancing | None = None
+        self._apart = Apart()
         self._failed: UserError | None = None   # why there is none
         self.host: HostBackend | None = None
         self._loaded: set[tuple[int, str]] = set()      # (device's slot, mode)
@@ -164,6 +166,8 @@ class Offloading:
     def _tick(self) -> None:
         """By the clock, unless devices change hands: that is looked at the next time."""
         machine = self._machine
+        if self.bpf and self.bpf.polls:
+            self._apart.look(thread.native_id for thread in machine.threads)
         with machine.unless_switching() as free:
             if not free or not self.bpf or not self.host:
                 return

@@ -177,6 +177,11 @@ class BpfBackend:
     def attached(self) -> bool:
         return self._attached is not None
 
+    @property
+    def polls(self) -> bool:
+        """Whether there are rings, and a thread that polls them."""
+        return bool(self._enabled)
+
     def enable(self, device: RegisterDevice) -> None:
         slot = device.place.slot
         self._claims[slot] = []
