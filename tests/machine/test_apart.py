@@ -25,7 +25,8 @@ pytestmark = pytest.mark.skipif(len(CPUS) < 2, reason="one CPU only")
 @contextmanager
 def spinning(cpu):
     """A process on that CPU, in a vCPU's place; its id."""
-    with subprocess.Popen([sys.executable, "-c", "while True: pass"], preexec_fn=lambda: os.sched_setaffinity(0, {cpu})) as it:
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as it:
+        os.sched_setaffinity(it.pid, {cpu})
         try:
             yield it.pid
         finally:
