@@ -85,12 +85,14 @@ struct memory_layout {
 	__u64 low;	/* 0x008 of it, below the hole: guest-physical 0 to here [bytes] */
 	__u64 high;	/* 0x010 where the rest starts [guest-physical address] */
 	__u64 element;	/* 0x018 guest RAM in one map element [bytes] */
+	__u64 shift;	/* 0x020 log2 of that, where there are several elements */
 };
 _Static_assert(__builtin_offsetof(struct memory_layout, bytes) == 0x0, "memory_layout.bytes");
 _Static_assert(__builtin_offsetof(struct memory_layout, low) == 0x8, "memory_layout.low");
 _Static_assert(__builtin_offsetof(struct memory_layout, high) == 0x10, "memory_layout.high");
 _Static_assert(__builtin_offsetof(struct memory_layout, element) == 0x18, "memory_layout.element");
-_Static_assert(sizeof(struct memory_layout) == 0x20, "memory_layout");
+_Static_assert(__builtin_offsetof(struct memory_layout, shift) == 0x20, "memory_layout.shift");
+_Static_assert(sizeof(struct memory_layout) == 0x28, "memory_layout");
 
 /* A line of trace(). */
 struct traced {

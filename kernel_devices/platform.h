@@ -74,7 +74,7 @@ static __always_inline __s64 ram_offset(const volatile struct memory_layout *mem
 	if (!ram_holds(memory, gpa, length))
 		return -1;
 	*reason = DECLINE_STRADDLES;
-	if ((offset & ((1ull << REGION_SHIFT) - 1)) + length > memory->element)
+	if ((offset & ((1ull << memory->shift) - 1)) + length > memory->element)
 		return -1;
 	*reason = 0;
 	return offset;
@@ -128,7 +128,7 @@ static __always_inline int interrupts(enum verdict verdict)
 /* What either build defines below, in its own way. */
 
 /* Guest memory: `length` bytes at the guest-physical address `gpa`, CHUNK (256 KiB) of them at most.  NULL, and a
- * reason to decline, where they are not all RAM (DECLINE_OUTSIDE_RAM) or lie in two elements of RAM, of 512 MiB each
+ * reason to decline, where they are not all RAM (DECLINE_OUTSIDE_RAM) or lie in two elements of RAM, of 32 to 512 MiB each
  * (DECLINE_STRADDLES).  The guest may be writing there at any time: read once, check, and use what was read. */
 static void *ram_at(struct device *device, __u64 gpa, __u32 length, __u32 *reason);
 

@@ -112,8 +112,8 @@ static __always_inline void *ram_at(struct device *device, __u64 gpa, __u32 leng
 
 	if (offset < 0)
 		return NULL;
-	key = (__u64)offset >> REGION_SHIFT;
-	inside = offset & ((1ull << REGION_SHIFT) - 1);
+	key = (__u64)offset >> memory.shift;
+	inside = offset & ((1ull << memory.shift) - 1);
 	/* again, where the verifier must see it: it does not follow sums of two unknowns */
 	barrier_var(inside);
 	if (inside >= memory.element)

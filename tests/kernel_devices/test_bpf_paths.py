@@ -389,9 +389,11 @@ def test_a_write_without_a_ring(disk, image):
 
 @runs("ram_at")
 def test_a_buffer_in_two_elements_of_memory(image, machine_of):
-    machine = machine_of(image, "on", memory=(1 << REGION_SHIFT) + (4 << 20), asynchronous="off")
-    disk = BlkDriver(machine, machine.devices[0])
-    for at, declines in (((1 << REGION_SHIFT) + 512, {}), ((1 << REGION_SHIFT) - 256, {"STRADDLES": 1})):
+    machine = machine_of(image, "on", memory=3 << REGION_SHIFT - 1, asynchronous="off")
+    disk, memory = BlkDriver(machine, machine.devices[0]), machine.memory
+    assert memory.element == 1 << REGION_SHIFT - 1
+    for at, declines in ((memory.element + 512, {}), (2 * memory.element + 512, {}),
+                         (memory.element - 256, {"STRADDLES": 1})):
         disk.request(RequestType.IN, 5, [(at, SECTOR, WRITE)])
         disk.rings[0].take()
         assert disk.memory.read(at, SECTOR) == sector(5) and disk_declines(disk) == declines

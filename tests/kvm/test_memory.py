@@ -7,7 +7,8 @@ import pytest
 
 from vmm.errors import UserError
 from vmm.kvm.addresses import HIGH_START, LOW_END
-from vmm.kvm.memory import GuestAddressError, GuestMemory
+from vmm.kvm.bpf import Maps
+from vmm.kvm.memory import GuestAddressError, GuestMemory, element_for
 from vmm.machine import ram
 from vmm.machine.ram import Ram
 
@@ -52,6 +53,26 @@ def test_private_memory_in_huge_pages():
     at = memory.address
     memory.close()
     assert f"{at:x}-" not in Path("/proc/self/maps").read_text()
+
+
+@pytest.mark.parametrize(("mib", "element", "taken"), [
+    (1, 1, 1), (300, 300, 300), (512, 512, 512), (513, 64, 576), (600, 128, 640), (768, 256, 768), (1024, 512, 1024),
+    (1100, 128, 1152), (1536, 512, 1536), (3000, 512, 3072), (65536, 512, 65536)])
+def test_map_elements(mib, element, taken):
+    """MiB in one, and in all of them: at most an eighth more than was asked for."""
+    found = element_for(mib << 20)
+    assert (found >> 20, -(-(mib << 20) // found) * found >> 20) == (element, taken)
+
+
+def test_memory_of_several_elements(bpf):
+    """Contiguous, and no more is taken than that."""
+    with closing(Maps()) as maps, closing(GuestMemory(768 << 20, maps)) as memory:
+        assert Path(f"/proc/self/fdinfo/{memory.map_fd}").read_text().count("max_entries:\t3") == 1
+        for boundary in (256 << 20, 512 << 20):
+            memory.write(boundary - 2, b"abcd")
+            assert memory.read(boundary - 2, 4) == b"abcd"
+        layout, _ = memory.layout()
+        assert (layout.element, layout.shift) == (256 << 20, 28)
 
 
 def test_memory_of_a_memfd():

@@ -17,7 +17,7 @@ DEVICES = 64        # of one VM
 PAGES = 256         # register pages of all of them
 ROUTES = 4096       # writes that the exit path takes of all of them
 VCPUS = 64
-REGION_SHIFT = 29   # a pointer into one map element reaches 512 MiB (BPF_MAX_VAR_OFF)
+REGION_SHIFT = 29   # a pointer into one map element reaches 512 MiB at most (BPF_MAX_VAR_OFF)
 SIGNAL = 36         # real-time, so that it queues; blocked except inside KVM_RUN
 UPCALL = 0xffff         # in place of an access's width: no write, look at queue `value`
 RAISE = 0xfffe          # the same: the write of register `value` is done, raise the device's line
@@ -138,6 +138,7 @@ class MemoryLayout(Block):
     low = u64("of it, below the hole: guest-physical 0 to here", unit="bytes")
     high = u64("where the rest starts", unit="guest-physical address")
     element = u64("guest RAM in one map element", unit="bytes")
+    shift = u64("log2 of that, where there are several elements")
 
 
 @cache

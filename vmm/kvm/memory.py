@@ -1,8 +1,8 @@
 """Guest RAM: one run of bytes in this process, with a hole below 4 GiB for the guest.
 
-Where a kernel half is to reach it, it is BPF map memory: elements of at most 512 MiB,
-each with some slack behind it that is no guest's (the verifier adds the most that an
-offset can be and the most that a length can be).
+Where a kernel half is to reach it, it is BPF map memory: elements of at most 512 MiB, of which there is one, or
+several of one size, a power of two.  Each has some slack behind it that is no guest's (the verifier adds the most that
+an offset can be and the most that a length can be).
 """
 
 from __future__ import annotations
@@ -18,12 +18,24 @@ from ..sync.region import PAGE, Piece, Region
 from .addresses import HIGH_START, LOW_END
 
 MIB = 1 << 20
-ELEMENT = 1 << REGION_SHIFT
+LARGEST_ELEMENT, SMALLEST_ELEMENT = 1 << REGION_SHIFT, 32 * MIB
+SPARE = 8       # of RAM, so many parts, one may be taken without being given to the guest
 SMALLEST, LARGEST = MIB, 64 << 30
 
 
 class GuestAddressError(ValueError):
     """A guest address, or a run of them, that is not RAM."""
+
+
+def element_for(size: int) -> int:
+    """Bytes of RAM in one map element: the most that leaves little of the last one unused, as a buffer in two of them
+    is declined."""
+    if size <= LARGEST_ELEMENT:
+        return size
+    element = LARGEST_ELEMENT
+    while element > SMALLEST_ELEMENT and -size % element > size // SPARE:
+        element //= 2
+    return element
 
 
 class GuestMemory:
@@ -36,7 +48,7 @@ class GuestMemory:
                             f"{LARGEST >> 30} GiB in whole pages of {PAGE} bytes")
         self.size = size
         self.low = min(size, LOW_END)
-        self.element = min(size, ELEMENT)
+        self.element = element_for(size)
         self.map_fd = -1
         self.region = self._map_memory(bpf) if bpf else (Region.private if private else Region.anonymous)("ram", size)
         self.view = self.region.view
@@ -46,7 +58,7 @@ class GuestMemory:
         self.address = self.region.address
 
     def _map_memory(self, bpf) -> Region:
-        count = -(-self.size // ELEMENT)
+        count = -(-self.size // self.element)
         stride = self.element + CHUNK
         self.map_fd = bpf.array("ram", stride, count)
         lengths = [min(self.element, self.size - i * self.element) for i in range(count)]
@@ -81,6 +93,7 @@ class GuestMemory:
         raw = ffi.new("uint64_t[]", block.size // 8)
         view = view_of(block)(int(ffi.cast("uintptr_t", raw)), raw)
         view.bytes, view.low, view.high, view.element = self.size, self.low, HIGH_START, self.element
+        view.shift = REGION_SHIFT if self.element == self.size else self.element.bit_length() - 1
         return view, raw
 
     def offset(self, gpa: int, length: int) -> int:
