@@ -19,7 +19,7 @@ static __always_inline enum verdict doorbell(struct device *device, const struct
 	/* the result is used, or for BPF this would be no barrier */
 	if (fetch_add(&visit.serving.queue->entry.doorbells, 1) != ~0ull && will_be_looked_at(&visit.serving))
 		return VERDICT_HANDLED;
-	return visit_queue(&visit, reason);
+	return visit_apart(&visit, reason);
 }
 
 #ifndef __bpf__
@@ -56,7 +56,7 @@ static long collect_queue(__u32 index, void *context)
 	if ((!uring_completions(serving->uring) && !uring_kicked(serving->uring)) ||
 	    READ_ONCE(serving->queue->ownership.holder) != SIDE_KERNEL)
 		return 0;
-	if (goes_up(visit_queue(&visit, &reason)) && reason != DECLINE_HELD_BY_USER)
+	if (goes_up(visit_apart(&visit, &reason)) && reason != DECLINE_HELD_BY_USER)
 		upcall(collecting, index, reason);
 	/* with any other reason userspace decides on that again */
 	if (visit.interrupt && (!reason || reason == DECLINE_RING_ASLEEP))

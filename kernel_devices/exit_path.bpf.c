@@ -170,6 +170,19 @@ int on_pio(struct bpf_raw_tracepoint_args *context)
 	return dispatch(context, &key, (const void *)context->args[4], context->args[3]);
 }
 
+/* Something has come back to a queue: to its device, which the data says. */
+SEC("raw_tp/kvm_msi_set_irq")	/* address, data */
+int on_message(struct bpf_raw_tracepoint_args *context)
+{
+	struct machine_exits *exits = this_machine();
+	__u32 index = ((__u32)context->args[1] >> MESSAGE_OWNER_SHIFT) - 1;
+
+	if ((__u32)context->args[0] == COLLECT_ADDRESS && exits &&
+	    exits->kernel.process == bpf_get_current_pid_tgid() >> 32)
+		bpf_tail_call(context, &programs, index);
+	return 0;
+}
+
 /* Run once by each vCPU's thread (BPF_PROG_RUN; args: index), so that process and thread are
  * known by the numbers the kernel has for them, whatever pid namespace they are in. */
 SEC("raw_tp")

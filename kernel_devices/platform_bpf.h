@@ -198,7 +198,7 @@ static __always_inline struct vcpu_exits *this_vcpu(void)
 #define DEVICE_HANDLER(notify, hash)						\
 	RUN_HANDLER(notify)							\
 	const volatile __u64 layout_hash = hash;				\
-	SEC("raw_tp") int device_exit(struct bpf_raw_tracepoint_args *context)	\
+	static __always_inline int device_written(void)				\
 	{									\
 		struct device device = {};					\
 		struct access access, *given = current_access();		\
@@ -216,6 +216,10 @@ static __always_inline struct vcpu_exits *this_vcpu(void)
 		if (!HANDLER_RAISES && interrupts(verdict))			\
 			record(&device, EVENT_KIND_INTERRUPT, access.value, 0, 0, 0);	\
 		return 0;							\
+	}									\
+	SEC("raw_tp") int device_exit(struct bpf_raw_tracepoint_args *context)	\
+	{									\
+		return device_written();					\
 	}
 
 /* It is raised through the ring. */
@@ -243,24 +247,19 @@ static __always_inline void interrupt_later(struct collecting *collecting, __u32
 		bpf_ringbuf_submit(traced, 0);					\
 	} while (0)
 
-/* The program that runs where the message is injected that says that something has come back to a queue of this device
- * (args: address, data): on io_uring's threads mostly, where its completions are signalled.  Nobody is interrupted
- * by it. */
+/* Of a device with rings, the program in that one's place: it is tail-called too where the message is injected that says
+ * that something has come back to a queue (args: address, data), on io_uring's threads mostly.  Nobody is interrupted by
+ * it.  One program is verified in half the time that two take, as the queue is visited by the same code. */
 #define DEVICE_COLLECTOR(collect)						\
-	SEC("raw_tp/kvm_msi_set_irq") int device_collect(struct bpf_raw_tracepoint_args *context)	\
+	SEC("raw_tp") int device_collect(struct bpf_raw_tracepoint_args *context)	\
 	{									\
 		struct collecting collecting = {};				\
-		struct machine_exits *exits;					\
-		__u32 data = context->args[1];					\
 										\
-		if (data >> MESSAGE_OWNER_SHIFT != slot + 1 || (__u32)context->args[0] != COLLECT_ADDRESS)	\
-			return 0;						\
-		exits = this_machine();						\
-		if (!exits || exits->kernel.process != bpf_get_current_pid_tgid() >> 32)	\
-			return 0;						\
+		if ((__u32)context->args[0] != COLLECT_ADDRESS)	/* as of no write: kvm_mmio's type, kvm_pio's direction */ \
+			return device_written();				\
 		/* of a device there is nothing to know here; on the stack it would be one more thing that changes */ \
-		collecting.device = (struct device *)exits;			\
-		collecting.queue = (data & 0xff) - COLLECT_VECTOR;		\
+		collecting.device = (struct device *)this_machine();		\
+		collecting.queue = (context->args[1] & 0xff) - COLLECT_VECTOR;	\
 		collect(&collecting);						\
 		return 0;							\
 	}

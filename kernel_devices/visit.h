@@ -355,4 +355,31 @@ static __always_inline enum verdict visit_queue(struct visit *visit, __u32 *reas
 	return *reason == DECLINE_RING_ASLEEP && visit->interrupt ? VERDICT_TO_USER_INTERRUPT : VERDICT_TO_USER;
 }
 
+/* The same.  In the BPF build the verifier walks it apart, once for doorbells and collections: it is most of a device's
+ * program.  What it says comes back in one word. */
+#ifdef __bpf__
+__apart __u64 visit_packed(__u32 index, __u32 collecting)
+{
+	struct device device = {};
+	struct visit visit = { .serving.device = &device, .serving.collecting = collecting };
+	__u32 reason = DECLINE_NOT_READY;
+	enum verdict verdict = VERDICT_TO_USER;
+
+	if (serving_start(&visit.serving, index))
+		verdict = visit_queue(&visit, &reason);
+	return verdict | (__u64)(visit.interrupt != 0) << 8 | (__u64)reason << 32;
+}
+
+static __always_inline enum verdict visit_apart(struct visit *visit, __u32 *reason)
+{
+	__u64 packed = visit_packed(visit->serving.index, visit->serving.collecting);
+
+	visit->interrupt = packed >> 8 & 1;
+	*reason = packed >> 32;
+	return packed & 0xff;
+}
+#else
+#define visit_apart	visit_queue
+#endif
+
 #endif

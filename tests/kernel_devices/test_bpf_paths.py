@@ -113,7 +113,7 @@ def ports(guest_of):
 
 # the dispatcher
 
-@runs("on_mmio", "dispatch", "device_exit", "device_state", "device_page_at", "current_access")
+@runs("on_mmio", "dispatch", "device_exit", "device_written", "device_state", "device_page_at", "current_access")
 def test_a_doorbell(guest):
     assert guest.write("taken", 1 << 63 | 5) == 1 and guest.shown() == 1 << 63 | 5
     assert (guest.seen, guest.entry.handled, guest.went_up()) == ([], 1, [])
@@ -419,15 +419,15 @@ def one_back(flying, kind=RequestType.OUT, at=1):
     wait_for(lambda: uring.pending)
 
 
-@runs("device_collect", "complete_one_apart", "interrupt_later")
+@runs("on_message", "device_collect", "visit_apart", "visit_packed", "complete_one_apart", "interrupt_later")
 def test_a_collector_acts_for_its_own_device(flying):
     """Not on another's message, nor for another process."""
     vm, slot, ring = flying.machine.vm, flying.device.place.slot, flying.rings[0]
     with vm.held_back():
         one_back(flying)
-        (program,) = (each for each in vm.attached if "device_collect" in each.names)
+        (program,) = (each for each in vm.attached if "on_message" in each.names)
         message = COLLECT_VECTOR | (slot + 1) << MESSAGE_OWNER_SHIFT
-        run_elsewhere(program, "device_collect", COLLECT_ADDRESS, message)
+        run_elsewhere(program, "on_message", COLLECT_ADDRESS, message)
         vm.message(COLLECT_ADDRESS, COLLECT_VECTOR | (slot + 2) << MESSAGE_OWNER_SHIFT)
         assert ring.used_index() == 0
         vm.message(0xfee00000, message)     # the guest's

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
-from ..sync.background import Background
 
 if TYPE_CHECKING:
     from .verifier import LogFile
@@ -119,52 +118,38 @@ class Object:
     """A loaded BPF object; a context manager that unloads it."""
 
     def __init__(self, path: Path, maps: Maps, own: dict[str, int], constants: dict[str, bytes],
-                 log: LogFile | None = None, beside: str = ""):
+                 log: LogFile | None = None, prefer: tuple[str, str] | None = None):
         """Load `path` with the VM's maps and the device's `own` ones (name -> descriptor).
 
-        `constants` fill `const volatile` variables, by name, before the verifier sees them.  If there is a program
-        `beside`, it is loaded on a thread of its own meanwhile: to verify programs is most of what loading takes.
+        `constants` fill `const volatile` variables, by name, before the verifier sees them.  If the object has the
+        first program of `prefer`, the second is left out, and it is the one that is meant by that name.
         Raises BpfUnavailable with the line of C that is refused, and why; `log` keeps all that is said then.
         """
         self.ffi, self.lib, self.path = maps.ffi, maps.lib, path
-        self._log, self._beside = log, beside
-        self.half = None
+        self._log, self._other_names = log, {}
         self.lib.messages_clear()
         self.handle = self.lib.object_open(str(path).encode())
         if not self.handle:
             raise self._refused()
         try:
-            shared = {**maps.fds, **own}
-            self._prepare(self.handle, constants, shared)
-            if beside:
-                self.half = self._split(beside)
-            if self.half:
-                self._prepare(self.half, constants, shared)
-                with Background(lambda: self._load(self.half), "BPF") as other:
-                    self._load(self.handle)
-                    other.result()
-            else:
-                self._load(self.handle)
+            if prefer and self.lib.object_prefer(self.handle, *(name.encode() for name in prefer)):
+                self._other_names[prefer[1]] = prefer[0]
+            self._fill(constants)
+            self._reuse({**maps.fds, **own})
+            self._load()
         except BaseException:
             self.close()
             raise
 
-    def _split(self, name: str):
-        half = self.lib.object_split(self.handle, str(self.path).encode(), name.encode())
-        if not half and self.ffi.errno:
-            raise self._refused()
-        return half
-
-    def _prepare(self, handle, constants: dict[str, bytes], maps: dict[str, int]) -> None:
-        self._fill(handle, constants)
+    def _reuse(self, maps: dict[str, int]) -> None:
         for name, fd in maps.items():
-            found = self.lib.bpf_object__find_map_by_name(handle, name.encode())
+            found = self.lib.bpf_object__find_map_by_name(self.handle, name.encode())
             if found and self.lib.bpf_map__reuse_fd(found, fd):
                 raise BpfUnavailable(f"{self.path}: map {name} does not take the VM's")
 
-    def _load(self, handle) -> None:
+    def _load(self) -> None:
         """What libbpf says meanwhile is this thread's."""
-        if self.lib.bpf_object__load(handle):
+        if self.lib.bpf_object__load(self.handle):
             raise self._refused()
         self.lib.messages_clear()
 
@@ -179,23 +164,23 @@ class Object:
             log.add(said)
         return BpfUnavailable(explain(self.path, error, said, log.path if log else None))
 
-    def _fill(self, handle, constants: dict[str, bytes]) -> None:
+    def _fill(self, constants: dict[str, bytes]) -> None:
         for name, value in constants.items():
-            place = self._place(handle, name)
+            place = self._place(name)
             if place is None:
                 continue        # this object has no use for it
             if len(place) != len(value):
                 raise BpfUnavailable(f"{self.path}: {name} of {len(place)} bytes; wanted {len(value)}")
             place[:] = value
 
-    def _place(self, handle, name: str):
+    def _place(self, name: str):
         """A constant's bytes in .rodata, or None."""
         at = self.ffi.NULL
-        while at := self.lib.bpf_object__next_map(handle, at):
+        while at := self.lib.bpf_object__next_map(self.handle, at):
             if self.ffi.string(self.lib.bpf_map__name(at)).endswith(b".rodata"):
                 break
         length, size = self.ffi.new("uint32_t *"), self.ffi.new("size_t *")
-        offset = self.lib.constant_place(handle, name.encode(), length)
+        offset = self.lib.constant_place(self.handle, name.encode(), length)
         if not at or offset < 0:
             return None
         start = self.ffi.cast("char *", self.lib.bpf_map__initial_value(at, size))
@@ -203,20 +188,17 @@ class Object:
 
     def constant(self, name: str) -> bytes:
         """A constant of the object, as it was built or filled in."""
-        place = self._place(self.handle, name)
+        place = self._place(name)
         if place is None:
             raise BpfUnavailable(f"{self.path}: no constant {name}")
         return bytes(place)
 
     def program(self, name: str) -> int:
-        fd = self.lib.program_fd(self.half_with(name), name.encode())
+        """Descriptor of a program, or of the one that was preferred."""
+        fd = self.lib.program_fd(self.handle, self._other_names.get(name, name).encode())
         if fd < 0:
             raise BpfUnavailable(f"{self.path}: no program {name}")
         return fd
-
-    def half_with(self, name: str):
-        """What has a program."""
-        return self.half if self.half and name == self._beside else self.handle
 
     def run(self, name: str, *arguments: int) -> int:
         """Run a tracepoint's program once, on this thread, with its arguments (BPF_PROG_RUN)."""
@@ -226,9 +208,8 @@ class Object:
         return result
 
     def close(self) -> None:
-        for handle in filter(None, (self.half, self.handle)):
-            self.lib.bpf_object__close(handle)
-        self.half = self.handle = None
+        self.lib.bpf_object__close(self.handle)     # NULL is none
+        self.handle = self.ffi.NULL
 
     def __enter__(self) -> Object:
         return self
@@ -243,7 +224,7 @@ class Attachment:
     def __init__(self, loaded: Object, *names: str):
         self._lib, self._links = loaded.lib, []
         for name in names:
-            link = loaded.lib.attach(loaded.half_with(name), name.encode())
+            link = loaded.lib.attach(loaded.handle, name.encode())
             if not link:
                 error = os.strerror(loaded.ffi.errno)
                 self.close()

@@ -53,44 +53,16 @@ static struct bpf_object *object_open(const char *path)
 	return bpf_object__open_file(path, NULL);
 }
 
-/* The same file once more, for one of its programs, which `object` is without from now on: each loads what is its own,
- * at the same time if need be.  Maps that neither has from elsewhere yet are made here, for both.  NULL if the object has
- * no such program, or no other, or there was an error (errno; 0 otherwise). */
-static struct bpf_object *object_split(struct bpf_object *object, const char *path, const char *name)
+/* If there is a program `name`, leave `other` out; whether there is. */
+static int object_prefer(struct bpf_object *object, const char *name, const char *other)
 {
-	struct bpf_program *program = bpf_object__find_program_by_name(object, name), *other;
-	struct bpf_object *half;
-	struct bpf_map *map;
-	int fd, error = 0;
+	struct bpf_program *left_out = bpf_object__find_program_by_name(object, other);
 
-	errno = 0;
-	if (!program || (!bpf_object__prev_program(object, program) && !bpf_object__next_program(object, program)))
-		return NULL;
-	half = bpf_object__open_file(path, NULL);
-	if (!half)
-		return NULL;
-	bpf_program__set_autoload(program, false);
-	bpf_object__for_each_program(other, half)
-		bpf_program__set_autoload(other, !strcmp(bpf_program__name(other), name));
-	bpf_object__for_each_map(map, object) {
-		LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = bpf_map__map_flags(map));
-		struct bpf_map *same = bpf_object__find_map_by_name(half, bpf_map__name(map));
-
-		if (error || bpf_map__is_internal(map) || bpf_map__fd(map) >= 0)
-			continue;
-		fd = bpf_map_create(bpf_map__type(map), bpf_map__name(map), bpf_map__key_size(map),
-				    bpf_map__value_size(map), bpf_map__max_entries(map), &options);
-		error = fd < 0 ? errno : 0;
-		if (fd >= 0 && (bpf_map__reuse_fd(map, fd) || bpf_map__reuse_fd(same, fd)))
-			error = errno;
-		if (fd >= 0)
-			close(fd);
-	}
-	if (!error)
-		return half;
-	bpf_object__close(half);
-	errno = error;
-	return NULL;
+	if (!bpf_object__find_program_by_name(object, name))
+		return 0;
+	if (left_out)
+		bpf_program__set_autoload(left_out, false);
+	return 1;
 }
 
 /* Where a `const volatile` variable lies in .rodata, from the object's own BTF: its offset, with

@@ -228,7 +228,7 @@ struct bpf_object; struct bpf_map; struct bpf_link;
 void messages_clear(void);
 const char *messages_text(size_t *bytes);
 struct bpf_object *object_open(const char *path);
-struct bpf_object *object_split(struct bpf_object *object, const char *path, const char *name);
+int object_prefer(struct bpf_object *object, const char *name, const char *other);
 int constant_place(struct bpf_object *object, const char *name, uint32_t *size);
 int bpf_object__load(struct bpf_object *object);
 void bpf_object__close(struct bpf_object *object);

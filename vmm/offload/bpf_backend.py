@@ -65,7 +65,6 @@ class BpfBackend:
         self._objects: dict[int, Object] = {}
         self._loading: dict[int, Background] = {}       # by slot, as _objects
         self._claims: dict[int, list[tuple[Routed, int]]] = {}
-        self._collectors: dict[int, Attachment] = {}
         self._completions: dict[tuple[int, int], int] = {}      # (slot, queue) -> eventfd of what comes back
         self._enabled: dict[int, RegisterDevice] = {}      # those with rings
         with ExitStack() as parts:
@@ -169,7 +168,8 @@ class BpfBackend:
         if device.place.own_memory:
             own["memory_of_device"] = device.place.own_memory_fd
         with span(f"{device.name}'s handler"):
-            loaded = Object(path, self.maps, own, self._constants(device.place), self._log, "device_collect")
+            loaded = Object(path, self.maps, own, self._constants(device.place), self._log,
+                            ("device_collect", "device_exit"))
         self._objects[device.place.slot] = loaded
         check_hash(path, device.layout, int.from_bytes(loaded.constant("layout_hash"), "little"))
 
@@ -192,7 +192,7 @@ class BpfBackend:
             self._start_urings(device)
         if self._attached is None:      # before the first claim: what is claimed, nobody else sees
             self._watch_chips()
-            self._attached = self.vm.attach(self.dispatcher, "on_mmio", "on_pio")
+            self._attached = self.vm.attach(self.dispatcher, "on_mmio", "on_pio", "on_message")
         self.connect(device)
 
     def connect(self, device: RegisterDevice) -> None:
@@ -247,7 +247,6 @@ class BpfBackend:
         raises = Raises.COLLECTED if device.doorbell_interrupts else Raises.ALL
         device.start_urings(lambda queue: self._eventfds(device, queue), True, raises, attach)
         if device.ring() >= 0:
-            self._collectors[slot] = self.vm.attach(self._objects[slot], "device_collect")
             self._enabled[slot] = device
 
     def _eventfds(self, device: RegisterDevice, queue: int) -> tuple[int, int]:
@@ -271,8 +270,7 @@ class BpfBackend:
         del self._claims[slot]
         for line in device.place.lines:
             line.release()
-        if slot in self._collectors:
-            self._collectors.pop(slot).close()
+        self.maps.delete(self._programs, slot.to_bytes(4, "little"))
         self._enabled.pop(slot, None)
         if not self._claims:
             self._detach()
@@ -287,8 +285,6 @@ class BpfBackend:
         for loading in self._loading.values():      # of a machine that was not finished
             with suppress(*LOADING_ERRORS):
                 loading.result()
-        for collector in self._collectors.values():
-            collector.close()
         for loaded in self._objects.values():
             loaded.close()
         self._parts.close()

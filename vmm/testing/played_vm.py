@@ -150,9 +150,9 @@ class PlayedVm:
             self.interrupts[gsi] += 1
 
     def message(self, address: int, data: int) -> None:
-        """Step 3: whose it is is the collectors' to see."""
+        """Step 3: whose it is is the dispatcher's to see."""
         for program in list(self.attached):
-            program.run("device_collect", address, data)
+            program.run("on_message", address, data)
 
     # what KVM does with a write
 
