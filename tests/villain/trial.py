@@ -1,0 +1,92 @@
+"""One violation on one stage, and what was to be seen afterwards."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from .scene import Scene
+from .stage import Stage
+from .table import Outcome, Violation
+
+
+class Verdict(enum.Enum):
+    PASS = "PASS"
+    FAIL = "FAIL"           # an answer that is not allowed, a stray write, another device that stands still
+    WEDGED = "WEDGED"       # no answer, or a device that does not work after a reset
+
+
+@dataclass(frozen=True)
+class Result:
+    verdict: Verdict
+    outcome: Outcome | None = None
+    why: str = ""
+
+
+class Failed(Exception):
+    """A check that does not hold."""
+
+    def __init__(self, verdict: Verdict, why: str):
+        super().__init__(why)
+        self.verdict = verdict
+
+
+def attempt(stage: Stage, violation: Violation) -> Result:
+    """Break the rule; then the three checks."""
+    outcome = None
+    try:
+        scene = _set_up(stage, violation)
+        before = stage.outside(violation.victim)
+        outcome = _broken(scene, violation)
+        _check_nothing_else_changed(scene, violation, before)
+        _check_others_go_on(stage, violation)
+        _check_works_after_reset(scene)
+        if outcome not in violation.allowed:
+            raise Failed(Verdict.FAIL, f"{outcome.value}; wanted {', '.join(each.value for each in violation.allowed)}")
+    except Failed as failed:
+        return Result(failed.verdict, outcome, str(failed))
+    return Result(Verdict.PASS, outcome)
+
+
+def _set_up(stage: Stage, violation: Violation) -> Scene:
+    victim = stage.drivers[violation.victim]
+    stage.mirror.accept()
+    victim.again(violation.features, violation.without)
+    return Scene(stage, victim)
+
+
+def _broken(scene: Scene, violation: Violation) -> Outcome:
+    try:
+        outcome = violation.do(scene)
+        scene.victim.settle()
+        return outcome or scene.outcome()
+    except AssertionError as error:
+        raise Failed(Verdict.WEDGED, f"no answer: {error}") from error
+    except Exception as error:      # whatever it is, the guest has made the VMM fail
+        raise Failed(Verdict.FAIL, f"the VMM: {error!r}") from error
+
+
+def _check_nothing_else_changed(scene: Scene, violation: Violation, before: dict[str, bytes]) -> None:
+    if (at := scene.memory.stray()) is not None:
+        raise Failed(Verdict.FAIL, f"guest memory at {at:#x} changed, which was not the device's to write")
+    after = scene.stage.outside(violation.victim)
+    for name, found in after.items():
+        if found != before[name] and name not in scene.may_change:
+            raise Failed(Verdict.FAIL, f"{name} changed")
+
+
+def _check_others_go_on(stage: Stage, violation: Violation) -> None:
+    for name, driver in stage.drivers.items():
+        if name != violation.victim:
+            try:
+                driver.probe()
+            except (AssertionError, OSError) as error:
+                raise Failed(Verdict.FAIL, f"{name} does not go on: {error!r}") from error
+
+
+def _check_works_after_reset(scene: Scene) -> None:
+    try:
+        scene.victim.again()
+        scene.victim.probe()
+    except (AssertionError, OSError) as error:
+        raise Failed(Verdict.WEDGED, f"does not work after a reset: {error!r}") from error
