@@ -6,7 +6,7 @@ from ..devmodel.devices.net import ControlClass, Status
 from ..devmodel.virtqueue import Side
 from ..virtqueue.ring import BrokenQueue
 from ..virtqueue.virtqueue import UserQueue
-from .net_features import CTRL_ANNOUNCE, CTRL_MAC_ADDR, CTRL_RX, CTRL_VLAN, CTRL_VQ, GUEST_OFFLOADS, MQ
+from .net_features import CTRL_ANNOUNCE, CTRL_MAC_ADDR, CTRL_RX, CTRL_VLAN, CTRL_VQ, GUEST_OFFLOADS, MQ, OFFLOADS, fit
 
 OK, ERR = 0, 1                          # answers, 5.1.6.5
 COMMAND_BYTES = 64 << 10                # of the longest command: thousands of addresses
@@ -123,7 +123,7 @@ class NetControl:
 
     def _command_offloads(self, command: int, data: bytes) -> bool:
         wanted = int.from_bytes(data[:8], "little")
-        if command != 0 or len(data) < 8 or wanted & ~self.accepted:
+        if command != 0 or len(data) < 8 or wanted & ~(self.accepted & OFFLOADS) or not fit(wanted):
             return False
         self._set_offload(wanted)
         return True
