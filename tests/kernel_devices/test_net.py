@@ -495,6 +495,14 @@ def test_control(net):
     assert net.declined(2) == (set() if net.mode == "off" else {"CONTROL"})
 
 
+@pytest.mark.parametrize(("without", "kind", "command", "data"), [
+    (0, ControlClass.RX, 5, b"\1"), (CTRL_RX, ControlClass.MAC, 0, bytes(8))], ids=["NOBCAST", "MAC_TABLE_SET"])
+def test_commands_that_were_not_negotiated(net_of, without, kind, command, data):
+    """5.1.6.5.1.2, 5.1.6.5.2.2: NOBCAST is of CTRL_RX_EXTRA, which is not offered, MAC_TABLE_SET of CTRL_RX."""
+    net = net_of("off", features=FEATURES & ~without)
+    assert net.driver.command(kind, command, data) == 1
+
+
 def test_filters(net_of):
     """What the driver does not want to hear, in the Python half; the kernel half, like vhost, leaves
     it to the driver, as 5.1.6.5.1 lets it."""
