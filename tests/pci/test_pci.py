@@ -9,6 +9,7 @@ from tools.driver import BlkDriver
 from vmm.device.guestlog import MOST
 from vmm.devmodel.devices.pci import VirtioCapabilityKind
 from vmm.devmodel.exit_path import Bus
+from vmm.devmodel.layout import PAGE
 from vmm.kvm.addresses import ECAM, PCI_ADDRESS, PCI_DATA, PCI_HIGH, PCI_LOW
 from vmm.machine.config import DiskConfig
 from vmm.virtio.virtio_pci import DOORBELLS, ISR, NO_VECTOR, PENDING, TABLE
@@ -77,6 +78,18 @@ def test_capabilities(config):
     assert notify[2] == 20 and struct.unpack_from("<I", notify, 16)[0] == 0x1000
     msix = found[-1][2]
     assert struct.unpack_from("<HII", msix, 2) == (2, TABLE, PENDING)      # three vectors
+
+
+def test_doorbell_of_no_queue(mode_of_device, image, machine_of):
+    """A BAR may have more pages than its queues have doorbells (4.1.4.4)."""
+    machine = machine_of(image, mode_of_device, transport="pci")
+    driver, spare = BlkDriver(machine, machine.devices[0]), DOORBELLS + PAGE
+    assert machine.devices[0].transport.function.bar_bytes == spare + PAGE
+    driver.rings[0].request([(driver.HEADER, 16, 0)])       # which would break the queue
+    driver.registers.write_at(spare, 2, 0)
+    assert not driver.needs_reset
+    driver.rings[0].ring()
+    assert driver.needs_reset
 
 
 @pytest.mark.parametrize("base", [PCI_LOW + 0x800000, PCI_HIGH, PCI_HIGH + (1 << 35)])
