@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from vmm.kvm.memory import GuestMemory
 
 
@@ -11,15 +13,18 @@ class Mirror:
     def __init__(self, memory: GuestMemory):
         self._memory, self.size = memory, memory.size
         self._copy, self._allowed = bytearray(memory.view), []
+        self._lock = threading.Lock()       # two vCPUs' writes come to both in the same order
         self.read, self.read_u16 = memory.read, memory.read_u16
 
     def write(self, gpa: int, data: bytes) -> None:
-        self._copy[gpa:gpa + len(data)] = data
-        self._memory.write(gpa, data)
+        with self._lock:
+            self._copy[gpa:gpa + len(data)] = data
+            self._memory.write(gpa, data)
 
     def write_u16(self, gpa: int, value: int) -> None:
-        self._copy[gpa:gpa + 2] = value.to_bytes(2, "little")
-        self._memory.write_u16(gpa, value)
+        with self._lock:
+            self._copy[gpa:gpa + 2] = value.to_bytes(2, "little")
+            self._memory.write_u16(gpa, value)
 
     def allow(self, gpa: int, length: int) -> None:
         """The device may write here.  A run that is not all RAM names nothing that it may."""

@@ -20,6 +20,10 @@ RACE_S = 0.03 * max(1.0, SCALE)     # that a race goes on
 SWITCH_S = 1e-5                     # between threads of ours meanwhile
 
 
+class Unexpected(Exception):
+    """The device has answered otherwise than it is to."""
+
+
 class Scene:
     """`victim` is the driver whose device it is about."""
 
@@ -40,6 +44,18 @@ class Scene:
 
     def write(self, register: str, value: int) -> None:
         self.registers.write(register, value)
+
+    @staticmethod
+    def expect(what: str, found: object, wanted: object) -> None:
+        """Raises Unexpected, which is a failure of the device's."""
+        if found != wanted:
+            raise Unexpected(f"{what}: {found!r}; wanted {wanted!r}")
+
+    def write_nothing(self, register: str, value: int) -> None:
+        """A write that is to have no effect on what is read."""
+        before = self.read(register)
+        self.write(register, value)
+        self.expect(f"{register} after {value:#x}", self.read(register), before)
 
     def send(self, parts: list[tuple[int, int, int]] | None = None, head: int = 0) -> None:
         """A request of these buffers, or a sound one, and a doorbell."""

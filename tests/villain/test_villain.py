@@ -4,7 +4,6 @@ At SPLITVMM_TEST_SCALE=4 and above in all of them; else each rule in as many tha
 
 import pytest
 
-from tests.scale import SCALE
 from tests.villain.stage import SETTINGS, Stage
 from tests.villain.table import violations
 from tests.villain.trial import Verdict, attempt

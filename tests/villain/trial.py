@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from .scene import Scene
+from .scene import Scene, Unexpected
 from .stage import Stage
 from .table import Outcome, Violation
 
@@ -60,6 +60,8 @@ def _broken(scene: Scene, violation: Violation) -> Outcome:
         outcome = violation.do(scene)
         scene.victim.settle()
         return outcome or scene.outcome()
+    except Unexpected as error:
+        raise Failed(Verdict.FAIL, str(error)) from None
     except AssertionError as error:
         raise Failed(Verdict.WEDGED, f"no answer: {error}") from error
     except Exception as error:      # whatever it is, the guest has made the VMM fail

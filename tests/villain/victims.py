@@ -33,6 +33,13 @@ class _Noting:
             self.memory.allow(address, length)
         super().put(index, address, length, flags, following, table)
 
+    def request(self, parts: list[tuple[int, int, int]], head: int = 0) -> None:
+        """A packed ring's first flags are written last, and not by `put`."""
+        for address, length, flags in parts:
+            if flags & WRITE:
+                self.memory.allow(address, length)
+        super().request(parts, head)
+
 
 class VillainSplitRing(_Noting, Ring):
     areas = UserSplitRing.areas
@@ -103,6 +110,11 @@ class Villain(Driver):
         """Requests of every kind, and their effect.  Raises AssertionError or OSError."""
         raise NotImplementedError
 
+    def drain(self) -> None:
+        """What was sent before goes."""
+        while select.select([self.peer], [], [], 0)[0]:
+            self.peer.recv(1 << 16)
+
     def settle(self) -> None:
         """Wait for requests in flight, but for those that wait for input."""
         for ring in self.rings:
@@ -158,11 +170,6 @@ class Card(Villain, NetDriver):
         self.peer.send(self.PACKET)
         assert self.received(1)[0][HEADER_BYTES:] == self.FRAME
 
-    def drain(self) -> None:
-        """What was sent before goes."""
-        while select.select([self.peer], [], [], 0)[0]:
-            self.peer.recv(1 << 16)
-
 
 class Port(Villain):
     RINGS, INPUT, OUTPUT = 0x40000, 0xc0000, 0xc8000
@@ -174,7 +181,7 @@ class Port(Villain):
         return [(self.OUTPUT, len(self.TEXT), 0)]
 
     def probe(self) -> None:
-        Card.drain(self)
+        self.drain()
         self.ring.request(self.parts())
         self.ring.ring()
         self.ring.take()

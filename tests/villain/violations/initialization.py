@@ -120,7 +120,7 @@ def features_in_a_further_window(scene: Scene) -> None:
         scene.write("driver_features_sel", window)
         scene.write("driver_features", 0xffffffff)
         scene.write("device_features_sel", window)
-        assert scene.read("device_features") == 0
+        scene.expect("device_features", scene.read("device_features"), 0)
     scene.victim.start()
     scene.send()
 
@@ -180,8 +180,7 @@ def configuration_of_no_feature(scene: Scene) -> None:
 def queue_reset_not_negotiated(scene: Scene) -> None:
     """`queue_reset` is written nevertheless."""
     scene.write("queue_sel", scene.victim.QUEUE)
-    scene.write("queue_reset", 1)
-    assert scene.read("queue_reset") == 0
+    scene.write_nothing("queue_reset", 1)
     scene.send()
 
 
@@ -244,7 +243,7 @@ def no_reset_first(scene: Scene) -> None:
 @on_all("3.1.1", "a driver whose features are refused stops", NEEDS_RESET)
 def on_after_refusal(scene: Scene) -> None:
     """The device refuses the features; the driver starts a queue nevertheless, and sends a request."""
-    assert scene.accept(_bits(35)) is REFUSED
+    scene.expect("in-order", scene.accept(_bits(35)), REFUSED)
     scene.victim.place(scene.ring)
     scene.write("status", LIVE)
     scene.send()
@@ -258,8 +257,8 @@ def features_after_features_ok(scene: Scene) -> None:
         scene.write("driver_features", 0xffffffff if scene.ring.__class__ is scene.victim.SPLIT else 0)
     scene.write("status", LIVE)
     scene.send()
-    assert not scene.victim.device.accepted & ~scene.victim.device.offered
-    assert bool(scene.victim.device.accepted & RING_PACKED) == scene.packed
+    scene.expect("packed", bool(scene.victim.device.accepted & RING_PACKED), scene.packed)
+    scene.expect("accepted", scene.victim.device.accepted & ~scene.victim.device.offered, 0)
 
 
 @on_all("3.1.1", "configuration is not written before FEATURES_OK", SERVED)
