@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 
 from .scene import Scene, Unexpected
-from .stage import Stage
+from .stage import MODES, SETTINGS, Setting, Stage
 from .table import Outcome, Violation
 
 
@@ -21,6 +21,19 @@ class Result:
     verdict: Verdict
     outcome: Outcome | None = None
     why: str = ""
+
+
+def cases(violations: list[Violation], all_settings: bool) -> list[tuple[Setting, Violation]]:
+    """What is to be tried, one setting after the other; else each violation once in each mode, by one kind of ring and
+    one transport, which take turns."""
+    found = []
+    for number, violation in enumerate(violations):
+        fitting = [each for each in SETTINGS if violation.fits(each.rings, each.transport)]
+        for turn, mode in enumerate(MODES):
+            of_mode = [each for each in fitting if each.mode == mode]
+            chosen = of_mode if all_settings else [of_mode[(number + turn) % len(of_mode)]]
+            found += [(setting, violation) for setting in chosen]
+    return sorted(found, key=lambda case: SETTINGS.index(case[0]))
 
 
 class Failed(Exception):
