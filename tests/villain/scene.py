@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from sys import getswitchinterval, setswitchinterval
 from time import monotonic
 
@@ -17,6 +18,7 @@ from .table import ERROR, IGNORED, NEEDS_RESET, REFUSED, SERVED, Outcome
 from .victims import Villain
 
 RACE_S = 0.03 * max(1.0, SCALE)     # that a race goes on
+PAUSE_S = 0.001                     # that the other end of a wire waits for what comes
 SWITCH_S = 1e-5                     # between threads of ours meanwhile
 
 
@@ -112,18 +114,21 @@ class Scene:
 
     @contextmanager
     def meanwhile(self, change: Callable[[], None]):
-        """The second vCPU does `change` over and over for the block."""
+        """The second vCPU does `change` over and over for the block, and the wire's other end takes what comes."""
         stop = threading.Event()
 
-        def run() -> None:
+        def over_and_over(what: Callable[[], None]) -> None:
             while not stop.is_set():
-                change()
+                what()
         interval = getswitchinterval()
         setswitchinterval(SWITCH_S)
-        future = self.stage.second.submit(run)
+        futures = [self.stage.second.submit(over_and_over, change)]
+        if self.victim.peer:
+            futures.append(self.stage.listener.submit(over_and_over, partial(self.victim.drain, PAUSE_S)))
         try:
             yield
         finally:
             stop.set()
             setswitchinterval(interval)
-            future.result()
+            for future in futures:
+                future.result()

@@ -61,6 +61,7 @@ class Stage:
             for (name, kind, peer), device in zip(self._kinds(), self.machine.devices, strict=True)}
         self._slack = self._map_slack()
         self.second = ThreadPoolExecutor(1)     # another vCPU
+        self.listener = ThreadPoolExecutor(1)   # the other end of a wire, while something is sent without an end
 
     @staticmethod
     def _image(path: Path) -> Path:
@@ -129,6 +130,7 @@ class Stage:
 
     def close(self) -> None:
         self.second.shutdown()
+        self.listener.shutdown()
         self.machine.close()
         for each in self._sockets:
             each.close()

@@ -110,9 +110,9 @@ class Villain(Driver):
         """Requests of every kind, and their effect.  Raises AssertionError or OSError."""
         raise NotImplementedError
 
-    def drain(self) -> None:
-        """What was sent before goes."""
-        while select.select([self.peer], [], [], 0)[0]:
+    def drain(self, wait_s: float = 0) -> None:
+        """What was sent before goes, and what comes in the next `wait_s`."""
+        while select.select([self.peer], [], [], wait_s)[0]:
             self.peer.recv(1 << 16)
 
     def settle(self) -> None:

@@ -26,8 +26,6 @@ def _requests(scene: Scene, change) -> None:
         scene.ring.request(scene.victim.parts())
         scene.ring.ring()
         scene.ring.take()
-        if scene.victim.peer:
-            scene.victim.drain()
     scene.race(change, act)
 
 
@@ -102,8 +100,6 @@ def _in_a_table(scene: Scene, change) -> None:
         scene.ring.request([scene.table(scene.victim.parts())])
         scene.ring.ring()
         scene.ring.take()
-        if scene.victim.peer:
-            scene.victim.drain()
     scene.race(change, act)
 
 
