@@ -18,6 +18,7 @@ from .table import ERROR, IGNORED, NEEDS_RESET, REFUSED, SERVED, Outcome
 from .victims import Villain
 
 RACE_S = 0.03 * max(1.0, SCALE)     # that a race goes on
+CONFIGURATION_BYTES = 0x40          # more than any of the devices has
 PAUSE_S = 0.001                     # that the other end of a wire waits for what comes
 SWITCH_S = 1e-5                     # between threads of ours meanwhile
 
@@ -58,6 +59,13 @@ class Scene:
         before = self.read(register)
         self.write(register, value)
         self.expect(f"{register} after {value:#x}", self.read(register), before)
+
+    def write_configuration(self, width: int, value: int) -> None:
+        """Writes of device configuration at every offset, but for a console's emergency write, which is one (5.3.4)."""
+        start = self.victim.device.transport.config
+        for offset in range(CONFIGURATION_BYTES):
+            if offset != self.victim.EMERGENCY_WRITE:
+                self.registers.write_at(start + offset, width, value)
 
     def send(self, parts: list[tuple[int, int, int]] | None = None, head: int = 0) -> None:
         """A request of these buffers, or a sound one, and a doorbell."""

@@ -17,6 +17,7 @@ from vmm.device.register_device import RegisterDevice
 from vmm.devices.net_backend import Socket
 from vmm.devmodel.exit_path import CHUNK
 from vmm.devmodel.layout import PAGE, layout_block
+from vmm.devmodel.view import ffi
 from vmm.machine.config import ConsoleConfig, DiskConfig, MachineConfig, NicConfig, RngConfig
 from vmm.machine.machine import Machine
 from vmm.testing.bpf_run import machine_without_vcpus
@@ -113,7 +114,6 @@ class Stage:
 
     @staticmethod
     def _page(device: RegisterDevice) -> bytes:
-        from vmm.devmodel.view import ffi
         return bytes(ffi.buffer(ffi.cast("char *", device.place.page), PAGE))
 
     @cached_property

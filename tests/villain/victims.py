@@ -8,13 +8,14 @@ import socket
 from collections import defaultdict
 from dataclasses import dataclass
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, ClassVar
 
 from tools.driver import INDIRECT_DESC, WRITE, BlkDriver, Driver, NetDriver, PackedRing, Ring
 from vmm.devices.net_features import CTRL_MAC_ADDR, CTRL_RX, CTRL_VLAN, CTRL_VQ, MAC, MQ, STATUS
 from vmm.devmodel.devices.blk import SECTOR, RequestType
-from vmm.devmodel.devices.console import RECEIVE, TRANSMIT
+from vmm.devmodel.devices.console import RECEIVE, TRANSMIT, ConsoleConfig
 from vmm.devmodel.devices.net import HEADER_BYTES
+from vmm.devmodel.layout import layout_block
 from vmm.virtqueue.packed_ring import PackedRing as UserPackedRing
 from vmm.virtqueue.split_ring import SplitRing as UserSplitRing
 
@@ -72,6 +73,7 @@ class Villain(Driver):
     SPLIT, PACKED = VillainSplitRing, VillainPackedRing
     FEATURES = INDIRECT_DESC
     QUEUE = 0           # which requests go to
+    EMERGENCY_WRITE: ClassVar[int | None] = None    # where in device configuration, in bytes
 
     def __post_init__(self) -> None:
         self.base_features = self.features
@@ -174,6 +176,7 @@ class Card(Villain, NetDriver):
 class Port(Villain):
     RINGS, INPUT, OUTPUT = 0x40000, 0xc0000, 0xc8000
     QUEUE = TRANSMIT
+    EMERGENCY_WRITE = layout_block(ConsoleConfig).field("emerg_wr").offset
     TEXT = b"hello".ljust(64, b".")
 
     def parts(self) -> list[tuple[int, int, int]]:

@@ -12,18 +12,12 @@ AREAS = {"descriptor": "desc", "driver": "avail", "device": "used"}
 
 def start(scene: Scene, size: int | None = None, **places: int) -> None:
     """Set the queue up anew, with its areas at these places; it is to be refused by `queue_ready` as well."""
-    victim = scene.victim
-    victim.start(ready=False)
-    if not scene.pci:
-        scene.write("queue_sel", victim.QUEUE)
-        scene.write("queue_ready", 0)
-    else:           # a queue that was started stays so
-        scene.accept(0)
+    scene.expect("features", scene.accept(0), None)
     ring = scene.ring
     for name, at in places.items():
         setattr(ring, name, at)
     ring.size = ring.size if size is None else size
-    scene.expect("queue_ready", victim.place(ring), 0)
+    scene.expect("queue_ready", scene.victim.place(ring), 0)
 
 
 def _misplaced(what: str, area: str, section: str, rings: str, must: str, how: str, at: int) -> None:
@@ -40,19 +34,15 @@ for _rings, _section, _alignments in (("split", "2.7.1", (16, 2, 4)), ("packed",
     for _area in AREAS:
         _misplaced("across_the_end", _area, "6.1", _rings, "queues lie in memory", "reaches over the end of RAM",
                    MEMORY - (16 if _area == "descriptor" else 0))
-        _misplaced("that_wraps", _area, "6.1", _rings, "queues lie in memory", "reaches over 2^64", (1 << 64) - 16
-                   if _area == "descriptor" or _rings == "split" else (1 << 64) - 4 + 4 * (_area == "none"))
+        _misplaced("behind_all", _area, "6.1", _rings, "queues lie in memory", "reaches to 2^64, or over it",
+                   (1 << 64) - (16 if _area == "descriptor" else 4))
 
 
 @breaks("2.7.1", "the three areas are apart", SERVED, NEEDS_RESET, on=KINDS, rings=("split",))
 def used_ring_over_the_descriptors(scene: Scene) -> None:
     """The used ring lies where the descriptors are."""
-    victim = scene.victim
-    victim.start(ready=False)
-    if not scene.pci:
-        scene.write("queue_sel", victim.QUEUE)
-        scene.write("queue_ready", 0)
-        scene.ring.used = scene.ring.desc
-        victim.place(scene.ring)
-    victim.make_ready()
+    scene.expect("features", scene.accept(0), None)
+    scene.ring.used = scene.ring.desc
+    scene.victim.place(scene.ring)
+    scene.victim.make_ready()
     scene.send()

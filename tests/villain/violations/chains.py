@@ -87,8 +87,8 @@ def table_that_wraps(scene: Scene) -> None:
     scene.send([((1 << 64) - 16, 48, INDIRECT)])
 
 
-@breaks("2.7.5.2", "a chain has no more than 2^32 bytes", ERROR, NEEDS_RESET, on=("blk",), rings=("split",))
-@breaks("2.8.17", "a list is no longer than the device allows", ERROR, NEEDS_RESET, on=("blk",), rings=("packed",))
+@breaks("2.7.5.2", "a chain has no more than 2^32 bytes", ERROR, on=("blk",), rings=("split",))
+@breaks("2.8.17", "a list is no longer than the device allows", ERROR, on=("blk",), rings=("packed",))
 def more_than_4_gib(scene: Scene) -> None:
     """A read of the disk into the same MiB, thousands of times over."""
     head, _, status = scene.victim.parts()
@@ -126,7 +126,7 @@ def indirect_and_next(scene: Scene) -> None:
     scene.send([scene.table(scene.victim.parts(), flags=NEXT), (scene.FREE, 64, WRITE)])
 
 
-@breaks("2.8.19", "no INDIRECT in a list linked by NEXT", NEEDS_RESET, SERVED, on=KINDS, rings=("packed",))
+@breaks("2.8.19", "no INDIRECT in a list linked by NEXT", SERVED, on=KINDS, rings=("packed",))
 def indirect_behind_direct(scene: Scene) -> None:
     """The first buffer directly, linked to a table with the rest of the request."""
     first, *rest = scene.victim.parts()
@@ -151,8 +151,8 @@ def table_of_nothing(scene: Scene) -> None:
     _table_of_length(scene, 0)
 
 
-@breaks("2.7.5.3.1", "a chain is not longer than the queue", SERVED, NEEDS_RESET, on=KINDS, rings=("split",))
-@breaks("2.8.19", "a chain is not longer than the device allows", SERVED, NEEDS_RESET, on=KINDS, rings=("packed",))
+@breaks("2.7.5.3.1", "a chain is not longer than the queue", SERVED, on=KINDS, rings=("split",))
+@breaks("2.8.19", "a chain is not longer than the device allows", SERVED, on=KINDS, rings=("packed",))
 def table_longer_than_the_queue(scene: Scene) -> None:
     """A sound request cut into more buffers than the queue has entries."""
     parts = [(at + i, 1, flags) for at, size, flags in scene.victim.parts() for i in range(size)]

@@ -8,7 +8,7 @@ from tools.driver import WRITE
 from vmm.devmodel.devices.console import RECEIVE
 
 from ..scene import Scene
-from ..table import IGNORED, NEEDS_RESET, SERVED, breaks
+from ..table import NEEDS_RESET, SERVED, breaks
 from ..victims import until
 
 on_console, on_rng = partial(breaks, on=("console",)), partial(breaks, on=("rng",))
@@ -47,7 +47,7 @@ def output_half_to_be_written(scene: Scene) -> None:
     scene.send([*scene.victim.parts(), (scene.FREE, 64, WRITE)])
 
 
-@on_console("5.3.6.2.2", "control messages are sent where ports were negotiated", SERVED, IGNORED)
+@on_console("5.3.6.2.2", "control messages are sent where ports were negotiated", SERVED)
 def queues_of_other_ports(scene: Scene) -> None:
     """The control queues, 2 and 3, are set up and rung; there are none."""
     for queue in (2, 3):

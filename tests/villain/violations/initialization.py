@@ -54,7 +54,7 @@ def driver_ok_toggled(scene: Scene) -> None:
     scene.write("status", LIVE)
 
 
-@on_all("2.1.1", "after FAILED a reset comes before all else", SERVED, IGNORED)
+@on_all("2.1.1", "after FAILED a reset comes before all else", SERVED)
 def failed_and_on(scene: Scene) -> None:
     """FAILED is set, and the driver goes on."""
     scene.write("status", LIVE | FAILED)
@@ -189,7 +189,7 @@ def no_wait_for_the_reset(scene: Scene) -> None:
     """Requests wait, and the device is reset and set up again without a look at the status, many times."""
     for _ in range(5):
         for head in range(4):
-            scene.ring.request([(at, length, flags) for at, length, flags in scene.victim.parts()][:1], 4 * head)
+            scene.ring.request(scene.victim.parts()[:1], 4 * head)
         scene.victim.start()
     scene.send()
 
@@ -207,7 +207,7 @@ def queue_before_features_ok(scene: Scene) -> None:
     scene.victim.place(scene.ring)
 
 
-@on_all("3.1.1", SEQUENCE, NEEDS_RESET, IGNORED)
+@on_all("3.1.1", SEQUENCE, NEEDS_RESET)
 def driver_ok_at_once(scene: Scene) -> None:
     """DRIVER_OK after a reset and nothing else, a queue and a request."""
     scene.write("status", 0)
@@ -266,11 +266,8 @@ def configuration_before_features_ok(scene: Scene) -> None:
     """Zeros and ones all over device configuration, between DRIVER and FEATURES_OK."""
     scene.write("status", 0)
     scene.write("status", ACKNOWLEDGE | DRIVER)
-    at = scene.victim.device.transport.config
-    for offset in range(at, at + 64, 4):
-        for value in (0, 0xffffffff):
-            if scene.victim.QUEUE == 0 or offset != at + 8:         # a console's emergency write, which is one
-                scene.registers.write_at(offset, 4, value)
+    for value in (0, 0xffffffff):
+        scene.write_configuration(4, value)
     scene.victim.start()
     scene.send()
 
@@ -312,9 +309,10 @@ def rings_cleared(scene: Scene) -> None:
     scene.ring.ring()
 
 
-@on_all("3.3.1", "exposed buffers are not taken away from a live queue", SERVED, NEEDS_RESET, IGNORED)
+@on_all("3.3.1", "exposed buffers are not taken away from a live queue", NEEDS_RESET)
 def rings_of_ones(scene: Scene) -> None:
-    """All bits of the descriptor and the driver area are set while the queue is live, then the doorbell rings."""
-    scene.memory.write(scene.ring.desc, b"\xff" * 16 * scene.size)
+    """All bits of the descriptors (in a packed ring, but for that which says that they are used) and of the driver
+    area are set while the queue is live, then the doorbell rings."""
+    scene.memory.write(scene.ring.desc, (b"\xff" * 15 + (b"\x7f" if scene.packed else b"\xff")) * scene.size)
     scene.memory.write(scene.ring.avail, b"\xff" * 4)
     scene.ring.ring()

@@ -95,10 +95,7 @@ def narrow_doorbell(scene: Scene) -> None:
 def configuration_by_other_widths(scene: Scene) -> None:
     """Writes of every width at every byte of it."""
     for width in (1, 2, 4, 8):
-        for offset in range(0x40):
-            if scene.victim.device.name.startswith("console") and offset == 8:      # an emergency write, which is one
-                continue
-            scene.registers.write_at(CONFIG + offset, width, 0xa5)
+        scene.write_configuration(width, 0xa5)
     scene.send()
 
 

@@ -114,7 +114,7 @@ def command_of_gigabytes(scene: Scene) -> Outcome:
     return outcome
 
 
-@breaks("5.1.6.5.6.1", "only the first pair is used before others are asked for", SERVED, IGNORED)
+@breaks("5.1.6.5.6.1", "only the first pair is used before others are asked for", SERVED)
 def packet_in_another_pair(scene: Scene) -> Outcome:
     """A packet in the second transmit queue, while one pair is in use."""
     ring = scene.victim.rings[3]
@@ -124,7 +124,7 @@ def packet_in_another_pair(scene: Scene) -> Outcome:
     return SERVED if ring.take() else IGNORED
 
 
-@breaks("5.1.6.5.6.1", "queues are configured before they are asked for", SERVED, ERROR)
+@breaks("5.1.6.5.6.1", "queues are configured before they are asked for", SERVED)
 def pairs_without_queues(scene: Scene) -> Outcome:
     """Two pairs are asked for, of which one was never set up; then a doorbell of it."""
     scene.victim.start(ready=False)

@@ -146,7 +146,7 @@ def doorbell_nobody_asked_for(scene: Scene) -> None:
         scene.ring.ring()
 
 
-@breaks("2.7.13.3.1", "what is made available is written before the index", SERVED, NEEDS_RESET, IGNORED)
+@breaks("2.7.13.3.1", "what is made available is written before the index", NEEDS_RESET)
 def index_before_the_descriptors(scene: Scene) -> None:
     """The index moves and the doorbell rings; descriptors are written then, and it rings again."""
     scene.ring.offer(0)
