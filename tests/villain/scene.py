@@ -12,12 +12,14 @@ from time import monotonic
 from tests.scale import SCALE
 from tools.driver import ACKNOWLEDGE, DRIVER, FEATURES_OK, INDIRECT
 from vmm.virtio.virtio_device import VERSION_1
+from vmm.virtio.virtio_pci import ISR
 
 from .stage import Stage
 from .table import ERROR, IGNORED, NEEDS_RESET, REFUSED, SERVED, Outcome
 from .victims import Villain
 
 RACE_S = 0.03 * max(1.0, SCALE)     # that a race goes on
+CONFIGURATION = 2                   # cause of an interrupt
 CONFIGURATION_BYTES = 0x40          # more than any of the devices has
 PAUSE_S = 0.001                     # that the other end of a wire waits for what comes
 SWITCH_S = 1e-5                     # between threads of ours meanwhile
@@ -90,6 +92,10 @@ class Scene:
         if not self.ring.take():
             return IGNORED
         return ERROR if self.victim.failed() else SERVED
+
+    def configuration_changed(self) -> bool:
+        """Whether that is a cause of the device's last interrupts (4.1.4.5, 4.2.2)."""
+        return bool(CONFIGURATION & (self.registers.read_at(ISR, 1) if self.pci else self.read("interrupt_status")))
 
     def negotiate(self, features: int) -> Outcome | None:
         """Reset, and accept just these: REFUSED if the device does not have that."""

@@ -57,6 +57,12 @@ def test_registers_of_another_device(stage):
     assert "net's registers changed" in tried(stage, do).why
 
 
+def test_a_need_of_a_reset_that_nobody_is_told_of(stage):
+    def do(scene):
+        scene.victim.device.page.status |= 64
+    assert "configuration change" in tried(stage, do, allowed=frozenset({NEEDS_RESET})).why
+
+
 def test_another_device_stands_still(stage):
     """Though it was not touched by any register or memory."""
     def do(scene):

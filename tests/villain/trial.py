@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from tools.driver import DRIVER_OK, NEEDS_RESET
+
 from .scene import Scene, Unexpected
 from .stage import MODES, SETTINGS, Setting, Stage
 from .table import Outcome, Violation
@@ -51,6 +53,7 @@ def attempt(stage: Stage, violation: Violation) -> Result:
         scene = _set_up(stage, violation)
         before = stage.outside(violation.victim)
         outcome = _broken(scene, violation)
+        _check_told(scene)
         _check_nothing_else_changed(scene, violation, before)
         _check_others_go_on(stage, violation)
         _check_works_after_reset(scene)
@@ -79,6 +82,13 @@ def _broken(scene: Scene, violation: Violation) -> Outcome:
         raise Failed(Verdict.WEDGED, f"no answer: {error}") from error
     except Exception as error:      # whatever it is, the guest has made the VMM fail
         raise Failed(Verdict.FAIL, f"the VMM: {error!r}") from error
+
+
+def _check_told(scene: Scene) -> None:
+    """A live device that needs a reset says so by a configuration change (2.1.2)."""
+    told_of = NEEDS_RESET | DRIVER_OK
+    if scene.read("status") & told_of == told_of and not scene.configuration_changed():
+        raise Failed(Verdict.FAIL, "needs a reset; wanted a configuration change that tells")
 
 
 def _check_nothing_else_changed(scene: Scene, violation: Violation, before: dict[str, bytes]) -> None:
