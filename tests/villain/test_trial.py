@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.villain.__main__ import main
 from tests.villain.page import table
 from tests.villain.stage import MODES, SETTINGS, Setting, Stage
 from tests.villain.table import KINDS, NEEDS_RESET, SERVED, Violation, violations
@@ -94,6 +95,11 @@ def test_cases():
     assert set(turns) <= set(everything) and {setting for setting, _ in turns} == set(SETTINGS)
     assert len(turns) == len(MODES) * len(known)
     assert len({violation.name for violation in known}) > 250
+
+
+def test_a_section_that_there_is_not(ring, bpf_run):
+    with pytest.raises(SystemExit, match=r"villain: no rule of 9\.9; wanted sections of the table"):
+        main(["9.9"])
 
 
 def test_table():
