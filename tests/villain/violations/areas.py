@@ -32,8 +32,8 @@ for _rings, _section, _alignments in (("split", "2.7.1", (16, 2, 4)), ("packed",
         _misplaced("askew", _area, _section, _rings, ALIGNED, f"is at an odd multiple of {_align // 2}",
                    Scene.FREE + _align // 2)
     for _area in AREAS:
-        _misplaced("across_the_end", _area, "6.1", _rings, "queues lie in memory", "reaches over the end of RAM",
-                   MEMORY - (16 if _area == "descriptor" else 0))
+        _misplaced("across_the_end", _area, "6.1", _rings, "queues lie in memory",
+                   "reaches over the end of RAM, or begins there", MEMORY - (16 if _area == "descriptor" else 0))
         _misplaced("behind_all", _area, "6.1", _rings, "queues lie in memory", "reaches to 2^64, or over it",
                    (1 << 64) - (16 if _area == "descriptor" else 4))
 
