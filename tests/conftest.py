@@ -22,10 +22,10 @@ SECTORS = 4096
 # done (`make test`).  What builds most comes first, as others wait for it.
 FIRST = ("tests/package/test_wheel.py", "tests/guest/test_stream_guest.py", "tests/docs/test_pages_are_true.py",
          "tests/guest/test_guests.py", "tests/kit/test_kit.py", "tests/guest/test_net_guest.py",
-         "tests/explore/test_explore.py", "tests/fuzz/test_fuzz.py", "tests/models/test_models.py",
-         "tests/guest/test_kill.py", "tests/verify/test_verify.py", "tests/package/test_make.py",
-         "tests/cli/test_ending.py", "tests/executors/test_kvm_state.py", "tests/guest/test_many.py",
-         "tests/executors/test_beside.py", "tests/guest/test_adversary.py")
+         "tests/explore/test_explore.py", "tests/villain/test_villain.py", "tests/fuzz/test_fuzz.py",
+         "tests/models/test_models.py", "tests/guest/test_kill.py", "tests/verify/test_verify.py",
+         "tests/package/test_make.py", "tests/cli/test_ending.py", "tests/executors/test_kvm_state.py",
+         "tests/guest/test_many.py", "tests/executors/test_beside.py", "tests/guest/test_adversary.py")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -27,13 +27,17 @@ from tools.driver import (
     PackedRing,
 )
 from vmm.devices.net import (
+    CSUM,
     CTRL_ANNOUNCE,
     CTRL_MAC_ADDR,
     CTRL_RX,
     CTRL_VLAN,
     CTRL_VQ,
     GUEST_CSUM,
+    GUEST_ECN,
+    GUEST_OFFLOADS,
     GUEST_TSO4,
+    HOST_ECN,
     MAC,
     MQ,
     MRG_RXBUF,
@@ -491,6 +495,14 @@ def test_control(net):
     assert net.declined(2) == (set() if net.mode == "off" else {"CONTROL"})
 
 
+@pytest.mark.parametrize(("without", "kind", "command", "data"), [
+    (0, ControlClass.RX, 5, b"\1"), (CTRL_RX, ControlClass.MAC, 0, bytes(8))], ids=["NOBCAST", "MAC_TABLE_SET"])
+def test_commands_that_were_not_negotiated(net_of, without, kind, command, data):
+    """5.1.6.5.1.2, 5.1.6.5.2.2: NOBCAST is of CTRL_RX_EXTRA, which is not offered, MAC_TABLE_SET of CTRL_RX."""
+    net = net_of("off", features=FEATURES & ~without)
+    assert net.driver.command(kind, command, data) == 1
+
+
 def test_filters(net_of):
     """What the driver does not want to hear, in the Python half; the kernel half, like vhost, leaves
     it to the driver, as 5.1.6.5.1 lets it."""
@@ -524,17 +536,31 @@ def test_several_pairs(net_of, mode_of_device):
         assert net.driver.received(1, pair=pair)[0][12:] == frame(bytes([pair]))
 
 
-def test_features_that_need_others(net_of):
+@pytest.mark.parametrize("features", [MAC | CTRL_RX, GUEST_CSUM | GUEST_ECN, CSUM | HOST_ECN], ids=hex)
+def test_features_that_need_others(net_of, features):
     """5.1.3.1: a driver that accepts a bit without what it needs is refused."""
-    net = net_of("off")
+    net = net_of("off", offloads=True)
     registers = net.driver.registers
     registers.write("status", 0)
     registers.write("status", 3)
-    for window, bits in ((0, MAC | CTRL_RX), (1, 1)):
+    for window, bits in ((0, features), (1, 1)):
         registers.write("driver_features_sel", window)
         registers.write("driver_features", bits)
     registers.write("status", 11)
     assert not registers.read("status") & 8
+
+
+@pytest.mark.parametrize(("wanted", "answer"), [
+    (GUEST_CSUM, 0), (GUEST_CSUM | GUEST_TSO4 | GUEST_ECN, 0), (GUEST_CSUM | GUEST_ECN, 1), (GUEST_TSO4, 1),
+    (GUEST_CSUM | MAC, 1)], ids=lambda value: f"{value:#x}")
+def test_offloads_that_need_others(net_of, wanted, answer):
+    """Those that a TAP does not take (drivers/net/tun.c: set_offload) are answered with an error; the backend is not
+    asked, as its refusal would end the machine."""
+    features = FEATURES | GUEST_CSUM | GUEST_TSO4 | GUEST_ECN | GUEST_OFFLOADS
+    net, asked = net_of("off", features=features, offloads=True), []
+    net.device.backend.set_offload = lambda *offloads: asked.append(offloads)
+    assert net.driver.command(ControlClass.GUEST_OFFLOADS, 0, wanted.to_bytes(8, "little")) == answer
+    assert len(asked) == 1 - answer
 
 
 @pytest.mark.parametrize("direction", ["send", "receive"])

@@ -4,17 +4,17 @@ import struct
 
 import pytest
 
+from tests.pci.config_space import BAR, COMMAND, DEVICE, MEMORY, ConfigSpace
 from tools.driver import BlkDriver
 from vmm.device.guestlog import MOST
 from vmm.devmodel.devices.pci import VirtioCapabilityKind
 from vmm.devmodel.exit_path import Bus
+from vmm.devmodel.layout import PAGE
 from vmm.kvm.addresses import ECAM, PCI_ADDRESS, PCI_DATA, PCI_HIGH, PCI_LOW
 from vmm.machine.config import DiskConfig
 from vmm.virtio.virtio_pci import DOORBELLS, ISR, NO_VECTOR, PENDING, TABLE
 
-COMMAND, BAR, CAPABILITIES, INTERRUPT_PIN = 0x04, 0x10, 0x34, 0x3d
-MEMORY = 2
-DEVICE = 1      # on the bus
+INTERRUPT_PIN = 0x3d
 
 
 @pytest.fixture
@@ -22,49 +22,9 @@ def machine(mode_of_device, image, machine_of):
     return machine_of(image, mode_of_device, transport="pci", queues=2, packed=True)
 
 
-class Config:
-    """Configuration space of one function, by ECAM or by ports."""
-
-    def __init__(self, machine, device=DEVICE, ports=False):
-        self.machine, self.device, self.ports = machine, device, ports
-
-    def _at(self, register):
-        if not self.ports:
-            return Bus.MMIO, ECAM + (self.device << 15) + register
-        self.machine.guest_write(Bus.PORT, PCI_ADDRESS, 4, 1 << 31 | self.device << 11 | register & 0xfc)
-        return Bus.PORT, PCI_DATA + (register & 3)
-
-    def read(self, register, width=4):
-        bus, at = self._at(register)
-        return self.machine.guest_read(bus, at, width)
-
-    def write(self, register, width, value):
-        bus, at = self._at(register)
-        self.machine.guest_write(bus, at, width, value)
-
-    def capabilities(self):
-        """(offset, id, bytes of it) of each."""
-        found, at = [], self.read(CAPABILITIES, 1)
-        while at:
-            found.append((at, self.read(at, 1), bytes(self.read(at + i, 1) for i in range(20))))
-            at = self.read(at + 1, 1)
-        return found
-
-    def bar(self):
-        return self.read(BAR) & ~0xf | self.read(BAR + 4) << 32
-
-    def move(self, base):
-        """As an operating system does: decoding off meanwhile."""
-        command = self.read(COMMAND, 2)
-        self.write(COMMAND, 2, command & ~MEMORY)
-        self.write(BAR, 4, base & 0xffffffff)
-        self.write(BAR + 4, 4, base >> 32)
-        self.write(COMMAND, 2, command)
-
-
 @pytest.fixture(params=[False, True], ids=["ecam", "ports"])
 def config(request, machine):
-    return Config(machine, ports=request.param)
+    return ConfigSpace(machine, ports=request.param)
 
 
 def bar_read(machine, offset, width):
@@ -83,8 +43,8 @@ def test_identity(config):
 
 def test_nobody_there(machine, config):
     for device in (2, 31):
-        assert Config(machine, device, config.ports).read(0) == 0xffffffff
-    assert Config(machine, 0, config.ports).read(0) == 0x0008 << 16 | 0x1b36
+        assert ConfigSpace(machine, device, config.ports).read(0) == 0xffffffff
+    assert ConfigSpace(machine, 0, config.ports).read(0) == 0x0008 << 16 | 0x1b36
     assert machine.guest_read(Bus.MMIO, ECAM + (DEVICE << 15) + 0x1000, 4) == 0xffffffff       # function 1
     assert machine.guest_read(Bus.MMIO, ECAM + (DEVICE << 15) + 0x100, 4) == 0                 # no extended capability
 
@@ -120,6 +80,18 @@ def test_capabilities(config):
     assert struct.unpack_from("<HII", msix, 2) == (2, TABLE, PENDING)      # three vectors
 
 
+def test_doorbell_of_no_queue(mode_of_device, image, machine_of):
+    """A BAR may have more pages than its queues have doorbells (4.1.4.4)."""
+    machine = machine_of(image, mode_of_device, transport="pci")
+    driver, spare = BlkDriver(machine, machine.devices[0]), DOORBELLS + PAGE
+    assert machine.devices[0].transport.function.bar_bytes == spare + PAGE
+    driver.rings[0].request([(driver.HEADER, 16, 0)])       # which would break the queue
+    driver.registers.write_at(spare, 2, 0)
+    assert not driver.needs_reset
+    driver.rings[0].ring()
+    assert driver.needs_reset
+
+
 @pytest.mark.parametrize("base", [PCI_LOW + 0x800000, PCI_HIGH, PCI_HIGH + (1 << 35)])
 def test_moved(machine, config, base):
     driver = BlkDriver(machine, machine.devices[0])
@@ -148,7 +120,7 @@ def test_two_at_one_place(image, tmp_path, machine_with, offload):
     second.write_bytes(bytes(1 << 20))
     disks = [DiskConfig(path, offload=offload, transport="pci") for path in (image, second)]
     machine = machine_with(memory=4 << 20, disks=disks)
-    first, other = Config(machine, 1), Config(machine, 2)
+    first, other = ConfigSpace(machine, 1), ConfigSpace(machine, 2)
     apart = other.bar()
     other.move(first.bar())
     assert machine.devices[0].place.base == first.bar() and machine.devices[1].place.base is None
@@ -162,7 +134,7 @@ def test_bars_put_onto_each_other_do_not_fill_the_log(image, tmp_path, machine_w
     second.write_bytes(bytes(1 << 20))
     disks = [DiskConfig(path, offload="off", transport="pci") for path in (image, second)]
     machine = machine_with(memory=4 << 20, disks=disks)
-    first, other = Config(machine, 1), Config(machine, 2)
+    first, other = ConfigSpace(machine, 1), ConfigSpace(machine, 2)
     apart = other.bar()
     for _ in range(200):
         other.move(first.bar())
@@ -183,7 +155,7 @@ def test_switched_off_while_offloaded(machine, config):
 
 def test_many_moves(machine):
     """Routes that are left behind would fill the table."""
-    config = Config(machine)
+    config = ConfigSpace(machine)
     for i in range(500):
         config.move(PCI_HIGH + 0x4000 * i)
     assert BlkDriver(machine, machine.devices[0]).read(3, 1)[:1] == b"\x03"
@@ -241,7 +213,7 @@ CONTROL = 2     # in the capability
 @pytest.fixture
 def msix(machine):
     """Vectors 0 and 1 for the queues, 2 for configuration; none masked, but not enabled."""
-    config, driver = Config(machine), BlkDriver(machine, machine.devices[0])
+    config, driver = ConfigSpace(machine), BlkDriver(machine, machine.devices[0])
     for queue in range(2):
         bar_write(machine, SELECT, 2, queue)
         bar_write(machine, VECTOR, 2, queue)

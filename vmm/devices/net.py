@@ -52,8 +52,8 @@ from .net_features import (
     MQ,
     MRG_RXBUF,
     MTU,
-    NEEDS,
     STATUS,
+    fit,
 )
 from .net_receive import IDLE_S, MERGED, NUM_BUFFERS_AT, NetReceive
 
@@ -108,8 +108,7 @@ class NetDevice(NetReceive, NetControl, VirtioDevice):
     # negotiation
 
     def _features_fit(self) -> bool:
-        return super()._features_fit() and not any(
-            self.accepted & bit and not self.accepted & needed for bit, needed in NEEDS.items())
+        return super()._features_fit() and fit(self.accepted)
 
     def driver_ready(self) -> None:
         self._vlans = set() if self.accepted & CTRL_VLAN else None

@@ -6,7 +6,7 @@ from ..devmodel.devices.net import ControlClass, Status
 from ..devmodel.virtqueue import Side
 from ..virtqueue.ring import BrokenQueue
 from ..virtqueue.virtqueue import UserQueue
-from .net_features import CTRL_ANNOUNCE, CTRL_MAC_ADDR, CTRL_RX, CTRL_VLAN, CTRL_VQ, GUEST_OFFLOADS, MQ
+from .net_features import CTRL_ANNOUNCE, CTRL_MAC_ADDR, CTRL_RX, CTRL_VLAN, CTRL_VQ, GUEST_OFFLOADS, MQ, OFFLOADS, fit
 
 OK, ERR = 0, 1                          # answers, 5.1.6.5
 COMMAND_BYTES = 64 << 10                # of the longest command: thousands of addresses
@@ -20,7 +20,7 @@ class NetControl:
 
     def _reset_filters(self) -> None:
         self._set_mac(self.given_mac)
-        self._promiscuous, self._all_multicast, self._no_broadcast = True, False, False
+        self._promiscuous, self._all_multicast = True, False
         self._addresses: set[bytes] = set()
         self._vlans: set[int] | None = None
         self.backend.set_active(1)      # until the driver asks for more (5.1.6.5.5)
@@ -38,10 +38,8 @@ class NetControl:
                 int.from_bytes(frame[14:16], "big") & 0xfff not in self._vlans:
             return False
         to = bytes(frame[:6])
-        if self._promiscuous or to == self._mac or to in self._addresses:
+        if self._promiscuous or to in (self._mac, BROADCAST) or to in self._addresses:
             return True
-        if to == BROADCAST:
-            return not self._no_broadcast
         return bool(to[0] & 1 and self._all_multicast)
 
     # commands
@@ -68,7 +66,7 @@ class NetControl:
         return bool(self.accepted & feature) and take(command, data)
 
     def _command_rx(self, command: int, data: bytes) -> bool:
-        name = {0: "_promiscuous", 1: "_all_multicast", 5: "_no_broadcast"}.get(command)
+        name = {0: "_promiscuous", 1: "_all_multicast"}.get(command)       # the others are CTRL_RX_EXTRA's
         if not name or len(data) < 1:
             return False
         setattr(self, name, bool(data[0]))
@@ -80,8 +78,8 @@ class NetControl:
                 return False
             self._set_mac(data[:6])
             return True
-        if command != 0:        # VIRTIO_NET_CTRL_MAC_TABLE_SET: unicast addresses, then multicast
-            return False
+        if command != 0 or not self.accepted & CTRL_RX:
+            return False        # VIRTIO_NET_CTRL_MAC_TABLE_SET: unicast addresses, then multicast
         found, at = set(), 0
         for _ in range(2):
             if at + 4 > len(data):
@@ -123,7 +121,7 @@ class NetControl:
 
     def _command_offloads(self, command: int, data: bytes) -> bool:
         wanted = int.from_bytes(data[:8], "little")
-        if command != 0 or len(data) < 8 or wanted & ~self.accepted:
+        if command != 0 or len(data) < 8 or wanted & ~(self.accepted & OFFLOADS) or not fit(wanted):
             return False
         self._set_offload(wanted)
         return True

@@ -152,8 +152,13 @@ class PciTransport(Transport):
         elif TABLE <= offset < PENDING:
             with self.device.lock:
                 self.msix.write_table(offset - TABLE, width, value)
-        elif offset >= DOORBELLS and offset % PAGE == 0 and width == DOORBELL_BYTES:
+        elif self._is_doorbell(offset) and width == DOORBELL_BYTES:
             self.device.write(NOTIFY.offset, width, value)
+
+    def _is_doorbell(self, offset: int) -> bool:
+        """Of a queue's: the BAR has more pages than those, as its size is a power of two."""
+        page, inside = divmod(offset - DOORBELLS, PAGE)
+        return not inside and 0 <= page < len(self.device.queues)
 
     # the same through configuration space (4.1.4.9)
 
