@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.pages import parse, words
-from vmm.bench import measure, run, shadow, start
+from vmm.bench import blk, measure, shadow, start
 from vmm.bench.rows import EXIT_CASES, BlkCase, blk_cases, net_cases
 from vmm.bench.saved import read
 from vmm.bench.visits import VISIT_CASES
@@ -170,7 +170,7 @@ def writes_are_declined(directory) -> bool:
 
 
 def test_blk(tmp_path, kvm, bpf, monkeypatch, capsys):
-    monkeypatch.setattr(run, "QUICK_BLK", (BlkCase(), BlkCase(op="write")))
+    monkeypatch.setattr(blk, "QUICK_BLK", (BlkCase(), BlkCase(op="write")))
     rows = {(row["op"], row["mode"]): row for row in rows_of(tmp_path, "blk")["rows"]}
     assert all((row["doorbells"], row["interrupts"]) == (row["requests"], 0) for row in rows.values())
     assert set(rows) == {(op, mode) for op in ("read", "write") for mode in ("off", "host", "on")}
@@ -185,7 +185,7 @@ def test_blk(tmp_path, kvm, bpf, monkeypatch, capsys):
 
 def test_blk_of_a_driver_that_goes_by_the_event_index(tmp_path, kvm, bpf, monkeypatch, capsys):
     """It rings where it is asked to, which in `off` and `host` is each time."""
-    monkeypatch.setattr(run, "QUICK_BLK", (BlkCase(ring=3, notify="event"), BlkCase(depth=32, ring=3, notify="event")))
+    monkeypatch.setattr(blk, "QUICK_BLK", (BlkCase(ring=3, notify="event"), BlkCase(depth=32, ring=3, notify="event")))
     for row in rows_of(tmp_path, "blk")["rows"]:
         each = row["requests"] // row["depth"]
         assert row["floor_ns"] == 0 and row["doorbells"] <= each and (row["mode"] == "on" or row["doorbells"] == each)
