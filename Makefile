@@ -106,7 +106,8 @@ endef
 $(foreach name,$(HANDLERS),$(eval $(call handler,$(name))))
 
 build/driver.elf: GUEST_FLAGS := -Wl,--defsym=guest_base=0x40001000 $(GUEST_FLAGS)
-build/net.elf: guests/net_echo.c guests/net_disk.c guests/net.h
+build/measure.elf: guests/stamps.c guests/stamps.h
+build/net.elf: guests/net_echo.c guests/net_disk.c guests/net.h guests/stamps.c guests/stamps.h
 build/stream.elf: guests/net_disk.c guests/net.h
 build/many.elf: guests/many_disk.c guests/many_streams.c guests/many.h
 build/%.elf: guests/%.c $(GUEST_RUNTIME) guests/guest.h guests/virtio.h guests/guest.ld | $(TOOLS)

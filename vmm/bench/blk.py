@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
+from collections import Counter
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
 from ..sync.signals import temporary_folder
-from . import measure
+from . import measure, tail
 from .measure import Sample
 from .rows import ALWAYS, QUICK_BLK, UNROLLED, BlkCase, blk_cases, spread
 
 IMAGE_BYTES = 64 << 20
 BASE_BATCHES = UNROLLED        # of the run that everything but the loop is taken from
+
+
+@dataclass(frozen=True)
+class Taken:
+    """One repetition of a case in a mode: a loop of so many batches, a short one, and single batches in ns."""
+
+    batches: int
+    sample: Sample
+    base: Sample
+    times: Counter[float]
 
 
 def rows(modes: list[str], peers: list[str], repeat: int, quick: bool, machine: dict, progress,
@@ -50,33 +61,42 @@ def _measured(cases, modes, repeat, quick, machine, progress, image) -> list[dic
     with progress() as bar:
         task = bar.add_task("blk", total=len(cases) * repeat * len(modes))
         for case in cases:
-            taken = {mode: [] for mode in modes}
+            taken: dict[str, list[Taken]] = {mode: [] for mode in modes}
             for _ in range(repeat):
-                for mode in taken:
+                for mode in modes:
                     bar.update(task, description=f"blk {case.op} {case.bytes} depth {case.depth} {mode}")
-                    base = _once(mode, image, case, BASE_BATCHES)
-                    batches = taken[mode][0][0] if taken[mode] else _batches(base, quick, machine)
-                    taken[mode].append((batches, _once(mode, image, case, batches), base))
+                    batches = taken[mode][0].batches if taken[mode] else None
+                    taken[mode].append(_repetition(mode, image, case, batches, quick, machine))
                     bar.advance(task)
-            floors = {mode: [s.floor_ticks / n / case.depth * 1e6 / machine["tsc_khz"] for n, s, _ in samples
-                             if s.floor_ticks] for mode, samples in taken.items()}
+            floors = {mode: [_ns(case, one.batches, one.sample.floor_ticks, machine) for one in samples
+                             if one.sample.floor_ticks] for mode, samples in taken.items()}
             every = [ns for each in floors.values() for ns in each] or [0.0]     # for QEMU, which has none
             found += [_row(case, mode, taken[mode], median(floors[mode] or every), machine) for mode in modes]
     return found
 
 
-def _ns(case: BlkCase, batches: int, sample: Sample, machine: dict) -> float:
-    return sample.ticks / (batches * case.depth) * 1e6 / machine["tsc_khz"]
+def _repetition(mode: str, image: Path, case: BlkCase, batches: int | None, quick: bool, machine: dict) -> Taken:
+    base = _once(mode, image, case, BASE_BATCHES)
+    batches = batches or _batches(base, quick, machine)
+    sample = _once(mode, image, case, batches)
+    stamps = tail.how_many(50 if quick else 200, _ns(case, batches, sample.ticks, machine) * case.depth)
+    text = measure.said_of_blk(mode, image, f"{case.cmdline(BASE_BATCHES)} stamps={stamps}")
+    return Taken(batches, sample, base, tail.stamped(text, machine["tsc_khz"]))
 
 
-def _row(case: BlkCase, mode: str, taken, floor: float, machine: dict) -> dict:
+def _ns(case: BlkCase, batches: int, ticks: int, machine: dict) -> float:
+    return ticks / (batches * case.depth) * 1e6 / machine["tsc_khz"]
+
+
+def _row(case: BlkCase, mode: str, taken: list[Taken], floor: float, machine: dict) -> dict:
     """Time is the guest's own; the rest is of a whole run, less that of a short one."""
-    batches, last, base = taken[-1]
-    requests, extra = batches * case.depth, (batches - BASE_BATCHES) * case.depth
-    cpu, vcpu, ring = (median((getattr(s, part) - getattr(b, part)) / extra for _, s, b in taken)
+    last, base = taken[-1].sample, taken[-1].base
+    requests, extra = (batches * case.depth for batches in (taken[-1].batches, taken[-1].batches - BASE_BATCHES))
+    cpu, vcpu, ring = (median((getattr(one.sample, part) - getattr(one.base, part)) / extra for one in taken)
                        for part in ("cpu_ns", "vcpu_ns", "ring_ns"))
     return {"bench": "blk", "mode": mode, **asdict(case), "requests": requests, "why": last.why,
-            **spread([_ns(case, n, s, machine) for n, s, _ in taken]), "floor_ns": round(floor, 1),
+            **spread([_ns(case, one.batches, one.sample.ticks, machine) for one in taken]),
+            **tail.percentiles(sum((one.times for one in taken), Counter())), "floor_ns": round(floor, 1),
             "cpu_ns_per_request": round(cpu, 1), "cpu_vcpu_ns": round(vcpu, 1), "cpu_ring_ns": round(ring, 1),
             **{name: round((getattr(last, field) - getattr(base, field)) * requests / extra)
                for name, field in (("exits_to_user", "exits"), ("handled", "handled"), ("declined", "declined"))},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import chart, page, tables
+from . import chart, page, tables, tail
 from .losses import Loss, duels, losses
 from .noise import Verdict
 from .page import Element, element
@@ -134,7 +134,7 @@ def _bar(row: dict, kinds: dict[str, str], lost: list[Loss]) -> chart.Bar:
     name = row["op"] if row["bench"] == "exits" else row["mode"]
     return chart.Bar(name, kinds[row["mode"]], row["ns_per_request"], row["ns_min"], row["ns_max"], row["floor_ns"],
                      [(loss.said(), KINDS[loss.verdict]) for loss in lost],
-                     any(loss.verdict == Verdict.SLOWER for loss in lost))
+                     any(loss.verdict == Verdict.SLOWER for loss in lost), tail.named(row))
 
 
 # figures

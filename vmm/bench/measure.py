@@ -250,16 +250,28 @@ def check_qemu(status: int, said: bytes) -> None:
 
 def run_qemu(aio: str, image: Path, cmdline: str) -> Sample:
     """The same guest under QEMU's virtio-blk, served by an iothread."""
+    before = children_ns()
+    text = _said_in_qemu(aio, image, cmdline)
+    return Sample(**_counted(text), cpu_ns=children_ns() - before)
+
+
+def _said_in_qemu(aio: str, image: Path, cmdline: str) -> str:
     with tempfile.NamedTemporaryFile() as output:
         command = qemu_command(
             "measure.elf", cmdline, output.name, "-object", "iothread,id=io", "-blockdev",
             f"driver=raw,node-name=disk,file.driver=file,file.filename={image},file.aio={aio}",
             "-device", "virtio-blk-device,drive=disk,iothread=io,queue-size=256")
-        before = children_ns()
         done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S)
-        cpu = children_ns() - before
         check_qemu(done.returncode, done.stderr)
-        return Sample(**_counted(Path(output.name).read_text()), cpu_ns=cpu)
+        return Path(output.name).read_text()
+
+
+def said_of_blk(mode: str, image: Path, cmdline: str) -> str:
+    """What the measuring guest prints, over a disk of ours or of QEMU's."""
+    if mode.startswith("qemu-"):
+        return _said_in_qemu(mode.removeprefix("qemu-"), image, cmdline)
+    disk = DiskConfig(image, offload=mode)
+    return run_machine(MachineConfig(BUILD / "measure.elf", MEMORY, disks=[disk], cmdline=cmdline))[1]
 
 
 def tsc_khz() -> int:

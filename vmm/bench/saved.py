@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from .rows import ALWAYS, BENCHES, EVENT, MODES, PEERS, identity, label
+from .tail import PER_MILLE
 
 SCHEMA = 1
 _MOST = 1e15        # ns: eleven days; nothing here takes as long, and no sum of such figures overflows
@@ -77,7 +78,8 @@ _ROW = {"bench": _Kind(" or ".join(BENCHES), lambda v: v in BENCHES), "mode": _M
         "cpu_ns_per_request": _NUMBER, "cpu_ring_ns": _NUMBER, "exits_to_user": _WHOLE}
 _OURS = {"handled": _WHOLE, "declined": _WHOLE}     # what rows of all but `linux` have
 _OURS_MAY = {"why": _TEXT, "ns_each": _TIMES, "cache": _or_null(_TEXT), "retries": _COUNT,
-             "spared": _COUNT, "notify": _NOTIFY, "doorbells": _or_null(_COUNT), "interrupts": _or_null(_COUNT)}
+             "spared": _COUNT, "notify": _NOTIFY, "doorbells": _or_null(_COUNT), "interrupts": _or_null(_COUNT),
+             **dict.fromkeys(PER_MILLE, _or_null(_TIME))}
 _LINUX = {"handled": _or_null(_WHOLE), "declined": _or_null(_WHOLE), "ns_each": _TIMES, "cache": _or_null(_TEXT),
           "p99_ns": _or_null(_NUMBER), "exits": _COUNT}
 _VISIT = {"op": _TEXT, "longest_ns": _NUMBER, "longest_median_ns": _NUMBER, "handled": _COUNT, "user_handled": _COUNT}

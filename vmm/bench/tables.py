@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 
+from . import tail
 from .rows import DECLINED, declined_share, label
 
 WANTED_US = 100     # that one visit may take
-WIDTH = 156         # at least: what is cut off helps nobody
+WIDTH = 196         # at least: what is cut off helps nobody
 _FIGURES = ("µs", "min", "max", "floor", "above floor", "CPU", "of it ring", "to user", "handled", "declined")
+_RANGE = 3          # of these are a row's median and range, and percentiles are said behind them
 _DRIVER_FIGURES = ("doorbells", "interrupts")       # of a driver of queues
 _SHADOW_FIGURES = ("µs", "min", "max", "one copy", "CPU", "bytes", "reads", "looked again")
 _DANCE_FIGURES = ("µs", "min", "max", "as fast", "accesses", "to user", "spared", "CPU")
@@ -78,13 +81,14 @@ def requests(what: str, machine: dict, rows: list[dict]) -> Grid:
         return Grid(title, ("dance", "executor", *_DANCE_FIGURES), [_dance_line(row, rows) for row in rows])
     if what == "exits":
         return Grid(title, ("op", "mode", *_FIGURES), [_line(row) for row in rows])
-    return Grid(title, ("packet" if what == "net" else "request", "mode", *_FIGURES, *_DRIVER_FIGURES),
-                [(*_line(row), *(_driver_share(row, key) for key in _DRIVER_FIGURES)) for row in rows])
+    return Grid(title, ("packet" if what == "net" else "request", "mode", *_FIGURES[:_RANGE], *tail.HEADS,
+                        *_FIGURES[_RANGE:], *_DRIVER_FIGURES),
+                [(*_line(row, tail.PER_MILLE), *(_driver_share(row, key) for key in _DRIVER_FIGURES)) for row in rows])
 
 
-def _line(row: dict) -> tuple[str, ...]:
-    return (label(row), row["mode"], *(f"{row[key] / 1e3:.2f}" for key in (
-        "ns_per_request", "ns_min", "ns_max", "floor_ns")),
+def _line(row: dict, percentiles: Iterable[str] = ()) -> tuple[str, ...]:
+    return (label(row), row["mode"], *(f"{row[key] / 1e3:.2f}" for key in ("ns_per_request", "ns_min", "ns_max")),
+        *(f"{row[key] / 1e3:.2f}" if row.get(key) else "-" for key in percentiles), f"{row['floor_ns'] / 1e3:.2f}",
         f"{(row['ns_per_request'] - row['floor_ns']) / 1e3:.2f}",
         f"{row['cpu_ns_per_request'] / 1e3:.2f}", f"{row['cpu_ring_ns'] / 1e3:.2f}",
         *(_share(row, key) for key in ("exits_to_user", "handled", "declined")))
@@ -143,8 +147,9 @@ def beneath(machine: dict, rows: list[dict]) -> list[str]:
     left_out = machine.get("left_out", []) if any(row["bench"] == "exits" for row in rows) else []
     parts = [_start_parts(row) for row in rows if row.get("parts_ns")]
     imports = [f"{name} {took / 1e3:.1f}" for name, took in machine.get("imports_us", ()) if parts]
-    return [f"{label(row)}, {row['mode']}: {why(row)}" for row in rows if row["bench"] == "blk" and why(row)] + \
-        left_out + parts + (["imports: " + ", ".join(imports)] if imports else [])
+    tails = [tail.NOTE] if any(row["bench"] in ("blk", "net") and row.get("p50_ns") for row in rows) else []
+    reasons = [f"{label(row)}, {row['mode']}: {why(row)}" for row in rows if row["bench"] == "blk" and why(row)]
+    return tails + reasons + left_out + parts + (["imports: " + ", ".join(imports)] if imports else [])
 
 
 def why(row: dict) -> str:
