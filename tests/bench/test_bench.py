@@ -32,8 +32,9 @@ SPLITVMM = Path(sys.executable).parent / "splitvmm"
 KEYS = ["bench", "mode", "op", "pattern", "bytes", "depth", "wait", "ring", "requests", "ns_per_request",
         "ns_min", "ns_max", "ns_each", "floor_ns", "cpu_ns_per_request", "cpu_vcpu_ns", "cpu_ring_ns", "exits_to_user",
         "handled", "declined", "why"]
-OWN_KEYS = {"blk": ["notify", "doorbells", "interrupts", *PER_MILLE], "net": ["doorbells", "interrupts", *PER_MILLE],
-            "shadow": ["retries"], "start": ["beside_ram_bytes", "parts_ns"]}
+OWN_KEYS = {"blk": ["storage", "notify", "doorbells", "interrupts", *PER_MILLE],
+            "net": ["doorbells", "interrupts", *PER_MILLE], "shadow": ["retries"],
+            "start": ["beside_ram_bytes", "parts_ns"]}
 EXITS_OF_FIVE_WRITES = {"user-5": 5, "coalesced-4-user-1": 1, "posted-4-user-1": 1, "posted-4-handled-1": 0}  # a round
 
 
@@ -202,7 +203,7 @@ def test_doorbells_and_interrupts_of_a_guest(image, kvm, mode, wait):
     config = MachineConfig(BUILD / "measure.elf", measure.MEMORY, disks=[DiskConfig(image, offload=mode)],
                            cmdline=cmdline)
     sample, text = measure.run_machine(config, after=lambda machine: device.append(device_totals(machine.devices[0])))
-    counted = measure._counted(text)
+    counted = measure.counted(text)
     assert (counted["doorbells"], counted["interrupts"]) == (64, 64 * (wait == "interrupt"))
     assert sample.doorbells == device[0]["user_doorbells" if mode == "off" else "doorbells"] > 64
 

@@ -52,6 +52,12 @@ def test_options_are_passed_on(machine):
                                               "/dev/shm", "--peer", "qemu,vhost", "--quick", "--one-cpu"]
 
 
+def test_what_images_lie_on_is_passed_on(machine):
+    assert main(["bench", "blk", "--in-nested", "--on", "xfs,block"]) == 0
+    inside = shlex.split(machine[0][-1])
+    assert inside[-2:] == ["--on", "xfs,block"]
+
+
 def test_nothing_is_shared_without_json(machine):
     assert main(["bench", "exits", "--in-nested"]) == 0
     assert "--rw" not in machine[0]

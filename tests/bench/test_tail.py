@@ -8,7 +8,9 @@ from tests.bench.made import net_row, row, write
 from tests.bench.pages import parse, words
 from vmm.bench import measure, saved, tables, tail
 from vmm.bench.compare import compare
+from vmm.bench.disk_runs import said
 from vmm.bench.rows import BlkCase
+from vmm.bench.storage import Storage
 from vmm.cli import main as cli
 from vmm.errors import UserError
 
@@ -63,14 +65,14 @@ def test_how_many_are_timed(ms, ns, says):
     BlkCase(bytes=512), BlkCase(bytes=512, wait="interrupt"), BlkCase(bytes=512, ring=3, notify="event"),
     BlkCase(bytes=512, depth=32, op="write")])
 def test_a_guest_times_each(image, kvm, mode, case):
-    text = measure.said_of_blk(mode, image, f"{case.cmdline(32)} stamps=150")
+    text = said(mode, Storage(image), f"{case.cmdline(32)} stamps=150")
     times = tail.stamped(text, measure.tsc_khz())
     assert times.total() == 150 and 0 < min(times) < max(times) < 60e9
 
 
 def test_a_guest_times_no_more_than_it_has_room_for(image, kvm):
     with pytest.raises(UserError, match=f"stamps: found 0x0*1001, wanted 0x0*{tail.MOST_STAMPED:x}"):
-        measure.said_of_blk("off", image, f"{BlkCase().cmdline(32)} stamps={tail.MOST_STAMPED + 1}")
+        said("off", Storage(image), f"{BlkCase().cmdline(32)} stamps={tail.MOST_STAMPED + 1}")
 
 
 @pytest.mark.parametrize("made", [row, net_row])

@@ -48,6 +48,7 @@ def _words(wanted: Wanted) -> list:
     words = [sys.executable, "-m", "vmm", "bench", wanted.what, "--modes", ",".join(wanted.modes),
              "--repeat", wanted.repeat, "--directory", wanted.directory or "/run/bench"]
     words += ["--peer", ",".join(wanted.peers)] if wanted.peers else []
+    words += ["--on", ",".join(wanted.storages)] if wanted.storages else []
     return words + [flag for flag, given in (("--quick", wanted.quick), ("--one-cpu", wanted.one_cpu)) if given]
 
 

@@ -20,6 +20,7 @@ from ..machine.config import MachineConfig, NicConfig
 from ..paths import BUILD
 from . import measure, tail
 from .measure import MEMORY, TIMEOUT_S, Sample
+from .native import binding
 from .rows import QUICK_NET, NetCase, net_cases, spread
 
 TAP = "vmbench0"
@@ -28,14 +29,6 @@ HOST_IP, GUEST_IP = "10.77.0.1", "10.77.0.2"
 ECHO_PORT, END_PORT = 7, 9
 TRIPS = 4000
 _LINE = re.compile(r"(?:transmit|receive): packets=(\d+) ticks=(\d+)")
-
-
-def binding():
-    try:
-        from . import _load
-    except ImportError as error:
-        raise UserError(f"vmm/bench/_load: {error}; wanted `make setup` to have built it") from None
-    return _load.ffi, _load.lib
 
 
 def enter_namespace() -> None:

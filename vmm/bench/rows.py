@@ -10,7 +10,8 @@ UNROLLED = 32       # the measuring guest's batches come in multiples of this
 BENCHES = ("exits", "blk", "net", "linux", "shadow", "start")
 MODES = ("off", "host", "on")
 PEERS = ("qemu", "vhost")       # modes that are not ours begin so
-IDENTITY = ("bench", "mode", "op", "pattern", "bytes", "depth", "wait", "ring", "notify", "cache")
+IDENTITY = ("bench", "mode", "op", "pattern", "bytes", "depth", "wait", "ring", "notify", "cache", "storage")
+STORAGES = ("ext4", "xfs", "tmpfs", "block")    # what images may lie on beside each other
 ALWAYS, EVENT = "always", "event"       # when a driver rings: for each batch, or where the device asks for it (2.7.10)
 DECLINED = 0.05     # of the requests, from which on a row says why
 
@@ -27,6 +28,7 @@ class Wanted:
     one_cpu: bool = False
     directory: Path | None = None
     executors: tuple[str, ...] = ()     # of exits: those that dances are measured with, instead
+    storages: tuple[str, ...] = ()      # of blk: what the same image is to lie on; none for the folder alone
     json: Path | None = None
     html: Path | None = None
 
@@ -181,6 +183,7 @@ def _blk_label(row: dict) -> str:
     extra = "" if row["wait"] == "poll" else f", {row['wait']}"
     extra += "" if row["ring"] == 0 else f", ring {row['ring']}"
     extra += "" if notify(row) == ALWAYS else f", {notify(row)} index"
+    extra += f", on {row['storage']}" if row.get("storage") else ""
     return f"{row['op']} {size} x{row['depth']} {row['pattern']}{extra}"
 
 

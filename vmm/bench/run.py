@@ -47,7 +47,7 @@ def _measure(wanted: Wanted, machine: dict) -> list[dict]:
         return exits(modes, repeat, quick, machine)
     if wanted.what == "blk":
         from . import blk
-        return blk.rows(modes, peers, repeat, quick, machine, _progress, wanted.directory)
+        return blk.rows(wanted, machine, _progress)
     if wanted.what == "net":
         from . import net
         return net.rows(modes, peers, repeat, quick, machine, _progress)

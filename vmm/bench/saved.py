@@ -77,7 +77,7 @@ _ROW = {"bench": _Kind(" or ".join(BENCHES), lambda v: v in BENCHES), "mode": _M
         "requests": _COUNT, "ns_per_request": _TIME, "ns_min": _TIME, "ns_max": _TIME, "floor_ns": _NUMBER,
         "cpu_ns_per_request": _NUMBER, "cpu_ring_ns": _NUMBER, "exits_to_user": _WHOLE}
 _OURS = {"handled": _WHOLE, "declined": _WHOLE}     # what rows of all but `linux` have
-_OURS_MAY = {"why": _TEXT, "ns_each": _TIMES, "cache": _or_null(_TEXT), "retries": _COUNT,
+_OURS_MAY = {"why": _TEXT, "ns_each": _TIMES, "cache": _or_null(_TEXT), "storage": _or_null(_TEXT), "retries": _COUNT,
              "spared": _COUNT, "notify": _NOTIFY, "doorbells": _or_null(_COUNT), "interrupts": _or_null(_COUNT),
              **dict.fromkeys(PER_MILLE, _or_null(_TIME))}
 _LINUX = {"handled": _or_null(_WHOLE), "declined": _or_null(_WHOLE), "ns_each": _TIMES, "cache": _or_null(_TEXT),
