@@ -32,7 +32,7 @@ SPLITVMM = Path(sys.executable).parent / "splitvmm"
 KEYS = ["bench", "mode", "op", "pattern", "bytes", "depth", "wait", "ring", "requests", "ns_per_request",
         "ns_min", "ns_max", "ns_each", "floor_ns", "cpu_ns_per_request", "cpu_vcpu_ns", "cpu_ring_ns", "exits_to_user",
         "handled", "declined", "why"]
-OWN_KEYS = {"blk": ["storage", "notify", "doorbells", "interrupts", *PER_MILLE],
+OWN_KEYS = {"blk": ["vcpus", "storage", "notify", "doorbells", "interrupts", *PER_MILLE],
             "net": ["doorbells", "interrupts", *PER_MILLE], "shadow": ["retries"],
             "start": ["beside_ram_bytes", "parts_ns"]}
 EXITS_OF_FIVE_WRITES = {"user-5": 5, "coalesced-4-user-1": 1, "posted-4-user-1": 1, "posted-4-handled-1": 0}  # a round
@@ -199,7 +199,7 @@ def test_blk_of_a_driver_that_goes_by_the_event_index(tmp_path, kvm, bpf, monkey
 def test_doorbells_and_interrupts_of_a_guest(image, kvm, mode, wait):
     """It counts those of its loop; the device all, those of the rounds before it included."""
     device = []
-    cmdline = BlkCase(bytes=512, wait=wait).cmdline(64)
+    cmdline = BlkCase(bytes=512, wait=wait).cmdline(batches=64)
     config = MachineConfig(BUILD / "measure.elf", measure.MEMORY, disks=[DiskConfig(image, offload=mode)],
                            cmdline=cmdline)
     sample, text = measure.run_machine(config, after=lambda machine: device.append(device_totals(machine.devices[0])))

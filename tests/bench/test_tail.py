@@ -65,14 +65,14 @@ def test_how_many_are_timed(ms, ns, says):
     BlkCase(bytes=512), BlkCase(bytes=512, wait="interrupt"), BlkCase(bytes=512, ring=3, notify="event"),
     BlkCase(bytes=512, depth=32, op="write")])
 def test_a_guest_times_each(image, kvm, mode, case):
-    text = said(mode, Storage(image), f"{case.cmdline(32)} stamps=150")
+    text = said(mode, Storage(image), case, batches=32, stamps=150)
     times = tail.stamped(text, measure.tsc_khz())
     assert times.total() == 150 and 0 < min(times) < max(times) < 60e9
 
 
 def test_a_guest_times_no_more_than_it_has_room_for(image, kvm):
     with pytest.raises(UserError, match=f"stamps: found 0x0*1001, wanted 0x0*{tail.MOST_STAMPED:x}"):
-        said("off", Storage(image), f"{BlkCase().cmdline(32)} stamps={tail.MOST_STAMPED + 1}")
+        said("off", Storage(image), BlkCase(), batches=32, stamps=tail.MOST_STAMPED + 1)
 
 
 @pytest.mark.parametrize("made", [row, net_row])

@@ -1,4 +1,4 @@
-"""One run of the guest that times block requests, over a disk of ours or of QEMU's."""
+"""One run of a guest that times block requests, over a disk of ours or of QEMU's."""
 
 from __future__ import annotations
 
@@ -13,52 +13,59 @@ from ..machine.config import DiskConfig, MachineConfig
 from ..paths import BUILD
 from . import measure
 from .measure import MEMORY, TIMEOUT_S, Sample
+from .rows import ALWAYS, BlkCase
 from .storage import Storage
 
-GUEST = "measure.elf"
+QEMU_MODES = ["qemu-threads", "qemu-io_uring"]      # by what it does its I/O
 
 
-def run_once(mode: str, storage: Storage, cmdline: str, floor: bool) -> Sample:
-    """What one run took, in a mode of ours or of QEMU's; with `floor`, of ours, also beside a doorbell that is
-    claimed and ignored."""
-    if not mode.startswith("qemu-"):
-        return _run_ours(mode, storage, cmdline, floor)
-    before = measure.children_ns()
-    text = said(mode, storage, cmdline)
-    return Sample(**measure.counted(text), cpu_ns=measure.children_ns() - before)
-
-
-def _run_ours(mode: str, storage: Storage, cmdline: str, floor: bool) -> Sample:
+def run_once(mode: str, on: Storage, case: BlkCase, **loop: int) -> tuple[Sample, str]:
+    """What a run of the guest took, ticks aside, and what it printed.  In modes of ours it also goes round a doorbell
+    that is claimed and ignored, unless its driver need not ring."""
+    if mode in QEMU_MODES:
+        before = measure.children_ns()
+        text = said(mode, on, case, **loop)
+        return Sample(0, cpu_ns=measure.children_ns() - before), text
+    if case.notify != ALWAYS:
+        return measure.run_machine(_config(mode, on, case, case.cmdline(**loop)))
     probe, fds, address = ProbeDevice("probe"), [], 0xd0001000 + Probe.claimed.offset
-    config = _config(mode, storage, f"{cmdline} floor={address:#x}" if floor else cmdline)
+    config = _config(mode, on, case, case.cmdline(**loop, floor=address))
     try:
-        return measure.run(config, ((probe, "off"),), lambda machine: fds.append(measure.claim(machine, address)))
+        return measure.run_machine(config, ((probe, "off"),),
+                                   lambda machine: fds.append(measure.claim(machine, address)))
     finally:
         for fd in fds:
             os.close(fd)
 
 
-def said(mode: str, storage: Storage, cmdline: str) -> str:
+def said(mode: str, on: Storage, case: BlkCase, **loop: int) -> str:
     """What the guest prints."""
-    if not mode.startswith("qemu-"):
-        return measure.run_machine(_config(mode, storage, cmdline))[1]
+    cmdline = case.cmdline(**loop)
+    if mode not in QEMU_MODES:
+        return measure.run_machine(_config(mode, on, case, cmdline))[1]
     with tempfile.NamedTemporaryFile() as output:
-        command = measure.qemu_command(GUEST, cmdline, output.name, *_qemu_disk(mode.removeprefix("qemu-"), storage))
+        command = measure.qemu_command(_guest(case), cmdline, output.name, *_qemu_disk(mode, on, case))
         done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S)
         measure.check_qemu(done.returncode, done.stderr)
         return Path(output.name).read_text()
 
 
-def _config(mode: str, storage: Storage, cmdline: str) -> MachineConfig:
-    disk = DiskConfig(storage.image, offload=mode, cache=storage.cache)
-    return MachineConfig(BUILD / GUEST, MEMORY, disks=[disk], cmdline=cmdline)
+def _guest(case: BlkCase) -> str:
+    return "vcpus.elf" if case.vcpus else "measure.elf"
 
 
-def _qemu_disk(aio: str, storage: Storage) -> list[str]:
-    """QEMU's virtio-blk, served by an iothread."""
-    driver = "host_device" if storage.image.is_block_device() else "file"
-    direct = "on" if storage.cache == "none" else "off"
-    disk = (f"driver=raw,node-name=disk,cache.direct={direct},file.driver={driver},file.filename={storage.image},"
-            f"file.aio={aio},file.cache.direct={direct}")
-    return ["-object", "iothread,id=io", "-blockdev", disk,
-            "-device", "virtio-blk-device,drive=disk,iothread=io,queue-size=256"]
+def _config(mode: str, on: Storage, case: BlkCase, cmdline: str) -> MachineConfig:
+    number = case.vcpus or 1
+    disk = DiskConfig(on.image, offload=mode, cache=on.cache, queues=number)
+    return MachineConfig(BUILD / _guest(case), MEMORY, cpus=number, disks=[disk], cmdline=cmdline)
+
+
+def _qemu_disk(mode: str, on: Storage, case: BlkCase) -> list[str]:
+    """QEMU's virtio-blk, served by an iothread, all of its queues."""
+    driver = "host_device" if on.image.is_block_device() else "file"
+    direct = "on" if on.cache == "none" else "off"
+    number = case.vcpus or 1
+    disk = (f"driver=raw,node-name=disk,cache.direct={direct},file.driver={driver},file.filename={on.image},"
+            f"file.aio={mode.removeprefix('qemu-')},file.cache.direct={direct}")
+    return ["-smp", str(number), "-object", "iothread,id=io", "-blockdev", disk,
+            "-device", f"virtio-blk-device,drive=disk,iothread=io,queue-size=256,num-queues={number}"]

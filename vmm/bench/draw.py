@@ -11,6 +11,7 @@ from .page import Element, element
 from .rows import label, longer
 from .saved import Saved
 from .tables import Grid
+from .vcpus import crowded
 
 KINDS = {Verdict.SLOWER: "bad", Verdict.TOO_FEW: "unsure", Verdict.NOISE: "plain"}
 HOW = {Verdict.SLOWER: "beyond noise", Verdict.TOO_FEW: "of too few repetitions to tell", Verdict.NOISE: "within noise"}
@@ -127,6 +128,7 @@ def _card(ident: str, name: str, group: list[dict], kinds: dict[str, str], lost:
                    class_="bad" if any(bar.lost for bar in bars) else None)
     made.extend(element("figcaption", f"{row['mode']}: {why}") for row in group
                 if row["bench"] != "exits" and (why := tables.why(row)))
+    made.extend(element("figcaption", said) for said in dict.fromkeys(map(crowded, group)) if said)
     return made
 
 
