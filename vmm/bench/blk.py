@@ -35,7 +35,7 @@ class Taken:
 
     def beyond(self, name: str) -> float:
         """For a request of the loop alone."""
-        return (getattr(self.sample, name) - getattr(self.base, name)) / (self.requests - self.base_requests)
+        return (getattr(self.sample, name) - getattr(self.base, name)) / max(1, self.requests - self.base_requests)
 
 
 def rows(wanted: Wanted, machine: dict, progress) -> list[dict]:

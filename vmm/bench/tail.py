@@ -52,7 +52,6 @@ def _at(times: Counter[float], rank: int) -> float:
     raise ValueError(f"rank {rank} beyond the last of {times.total()} times")
 
 
-
 def named(row: dict) -> dict[str, float]:
     """Those that a row has, in ns, by what they are called."""
     return {name: row[key] for name, key in zip(HEADS, PER_MILLE) if row.get(key) is not None}
