@@ -12,6 +12,7 @@
 #include "stamps.h"
 
 enum { BUFFERS = 32 << 20 };
+#define UNTIL_INTERRUPTED "1: sti; hlt; cli\n\tcmp %w[index], %[used]\n\tjne 1b\n"
 #define UNROLLED 32		/* rounds for each look at how many are left */
 
 static struct queue queue;
@@ -47,7 +48,7 @@ static void go(void)
 
 	if (by_interrupt)
 		while (left--)
-			ROUNDS(UNROLLED, 0, "1: sti; hlt; cli\n\tcmp %w[index], %[used]\n\tjne 1b\n");
+			ROUNDS(UNROLLED, 0, UNTIL_INTERRUPTED);
 	else
 		while (left--)
 			ROUNDS(UNROLLED, 0, UNTIL_USED);
@@ -85,28 +86,30 @@ static void run_batches(void)
 }
 
 /* Each batch by itself, from before it is made available to when it is seen to be used.  Inlined with constants: a
- * branch would be in what is timed. */
-static inline __attribute__((always_inline)) void go_stamped(u32 count, int event_index, int interrupt)
+ * branch would be in what is timed, and so would be what is not in a register. */
+static inline __attribute__((always_inline)) void go_stamped(int event_index, int interrupt)
 {
 	volatile u16 *avail = &queue.avail->idx, *used = &queue.used->idx;
 	volatile u16 *event = (volatile u16 *)&queue.used->elem[queue.size];
 	volatile u32 *bell = (volatile u32 *)doorbell;
 	u16 index = *avail, step = depth;
 
-	for (u32 i = 0; i < count; i++) {
-		struct stamp begin, end;
+	for (u32 i = 0; i < stamps; i++) {
+		struct stamp begin = stamp(), end;
 
-		index += step;
-		begin = stamp();
-		*avail = index;
-		if (event_index)
+		if (interrupt) {
+			ROUNDS(1, 0, UNTIL_INTERRUPTED);
+		} else if (!event_index) {
+			ROUNDS(1, 0, UNTIL_USED);
+		} else {
+			index += step;
+			*avail = index;
 			full_barrier();
-		if (!event_index || (u16)(index - *event - 1) < step)
-			*bell = 0;
-		do
-			if (interrupt)
-				wait_for_interrupt();
-		while (*used != index);
+			if ((u16)(index - *event - 1) < step)
+				*bell = 0;
+			while (*used != index)
+				;
+		}
 		end = stamp();
 		stamped[i] = (struct stamped){ begin, end };
 	}
@@ -115,11 +118,11 @@ static inline __attribute__((always_inline)) void go_stamped(u32 count, int even
 static void run_stamped(void)
 {
 	if (by_event)
-		go_stamped(stamps, 1, 0);
+		go_stamped(1, 0);
 	else if (by_interrupt)
-		go_stamped(stamps, 0, 1);
+		go_stamped(0, 1);
 	else
-		go_stamped(stamps, 0, 0);
+		go_stamped(0, 0);
 	requests_check(HEAP);
 	stamps_report(stamps);
 	end(0);
