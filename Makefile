@@ -20,7 +20,7 @@ GUEST_FLAGS := -O2 -g $(NO_PATHS) -ffreestanding -fno-pic -no-pie -static -nostd
 run = $(if $(V),,@echo "$(1)  $@"; )
 
 HANDLERS := $(notdir $(basename $(wildcard kernel_devices/*/*.c)))
-GUESTS := adversary button check serial driver hostile measure exits heavy twocpus smp net log registers many mask typed flushes stream trips
+GUESTS := adversary button check serial driver hostile measure exits heavy twocpus smp net log registers many mask typed flushes stream trips vcpus
 GUEST_RUNTIME := $(addprefix guests/,start.S guest.c virtio.c virtio_mmio.c virtio_pci.c ring_split.c ring_packed.c)
 COMMON_HEADERS := $(wildcard kernel_devices/*.h)
 PACKAGED := build/dsdt.aml build/exit_path.bpf.o build/bpf_run.bpf.o build/exit_path.so build/real_mode.bin build/long_mode.elf build/first.elf build/broken.elf \
@@ -106,7 +106,9 @@ endef
 $(foreach name,$(HANDLERS),$(eval $(call handler,$(name))))
 
 build/driver.elf: GUEST_FLAGS := -Wl,--defsym=guest_base=0x40001000 $(GUEST_FLAGS)
-build/net.elf: guests/net_echo.c guests/net_disk.c guests/net.h
+build/measure.elf: guests/requests.c guests/requests.h guests/stamps.c guests/stamps.h
+build/vcpus.elf: guests/requests.c guests/requests.h
+build/net.elf: guests/net_echo.c guests/net_disk.c guests/net.h guests/stamps.c guests/stamps.h
 build/stream.elf: guests/net_disk.c guests/net.h
 build/many.elf: guests/many_disk.c guests/many_streams.c guests/many.h
 build/%.elf: guests/%.c $(GUEST_RUNTIME) guests/guest.h guests/virtio.h guests/guest.ld | $(TOOLS)

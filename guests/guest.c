@@ -208,21 +208,27 @@ void on_interrupt(u64 number)
 	write32(APIC + APIC_EOI, 0);
 }
 
-/* The second vCPU */
+/* Other vCPUs, whose numbers are those of their APICs */
 
 volatile u32 second_up;
 extern char ap_begin[], ap_end[];
 
-void start_second(void)
+void start_vcpu(u32 number)
 {
+	second_up = 0;
 	memcpy((void *)TRAMPOLINE, ap_begin, ap_end - ap_begin);
 	apic_start();
-	write32(APIC + APIC_ICR + 0x10, 1 << 24);
+	write32(APIC + APIC_ICR + 0x10, number << 24);
 	write32(APIC + APIC_ICR, 0x4500);			/* INIT */
 	write32(APIC + APIC_ICR, 0x4600 | TRAMPOLINE >> 12);	/* STARTUP */
 	for (u64 patience = 1ull << 26; !second_up; patience--)
 		if (!patience)
-			fail("second vCPU", 0, 1);
+			fail("vCPU", 0, number);
+}
+
+void start_second(void)
+{
+	start_vcpu(1);
 }
 
 static void traps_start(void)

@@ -52,9 +52,11 @@ extern volatile u32 interrupts_taken;
 void interrupts_fast(u64 base, u32 pin);
 void enter_ring3(void (*function)(void)) __attribute__((noreturn));
 
-/* The second vCPU calls ap_main(), which sets `second_up`. */
+/* Another vCPU calls ap_main(), which sets `second_up`.  They share a stack: who starts a third one gives the second
+ * another before that. */
 extern volatile u32 second_up;
 void start_second(void);
+void start_vcpu(u32 number);
 
 /* `sti; hlt` takes no interrupt between the two. */
 static inline void wait_for_interrupt(void) { __asm__ volatile("sti; hlt; cli" ::: "memory"); }

@@ -5,62 +5,23 @@
  *   notify=event   ring only if the device has asked for that (F_EVENT); waits by polling
  *   ring=0|3       floor=ADDRESS: time the same loop with that doorbell as well, waiting for nothing, half of
  *                  it before and half of it after
+ *   stamps=N       time N batches one by one, in place of all that
  * Batches are rounded up to a multiple of 32.
  */
-#include "virtio.h"
+#include "requests.h"
+#include "stamps.h"
 
-enum { F_FLUSH = 1 << 9 };
-enum { PREPARED = 64, BUFFERS = 32 << 20 };
-
-/* One look after each doorbell, five instructions a round; CHECK says what a look leads to.
- * In ring 0 of some hosts each instruction is emulated, and costs as much as a small request. */
-#define UNROLLED 32
-#define ROUND(CHECK)				\
-	"add %w[step], %w[index]\n\t"		\
-	"mov %w[index], %[avail]\n\t"		\
-	"mov %k[zero], %[bell]\n"		\
-	CHECK
-#define ROUNDS(CHECK)								\
-	__asm__ volatile(".rept " STRING(UNROLLED) "\n\t" ROUND(CHECK) ".endr"	\
-		: [index] "+r"(index), [avail] "=m"(*avail), [bell] "=m"(*bell)	\
-		: [step] "r"(step), [zero] "r"(0), [used] "m"(*used) : "memory", "cc")
-#define STRING(x) STRING_(x)
-#define STRING_(x) #x
+enum { BUFFERS = 32 << 20 };
+#define UNTIL_INTERRUPTED "1: sti; hlt; cli\n\tcmp %w[index], %[used]\n\tjne 1b\n"
+#define UNROLLED 32		/* rounds for each look at how many are left */
 
 static struct queue queue;
 static u16 depth;
-static u32 batches;
+static u32 batches, stamps;
 static u64 doorbell, floor_bell;
 static int by_interrupt, by_event;
 static u32 rung;
 static u64 took, floor_took;
-
-static void prepare(struct device *device)
-{
-	u32 bytes = option("bytes", 4096), slots = BUFFERS / bytes;
-	u64 sectors = read32(device->config) | (u64)read32(device->config + 4) << 32;
-	u64 places = sectors * SECTOR / bytes, seed = 88172645463325252ull;
-	int random = option_is("pattern", "random"), write = option_is("op", "write");
-	struct { u32 type, reserved; u64 sector; } *header = (void *)(HEAP + 0x10000);
-	volatile u8 *status = (void *)(HEAP + 0x20000);
-	u64 buffers = HEAP + 0x100000;
-
-	if (places > (64 << 20) / bytes)
-		places = (64 << 20) / bytes;
-	for (u32 i = 0; i < PREPARED; i++) {
-		volatile struct desc *desc = &queue.desc[3 * i];
-
-		seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
-		header[i].type = write;
-		header[i].sector = (random ? seed % places : i % places) * (bytes / SECTOR);
-		desc[0] = (struct desc){ (u64)&header[i], 16, NEXT, 3 * i + 1 };
-		desc[1] = (struct desc){ buffers + (i % slots) * bytes, bytes, NEXT | (write ? 0 : WRITE), 3 * i + 2 };
-		desc[2] = (struct desc){ (u64)&status[i], 1, WRITE, 0 };
-	}
-	for (u32 i = 0; i < QUEUE_SIZE; i++)
-		queue.avail->ring[i] = 3 * (i % PREPARED);
-	queue.avail->flags = by_interrupt ? 0 : 1;
-}
 
 /* The loop around a doorbell that somebody claims and nobody listens to. */
 static void go_floor(u32 count)
@@ -73,7 +34,7 @@ static void go_floor(u32 count)
 	u64 begin = ticks();
 
 	while (left--)
-		ROUNDS("cmp %w[index], %[used]\n\tje 1f\n1:\n");
+		ROUNDS(UNROLLED, 0, LOOK_ONCE);
 	floor_took += ticks() - begin;
 }
 
@@ -87,10 +48,10 @@ static void go(void)
 
 	if (by_interrupt)
 		while (left--)
-			ROUNDS("1: sti; hlt; cli\n\tcmp %w[index], %[used]\n\tjne 1b\n");
+			ROUNDS(UNROLLED, 0, UNTIL_INTERRUPTED);
 	else
 		while (left--)
-			ROUNDS("1: cmp %w[index], %[used]\n\tjne 1b\n");
+			ROUNDS(UNROLLED, 0, UNTIL_USED);
 	took = ticks() - begin;
 }
 
@@ -124,13 +85,52 @@ static void run_batches(void)
 		go();
 }
 
+/* Each batch by itself, from before it is made available to when it is seen to be used.  Inlined with constants: a
+ * branch would be in what is timed, and so would be what is not in a register. */
+static inline __attribute__((always_inline)) void go_stamped(int event_index, int interrupt)
+{
+	volatile u16 *avail = &queue.avail->idx, *used = &queue.used->idx;
+	volatile u16 *event = (volatile u16 *)&queue.used->elem[queue.size];
+	volatile u32 *bell = (volatile u32 *)doorbell;
+	u16 index = *avail, step = depth;
+
+	for (u32 i = 0; i < stamps; i++) {
+		struct stamp begin = stamp(), end;
+
+		if (interrupt) {
+			ROUNDS(1, 0, UNTIL_INTERRUPTED);
+		} else if (!event_index) {
+			ROUNDS(1, 0, UNTIL_USED);
+		} else {
+			index += step;
+			*avail = index;
+			full_barrier();
+			if ((u16)(index - *event - 1) < step)
+				*bell = 0;
+			while (*used != index)
+				;
+		}
+		end = stamp();
+		stamped[i] = (struct stamped){ begin, end };
+	}
+}
+
+static void run_stamped(void)
+{
+	if (by_event)
+		go_stamped(1, 0);
+	else if (by_interrupt)
+		go_stamped(0, 1);
+	else
+		go_stamped(0, 0);
+	requests_check(HEAP);
+	stamps_report(stamps);
+	end(0);
+}
+
 static void report(void)
 {
-	volatile u8 *status = (void *)(HEAP + 0x20000);
-
-	for (int i = 0; i < PREPARED; i++)
-		if (status[i])
-			fail("request status", status[i], 0);
+	requests_check(HEAP);
 	print("measure: requests=");
 	print_number((u64)depth * batches);
 	print(" ticks=");
@@ -152,6 +152,8 @@ static void measure(void)
 	/* every prepared request once, so that none is cold and each has a status */
 	batches = UNROLLED * (PREPARED / depth / UNROLLED + 1);
 	run_batches();
+	if (stamps)
+		run_stamped();
 	batches = wanted;
 	rung = interrupts_taken = 0;
 	if (floor_bell)
@@ -170,14 +172,18 @@ int run(void)
 		fail("disks", 0, 1);
 	depth = option("depth", 1);
 	batches = (option("batches", 1000) + UNROLLED - 1) / UNROLLED * UNROLLED;
+	stamps = option("stamps", 0);
+	if (stamps > MOST_STAMPED)
+		fail("stamps", stamps, MOST_STAMPED);
 	floor_bell = option("floor", 0);
 	by_interrupt = option_is("wait", "interrupt");
 	by_event = option_is("notify", "event");
-	device_start(&device, F_FLUSH | (by_event ? F_EVENT : 0));	/* or every write would be written through (5.2.5) */
+	device_start(&device, F_FLUSH | (by_event ? F_EVENT : 0));
 	queue_start_raw(&device, &queue, 0, (void *)HEAP);
 	device_ready(&device);
 	doorbell = queue.bell;
-	prepare(&device);
+	requests_prepare(&queue, HEAP, BUFFERS);
+	queue.avail->flags = by_interrupt ? 0 : 1;
 	if (by_interrupt)
 		interrupts_fast(device.base, device.pin);
 	if (option("ring", 0) == 3)

@@ -4,6 +4,7 @@
  *                disk, and ring=3, it writes and reads that meanwhile, and checks what it reads
  *   op=transmit  bytes=N depth=N batches=N: sends frames of N bytes, `depth` for each doorbell;
  *                beyond 1514 bytes they are TCP segments that the host cuts up
+ *                with stamps=N: times N batches one by one, in place of that
  *   op=receive   packets=N: counts what arrives, and times it
  *
  *   ip=0xADDRESS wait=poll|interrupt ring=0|3
@@ -11,6 +12,7 @@
  *                checksums and segments left undone, too.  The other two have split rings of their own
  */
 #include "net.h"
+#include "stamps.h"
 
 enum { BUFFER = 2048, LARGE = 0x11000 };
 
@@ -21,7 +23,7 @@ int by_interrupt;
 static u64 buffer_bytes;
 static u32 buffers;
 static u16 depth;
-static u64 batches, wanted, begin, finish;
+static u64 batches, stamps, wanted, begin, finish;
 
 static u8 *buffer(u32 i) { return (u8 *)(BUFFERS + i * buffer_bytes); }
 
@@ -108,9 +110,35 @@ static void send_batches(u64 count)
 	finish = ticks();
 }
 
+/* Each batch by itself, from before it is made available to when it is seen to be used. */
+static void send_stamped(u32 count)
+{
+	volatile u16 *avail = &tx.avail->idx, *used = &tx.used->idx;
+	volatile u32 *bell = (volatile u32 *)tx.bell;
+	u16 index = *avail;
+
+	for (u32 i = 0; i < count; i++) {
+		struct stamp begin, end;
+
+		index += depth;
+		begin = stamp();
+		*avail = index;
+		*bell = 1;
+		while (*used != index)
+			;
+		end = stamp();
+		stamped[i] = (struct stamped){ begin, end };
+	}
+}
+
 static void transmit(void)
 {
 	send_batches(8);
+	if (stamps) {
+		send_stamped(stamps);
+		stamps_report(stamps);
+		end(0);
+	}
 	send_batches(batches);
 	report("transmit", batches * depth);
 }
@@ -208,6 +236,9 @@ int run(void)
 	ip = option("ip", 0x0a000002);
 	depth = option("depth", 32);
 	batches = option("batches", 1000);
+	stamps = option("stamps", 0);
+	if (stamps > MOST_STAMPED)
+		fail("stamps", stamps, MOST_STAMPED);
 	wanted = option("packets", 10000);
 	by_interrupt = option_is("wait", "interrupt");
 	buffer_bytes = option("buffer", large ? LARGE : BUFFER);

@@ -52,6 +52,12 @@ def test_options_are_passed_on(machine):
                                               "/dev/shm", "--peer", "qemu,vhost", "--quick", "--one-cpu"]
 
 
+def test_what_disks_are_asked_for_is_passed_on(machine):
+    assert main(["bench", "blk", "--in-nested", "--on", "xfs,block", "--vcpus", "1,2"]) == 0
+    inside = shlex.split(machine[0][-1])
+    assert inside[-4:] == ["--on", "xfs,block", "--vcpus", "1,2"]
+
+
 def test_nothing_is_shared_without_json(machine):
     assert main(["bench", "exits", "--in-nested"]) == 0
     assert "--rw" not in machine[0]

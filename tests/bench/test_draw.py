@@ -154,8 +154,8 @@ def test_figures_are_those_of_the_terminal(drawn):
     root = parse(drawn(row("off", 35_000), declined))
     lines = [[words(cell) for cell in line] for line in root.findall(".//table/tbody/tr")]
     assert lines[0][:4] == ["read 4 KiB x1 random", "off", "35.00", "34.30"]
-    assert lines[1] == ["on", "2.35", "2.30", "2.39", "1.00", "1.34", "2.35", "0.00", "0.0%", "100.0%", "99.0%", "-",
-                        "-"]
+    assert lines[1] == ["on", "2.35", "2.30", "2.39", *"---", "1.00", "1.34", "2.35", "0.00", "0.0%", "100.0%",
+                        "99.0%", "-", "-"]
     assert root.find(".//tbody/tr/th").get("rowspan") == "2"
     assert words(root.find(".//figcaption")) == "on: 99 % declined: a write of a kind"
 

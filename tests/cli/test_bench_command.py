@@ -21,6 +21,8 @@ def wanted(monkeypatch):
 @pytest.mark.parametrize("words, says", [
     (["exits"], Wanted("exits", ["off", "host", "on"], [])),
     (["blk", "--peer", "qemu", "--quick"], Wanted("blk", ["off", "host", "on"], ["qemu"], quick=True)),
+    (["blk", "--on", "tmpfs,ext4"], Wanted("blk", ["off", "host", "on"], [], storages=("tmpfs", "ext4"))),
+    (["blk", "--vcpus", "1,4"], Wanted("blk", ["off", "host", "on"], [], vcpus=(1, 4))),
     (["net", "--modes", "on,off", "--one-cpu", "--repeat", "3"], Wanted("net", ["on", "off"], [], 3, one_cpu=True)),
     (["linux", "--peer", "qemu,vhost"], Wanted("linux", ["off", "host", "on"], ["qemu", "vhost"])),
     (["shadow", "--modes", "host"], Wanted("shadow", ["host"], [])),

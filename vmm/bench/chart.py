@@ -29,6 +29,7 @@ class Bar:
     floor: float = 0
     notes: list[tuple[str, str]] = field(default_factory=list)
     lost: bool = False
+    tail: dict[str, float] = field(default_factory=dict)        # percentiles, by their names
 
     @property
     def height(self) -> int:
@@ -102,7 +103,8 @@ def _name(bar: Bar) -> str:
 
 def _words(bar: Bar, scale: Scale) -> str:
     said = f"{bar.name}: {scale.say(bar.value)}, {scale.say(bar.low)} to {scale.say(bar.high)}"
-    return ", ".join([said, *(text for text, _ in bar.notes)])
+    tail = [f"{name} {scale.say(ns)}" for name, ns in bar.tail.items()]
+    return ", ".join([said, *tail, *(text for text, _ in bar.notes)])
 
 
 def _row(bar: Bar, scale: Scale, y: float) -> Element:

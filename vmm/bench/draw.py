@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import chart, page, tables
+from . import chart, page, tables, tail
 from .losses import Loss, duels, losses
 from .noise import Verdict
 from .page import Element, element
 from .rows import label, longer
 from .saved import Saved
 from .tables import Grid
+from .vcpus import crowded
 
 KINDS = {Verdict.SLOWER: "bad", Verdict.TOO_FEW: "unsure", Verdict.NOISE: "plain"}
 HOW = {Verdict.SLOWER: "beyond noise", Verdict.TOO_FEW: "of too few repetitions to tell", Verdict.NOISE: "within noise"}
@@ -127,6 +128,7 @@ def _card(ident: str, name: str, group: list[dict], kinds: dict[str, str], lost:
                    class_="bad" if any(bar.lost for bar in bars) else None)
     made.extend(element("figcaption", f"{row['mode']}: {why}") for row in group
                 if row["bench"] != "exits" and (why := tables.why(row)))
+    made.extend(element("figcaption", said) for said in dict.fromkeys(map(crowded, group)) if said)
     return made
 
 
@@ -134,7 +136,7 @@ def _bar(row: dict, kinds: dict[str, str], lost: list[Loss]) -> chart.Bar:
     name = row["op"] if row["bench"] == "exits" else row["mode"]
     return chart.Bar(name, kinds[row["mode"]], row["ns_per_request"], row["ns_min"], row["ns_max"], row["floor_ns"],
                      [(loss.said(), KINDS[loss.verdict]) for loss in lost],
-                     any(loss.verdict == Verdict.SLOWER for loss in lost))
+                     any(loss.verdict == Verdict.SLOWER for loss in lost), tail.named(row))
 
 
 # figures

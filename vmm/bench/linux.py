@@ -17,6 +17,7 @@ from ..paths import BUILD
 from ..sync.signals import temporary_folder
 from . import guest, measure, net
 from .guest import Counts, LinuxGuest, Setting
+from .native import binding
 from .rows import LinuxCase, linux_disk_cases, linux_net_cases, spread
 
 GUEST = BUILD / "nested" / "612"        # as tools.nested.build makes it
@@ -133,7 +134,7 @@ def _fio_taken(case: LinuxCase, fields: list[str], before: Counts, after: Counts
 
 def _ping(running: LinuxGuest) -> Taken:
     """Echo requests to the guest, each when the one before has come back; the median."""
-    ffi, lib = net.binding()
+    ffi, lib = binding()
     took = ffi.new("uint64_t[]", TRIPS)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 10, 0))

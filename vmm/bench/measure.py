@@ -15,12 +15,11 @@ from pathlib import Path
 
 from ..device.place import Routed
 from ..devices.probe import ProbeDevice, ProbeReadDevice
-from ..devmodel.devices.probe import Probe
 from ..devmodel.exit_path import Action, Bus
 from ..devmodel.schema import Access
 from ..errors import UserError
 from ..kvm.coalesced import CoalescedRing, why_not
-from ..machine.config import DiskConfig, MachineConfig, RecordConfig
+from ..machine.config import MachineConfig, RecordConfig
 from ..machine.machine import Machine
 from ..machine.stats import device_totals
 from ..offload.objects import route_bytes
@@ -92,9 +91,9 @@ def ring_time_ns() -> int:
     return total
 
 
-def _run(config: MachineConfig, devices=(), prepare=lambda machine: None, after=lambda machine: None) -> Sample:
+def run(config: MachineConfig, devices=(), prepare=lambda machine: None, after=lambda machine: None) -> Sample:
     sample, text = run_machine(config, devices, prepare, after=after)
-    return replace(sample, **_counted(text))
+    return replace(sample, **counted(text))
 
 
 def _counters(device) -> tuple[int, int, str]:
@@ -116,7 +115,7 @@ def _doorbells(device) -> int | None:
     return device_totals(device)["user_doorbells" if device.mode == "off" else "doorbells"]
 
 
-def _counted(text: str) -> dict[str, int]:
+def counted(text: str) -> dict[str, int]:
     """What the guest itself says of its loop, as fields of a Sample."""
     found = _LINE.search(text)
     if not found:
@@ -125,19 +124,7 @@ def _counted(text: str) -> dict[str, int]:
     return {name: int(value) for name, value in zip(names, found.groups()[2:]) if value is not None}
 
 
-def run_blk(mode: str, image: Path, cmdline: str, floor: bool = True) -> Sample:
-    """The measuring guest over a disk of ours; with `floor` also beside a doorbell that is claimed and ignored."""
-    probe, fds, address = ProbeDevice("probe"), [], 0xd0001000 + Probe.claimed.offset
-    config = MachineConfig(BUILD / "measure.elf", MEMORY, disks=[DiskConfig(image, offload=mode)],
-                           cmdline=f"{cmdline} floor={address:#x}" if floor else cmdline)
-    try:
-        return _run(config, ((probe, "off"),), lambda machine: fds.append(_claim(machine, address)))
-    finally:
-        for fd in fds:
-            os.close(fd)
-
-
-def _claim(machine, address: int) -> int:
+def claim(machine, address: int) -> int:
     """An ioeventfd that nobody listens to."""
     fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
     machine.vm.ioeventfd(Bus.MMIO, address, 4, fd, True)
@@ -155,7 +142,7 @@ def run_exits(case, count: int) -> Sample:
     def prepare(machine):
         address = base + registers["claimed"].offset if "claimed" in case.writes else 0
         if case.op == "claimed":
-            fds.append(_claim(machine, address))
+            fds.append(claim(machine, address))
         elif case.op == "user-c":
             route = Routed(address, 4, Action.IGNORE, registers["claimed"].offset)
             host = machine.offloading.host
@@ -172,7 +159,7 @@ def run_exits(case, count: int) -> Sample:
     try:
         with tempfile.NamedTemporaryFile() as record:
             config.record = RecordConfig(Path(record.name)) if case.recorded else None
-            sample = _run(config, ((device, case.mode),), prepare, look)
+            sample = run(config, ((device, case.mode),), prepare, look)
     finally:
         for fd in fds:
             os.close(fd)
@@ -246,20 +233,6 @@ def children_ns() -> int:
 def check_qemu(status: int, said: bytes) -> None:
     if status != 1:
         raise UserError(f"qemu: status {status}: {said.decode()[-300:]!r}; wanted 1")
-
-
-def run_qemu(aio: str, image: Path, cmdline: str) -> Sample:
-    """The same guest under QEMU's virtio-blk, served by an iothread."""
-    with tempfile.NamedTemporaryFile() as output:
-        command = qemu_command(
-            "measure.elf", cmdline, output.name, "-object", "iothread,id=io", "-blockdev",
-            f"driver=raw,node-name=disk,file.driver=file,file.filename={image},file.aio={aio}",
-            "-device", "virtio-blk-device,drive=disk,iothread=io,queue-size=256")
-        before = children_ns()
-        done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S)
-        cpu = children_ns() - before
-        check_qemu(done.returncode, done.stderr)
-        return Sample(**_counted(Path(output.name).read_text()), cpu_ns=cpu)
 
 
 def tsc_khz() -> int:

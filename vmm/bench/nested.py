@@ -48,6 +48,8 @@ def _words(wanted: Wanted) -> list:
     words = [sys.executable, "-m", "vmm", "bench", wanted.what, "--modes", ",".join(wanted.modes),
              "--repeat", wanted.repeat, "--directory", wanted.directory or "/run/bench"]
     words += ["--peer", ",".join(wanted.peers)] if wanted.peers else []
+    words += ["--on", ",".join(wanted.storages)] if wanted.storages else []
+    words += ["--vcpus", ",".join(map(str, wanted.vcpus))] if wanted.vcpus else []
     return words + [flag for flag, given in (("--quick", wanted.quick), ("--one-cpu", wanted.one_cpu)) if given]
 
 

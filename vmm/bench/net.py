@@ -10,15 +10,17 @@ import subprocess
 import tempfile
 import threading
 import time
-from dataclasses import asdict
+from collections import Counter
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
 
 from ..errors import UserError
 from ..machine.config import MachineConfig, NicConfig
 from ..paths import BUILD
-from . import measure
+from . import measure, tail
 from .measure import MEMORY, TIMEOUT_S, Sample
+from .native import binding
 from .rows import QUICK_NET, NetCase, net_cases, spread
 
 TAP = "vmbench0"
@@ -27,14 +29,6 @@ HOST_IP, GUEST_IP = "10.77.0.1", "10.77.0.2"
 ECHO_PORT, END_PORT = 7, 9
 TRIPS = 4000
 _LINE = re.compile(r"(?:transmit|receive): packets=(\d+) ticks=(\d+)")
-
-
-def binding():
-    try:
-        from . import _load
-    except ImportError as error:
-        raise UserError(f"vmm/bench/_load: {error}; wanted `make setup` to have built it") from None
-    return _load.ffi, _load.lib
 
 
 def enter_namespace() -> None:
@@ -54,7 +48,7 @@ def rows(modes: list[str], peers: list[str], repeat: int, quick: bool, machine: 
     with progress() as bar:
         task = bar.add_task("net", total=len(cases) * repeat * len(modes))
         for case in cases:
-            taken: dict[str, list] = {mode: [] for mode in modes}
+            taken: dict[str, list[Taken]] = {mode: [] for mode in modes}
             for _ in range(repeat):
                 for mode in modes:
                     bar.update(task, description=f"net {case.op} {case.bytes} {mode}")
@@ -64,38 +58,63 @@ def rows(modes: list[str], peers: list[str], repeat: int, quick: bool, machine: 
     return found
 
 
-def _row(case: NetCase, mode: str, taken: list[tuple[int, float, Sample]]) -> dict:
-    values = [ns for _, ns, _ in taken]
-    requests, _, last = taken[-1]
-    cpu, vcpu, ring = (median(getattr(s, part) / n for n, _, s in taken) for part in ("cpu_ns", "vcpu_ns", "ring_ns"))
+@dataclass(frozen=True)
+class Taken:
+    """One repetition of a case in a mode: requests, ns for each, what the whole run took, and single ones in ns."""
+
+    requests: int
+    ns: float
+    sample: Sample
+    times: Counter[float] = field(default_factory=Counter)
+
+
+def _row(case: NetCase, mode: str, taken: list[Taken]) -> dict:
+    requests, last = taken[-1].requests, taken[-1].sample
+    cpu, vcpu, ring = (median(getattr(one.sample, part) / one.requests for one in taken)
+                       for part in ("cpu_ns", "vcpu_ns", "ring_ns"))
     return {"bench": "net", "mode": mode, **asdict(case), "pattern": None, "wait": "poll", "ring": 3,
-            "requests": requests, **spread(values), "floor_ns": 0.0, "cpu_ns_per_request": round(cpu, 1),
-            "cpu_vcpu_ns": round(vcpu, 1), "cpu_ring_ns": round(ring, 1), "exits_to_user": last.exits,
-            "handled": last.handled, "declined": last.declined, "why": last.why, "doorbells": last.doorbells,
-            "interrupts": last.interrupts}
+            "requests": requests, **spread([one.ns for one in taken]),
+            **tail.percentiles(sum((one.times for one in taken), Counter())), "floor_ns": 0.0,
+            "cpu_ns_per_request": round(cpu, 1), "cpu_vcpu_ns": round(vcpu, 1), "cpu_ring_ns": round(ring, 1),
+            "exits_to_user": last.exits, "handled": last.handled, "declined": last.declined, "why": last.why,
+            "doorbells": last.doorbells, "interrupts": last.interrupts}
 
 
-def _once(case: NetCase, mode: str, quick: bool, machine: dict) -> tuple[int, float, Sample]:
-    """Requests, nanoseconds for each, and what the whole run took."""
+def _once(case: NetCase, mode: str, quick: bool, machine: dict) -> Taken:
     scale = (1 if quick else 4) * (8 if mode in ("on", "host", "qemu") else 1)
     if case.op == "transmit":
-        batches = max(64, scale * 8192 // (case.depth if case.bytes < 65536 else 8 * case.depth))
-        depth = min(case.depth, 8) if case.bytes >= 65536 else case.depth
-        cmdline, during = f"op=transmit bytes={_length(case)} depth={depth} batches={batches}", _nothing
-    elif case.op == "receive":
+        return _transmitted(case, mode, scale, quick, machine)
+    if case.op == "receive":
         cmdline = f"op=receive bytes={_length(case)} packets={scale * (8192 if case.bytes < 65536 else 1024)}"
-        during = Flood(case)
-    else:
-        cmdline, during = "op=echo", RoundTrips(TRIPS // (4 if quick else 1))
-    run = _run_qemu if mode == "qemu" else _run_ours
-    sample, text = run(mode, f"{cmdline} ring=3 ip={int.from_bytes(socket.inet_aton(GUEST_IP), 'big'):#x}", during)
-    if case.op == "udp-rtt":
-        return len(during.took), median(during.took), sample
+        return _streamed(mode, cmdline, Flood(case), machine)
+    trips = RoundTrips(TRIPS // (4 if quick else 1))
+    sample, _ = _run(mode, "op=echo", trips)
+    return Taken(len(trips.took), median(trips.took), sample, Counter(trips.took))
+
+
+def _transmitted(case: NetCase, mode: str, scale: int, quick: bool, machine: dict) -> Taken:
+    batches = max(64, scale * 8192 // (case.depth if case.bytes < 65536 else 8 * case.depth))
+    depth = min(case.depth, 8) if case.bytes >= 65536 else case.depth
+    cmdline = f"op=transmit bytes={_length(case)} depth={depth} batches={batches}"
+    found = _streamed(mode, cmdline, _nothing, machine)
+    stamps = tail.how_many(50 if quick else 200, found.ns * depth)
+    _, text = _run(mode, f"{cmdline} stamps={stamps}", _nothing)
+    return replace(found, times=tail.stamped(text, machine["tsc_khz"]))
+
+
+def _streamed(mode: str, cmdline: str, during, machine: dict) -> Taken:
+    """By the guest's own clock."""
+    sample, text = _run(mode, cmdline, during)
     found = _LINE.search(text)
     if not found:
         raise UserError(f"the network guest said {text.strip()[-200:]!r}; wanted its figures")
     packets = int(found[1])
-    return packets, int(found[2]) / packets * 1e6 / machine["tsc_khz"], sample
+    return Taken(packets, int(found[2]) / packets * 1e6 / machine["tsc_khz"], sample)
+
+
+def _run(mode: str, cmdline: str, during) -> tuple[Sample, str]:
+    run = _run_qemu if mode == "qemu" else _run_ours
+    return run(mode, f"{cmdline} ring=3 ip={int.from_bytes(socket.inet_aton(GUEST_IP), 'big'):#x}", during)
 
 
 def _length(case: NetCase) -> int:

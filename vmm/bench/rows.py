@@ -10,7 +10,9 @@ UNROLLED = 32       # the measuring guest's batches come in multiples of this
 BENCHES = ("exits", "blk", "net", "linux", "shadow", "start")
 MODES = ("off", "host", "on")
 PEERS = ("qemu", "vhost")       # modes that are not ours begin so
-IDENTITY = ("bench", "mode", "op", "pattern", "bytes", "depth", "wait", "ring", "notify", "cache")
+IDENTITY = ("bench", "mode", "op", "pattern", "bytes", "depth", "wait", "ring", "notify", "cache", "storage", "vcpus")
+MOST_VCPUS = 4      # of a guest whose vCPUs have a queue each: MOST of guests/vcpus.c
+STORAGES = ("ext4", "xfs", "tmpfs", "block")    # what images may lie on beside each other
 ALWAYS, EVENT = "always", "event"       # when a driver rings: for each batch, or where the device asks for it (2.7.10)
 DECLINED = 0.05     # of the requests, from which on a row says why
 
@@ -27,13 +29,16 @@ class Wanted:
     one_cpu: bool = False
     directory: Path | None = None
     executors: tuple[str, ...] = ()     # of exits: those that dances are measured with, instead
+    vcpus: tuple[int, ...] = ()         # of blk: how many are to have a queue each, instead of one with all requests
+    storages: tuple[str, ...] = ()      # of blk: what the same image is to lie on; none for the folder alone
     json: Path | None = None
     html: Path | None = None
 
 
 @dataclass(frozen=True)
 class BlkCase:
-    """One kind of block request; `bytes` each, `depth` of them for one doorbell."""
+    """One kind of block request; `bytes` each, `depth` of them for one doorbell.  With `vcpus`, by so many at once,
+    each of which has a queue of its own."""
 
     op: str = "read"
     pattern: str = "random"
@@ -42,13 +47,16 @@ class BlkCase:
     wait: str = "poll"
     ring: int = 0
     notify: str = ALWAYS
+    vcpus: int | None = None
 
-    def cmdline(self, batches: int) -> str:
-        return " ".join(f"{k}={v}" for k, v in {**asdict(self), "batches": batches}.items())
+    def cmdline(self, **loop: int) -> str:
+        """What the guest is told; `loop` says how long it is to go on."""
+        return " ".join(f"{k}={v}" for k, v in {**asdict(self), **loop}.items() if v is not None)
 
 
 QUICK_BLK = (BlkCase(), BlkCase(wait="interrupt"), BlkCase(depth=32), BlkCase(ring=3),
              BlkCase(ring=3, notify=EVENT), BlkCase(pattern="sequential", bytes=1 << 20), BlkCase(op="write"))
+VCPU_BLK = (BlkCase(ring=3), BlkCase(depth=32, ring=3), BlkCase(op="write", ring=3))
 
 
 def blk_cases() -> list[BlkCase]:
@@ -181,6 +189,8 @@ def _blk_label(row: dict) -> str:
     extra = "" if row["wait"] == "poll" else f", {row['wait']}"
     extra += "" if row["ring"] == 0 else f", ring {row['ring']}"
     extra += "" if notify(row) == ALWAYS else f", {notify(row)} index"
+    extra += f", {row['vcpus']} vCPU{'s' if row['vcpus'] > 1 else ''}" if row.get("vcpus") else ""
+    extra += f", on {row['storage']}" if row.get("storage") else ""
     return f"{row['op']} {size} x{row['depth']} {row['pattern']}{extra}"
 
 

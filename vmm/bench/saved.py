@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from .rows import ALWAYS, BENCHES, EVENT, MODES, PEERS, identity, label
+from .tail import PER_MILLE
 
 SCHEMA = 1
 _MOST = 1e15        # ns: eleven days; nothing here takes as long, and no sum of such figures overflows
@@ -55,6 +56,8 @@ _NUMBER = _Kind("a number", _is_number)
 _TIME = _Kind("a time in ns, above 0", lambda v: _is_number(v) and v > 0)
 _TIMES = _Kind("a list of times in ns, above 0", lambda v: isinstance(v, list) and bool(v) and all(
     map(_TIME.fits, v)))
+_RATES = _Kind("a list of numbers a second, 0 or more", lambda v: isinstance(v, list) and all(
+    _is_number(rate) and rate >= 0 for rate in v))
 _WHOLE = _Kind("a whole number", lambda v: type(v) is int and _is_number(v))
 _COUNT = _Kind("a whole number, 0 or more", lambda v: _WHOLE.fits(v) and v >= 0)
 _TEXTS = _Kind("a list of printable texts", lambda v: isinstance(v, list) and all(map(_TEXT.fits, v)))
@@ -76,8 +79,10 @@ _ROW = {"bench": _Kind(" or ".join(BENCHES), lambda v: v in BENCHES), "mode": _M
         "requests": _COUNT, "ns_per_request": _TIME, "ns_min": _TIME, "ns_max": _TIME, "floor_ns": _NUMBER,
         "cpu_ns_per_request": _NUMBER, "cpu_ring_ns": _NUMBER, "exits_to_user": _WHOLE}
 _OURS = {"handled": _WHOLE, "declined": _WHOLE}     # what rows of all but `linux` have
-_OURS_MAY = {"why": _TEXT, "ns_each": _TIMES, "cache": _or_null(_TEXT), "retries": _COUNT,
-             "spared": _COUNT, "notify": _NOTIFY, "doorbells": _or_null(_COUNT), "interrupts": _or_null(_COUNT)}
+_OURS_MAY = {"why": _TEXT, "ns_each": _TIMES, "cache": _or_null(_TEXT), "storage": _or_null(_TEXT),
+             "vcpus": _or_null(_COUNT), "host_cpus": _COUNT, "each_per_s": _RATES, "retries": _COUNT,
+             "spared": _COUNT, "notify": _NOTIFY, "doorbells": _or_null(_COUNT), "interrupts": _or_null(_COUNT),
+             **dict.fromkeys(PER_MILLE, _or_null(_TIME))}
 _LINUX = {"handled": _or_null(_WHOLE), "declined": _or_null(_WHOLE), "ns_each": _TIMES, "cache": _or_null(_TEXT),
           "p99_ns": _or_null(_NUMBER), "exits": _COUNT}
 _VISIT = {"op": _TEXT, "longest_ns": _NUMBER, "longest_median_ns": _NUMBER, "handled": _COUNT, "user_handled": _COUNT}

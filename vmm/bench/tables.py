@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 
+from . import tail
 from .rows import DECLINED, declined_share, label
+from .vcpus import crowded
 
 WANTED_US = 100     # that one visit may take
-WIDTH = 156         # at least: what is cut off helps nobody
+WIDTH = 196         # at least: what is cut off helps nobody
 _FIGURES = ("µs", "min", "max", "floor", "above floor", "CPU", "of it ring", "to user", "handled", "declined")
+_RANGE = 3          # of these are a row's median and range, and percentiles are said behind them
 _DRIVER_FIGURES = ("doorbells", "interrupts")       # of a driver of queues
+_VCPU_FIGURES = ("1000/s", "of each vCPU", "CPUs")
 _SHADOW_FIGURES = ("µs", "min", "max", "one copy", "CPU", "bytes", "reads", "looked again")
 _DANCE_FIGURES = ("µs", "min", "max", "as fast", "accesses", "to user", "spared", "CPU")
 _START_FIGURES = ("ms", "min", "max", "CPU", "MiB beside RAM")
@@ -78,16 +83,28 @@ def requests(what: str, machine: dict, rows: list[dict]) -> Grid:
         return Grid(title, ("dance", "executor", *_DANCE_FIGURES), [_dance_line(row, rows) for row in rows])
     if what == "exits":
         return Grid(title, ("op", "mode", *_FIGURES), [_line(row) for row in rows])
-    return Grid(title, ("packet" if what == "net" else "request", "mode", *_FIGURES, *_DRIVER_FIGURES),
-                [(*_line(row), *(_driver_share(row, key) for key in _DRIVER_FIGURES)) for row in rows])
+    if rows and rows[0].get("vcpus"):
+        return Grid(title, ("request", "mode", *_VCPU_FIGURES, *_FIGURES), [_vcpu_line(row) for row in rows])
+    return Grid(title, ("packet" if what == "net" else "request", "mode", *_FIGURES[:_RANGE], *tail.HEADS,
+                        *_FIGURES[_RANGE:], *_DRIVER_FIGURES),
+                [(*_line(row, tail.PER_MILLE), *(_driver_share(row, key) for key in _DRIVER_FIGURES)) for row in rows])
 
 
-def _line(row: dict) -> tuple[str, ...]:
-    return (label(row), row["mode"], *(f"{row[key] / 1e3:.2f}" for key in (
-        "ns_per_request", "ns_min", "ns_max", "floor_ns")),
+def _line(row: dict, percentiles: Iterable[str] = ()) -> tuple[str, ...]:
+    return (label(row), row["mode"], *(f"{row[key] / 1e3:.2f}" for key in ("ns_per_request", "ns_min", "ns_max")),
+        *(f"{row[key] / 1e3:.2f}" if row.get(key) else "-" for key in percentiles), f"{row['floor_ns'] / 1e3:.2f}",
         f"{(row['ns_per_request'] - row['floor_ns']) / 1e3:.2f}",
         f"{row['cpu_ns_per_request'] / 1e3:.2f}", f"{row['cpu_ring_ns'] / 1e3:.2f}",
         *(_share(row, key) for key in ("exits_to_user", "handled", "declined")))
+
+
+def _vcpu_line(row: dict) -> tuple[str, ...]:
+    """Thousands of requests a second, in sum and of each vCPU; and whether these had too few CPUs."""
+    each = row.get("each_per_s", [])
+    cpus = str(row.get("host_cpus", "-")) + (", too few" if crowded(row) else "")
+    request, mode, *figures = _line(row)
+    return (request, mode, f"{1e6 / row['ns_per_request']:,.1f}", " ".join(f"{rate / 1e3:.1f}" for rate in each), cpus,
+            *figures)
 
 
 def _dance_line(row: dict, rows: list[dict]) -> tuple[str, ...]:
@@ -143,8 +160,10 @@ def beneath(machine: dict, rows: list[dict]) -> list[str]:
     left_out = machine.get("left_out", []) if any(row["bench"] == "exits" for row in rows) else []
     parts = [_start_parts(row) for row in rows if row.get("parts_ns")]
     imports = [f"{name} {took / 1e3:.1f}" for name, took in machine.get("imports_us", ()) if parts]
-    return [f"{label(row)}, {row['mode']}: {why(row)}" for row in rows if row["bench"] == "blk" and why(row)] + \
-        left_out + parts + (["imports: " + ", ".join(imports)] if imports else [])
+    tails = [tail.NOTE] if any(row["bench"] in ("blk", "net") and row.get("p50_ns") for row in rows) else []
+    reasons = [f"{label(row)}, {row['mode']}: {why(row)}" for row in rows if row["bench"] == "blk" and why(row)]
+    turns = list(dict.fromkeys(said for row in rows if (said := crowded(row))))
+    return tails + turns + reasons + left_out + parts + (["imports: " + ", ".join(imports)] if imports else [])
 
 
 def why(row: dict) -> str:

@@ -44,6 +44,12 @@ def _add_measuring(measured: ArgumentParser, what: str) -> None:
     measured.add_argument("--one-cpu", action="store_true", help="everything on one CPU")
     measured.add_argument("--directory", metavar="DIR", type=Path, help="where the disk image lies while it is "
                           "measured: its file system counts" if what in ("blk", "linux") else SUPPRESS)
+    if what == "blk":
+        measured.add_argument("--on", metavar="LIST", help="instead, the quick rows, with an image on each of these "
+                              "beside each other: ext4, xfs, tmpfs, block (a loop device, with cache=none); what they "
+                              "are made of lies in --directory, and is gone afterwards")
+        measured.add_argument("--vcpus", metavar="LIST", help="instead, requests of so many vCPUs at once, 1 to 4, "
+                              "each with a queue of its own: how many a second, in sum and of each (1,2,4, say)")
     measured.add_argument("--repeat", metavar="N", default="5", help="repetitions of each row (default: 5, from which "
                           "on compare can tell a change from noise)")
     measured.add_argument("--quick", action="store_true", help="few rows and few requests, for a first look")
@@ -64,7 +70,8 @@ def measure(options) -> int:
     _writable(options.json, "--json")
     _writable(options.html, "--html", options.json)
     wanted = Wanted(options.what, modes, peers, parse.whole(options.repeat, "--repeat", 1, 100), options.quick,
-                    options.one_cpu, options.directory, _executors(options), options.json, options.html)
+                    options.one_cpu, options.directory, _executors(options), _vcpus(options),
+                    _storages(options), options.json, options.html)
     if options.in_nested:
         from ..bench import nested
         return nested.bench(wanted)
@@ -80,6 +87,21 @@ def _executors(options) -> tuple[str, ...]:
     for word in words:
         named(word)
     return tuple(words)
+
+
+def _vcpus(options) -> tuple[int, ...]:
+    """Raises UserError."""
+    from ..bench.rows import MOST_VCPUS
+    given = getattr(options, "vcpus", None)
+    return () if given is None else tuple(parse.whole(word, "--vcpus", 1, MOST_VCPUS)
+                                          for word in parse.words(given, "--vcpus"))
+
+
+def _storages(options) -> tuple[str, ...]:
+    """Raises UserError."""
+    from ..bench.rows import STORAGES
+    given = getattr(options, "on", None)
+    return () if given is None else tuple(parse.choice(word, "--on", STORAGES) for word in parse.words(given, "--on"))
 
 
 def _writable(path: Path | None, option: str, *others: Path | None) -> None:

@@ -291,6 +291,8 @@ uint32_t udp_round_trips(int fd, const void *data, uint32_t bytes, uint32_t coun
 int packet_socket(const char *interface);
 uint64_t packet_flood(int fd, void *frame, uint32_t bytes, volatile uint32_t *stop);
 int new_network(void);
+int new_mounts(void);
+int new_loop(int file, int *number);
 """
 
 EMULATOR = """

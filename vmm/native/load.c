@@ -1,11 +1,17 @@
-/* What the network benchmark loads a guest with, from the host's own stack. */
+/* What benchmarks want of the host's kernel: packets for a guest, from the host's own stack, and namespaces and loop
+ * devices that nobody else sees. */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/if_packet.h>
+#include <linux/loop.h>
 #include <net/ethernet.h>
 #include <net/if.h>
 #include <sched.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -84,4 +90,36 @@ static uint64_t packet_flood(int fd, void *frame, uint32_t bytes, volatile uint3
 static int new_network(void)
 {
 	return unshare(CLONE_NEWNET) < 0 ? -errno : 0;
+}
+
+/* A mount namespace of this thread's own, none of whose mounts reach another one; 0 or -errno. */
+static int new_mounts(void)
+{
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return -errno;
+	return 0;
+}
+
+/* A loop device on a file, which is gone when nobody has it open any more (LO_FLAGS_AUTOCLEAR): its descriptor or
+ * -errno, and its number. */
+static int new_loop(int file, int *number)
+{
+	struct loop_config config = { .fd = file, .info.lo_flags = LO_FLAGS_AUTOCLEAR };
+	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC), fd = -1, error;
+	char path[32];
+
+	if (control < 0)
+		return -errno;
+	do {	/* another process may be given the same one, and be first */
+		if (fd >= 0)
+			close(fd);
+		*number = ioctl(control, LOOP_CTL_GET_FREE);
+		snprintf(path, sizeof(path), "/dev/loop%d", *number);
+		fd = *number < 0 ? -1 : open(path, O_RDWR | O_CLOEXEC);
+		error = fd < 0 || ioctl(fd, LOOP_CONFIGURE, &config) < 0 ? errno : 0;
+	} while (fd >= 0 && error == EBUSY);
+	close(control);
+	if (error && fd >= 0)
+		close(fd);
+	return error ? -error : fd;
 }
