@@ -23,7 +23,7 @@ HANDLERS := $(notdir $(basename $(wildcard kernel_devices/*/*.c)))
 GUESTS := adversary button check serial driver hostile measure exits heavy twocpus smp net log registers many mask typed flushes stream trips vcpus
 GUEST_RUNTIME := $(addprefix guests/,start.S guest.c virtio.c virtio_mmio.c virtio_pci.c ring_split.c ring_packed.c)
 COMMON_HEADERS := $(wildcard kernel_devices/*.h)
-PACKAGED := build/dsdt.aml build/exit_path.bpf.o build/bpf_run.bpf.o build/exit_path.so build/real_mode.bin build/long_mode.elf build/first.elf build/broken.elf \
+PACKAGED := build/dsdt.aml build/host_path.bpf.o build/exit_path.bpf.o build/bpf_run.bpf.o build/exit_path.so build/real_mode.bin build/long_mode.elf build/first.elf build/broken.elf \
 	build/string_out.elf build/refused.elf build/lacked.elf build/echo.elf $(HANDLERS:%=build/%.bpf.o) $(HANDLERS:%=build/%.so) $(GUESTS:%=build/%.elf)
 RECORDS := $(HANDLERS:%=build/%.bpf.o.abi) $(HANDLERS:%=build/%.so.abi)
 BUILT := $(PACKAGED)
@@ -90,6 +90,8 @@ vmm/executors/_emulator.so: $(wildcard vmm/native/emulator* vmm/native/partial*)
 		$(addprefix vmm/native/,kvm_run.h serial.c serial.h) $(NATIVE_DEPS)
 	@$(PY) vmm/native/build.py emulator
 
+build/host_path.bpf.o: kernel_devices/host_path.bpf.c $(addprefix kernel_devices/,exit_path.gen.h atomic.h tracepoints.h) | $(TOOLS)
+	$(call run,BPF)$(CLANG) $(BPF_FLAGS) -c $< -o $@
 build/exit_path.bpf.o: kernel_devices/exit_path.bpf.c $(COMMON_HEADERS) | $(TOOLS)
 	$(call run,BPF)$(CLANG) $(BPF_FLAGS) -c $< -o $@
 build/bpf_run.bpf.o: vmm/testing/bpf_run.bpf.c | $(TOOLS)

@@ -1,11 +1,11 @@
-/* The dispatcher: KVM's tracepoints see a guest's write on its vCPU's thread, before KVM's
- * own I/O bus does.  Writes of other VMs cost one comparison. */
+/* The dispatcher of one VM: KVM's tracepoints see a guest's write on its vCPU's thread, before KVM's own I/O bus does.
+ * They come by host_path.bpf.c, which is the host's, and says whose the write is. */
 #include "exit_path.h"
+#include "tracepoints.h"
 
 MAP(routes, BPF_MAP_TYPE_HASH, ROUTES, sizeof(struct route_key), sizeof(struct route));
 MAP(programs, BPF_MAP_TYPE_PROG_ARRAY, DEVICES, 4, 4);
 
-enum { TRACE_WRITE = 2, PIO_OUT = 1 };	/* KVM_TRACE_MMIO_WRITE, KVM_PIO_OUT: arch/x86/kvm/trace.h */
 enum { MOST_WIDE = 64 };		/* bytes of one write: more than any that KVM emulates */
 
 struct burst {
@@ -146,7 +146,7 @@ static __attribute__((noinline)) int dispatch_wide(const struct route_key *first
 	return 0;
 }
 
-SEC("raw_tp/kvm_mmio")		/* type, len, gpa, val */
+SEC("raw_tp")		/* kvm_mmio */
 int on_mmio(struct bpf_raw_tracepoint_args *context)
 {
 	struct route_key key = { .address = context->args[2], .bus = BUS_MMIO,
@@ -159,7 +159,7 @@ int on_mmio(struct bpf_raw_tracepoint_args *context)
 	return dispatch(context, &key, (const void *)context->args[3], 1);
 }
 
-SEC("raw_tp/kvm_pio")		/* rw, port, size, count, data */
+SEC("raw_tp")		/* kvm_pio */
 int on_pio(struct bpf_raw_tracepoint_args *context)
 {
 	struct route_key key = { .address = context->args[1], .bus = BUS_PORT,
@@ -171,7 +171,7 @@ int on_pio(struct bpf_raw_tracepoint_args *context)
 }
 
 /* Something has come back to a queue: to its device, which the data says. */
-SEC("raw_tp/kvm_msi_set_irq")	/* address, data */
+SEC("raw_tp")		/* kvm_msi_set_irq: address, data */
 int on_message(struct bpf_raw_tracepoint_args *context)
 {
 	struct machine_exits *exits = this_machine();

@@ -8,6 +8,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "virtio is little-endi
 
 enum {
 	DECLINES = 0x400,
+	VMS = 0x400,
 	DEVICES = 0x40,
 	PAGES = 0x100,
 	ROUTES = 0x1000,

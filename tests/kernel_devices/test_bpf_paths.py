@@ -167,7 +167,7 @@ def run_elsewhere(program, name, *arguments):
 @runs("dispatch", "dispatch_wide", "this_machine")
 def test_writes_of_other_processes(guest):
     """A VM of theirs may have anything at the same address."""
-    (program,) = (each for each in guest.machine.vm.attached if "on_mmio" in each.names)
+    (program,) = guest.machine.vm.attached
     address, width = guest._place("taken")
     for bytes_ in (width, 16):
         run_elsewhere(program, "on_mmio", TRACE_WRITE, bytes_, address, 0)
@@ -425,7 +425,7 @@ def test_a_collector_acts_for_its_own_device(flying):
     vm, slot, ring = flying.machine.vm, flying.device.place.slot, flying.rings[0]
     with vm.held_back():
         one_back(flying)
-        (program,) = (each for each in vm.attached if "on_message" in each.names)
+        (program,) = vm.attached
         message = COLLECT_VECTOR | (slot + 1) << MESSAGE_OWNER_SHIFT
         run_elsewhere(program, "on_message", COLLECT_ADDRESS, message)
         vm.message(COLLECT_ADDRESS, COLLECT_VECTOR | (slot + 2) << MESSAGE_OWNER_SHIFT)

@@ -13,6 +13,7 @@ from .layout import compose, layout_block
 from .schema import KERNEL, USER, Block, enum_of, nested, u8, u16, u32, u64
 
 DECLINES = 1024     # a string instruction is emulated at most so often before KVM looks for signals
+VMS = 1024          # of one host, with offload on
 DEVICES = 64        # of one VM
 PAGES = 256         # register pages of all of them
 ROUTES = 4096       # writes that the exit path takes of all of them
@@ -159,7 +160,7 @@ def machine_layout():
 
 STRUCTS = (RouteKey, Route, MemoryLayout, Traced)
 ENUMS = (Bus, Action, Verdict, Half)
-CONSTANTS = {"DECLINES": DECLINES, "DEVICES": DEVICES, "PAGES": PAGES, "ROUTES": ROUTES, "VCPUS": VCPUS,
+CONSTANTS = {"DECLINES": DECLINES, "VMS": VMS, "DEVICES": DEVICES, "PAGES": PAGES, "ROUTES": ROUTES, "VCPUS": VCPUS,
              "REGION_SHIFT": REGION_SHIFT, "CHUNK": CHUNK, "DECLINE_SIGNAL": SIGNAL, "UPCALLS_BYTES": UPCALLS_BYTES,
              "TRACES_BYTES": TRACES_BYTES, "TRACE_TEXT": TRACE_TEXT, "UPCALL": UPCALL, "RAISE": RAISE,
              "MESSAGE_OWNER_SHIFT": MESSAGE_OWNER_SHIFT, "COLLECT_ADDRESS": COLLECT_ADDRESS,

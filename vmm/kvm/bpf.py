@@ -17,7 +17,7 @@ class BpfUnavailable(UserError):
     """BPF cannot be used here; says why."""
 
 
-def _binding():
+def binding():
     try:
         from . import _bpf
     except ImportError as error:
@@ -29,7 +29,7 @@ class Maps:
     """The maps of one VM, made before any program is loaded and handed to each."""
 
     def __init__(self):
-        self.ffi, self.lib = _binding()
+        self.ffi, self.lib = binding()
         self.fds: dict[str, int] = {}
 
     def array(self, name: str, value: int, entries: int, shared: bool = True) -> int:
@@ -200,6 +200,13 @@ class Object:
             raise BpfUnavailable(f"{self.path}: no program {name}")
         return fd
 
+    def map(self, name: str) -> int:
+        """Descriptor of a map, which stays the object's."""
+        fd = self.lib.bpf_object__find_map_fd_by_name(self.handle, name.encode())
+        if fd < 0:
+            raise BpfUnavailable(f"{self.path}: no map {name}")
+        return fd
+
     def run(self, name: str, *arguments: int) -> int:
         """Run a tracepoint's program once, on this thread, with its arguments (BPF_PROG_RUN)."""
         result = self.lib.run_program(self.program(name), arguments, len(arguments))
@@ -217,27 +224,3 @@ class Object:
     def __exit__(self, *_) -> None:
         self.close()
 
-
-class Attachment:
-    """Programs of an object, attached to their tracepoints; a context manager that detaches them."""
-
-    def __init__(self, loaded: Object, *names: str):
-        self._lib, self._links = loaded.lib, []
-        for name in names:
-            link = loaded.lib.attach(loaded.handle, name.encode())
-            if not link:
-                error = os.strerror(loaded.ffi.errno)
-                self.close()
-                raise BpfUnavailable(f"{loaded.path}: attaching {name}: {error}; "
-                                     "wanted a kernel with KVM's tracepoints, and CAP_PERFMON")
-            self._links.append(link)
-
-    def close(self) -> None:
-        while self._links:
-            self._lib.bpf_link__destroy(self._links.pop())
-
-    def __enter__(self) -> Attachment:
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.close()

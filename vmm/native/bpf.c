@@ -94,11 +94,49 @@ static int map_new(int kind, const char *name, int key, int value, int entries, 
 	return fd < 0 ? -errno : fd;
 }
 
-static struct bpf_link *attach(struct bpf_object *object, const char *name)
-{
-	struct bpf_program *program = bpf_object__find_program_by_name(object, name);
+/* A program that is attached somewhere on the host. */
+struct attached {
+	uint32_t link;			/* its number */
+	uint32_t map_count, map[16];	/* those of the program's */
+};
 
-	return program ? bpf_program__attach(program) : NULL;
+/* The first link after number `link` whose program has this name: false if there is none, or this process may not look. */
+static int attached_next(uint32_t link, const char *name, struct attached *found)
+{
+	while (!bpf_link_get_next_id(link, &link)) {
+		struct bpf_link_info info = { 0 };
+		struct bpf_prog_info program = { .nr_map_ids = 16, .map_ids = (uintptr_t)found->map };
+		uint32_t bytes = sizeof(info), program_bytes = sizeof(program);
+		int fd = bpf_link_get_fd_by_id(link), program_fd = -1, same = 0;
+
+		if (fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &bytes))
+			program_fd = bpf_prog_get_fd_by_id(info.prog_id);
+		if (program_fd >= 0 && !bpf_obj_get_info_by_fd(program_fd, &program, &program_bytes))
+			same = !strcmp(program.name, name);
+		found->link = link;
+		found->map_count = program.nr_map_ids < 16 ? program.nr_map_ids : 16;
+		if (program_fd >= 0)
+			close(program_fd);
+		if (fd >= 0)
+			close(fd);
+		if (same)
+			return 1;
+	}
+	return 0;
+}
+
+/* The map of that number: its descriptor, its name, and the bytes of a value; negative if it is gone. */
+static int map_open(uint32_t id, char name[16], uint32_t *value_bytes)
+{
+	struct bpf_map_info info = { 0 };
+	uint32_t bytes = sizeof(info);
+	int fd = bpf_map_get_fd_by_id(id);
+
+	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &bytes))
+		return -1;
+	memcpy(name, info.name, 16);
+	*value_bytes = info.value_size;
+	return fd;
 }
 
 static int program_fd(struct bpf_object *object, const char *name)

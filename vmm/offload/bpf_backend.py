@@ -33,7 +33,7 @@ from ..devmodel.layout import PAGE, layout_block
 from ..devmodel.uring import Raises
 from ..devmodel.view import address_of, ffi, view_of
 from ..kvm.addresses import IOAPIC, PIC_MASKS
-from ..kvm.bpf import Attachment, BpfUnavailable, Maps, Object
+from ..kvm.bpf import BpfUnavailable, Maps, Object
 from ..kvm.memory import GuestMemory
 from ..paths import BUILD
 from ..sync.background import Background
@@ -52,7 +52,7 @@ IOAPIC_WINDOW = 0x10        # offset of the I/O APIC's data register (82093AA, 3
 
 
 class BpfBackend:
-    """`on`: the dispatcher and one object a device, attached while at least one is enabled."""
+    """`on`: the dispatcher and one object a device; the host's exits come to it while at least one is enabled."""
 
     def __init__(self, maps: Maps, memory: GuestMemory, vm, interrupts, vcpus: int, hand_over, failed, tick,
                  tracing: Tracing | None = None, log: LogFile | None = None, recording: bool = False):
@@ -61,7 +61,7 @@ class BpfBackend:
         handlers that it refuses.  With `recording`, `maps` has the ring of events already."""
         self._log, self._tracing, self._recording = log, tracing, recording
         self.maps, self.vm, self.interrupts = maps, vm, interrupts
-        self._attached: Attachment | None = None
+        self.attached = self._joined = False
         self._objects: dict[int, Object] = {}
         self._loading: dict[int, Background] = {}       # by slot, as _objects
         self._claims: dict[int, list[tuple[Routed, int]]] = {}
@@ -88,6 +88,8 @@ class BpfBackend:
         parts.callback(os.close, self._sink)
         self._dispatcher = parts.enter_context(Background(self._load_dispatcher, "BPF"))
         parts.callback(self._close_dispatcher)
+        self._host_path = parts.enter_context(Background(self._load_host_path, "BPF"))
+        parts.callback(self._leave)
         if self._tracing:
             self._tracing.listen(maps, traces)
         parts.callback(Upcalls(maps, upcalls, hand_over, self._enabled, failed, tick).close)
@@ -95,6 +97,10 @@ class BpfBackend:
     def _load_dispatcher(self) -> Object:
         with span("dispatcher"):
             return Object(BUILD / "exit_path.bpf.o", self.maps, {}, self._constants(), self._log)
+
+    def _load_host_path(self):
+        with span("host path"):
+            return self.vm.host_path()
 
     @property
     def dispatcher(self) -> Object:
@@ -104,10 +110,15 @@ class BpfBackend:
     def check(self) -> None:
         """Waits until the exit path itself is loaded.  Raises BpfUnavailable if it was refused."""
         self._dispatcher.result()
+        self._host_path.result()
 
     def _close_dispatcher(self) -> None:
         with suppress(*LOADING_ERRORS):
             self.dispatcher.close()
+
+    def _leave(self) -> None:
+        with suppress(*LOADING_ERRORS):
+            self._host_path.result().close()
 
     def _map_exits(self, parts: ExitStack, vcpus: int) -> None:
         """What the exit path and the vCPUs' threads share."""
@@ -174,10 +185,6 @@ class BpfBackend:
         check_hash(path, device.layout, int.from_bytes(loaded.constant("layout_hash"), "little"))
 
     @property
-    def attached(self) -> bool:
-        return self._attached is not None
-
-    @property
     def polls(self) -> bool:
         """Whether there are rings, and a thread that polls them."""
         return bool(self._enabled)
@@ -190,10 +197,18 @@ class BpfBackend:
             self.maps.update(self._programs, slot.to_bytes(4, "little"), fd.to_bytes(4, "little"))
         if device.uring_queues and slot in self._objects:
             self._start_urings(device)
-        if self._attached is None:      # before the first claim: what is claimed, nobody else sees
+        if not self.attached:       # before the first claim: what is claimed, nobody else sees
             self._watch_chips()
-            self._attached = self.vm.attach(self.dispatcher, "on_mmio", "on_pio", "on_message")
+            self._listen()
         self.connect(device)
+
+    def _listen(self) -> None:
+        host_path = self._host_path.result()
+        if not self._joined:
+            host_path.join(self.dispatcher)
+            self._joined = True
+        host_path.listen(True)
+        self.attached = True
 
     def connect(self, device: RegisterDevice) -> None:
         """Take the device's writes, where its registers are now: routes, then claims, so that none
@@ -276,9 +291,9 @@ class BpfBackend:
             self._detach()
 
     def _detach(self) -> None:
-        if self._attached:
-            self._attached.close()
-            self._attached = None
+        if self.attached:
+            self._host_path.result().listen(False)
+            self.attached = False
 
     def close(self) -> None:
         self._detach()

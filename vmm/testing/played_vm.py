@@ -14,6 +14,7 @@ from ..devmodel.exit_path import COLLECT_ADDRESS, Bus
 from ..devmodel.layout import PAGE
 from ..kvm import vm as kvm
 from ..kvm.bpf import Maps, Object
+from ..kvm.host_path import ENTRIES
 from ..paths import BUILD
 from ..sync.region import Piece, Region
 
@@ -51,19 +52,28 @@ class Values:
 values = lru_cache(maxsize=1)(Values)
 
 
-class Attached:
-    """A program that is run where it would have been attached."""
+class PlayedPath:
+    """In vmm.kvm.host_path.HostPath's place: runs a dispatcher's programs where the host's would have called them."""
 
-    def __init__(self, played: PlayedVm, loaded: Object, names: tuple[str, ...]):
-        self._played, self.loaded, self.names = played, loaded, names
-        self._programs = {name: loaded.program(name) for name in names}
+    def __init__(self, played: PlayedVm):
+        self._played = played
         self._inside, self._idle = 0, threading.Condition()
-        played.attached.append(self)
+
+    def join(self, dispatcher: Object) -> None:
+        self.loaded = dispatcher
+        self._programs = {name: dispatcher.program(name) for name in ENTRIES}
+
+    def listen(self, on: bool) -> None:
+        """None is inside when this returns, and it is no more."""
+        with self._idle:
+            if on:
+                self._played.attached.append(self)
+            else:
+                self._played.attached.remove(self)
+                self._idle.wait_for(lambda: not self._inside)
 
     def run(self, name: str, *arguments: int) -> None:
-        """Run it, if it is one of ours, and still attached."""
-        if name not in self._programs:
-            return
+        """Unless it listens no more."""
         with self._idle:
             if self not in self._played.attached:
                 return
@@ -78,10 +88,7 @@ class Attached:
                 self._idle.notify_all()
 
     def close(self) -> None:
-        """Run it no more: none is inside when this returns."""
-        with self._idle:
-            self._played.attached.remove(self)
-            self._idle.wait_for(lambda: not self._inside)
+        """Nothing is left to be closed."""
 
 
 class PlayedVm:
@@ -91,7 +98,7 @@ class PlayedVm:
 
     def __init__(self):
         self.lib = kvm.binding()[1]
-        self.attached: list[Attached] = []
+        self.attached: list[PlayedPath] = []
         self.pins = [VECTOR + pin for pin in range(self.lib.KVM_IOAPIC_NUM_PINS)]  # edges, to CPU 0, not masked
         self.interrupts: Counter[int] = Counter()       # GSI -> how many have reached a CPU
         self._claims: dict[tuple, int] = {}
@@ -106,8 +113,8 @@ class PlayedVm:
 
     # as the machine knows a Vm
 
-    def attach(self, loaded: Object, *names: str) -> Attached:
-        return Attached(self, loaded, names)
+    def host_path(self) -> PlayedPath:
+        return PlayedPath(self)
 
     def add_memory(self, _gpa: int, _size: int, _address: int, read_only: bool = False) -> int:
         return 0

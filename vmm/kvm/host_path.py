@@ -1,0 +1,152 @@
+"""The host's exit path, which all VMs share (kernel_devices/host_path.bpf.c): found, or made, and joined.
+
+It is held by the links' descriptors, of which each VM has its own, and is pinned nowhere: it is there as long as any VM
+is.  Two that start at the same time may each make one, and so do two versions of this software; each VM is on one of
+them, and an exit pays for those that there are.  Without CAP_SYS_ADMIN, which it takes to find what others have attached,
+a VM makes its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from hashlib import sha256
+
+from ..devmodel.exit_path import VMS
+from ..paths import BUILD
+from .bpf import BpfUnavailable, Maps, Object, binding
+
+FILE = BUILD / "host_path.bpf.o"
+ATTACHED = {"host_mmio": "kvm_mmio", "host_pio": "kvm_pio", "host_message": "kvm_msi_set_irq",
+            "host_exit": "sched_process_exit"}      # program -> tracepoint
+MAPS = {"host_members", "host_places", "host_entries"}
+CONSTANTS = ".rodata"       # how the name of the map ends that `host_generation` is in
+ENTRIES = ("on_mmio", "on_pio", "on_message")       # a VM's own programs, in the order of enum entry
+GENERATION_BYTES = 8
+
+
+class HostPath:
+    """This VM's part in it: a place, once joined."""
+
+    def __init__(self) -> None:
+        """Raises BpfUnavailable."""
+        self._joined = False
+        with ExitStack() as made:
+            found = _find()
+            maps, self._links = (made.enter_context(each) for each in found or (_Descriptors(), _Descriptors()))
+            own = {name: fd for name, fd in maps.items() if name in MAPS}
+            self._object = made.enter_context(Object(FILE, Maps(), own, {"host_generation": _generation()}))
+            if not found:
+                self._attach()
+            self._kept = made.pop_all()
+
+    def _attach(self) -> None:
+        for name, tracepoint in ATTACHED.items():
+            fd = self._object.lib.bpf_raw_tracepoint_open(tracepoint.encode(), self._object.program(name))
+            if fd < 0:
+                raise BpfUnavailable(f"{FILE}: attaching {name} to {tracepoint}: {os.strerror(-fd)}; wanted a kernel "
+                                     "with KVM's tracepoints, and CAP_PERFMON")
+            self._links[name] = fd
+
+    def join(self, dispatcher: Object) -> None:
+        """Take a place, whose programs are the dispatcher's.  Raises BpfUnavailable if there is none."""
+        place = self._object.run("host_join") - 1
+        if place < 0:
+            raise BpfUnavailable(f"host path: no place; wanted less than {VMS} VMs with offload on, one in a process")
+        self._joined = True
+        lib, entries = self._object.lib, self._object.map("host_entries")
+        for i, name in enumerate(ENTRIES):
+            key = (len(ENTRIES) * place + i).to_bytes(4, "little")
+            if lib.bpf_map_update_elem(entries, key, dispatcher.program(name).to_bytes(4, "little"), lib.BPF_ANY):
+                raise BpfUnavailable(f"host path: {name} at place {place}: {os.strerror(self._object.ffi.errno)}")
+
+    def listen(self, on: bool) -> None:
+        """Whether this VM's exits come to its dispatcher, from now on."""
+        if self._object.run("host_listen", int(on)):
+            raise BpfUnavailable("host path: this VM has no place any more")
+
+    def close(self) -> None:
+        if self._joined:
+            self._object.run("host_leave")
+            self._joined = False
+        self._kept.close()
+
+
+class _Descriptors(dict):
+    """By name; a context manager that closes them."""
+
+    def __enter__(self) -> _Descriptors:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for fd in self.values():
+            os.close(fd)
+        self.clear()
+
+
+def _generation() -> bytes:
+    """Of what is built here.  Raises BpfUnavailable."""
+    if not FILE.exists():
+        raise BpfUnavailable(f"{FILE} is missing; wanted it built, by `make`")
+    return sha256(FILE.read_bytes()).digest()[:GENERATION_BYTES]
+
+
+def _find() -> tuple[_Descriptors, _Descriptors] | None:
+    """Descriptors of the maps and links of one of our generation, if there is one."""
+    for program in _attached("host_mmio"):
+        with ExitStack() as opened:
+            maps, links = (opened.enter_context(_Descriptors()) for _ in range(2))
+            members = _open_maps(program, maps)
+            if members and _is_ours(maps):
+                _open_links(members, maps, links)
+                if maps.keys() >= MAPS and links.keys() == ATTACHED.keys():
+                    opened.pop_all()
+                    return maps, links
+    return None
+
+
+def _attached(name: str) -> Iterator:
+    """Programs of that name on this host, with the numbers of their links and maps; the oldest first."""
+    ffi, lib = binding()
+    link = 0
+    while lib.attached_next(link, name.encode(), found := ffi.new("struct attached *")):
+        yield found
+        link = found.link
+
+
+def _open_maps(program, maps: _Descriptors) -> int:
+    """Add those of a program that are not there yet.  The number of its `host_members`, or 0."""
+    ffi, lib = binding()
+    raw, value_bytes, members = ffi.new("char[16]"), ffi.new("uint32_t *"), 0
+    for number in program.map[0:program.map_count]:
+        fd = lib.map_open(number, raw, value_bytes)
+        if fd < 0:
+            continue
+        name = ffi.string(raw).decode()
+        constants = name.endswith(CONSTANTS) and value_bytes[0] == GENERATION_BYTES
+        if name == "host_members":
+            members = number
+        if name in maps or not (name in MAPS or constants):
+            os.close(fd)
+        else:
+            maps[name] = fd
+    return members
+
+
+def _is_ours(maps: _Descriptors) -> bool:
+    ffi, lib = binding()
+    fd = next((fd for name, fd in maps.items() if name.endswith(CONSTANTS)), -1)
+    value = ffi.new("char[]", GENERATION_BYTES)
+    return not lib.bpf_map_lookup_elem(fd, bytes(4), value) and bytes(ffi.buffer(value)) == _generation()
+
+
+def _open_links(members: int, maps: _Descriptors, links: _Descriptors) -> None:
+    """Of all programs with the same `host_members`, whose other maps are added."""
+    lib = binding()[1]
+    for name in ATTACHED:
+        for other in _attached(name):
+            if members in other.map[0:other.map_count] and (fd := lib.bpf_link_get_fd_by_id(other.link)) >= 0:
+                links[name] = fd
+                _open_maps(other, maps)
+                break
