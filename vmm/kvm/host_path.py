@@ -2,8 +2,8 @@
 
 It is held by the links' descriptors, of which each VM has its own, and is pinned nowhere: it is there as long as any VM
 is.  Two that start at the same time may each make one, and so do two versions of this software; each VM is on one of
-them, and an exit pays for those that there are.  Without CAP_SYS_ADMIN, which it takes to find what others have attached,
-a VM makes its own.
+them, and an exit pays for those that there are.  Without CAP_SYS_ADMIN, which it takes to find what others have
+attached, a VM makes its own.
 """
 
 from __future__ import annotations
