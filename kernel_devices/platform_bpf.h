@@ -48,7 +48,7 @@ enum { MAY_WAIT = 0 };
 
 /* What one exit or one collection may take: preemption is off, in a collection interrupts may be, too. */
 enum {
-	BUDGET_NS = 40000,
+	BUDGET_NS = 20000,
 	BUDGET_BYTES = CHUNK,	/* copied */
 };
 

@@ -18,7 +18,7 @@
 
 enum {
 	SERVE_LATER = 0xffff,	/* no reason: the next completion serves on */
-	STEPS_PER_CLOCK = 128,	/* work between two looks at the clock: at some 0.1 us each */
+	STEPS_PER_CLOCK = 64,	/* work between two looks at the clock: at some 0.1 us each */
 	STEP_BYTES = 1024,	/* copied in about the time of one step */
 };
 
