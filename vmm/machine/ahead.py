@@ -4,6 +4,7 @@ the rest of this package is still being imported and the machine put together.""
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 from ..sync.background import Background
 from ..timeline import span
@@ -13,50 +14,36 @@ SWITCH_S = 0.0002       # a thread of ours that comes back from the kernel has t
 
 class Ahead:
     """Of one machine: a context manager, as what nobody has taken in the end is closed.  Without a configuration there
-    is nothing in it."""
+    is nothing in it.  KVM's VM is not among it: debugfs names that by the thread that makes it, and tools look there
+    for the process's id."""
 
     def __init__(self, config=None):
-        self._jobs: dict[str, Background] = {}
+        self._ram: Background | None = None
         self._asked: set[str] = set()
         self._switch_s = sys.getswitchinterval()
-        if config and config.kvm and config.has_exits:
+        if config and config.kvm and config.has_exits and config.modes & {"on", "auto"}:
             sys.setswitchinterval(SWITCH_S)
             self._asked = config.modes
-            if self._asked & {"on", "auto"}:    # first, as it takes longest
-                self._jobs["ram"] = Background(lambda: _make_ram(config), "RAM")
-            self._jobs["vm"] = Background(_make_vm, "VM")
-
-    def vm(self):
-        """The VM, or None if none was begun.  Raises what making it raised."""
-        return self._take("vm")
+            self._ram = Background(lambda: _make_ram(config), "RAM")
 
     def ram(self, asked: set[str]):
-        """RAM for devices with these modes, likewise."""
-        return self._take("ram") if asked == self._asked else None
-
-    def _take(self, name: str):
-        job = self._jobs.pop(name, None)
-        return job.result() if job else None
+        """RAM for devices with these modes, or None if none was begun.  Raises what making it raised."""
+        if asked != self._asked or not self._ram:
+            return None
+        job, self._ram = self._ram, None
+        return job.result()
 
     def __enter__(self) -> Ahead:
         return self
 
     def __exit__(self, *_: object) -> None:
         sys.setswitchinterval(self._switch_s)
-        for job in self._jobs.values():
-            try:
-                job.result().close()
-            except Exception:       # what is not wanted any more has not failed, either
-                continue
+        if self._ram:
+            with suppress(Exception):       # what is not wanted any more has not failed, either
+                self._ram.result().close()
 
 
 def _make_ram(config):
     from .ram import Ram
     with span("RAM"):
         return Ram(config.memory, config.modes, True, config.hugepages)
-
-
-def _make_vm():
-    from ..kvm.vm import Vm
-    with span("KVM's VM"):
-        return Vm()
