@@ -94,6 +94,8 @@ class Vm(WithSlots):
                 raise NoKvm(f"/dev/kvm: no {name}; wanted it for {use}: a newer kernel has it")
         self.fd = self._check(self._create(), "creating a VM")
         made.callback(os.close, self.fd)
+        # a driver that has a BAR moved would have all RAM entered anew, page by page
+        self._check(self.lib.keep_other_slots(self.fd), "keeping memory slots apart")
         self.call("KVM_SET_TSS_ADDR", KVM_TSS)
         self._make_chips()
         self.run_bytes = self._check(

@@ -113,6 +113,7 @@ int set_routing(int vm_fd, const struct routing_entry *entries, uint32_t count);
 int ioapic_pins(int vm_fd, uint64_t *redirections);
 int pic_masks(int vm_fd, uint8_t *masks);
 int leave_pics(int vm_fd, uint32_t masks);
+int keep_other_slots(int vm_fd);
 struct kvm_run *map_run(int vcpu_fd, size_t bytes);
 int unmap_run(struct kvm_run *run, size_t bytes);
 uint64_t exit_detail(const struct kvm_run *run);
@@ -198,6 +199,20 @@ static int leave_pics(int vm_fd, uint32_t masks)
 		result = kvm_call(vm_fd, KVM_SET_IRQCHIP, &chip);
 	}
 	return result;
+}
+
+#ifndef KVM_X86_QUIRK_SLOT_ZAP_ALL	/* Linux 6.12 */
+#define KVM_X86_QUIRK_SLOT_ZAP_ALL (1 << 7)
+#endif
+
+/* A memory slot that goes takes the translations of no other with it, where KVM can leave those: -errno if not even
+ * that can be asked for. */
+static int keep_other_slots(int vm_fd)
+{
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_DISABLE_QUIRKS2, .args = { KVM_X86_QUIRK_SLOT_ZAP_ALL } };
+	int quirks = kvm_call_value(vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_DISABLE_QUIRKS2);
+
+	return quirks > 0 && quirks & KVM_X86_QUIRK_SLOT_ZAP_ALL ? kvm_call(vm_fd, KVM_ENABLE_CAP, &cap) : 0;
 }
 
 static struct kvm_run *map_run(int vcpu_fd, size_t bytes)
