@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..devmodel.devices.blk import PUNCH_HOLE, SECTOR, ZERO_RANGE
 from ..errors import UserError
+from ..files import open_at_once
 from ..sync._shared import ffi, lib
 from .disk_use import format_of, use_of, zeroes_by_itself
 
@@ -65,7 +66,7 @@ class DiskImage:
         """O_EXCL is for block devices: nothing in the kernel may have one that the guest writes to."""
         flags = (os.O_RDONLY if self.read_only else os.O_RDWR | os.O_EXCL) | (os.O_DIRECT if self.direct else 0)
         try:
-            return os.open(self.path, flags | os.O_CLOEXEC)
+            return open_at_once(self.path, flags)
         except OSError as error:
             if error.errno == errno.EBUSY:
                 raise self._in_use(self._seen_use() or "a file system, a RAID or a mapping") from None
