@@ -90,7 +90,12 @@ class DiskImage:
             raise DiskError(f"{self.path}: neither a file nor a block device")
         if not self.read_only and (use := use_of(self.fd)):
             raise self._in_use(use)
-        if not raw and (name := format_of(self.fd)):
+        try:
+            name = "" if raw else format_of(self.fd)
+        except OSError as error:
+            raise DiskError(f"{self.path}: {error.strerror}, of its first bytes; wanted an image or block "
+                            "device") from None
+        if name:
             raise DiskError(f"{self.path}: a {name} image; wanted a raw one (qemu-img convert -f {name} -O raw), or "
                             "format=raw if it is one and only looks like that")
         self.size = os.lseek(self.fd, 0, os.SEEK_END)
