@@ -1,5 +1,5 @@
-"""Recordings whose every item is as the format has it, and says what no machine ever did: each output of `splitvmm trace`
-comes of it, in a moment and in little memory."""
+"""Recordings whose every item is as the format has it, and says what no machine ever did: each output of `splitvmm
+trace` comes of it, in a moment and in little memory."""
 
 import re
 import time
@@ -19,7 +19,8 @@ from vmm.verify import steps
 
 NUMBER = st.one_of(st.sampled_from([0, 1, 255, 65535, 1 << 31, 1 << 32, 1 << 63, (1 << 64) - 1]), st.integers(0, 100),
                    st.integers(0, (1 << 64) - 1))
-OFFSET, QUEUE = st.one_of(st.sampled_from([0x50, 0x70]), NUMBER), st.one_of(st.integers(0, 3), st.just(NO_QUEUE), NUMBER)
+OFFSET = st.one_of(st.sampled_from([0x50, 0x70]), NUMBER)
+QUEUE = st.one_of(st.integers(0, 3), st.just(NO_QUEUE), NUMBER)
 WIDTH = st.sampled_from([0, 1, 2, 4, 8, 1 << 20, 1 << 63])
 EVENT = st.tuples(NUMBER, NUMBER, st.integers(0, 3), NUMBER, OFFSET, st.just(0), QUEUE, WIDTH, NUMBER,
                   st.sampled_from([int(half) for half in Half]), st.sampled_from([int(kind) for kind in EventKind]))
