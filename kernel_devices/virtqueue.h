@@ -44,13 +44,16 @@ __apart __u32 chain_start(struct device *device, struct virtqueue *queue, struct
 	return 0;
 }
 
-/* Follow an indirect descriptor (2.7.5.3, 2.8.7): one level, last in its chain, whole entries. */
-static __always_inline __u32 chain_enter(struct virtqueue *queue, struct chain *chain,
+/* Follow an indirect descriptor (2.7.5.3, 2.8.7): one level, last in its chain, whole entries, all of them in memory,
+ * whether or not the chain comes to them: userspace looks at the table as a whole. */
+static __always_inline __u32 chain_enter(struct device *device, struct virtqueue *queue, struct chain *chain,
 					 const struct vring_desc *desc)
 {
 	if (chain->indirect || !queue->setup.indirect || desc->flags & VRING_DESC_FLAGS_NEXT ||
 	    desc->len == 0 || desc->len % sizeof(*desc))
 		return DECLINE_MALFORMED;
+	if (!ram_holds(ram_layout(device), desc->addr, desc->len))
+		return DECLINE_OUTSIDE_RAM;
 	chain->indirect = 1;
 	chain->table = desc->addr;
 	chain->entries = desc->len / sizeof(*desc);
@@ -103,7 +106,7 @@ __apart __u32 chain_next(struct device *device, struct virtqueue *queue, struct 
 		chain->slots++;
 	}
 	if (desc.flags & VRING_DESC_FLAGS_INDIRECT)
-		return chain_enter(queue, chain, &desc);
+		return chain_enter(device, queue, chain, &desc);
 	segment->writable = desc.flags & VRING_DESC_FLAGS_WRITE;
 	/* 2.7.4.2: buffers that the device writes come after those that it reads */
 	if (desc.len == 0 || (chain->writable && !segment->writable))

@@ -171,6 +171,27 @@ def offload(request) -> str:
     return request.param
 
 
+@pytest.fixture(scope="module")
+def stage_of(tmp_path_factory, request):
+    """Makes the villain's stage of a setting, or has it from the case before; a new one after a failure."""
+    from tests.villain.stage import Stage
+    kept = {}
+
+    def make(setting, fresh=False):
+        if fresh or setting not in kept:
+            for stage in kept.values():
+                stage.close()
+            kept.clear()
+            request.getfixturevalue("ring")
+            if setting.mode == "on":
+                request.getfixturevalue("bpf_run")
+            kept[setting] = Stage(setting, tmp_path_factory.mktemp("stage"))
+        return kept[setting]
+    yield make
+    for stage in kept.values():
+        stage.close()
+
+
 @pytest.fixture
 def interrupts(monkeypatch):
     """interrupts(machine): how many a guest would have had of it."""

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 # folder -> the others that it may import from; each adds one floor
-LEAVES = ("vmm/paths", "vmm/errors", "vmm/values", "vmm/timeline")
+LEAVES = ("vmm/paths", "vmm/errors", "vmm/files", "vmm/values", "vmm/timeline")
 DEVMODEL = ("vmm/devmodel",)
 SYNC = (*DEVMODEL, "vmm/sync")
 KVM = (*SYNC, "vmm/kvm", *LEAVES)
@@ -45,7 +45,8 @@ ALLOWED = {
     "vmm/firmware": FIRMWARE, "vmm/vga": VGA,
     "vmm/machine": MACHINE, "vmm/bench": BENCH, "vmm/testing": TESTING, "vmm/kit": KIT,
     "vmm/tracefile": TRACEFILE, "vmm/verify": VERIFY, "vmm/top": TOP, "vmm/cli": CLI,
-    "vmm/native": (), "vmm/paths": (), "vmm/errors": (), "vmm/timeline": (), "vmm/values": ("vmm/errors",),
+    "vmm/native": (), "vmm/paths": (), "vmm/errors": (), "vmm/files": (), "vmm/timeline": (),
+    "vmm/values": ("vmm/errors",),
     "vmm/__init__": CLI, "vmm/__main__": CLI, "tools": TOOLS, "tests": (*TOOLS, "tests"), "examples": ("vmm",),
 }
 OURS = ("vmm", "tools", "tests", "examples")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from .errors import UserError
 
+MOST_DIGITS = 20        # of a size: as many as 64 bits have
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
 def size(text: str, what: str) -> int:
     """`256M` in bytes; a bare number is bytes."""
     number, unit = text.rstrip("kKmMgG"), text[len(text.rstrip("kKmMgG")):].lower()
-    if not (number.isascii() and number.isdigit()) or unit not in _UNITS:
+    if not (number.isascii() and number.isdigit() and len(number) <= MOST_DIGITS) or unit not in _UNITS:
         raise UserError(f"{what} {text!r}; wanted a size like 256M or 4G")
     return int(number) * _UNITS[unit]
 

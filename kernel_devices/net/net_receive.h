@@ -78,6 +78,13 @@ static __noinline void after_serving(struct serving *serving)
 	serving_commit(serving, tag, index, sqe);
 }
 
+/* Whether so many bytes are a packet that may arrive; what the other end of the wire sends is up to that.  A read into
+ * buffers of just the largest packet's size does not tell whether there was more of it. */
+static __always_inline int may_arrive(struct serving *serving, __s32 length)
+{
+	return length >= LINK_HEADER_BYTES && length <= (__s32)state_of(serving)->port.receive_bytes;
+}
+
 /* Tell the driver in its header how many buffers a packet fills (5.1.6.4): 0, or a reason. */
 static __always_inline __u32 tell_buffers(struct serving *serving, __u64 header, __u16 count)
 {
@@ -97,7 +104,7 @@ static __always_inline __u32 received(struct serving *serving, struct tag *tag, 
 	struct uring *uring = serving->uring;
 	__u32 reason;
 
-	if (result < NET_HEADER_BYTES)
+	if (!may_arrive(serving, result))
 		return DECLINE_IO_FAILED;
 	reason = tell_buffers(serving, tag->status, 1);
 	if (reason)
@@ -162,7 +169,7 @@ static __always_inline __u32 received_merged(struct serving *serving, __s32 resu
 	struct uring *uring = serving->uring;
 	__u32 reason;
 
-	if (result < NET_HEADER_BYTES || !uring)
+	if (!may_arrive(serving, result) || !uring)
 		return DECLINE_IO_FAILED;
 	work->left = result;
 	work->count = work->reason = 0;

@@ -314,6 +314,12 @@ def indirect_wraps(ring):
     ring.put(0, 2**64 - 16, 48, INDIRECT)
 
 
+def indirect_outside_behind_the_chain(ring):
+    """The entries that the chain has are inside."""
+    ring.chain([HEAD, DATA, END], table=RAM - 48)
+    ring.put(0, RAM - 48, 64, INDIRECT)
+
+
 def indirect_loop(ring):
     ring.put(0, D.HEADER, 16, NEXT, 1, table=TABLE)
     ring.put(1, D.DATA, 512, NEXT | WRITE, 1, table=TABLE)
@@ -323,7 +329,8 @@ def indirect_loop(ring):
 HOSTILE = [loop, self_loop, next_outside, next_far_outside, zero_length, zero_length_beside_others,
            readable_after_writable, outside_ram, across_the_end, wraps, in_the_hole, huge, header_outside,
            status_outside, no_status, short_header, indirect_in_indirect, indirect_in_itself, indirect_odd_length,
-           indirect_and_a_byte, indirect_empty, indirect_with_next, indirect_outside, indirect_wraps, indirect_loop]
+           indirect_and_a_byte, indirect_empty, indirect_with_next, indirect_outside,
+           indirect_outside_behind_the_chain, indirect_wraps, indirect_loop]
 
 
 @pytest.mark.parametrize("trap", HOSTILE, ids=lambda trap: trap.__name__)

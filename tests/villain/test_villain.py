@@ -6,32 +6,11 @@ transport, in turn."""
 import pytest
 
 from tests.scale import SCALE
-from tests.villain.stage import Stage
 from tests.villain.table import violations
 from tests.villain.trial import Verdict, attempt, cases
 
 ALL_FROM = 4            # SPLITVMM_TEST_SCALE
 CASES = cases(violations(), all_settings=SCALE >= ALL_FROM)
-
-
-@pytest.fixture(scope="module")
-def stage_of(tmp_path_factory, request):
-    """Makes the stage of a setting, or has it from the case before; a new one after a failure."""
-    kept = {}
-
-    def make(setting, fresh=False):
-        if fresh or setting not in kept:
-            for stage in kept.values():
-                stage.close()
-            kept.clear()
-            request.getfixturevalue("ring")
-            if setting.mode == "on":
-                request.getfixturevalue("bpf_run")
-            kept[setting] = Stage(setting, tmp_path_factory.mktemp("stage"))
-        return kept[setting]
-    yield make
-    for stage in kept.values():
-        stage.close()
 
 
 @pytest.mark.parametrize(("setting", "violation"), CASES, ids=lambda each: getattr(each, "name", str(each)))

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .. import files
 from ..errors import UserError
 from .rows import ALWAYS, BENCHES, EVENT, MODES, PEERS, identity, label
 from .tail import PER_MILLE
 
 SCHEMA = 1
+MOST_BYTES = 64 << 20   # of a file
 _MOST = 1e15        # ns: eleven days; nothing here takes as long, and no sum of such figures overflows
 
 
@@ -91,7 +93,7 @@ _VISIT = {"op": _TEXT, "longest_ns": _NUMBER, "longest_median_ns": _NUMBER, "han
 def read(path: Path) -> Saved:
     """Raises UserError about what cannot be used: which file, where in it, what was found and wanted."""
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(files.read(path, MOST_BYTES))
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; wanted a file that `splitvmm bench --json` wrote") from None
     except (ValueError, RecursionError) as error:

@@ -9,6 +9,7 @@ as Multiboot has it; a flat binary in real mode.
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 from typing import BinaryIO
@@ -50,12 +51,12 @@ def load(memory: GuestMemory, path: Path, command_line: str, modules: list[Path]
          flat_address: int | None, what: str = "module") -> Entry:
     """Load a guest; `what` its modules are called in errors.  Raises BootError, or another UserError."""
     if flat_address is not None:
-        put(memory, flat_address, read_file(path, "a guest to boot"), f"{path}")
+        put(memory, flat_address, read_file(path, "a guest to boot, no larger than its memory", memory.size), f"{path}")
         return Entry("real", flat_address)
     with open_guest(path) as file:
         head = file.read(HEAD_BYTES)
         if is_bzimage(head):
-            return _load_linux(memory, BzImage(path, head + file.read()), command_line, modules)
+            return _load_linux(memory, BzImage(path, head + file.read(memory.low)), command_line, modules)
         header = multiboot.find(head)
         if head[:4] == b"\x7fELF":
             mode, address, taken = _load_elf(memory, path, file, header)
@@ -113,10 +114,15 @@ def _load_elf(memory: GuestMemory, path: Path, file: BinaryIO,
 def _load_segments(memory: GuestMemory, path: Path, elf, lowest: int) -> list[tuple[int, int]]:
     """Where they went; `lowest` is where none may lie below."""
     taken = []
+    room = memory.size      # beside each other: else few headers could have all of RAM cleared again and again
     for segment in elf.segments:
         start, size = segment["p_paddr"], segment["p_memsz"]
         if segment["p_type"] == PT_LOAD and size:
             check_place(path, start, size, lowest)
+            room -= size
+            if room < 0:
+                raise BootError(f"{path}: segments of more bytes than RAM has, {memory.size:#x}; wanted them beside "
+                                "each other")
             load_segment(memory, path, elf, segment)
             taken.append((start, start + size))
     if not taken:
@@ -141,7 +147,7 @@ def _pvh_entry(elf) -> int | None:
 
 
 def _put_command_line(memory: GuestMemory, command_line: str, most: int) -> None:
-    text = command_line.encode()
+    text = os.fsencode(command_line)        # bytes that are no text are the user's to give
     if len(text) > most:
         raise BootError(f"--append: a command line of {len(text)} bytes; wanted at most {most}")
     memory.write(COMMAND_LINE, text + b"\0")

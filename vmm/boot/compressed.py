@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import UserError
+from ..files import open_at_once
 from ..kvm.addresses import GIB
 
 MOST_BYTES = GIB        # of what comes out
@@ -28,11 +29,11 @@ class BadFile(UserError):
 def open_guest(path: Path) -> BinaryIO:
     """The file's contents, to be closed by the caller.  Raises BadFile."""
     try:
-        file = open(path, "rb")
+        file = open(path, "rb", opener=open_at_once)
         head = file.read(8)
         file.seek(0)
     except OSError as error:
-        raise BadFile(f"{path}: {error.strerror}; wanted a guest to boot") from None
+        raise BadFile(f"{path}: {error.strerror or error}; wanted a guest to boot") from None
     found = next((given for magic, given in FORMATS.items() if head.startswith(magic)), None)
     if found is None:
         return file

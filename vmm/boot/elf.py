@@ -17,6 +17,8 @@ LITTLE_ENDIAN = 1               # EI_DATA
 PN_XNUM = 0xffff                # the number of program headers is in a section header
 EM_386, EM_X86_64 = 3, 62
 PT_LOAD, PT_NOTE = 1, 4
+HEADERS_MOST = 64 << 10         # bytes of all program headers, as Linux has it (fs/binfmt_elf.c)
+NOTES_MOST = 1 << 20            # bytes of a note segment that are looked at
 # Ehdr behind its identification, and Phdr, whose fields have another order in each class
 HEADERS = {1: struct.Struct("<HHIIIIIHHHHHH"), 2: struct.Struct("<HHIQQQIHHHHHH")}
 HEADER_FIELDS = ("e_type e_machine e_version e_entry e_phoff e_shoff e_flags e_ehsize e_phentsize e_phnum e_shentsize "
@@ -66,6 +68,8 @@ class Elf:
         count, size, at = self["e_phnum"], self["e_phentsize"], self["e_phoff"]
         if count and (count == PN_XNUM or size < segment.size):
             raise ELFError(f"{count} program headers of {size} bytes")
+        if count * size > HEADERS_MOST:
+            raise ELFError(f"{count} program headers of {size} bytes, more than {HEADERS_MOST} in all")
         table = self.read(at, count * size, "the program headers")
         return [dict(zip(fields, segment.unpack_from(table, i * size))) for i in range(count)]
 
@@ -73,7 +77,8 @@ class Elf:
         """(name, type, descriptor) of each note; what follows a malformed one in its segment is left out."""
         for segment in self.segments:
             if segment["p_type"] == PT_NOTE:
-                yield from self._notes_in(self.read(segment["p_offset"], segment["p_filesz"], "its notes"))
+                self._seek(segment["p_offset"], segment["p_filesz"], "its notes")
+                yield from self._notes_in(self.file.read(min(segment["p_filesz"], NOTES_MOST)))
 
     @staticmethod
     def _notes_in(data: bytes) -> Iterator[tuple[bytes, int, bytes]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .. import files
 from ..errors import UserError
 from ..kvm.addresses import ACPI_END, ACPI_TABLES, CONVENTIONAL_END, ECAM, ECAM_BYTES, HIGH_START, MIB, MP_END
 from ..kvm.memory import GuestAddressError, GuestMemory
@@ -15,10 +16,10 @@ class BootError(UserError):
     """The guest's file cannot be booted."""
 
 
-def read_file(path: Path, wanted: str) -> bytes:
-    """Raises BootError, which says what was wanted of it."""
+def read_file(path: Path, wanted: str, most: int) -> bytes:
+    """A file of `most` bytes at most.  Raises BootError, which says what was wanted of it."""
     try:
-        return path.read_bytes()
+        return files.read(path, most)
     except OSError as error:
         raise BootError(f"{path}: {error.strerror}; wanted {wanted}") from None
 
@@ -59,7 +60,7 @@ def load_modules(memory: GuestMemory, modules: list[Path], bottom: int, top: int
     they are called in errors."""
     placed = []
     for path in modules:
-        data = read_file(path, f"the guest's {what}")
+        data = read_file(path, f"the guest's {what}, no larger than its memory", memory.size)
         top = (top - len(data)) // 4096 * 4096
         if top < bottom:
             raise BootError(f"{path}: {what} of {len(data)} bytes, which do not fit between the kernel and the end of "

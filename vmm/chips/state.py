@@ -69,9 +69,11 @@ def _refuse(state: State) -> None:
 
 
 def _part(where: str, found: Any, name: Any) -> Any:
+    if not isinstance(found, list if isinstance(name, int) else dict):
+        raise UserError(f"state of {where}: {found!r:.80}; wanted a {'list' if isinstance(name, int) else 'map'}")
     try:
         return found[name]
-    except (KeyError, IndexError, TypeError):
+    except (KeyError, IndexError):
         raise UserError(f"state of {where}: there is no {name}; wanted one") from None
 
 
@@ -79,7 +81,7 @@ def _check(where: str, found: Any, most: dict[Any, int]) -> None:
     for name, highest in most.items():
         value = _part(where, found, name)
         if not isinstance(value, int) or not 0 <= value <= highest:
-            raise UserError(f"state of {where}: {name} {value!r}; wanted 0 to {highest:#x}")
+            raise UserError(f"state of {where}: {name} {value!r:.80}; wanted 0 to {highest:#x}")
 
 
 def _of_pic(pic: Pic) -> State:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from ..errors import UserError
@@ -94,8 +95,8 @@ def disk(text: str, transport: str = "mmio"):
 def _serial(text: str) -> str:
     """A disk's, as the guest can read it."""
     from ..devmodel.devices.blk import ID_BYTES
-    if len(text.encode()) > ID_BYTES:
-        raise UserError(f"--disk serial {text!r}: {len(text.encode())} bytes; wanted at most {ID_BYTES}")
+    if (length := len(os.fsencode(text))) > ID_BYTES:
+        raise UserError(f"--disk serial {text!r}: {length} bytes; wanted at most {ID_BYTES}")
     return text
 
 

@@ -45,6 +45,14 @@ class Parser(argparse.ArgumentParser):
         end = args.index("--") if "--" in args else len(args)
         return super().parse_known_args([*map(self._attach, args[:end]), *args[end:]], namespace)
 
+    def _get_values(self, action, arg_strings):
+        """`--option=--` as its value is written: argparse takes it for the end of options, and for no value."""
+        if action.option_strings and arg_strings == ["--"]:
+            value = self._get_value(action, "--")
+            self._check_value(action, value)
+            return value
+        return super()._get_values(action, arg_strings)
+
     def _attach(self, word: str) -> str:
         """A word as argparse shall see it: an Attached option without a value is given its default there."""
         known = self._option_string_actions

@@ -75,7 +75,7 @@ class BlkDevice(VirtioDevice):
         super().__init__(name, features, [queue_size] * queues)
         self.image = image
         self.uring_queues = queues
-        self.serial = (serial or name).encode()[:ID_BYTES]
+        self.serial = os.fsencode(serial or name)[:ID_BYTES]
 
     def attach(self, place: Place) -> None:
         super().attach(place)

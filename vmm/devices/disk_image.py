@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..devmodel.devices.blk import PUNCH_HOLE, SECTOR, ZERO_RANGE
 from ..errors import UserError
+from ..files import open_at_once
 from ..sync._shared import ffi, lib
 from .disk_use import format_of, use_of, zeroes_by_itself
 
@@ -65,7 +66,7 @@ class DiskImage:
         """O_EXCL is for block devices: nothing in the kernel may have one that the guest writes to."""
         flags = (os.O_RDONLY if self.read_only else os.O_RDWR | os.O_EXCL) | (os.O_DIRECT if self.direct else 0)
         try:
-            return os.open(self.path, flags | os.O_CLOEXEC)
+            return open_at_once(self.path, flags)
         except OSError as error:
             if error.errno == errno.EBUSY:
                 raise self._in_use(self._seen_use() or "a file system, a RAID or a mapping") from None
@@ -89,7 +90,12 @@ class DiskImage:
             raise DiskError(f"{self.path}: neither a file nor a block device")
         if not self.read_only and (use := use_of(self.fd)):
             raise self._in_use(use)
-        if not raw and (name := format_of(self.fd)):
+        try:
+            name = "" if raw else format_of(self.fd)
+        except OSError as error:
+            raise DiskError(f"{self.path}: {error.strerror}, of its first bytes; wanted an image or block "
+                            "device") from None
+        if name:
             raise DiskError(f"{self.path}: a {name} image; wanted a raw one (qemu-img convert -f {name} -O raw), or "
                             "format=raw if it is one and only looks like that")
         self.size = os.lseek(self.fd, 0, os.SEEK_END)

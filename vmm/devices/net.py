@@ -88,7 +88,7 @@ class NetDevice(NetReceive, NetControl, VirtioDevice):
         super().attach(place)
         self.config.mtu, self.config.max_virtqueue_pairs = self.backend.mtu, self.pairs
         self._view = place.memory.view
-        self._packet = memoryview(bytearray(LARGEST_PACKET))
+        self._packet = memoryview(bytearray(LARGEST_PACKET + 1))    # a byte tells of more
         port = self.state.port
         for i, byte in enumerate(self.given_mac):       # the host's word counts, not the guest's
             port.mac[i] = byte
@@ -222,9 +222,9 @@ class NetDevice(NetReceive, NetControl, VirtioDevice):
             queue.push(tag, 0)
             return 1, tag.wanted
         if tag.kind == MERGED:
-            return self._merged(queue, result) if result >= HEADER_BYTES else (0, 0)
-        if result < HEADER_BYTES:
-            return None         # cancelled, or failed: the buffer is kept for another packet
+            return self._merged(queue, result) if self._may_arrive(result) else (0, 0)
+        if not self._may_arrive(result):
+            return None         # cancelled, failed, or dropped: the buffer is kept for another packet
         struct.pack_into("<H", self._view, queue.memory.offset(tag.status + NUM_BUFFERS_AT, 2), 1)
         queue.push(tag, result)
         return 1, result

@@ -74,13 +74,13 @@ class Tap:
             raise
 
     def _open(self, name: str, queues: int) -> None:
-        if not 0 < len(name.encode()) < NAME_BYTES:
+        if not 0 < len(os.fsencode(name)) < NAME_BYTES:
             raise BackendError(f"TAP {name!r}; wanted a name of 1 to {NAME_BYTES - 1} bytes")
         flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | (IFF_MULTI_QUEUE if queues > 1 else 0)
         for _ in range(queues):
             try:
                 self.fds.append(os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC))
-                fcntl.ioctl(self.fds[-1], TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
+                fcntl.ioctl(self.fds[-1], TUNSETIFF, struct.pack("16sH22x", os.fsencode(name), flags))
             except OSError as error:
                 raise BackendError(f"TAP {name}: {error.strerror}; wanted {self._hint(error, queues)}") from None
         self.name = name
@@ -110,7 +110,7 @@ class Tap:
                 raise BackendError(f"descriptor {fd}: flags {flags:#x}; wanted a TAP with vnet_hdr and no_pi")
             self.fds.append(os.dup(fd))
             os.set_blocking(self.fds[-1], True)
-        self.name = name.rstrip(b"\0").decode()
+        self.name = os.fsdecode(name.rstrip(b"\0"))
 
     def _set_up(self, mtu: int | None) -> None:
         for fd in self.fds:
@@ -132,7 +132,7 @@ class Tap:
     def _interface(self, control: socket.socket, request: int, value: int = 0) -> int:
         """A setting of the interface, read or written (netdevice(7); by netlink the library's import alone
         took longer than the rest of the start)."""
-        answer = fcntl.ioctl(control, request, struct.pack("16sI20x", self.name.encode(), value))
+        answer = fcntl.ioctl(control, request, struct.pack("16sI20x", os.fsencode(self.name), value))
         return struct.unpack_from("16xI", answer)[0]
 
     def set_active(self, pairs: int) -> None:

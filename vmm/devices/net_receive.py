@@ -47,7 +47,7 @@ class NetReceive:
                     length = receive(fd, self._packet)
                 except BlockingIOError:
                     break
-                if length >= HEADER_BYTES + ETHER_BYTES and self._wants(self._packet[HEADER_BYTES:length]):
+                if self._may_arrive(length) and self._wants(self._packet[HEADER_BYTES:length]):
                     moved += self._deliver(queue, length)
                 packets += 1
             wanted = queue.wants_interrupt()
@@ -61,6 +61,11 @@ class NetReceive:
         count(queue.state.user, packets, moved, monotonic_ns() - started)
         if wanted:
             self.transport.queue_used(queue.index)
+
+    def _may_arrive(self, length: int) -> bool:
+        """Whether so many bytes are a packet; what the other end of the wire sends is up to that.  No larger one than
+        was negotiated is passed on (5.1.4.1)."""
+        return HEADER_BYTES + ETHER_BYTES <= length <= self.state.port.receive_bytes
 
     def _deliver(self, queue: UserQueue, length: int) -> int:
         """Put a packet into as many chains as it takes (5.1.6.4); one that does not fit is dropped."""

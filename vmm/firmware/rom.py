@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .. import files
 from ..errors import UserError
 from ..kvm.addresses import HIGH_START, KIB, KVM_TSS, KVM_TSS_BYTES, MIB
 from ..kvm.memory import GuestMemory
@@ -26,7 +27,7 @@ def find(name: Path) -> Path:
 def read(path: Path) -> bytes:
     """Raises UserError."""
     try:
-        data = path.read_bytes()
+        data = files.read(path, MOST_BYTES)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; wanted a BIOS: seabios, of the Debian package of that name, or the "
                         "ROM's file") from None

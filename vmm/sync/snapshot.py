@@ -15,6 +15,7 @@ from ..devmodel.schema import Writer
 from ..devmodel.view import View, to_dict
 
 FORMAT = 1
+MOST_TEXT = 80          # letters of what was found, in an error
 
 
 class SnapshotError(ValueError):
@@ -47,13 +48,13 @@ def unpack(layout: Layout, data: bytes) -> dict:
     try:
         saved = msgpack.unpackb(data)
     except (ValueError, msgpack.UnpackException) as error:
-        raise SnapshotError(f"snapshot: {error or 'not msgpack'}; wanted msgpack") from None
+        raise SnapshotError(f"snapshot: {str(error) or type(error).__name__}; wanted msgpack") from None
     if not isinstance(saved, dict):
         raise SnapshotError(f"snapshot: a {type(saved).__name__}; wanted a map")
     for key, wanted in (("splitvmm", FORMAT), ("schema", layout.c_name),
                         ("version", layout.version), ("layout", layout.hash)):
         if saved.get(key) != wanted:
-            raise SnapshotError(f"snapshot: {key} {saved.get(key)!r}; wanted {wanted!r}")
+            raise SnapshotError(f"snapshot: {key} {saved.get(key)!r:.{MOST_TEXT}}; wanted {wanted!r}")
     _check(layout.state, saved.get("state"), "state")
     return saved["state"]
 
@@ -69,11 +70,11 @@ def restore(layout: Layout, state: View, data: bytes,
 
 def _check(block: BlockLayout, values: object, where: str) -> None:
     if not isinstance(values, dict):
-        raise SnapshotError(f"{where}: {values!r}; wanted a map of {block.c_name}")
+        raise SnapshotError(f"{where}: {values!r:.{MOST_TEXT}}; wanted a map of {block.c_name}")
     wanted = {f.name for f in block.fields if not f.reserved}
     if set(values) != wanted:
         odd = min(set(values) ^ wanted, key=str)
-        raise SnapshotError(f"{where}: {'missing' if odd in wanted else 'unknown'} field {odd!r}; "
+        raise SnapshotError(f"{where}: {'missing' if odd in wanted else 'unknown'} field {odd!r:.{MOST_TEXT}}; "
                             f"wanted exactly those of {block.c_name}")
     for item in block.fields:
         if item.reserved:
@@ -95,7 +96,7 @@ def _check_one(item: FieldLayout, value: object, where: str) -> None:
     bits = 8 * item.type.size
     low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if item.type.signed else (0, (1 << bits) - 1)
     if type(value) is not int or not low <= value <= high:
-        raise SnapshotError(f"{where}: {value!r}; wanted a whole number from {low} to {high}")
+        raise SnapshotError(f"{where}: {value!r:.{MOST_TEXT}}; wanted a whole number from {low} to {high}")
     if item.name == "sequence" and value & 1:
         raise SnapshotError(f"{where}: {value}; wanted it even, as nobody counts in a snapshot")
     if item.type.enum is not None and value not in list(item.type.enum):

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .. import files
 from ..errors import UserError
 
 FORMAT = "splitvmm sequence 1"
+MOST_BYTES = 64 << 20       # of a file
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def save(sequence: Sequence, path: Path) -> None:
 def load(path: Path) -> Sequence:
     """Raises UserError."""
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(files.read(path, MOST_BYTES))
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; wanted a sequence that verify saved") from None
     except (ValueError, RecursionError) as error:
