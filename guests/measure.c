@@ -5,7 +5,7 @@
  *   notify=event   ring only if the device has asked for that (F_EVENT); waits by polling
  *   ring=0|3       floor=ADDRESS: time the same loop with that doorbell as well, waiting for nothing, half of
  *                  it before and half of it after
- *   stamps=N       time N batches one by one, in place of all that
+ *   stamps=N       time N batches one by one, in place of all that; passes=N: and again, so often in all
  * Batches are rounded up to a multiple of 32.
  */
 #include "requests.h"
@@ -17,7 +17,7 @@ enum { BUFFERS = 32 << 20 };
 
 static struct queue queue;
 static u16 depth;
-static u32 batches, stamps;
+static u32 batches, stamps, passes;
 static u64 doorbell, floor_bell;
 static int by_interrupt, by_event;
 static u32 rung;
@@ -117,14 +117,17 @@ static inline __attribute__((always_inline)) void go_stamped(int event_index, in
 
 static void run_stamped(void)
 {
-	if (by_event)
-		go_stamped(1, 0);
-	else if (by_interrupt)
-		go_stamped(0, 1);
-	else
-		go_stamped(0, 0);
+	while (passes--) {
+		if (by_event)
+			go_stamped(1, 0);
+		else if (by_interrupt)
+			go_stamped(0, 1);
+		else
+			go_stamped(0, 0);
+		stamps_count(stamps);
+	}
 	requests_check(HEAP);
-	stamps_report(stamps);
+	stamps_report();
 	end(0);
 }
 
@@ -173,6 +176,7 @@ int run(void)
 	depth = option("depth", 1);
 	batches = (option("batches", 1000) + UNROLLED - 1) / UNROLLED * UNROLLED;
 	stamps = option("stamps", 0);
+	passes = option("passes", 1);
 	if (stamps > MOST_STAMPED)
 		fail("stamps", stamps, MOST_STAMPED);
 	floor_bell = option("floor", 0);

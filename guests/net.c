@@ -136,7 +136,8 @@ static void transmit(void)
 	send_batches(8);
 	if (stamps) {
 		send_stamped(stamps);
-		stamps_report(stamps);
+		stamps_count(stamps);
+		stamps_report();
 		end(0);
 	}
 	send_batches(batches);

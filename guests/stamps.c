@@ -6,6 +6,7 @@ enum { STEP_BITS = 6, STEPS = 1 << STEP_BITS, BUCKETS = (64 - STEP_BITS + 1) * S
 
 struct stamped stamped[MOST_STAMPED];
 static u32 buckets[BUCKETS];
+static u64 counted;
 
 static u32 bucket(u64 ticks)
 {
@@ -22,12 +23,17 @@ static u64 joined(struct stamp at)
 	return at.low | (u64)at.high << 32;
 }
 
-void stamps_report(u32 count)
+void stamps_count(u32 count)
 {
 	for (u32 i = 0; i < count; i++)
 		buckets[bucket(joined(stamped[i].end) - joined(stamped[i].begin))]++;
+	counted += count;
+}
+
+void stamps_report(void)
+{
 	print("stamps: requests=");
-	print_number(count);
+	print_number(counted);
 	for (u32 i = 0; i < BUCKETS; i++) {
 		if (!buckets[i])
 			continue;

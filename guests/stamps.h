@@ -19,7 +19,7 @@ static inline struct stamp stamp(void)
 	return now;
 }
 
-/* Prints a line `stamps: requests=N BUCKET:COUNT...` of the first `count` of them. */
-void stamps_report(u32 count);
+void stamps_count(u32 count);	/* of a pass, the first so many; a guest may make several passes */
+void stamps_report(void);	/* prints `stamps: requests=N BUCKET:COUNT...` of all that were counted */
 
 #endif

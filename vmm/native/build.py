@@ -312,6 +312,7 @@ uint64_t packet_flood(int fd, void *frame, uint32_t bytes, volatile uint32_t *st
 int new_network(void);
 int new_mounts(void);
 int new_loop(int file, int *number);
+void end_with_parent(int parent);
 """
 
 EMULATOR = """

@@ -1,5 +1,5 @@
-/* What benchmarks want of the host's kernel: packets for a guest, from the host's own stack, and namespaces and loop
- * devices that nobody else sees. */
+/* What benchmarks want of the host's kernel: packets for a guest, from the host's own stack, namespaces and loop devices
+ * that nobody else sees, and children that do not outlive them. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_packet.h>
@@ -7,11 +7,13 @@
 #include <net/ethernet.h>
 #include <net/if.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -122,4 +124,13 @@ static int new_loop(int file, int *number)
 	if (error && fd >= 0)
 		close(fd);
 	return error ? -error : fd;
+}
+
+/* For a child between fork(2) and execve(2): it is killed with the thread that has forked it, at once if that is no
+ * more. */
+static void end_with_parent(int parent)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(1);
 }
