@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import chart, page, tables, tail
+from . import chart, host_lines, page, tables, tail
 from .losses import Loss, duels, losses
 from .noise import Verdict
 from .page import Element, element
@@ -17,7 +17,7 @@ KINDS = {Verdict.SLOWER: "bad", Verdict.TOO_FEW: "unsure", Verdict.NOISE: "plain
 HOW = {Verdict.SLOWER: "beyond noise", Verdict.TOO_FEW: "of too few repetitions to tell", Verdict.NOISE: "within noise"}
 MODES = {"off": "off: Python alone", "host": "host: the handlers as C in the process",
          "on": "on: the handlers in the kernel"}
-ALONE = ("exits", "shadow")     # there is no peer that has such
+ALONE = ("exits", "shadow", "host")     # there is no peer that has such
 # charts of `exits`; any other access is one write
 EXITS = {"register-read-page": "one read", "register-read-exit": "one read", "user-5": "five writes",
          "coalesced-4-user-1": "five writes", "posted-4-user-1": "five writes", "posted-4-handled-1": "five writes"}
@@ -110,16 +110,24 @@ def _section(row: dict) -> str:
     if row["bench"] == "blk":
         return {"read": "Reads of a disk", "write": "Writes to a disk"}.get(row["op"], row["op"])
     return {"exits": "Exits", "net": "Network", "linux": "A Linux guest",
-            "shadow": "Reads of shared state", "start": "A VM's start"}[row["bench"]]
+            "shadow": "Reads of shared state", "start": "A VM's start",
+            "host": "VMs that share a host"}[row["bench"]]
 
 
 def _groups(rows: list[dict]) -> dict[tuple[str, str], tuple[str, list[dict]]]:
     """Of each chart its mark and its rows, by its section and name."""
     found: dict[tuple[str, str], tuple[str, list[dict]]] = {}
     for row in rows:
-        name = EXITS.get(row["op"], "one write") if row["bench"] == "exits" else label(row)
+        name = _name(row)
         found.setdefault((_section(row), name), (f"chart{len(found)}", []))[1].append(row)
     return found
+
+
+def _name(row: dict) -> str:
+    """Of the chart that a row is in."""
+    if row["bench"] == "exits":
+        return EXITS.get(row["op"], "one write")
+    return host_lines.request(row) if row["bench"] == "host" else label(row)
 
 
 def _card(ident: str, name: str, group: list[dict], kinds: dict[str, str], lost: list[Loss]) -> Element:
@@ -133,7 +141,7 @@ def _card(ident: str, name: str, group: list[dict], kinds: dict[str, str], lost:
 
 
 def _bar(row: dict, kinds: dict[str, str], lost: list[Loss]) -> chart.Bar:
-    name = row["op"] if row["bench"] == "exits" else row["mode"]
+    name = row["op"] if row["bench"] == "exits" else host_lines.beside(row) if row["bench"] == "host" else row["mode"]
     return chart.Bar(name, kinds[row["mode"]], row["ns_per_request"], row["ns_min"], row["ns_max"], row["floor_ns"],
                      [(loss.said(), KINDS[loss.verdict]) for loss in lost],
                      any(loss.verdict == Verdict.SLOWER for loss in lost), tail.named(row))

@@ -15,11 +15,12 @@ from pathlib import Path
 
 from ..device.place import Routed
 from ..devices.probe import ProbeDevice, ProbeReadDevice
+from ..devmodel.devices.probe import Probe
 from ..devmodel.exit_path import Action, Bus
 from ..devmodel.schema import Access
 from ..errors import UserError
 from ..kvm.coalesced import CoalescedRing, why_not
-from ..machine.config import MachineConfig, RecordConfig
+from ..machine.config import DiskConfig, MachineConfig, RecordConfig
 from ..machine.machine import Machine
 from ..machine.stats import device_totals
 from ..offload.objects import route_bytes
@@ -178,6 +179,23 @@ def why_not_coalesced() -> str:
     """Why KVM has no ring for writes, or ""."""
     with Machine(MachineConfig(memory=1 << 20, serial="null")) as machine:
         return why_not(machine.vm)
+
+
+def run_message(count: int, image: Path) -> Sample:
+    """A claimed doorbell that has KVM inject the message by which a queue of an idle disk is collected."""
+    fds, address = [], 0xd0001000 + Probe.claimed.offset
+
+    def prepare(machine):
+        fds.append(machine.interrupts.collector(0, 0))
+        machine.vm.ioeventfd(Bus.MMIO, address, 4, fds[0], True)
+    config = MachineConfig(BUILD / "exits.elf", MEMORY, cmdline=f"count={count} write0={address:#x}",
+                           disks=[DiskConfig(image, read_only=True, offload="on")])
+    try:
+        sample = run(config, ((ProbeDevice("probe"), "on"),), prepare)
+    finally:
+        for fd in fds:
+            os.close(fd)
+    return replace(sample, exits=sample.exits - sample.port_exits)
 
 
 def run_foreign(count: int, attached: bool) -> Sample:

@@ -49,6 +49,7 @@ def _words(wanted: Wanted) -> list:
              "--repeat", wanted.repeat, "--directory", wanted.directory or "/run/bench"]
     words += ["--peer", ",".join(wanted.peers)] if wanted.peers else []
     words += ["--on", ",".join(wanted.storages)] if wanted.storages else []
+    words += ["--vms", ",".join(map(str, wanted.vms))] if wanted.vms else []
     words += ["--vcpus", ",".join(map(str, wanted.vcpus))] if wanted.vcpus else []
     return words + [flag for flag, given in (("--quick", wanted.quick), ("--one-cpu", wanted.one_cpu)) if given]
 

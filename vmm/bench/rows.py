@@ -7,11 +7,13 @@ from pathlib import Path
 from statistics import median
 
 UNROLLED = 32       # the measuring guest's batches come in multiples of this
-BENCHES = ("exits", "blk", "net", "linux", "shadow", "start")
+BENCHES = ("exits", "blk", "net", "linux", "shadow", "start", "host")
 MODES = ("off", "host", "on")
 PEERS = ("qemu", "vhost")       # modes that are not ours begin so
-IDENTITY = ("bench", "mode", "op", "pattern", "bytes", "depth", "wait", "ring", "notify", "cache", "storage", "vcpus")
+IDENTITY = ("bench", "mode", "op", "pattern", "bytes", "depth", "wait", "ring", "notify", "cache", "storage", "vcpus",
+            "vms", "beside", "placed")
 MOST_VCPUS = 4      # of a guest whose vCPUs have a queue each: MOST of guests/vcpus.c
+MOST_VMS = 512      # that one host's benchmark may start
 STORAGES = ("ext4", "xfs", "tmpfs", "block")    # what images may lie on beside each other
 ALWAYS, EVENT = "always", "event"       # when a driver rings: for each batch, or where the device asks for it (2.7.10)
 DECLINED = 0.05     # of the requests, from which on a row says why
@@ -30,6 +32,7 @@ class Wanted:
     directory: Path | None = None
     executors: tuple[str, ...] = ()     # of exits: those that dances are measured with, instead
     vcpus: tuple[int, ...] = ()         # of blk: how many are to have a queue each, instead of one with all requests
+    vms: tuple[int, ...] = ()           # of host: how many of ours there are, the measured one included
     storages: tuple[str, ...] = ()      # of blk: what the same image is to lie on; none for the folder alone
     json: Path | None = None
     html: Path | None = None
@@ -180,7 +183,7 @@ def longer(ratio: float, than: str) -> str:
 def label(row: dict) -> str:
     """What a row asks for, its mode aside."""
     labels = {"exits": lambda row: row["op"], "blk": _blk_label, "net": _net_label, "linux": _linux_label,
-              "shadow": lambda row: f"read {row['op']}", "start": _start_label}
+              "shadow": lambda row: f"read {row['op']}", "start": _start_label, "host": _host_label}
     return labels[row["bench"]](row)
 
 
@@ -201,6 +204,20 @@ def _net_label(row: dict) -> str:
 def _start_label(row: dict) -> str:
     what = {"first": "first instruction", "end": "its end"}[row["op"]]
     return f"{what}, {row['bytes'] >> 20} MiB" + (f", {row['depth']} at once" if row["depth"] > 1 else "")
+
+
+def _host_label(row: dict) -> str:
+    """What it is, and who is there."""
+    if row.get("beside"):
+        return f"{host_op(row)}, {row.get('placed')}, beside {row['beside']}"
+    return f"{host_op(row)}, {row.get('vms')} VM{'' if row.get('vms') == 1 else 's'}"
+
+
+def host_op(row: dict) -> str:
+    """What a row of `host` is of, whoever is there."""
+    return {"claimed": "doorbell claimed", "handled": "doorbell handled", "declined": "doorbell declined",
+            "message": "message", "read": "read 4 KiB", "foreign": "doorbell of no VM of ours",
+            "start": "start of the last VM"}.get(row["op"], row["op"])
 
 
 def _linux_label(row: dict) -> str:

@@ -57,6 +57,9 @@ def _measure(wanted: Wanted, machine: dict) -> list[dict]:
     if wanted.what == "start":
         from . import start
         return start.rows(modes, peers, repeat, quick, machine, _progress)
+    if wanted.what == "host":
+        from . import host
+        return host.rows(wanted, machine, _progress)
     from . import linux
     return linux.rows(modes, peers, repeat, quick, wanted.directory)
 

@@ -11,13 +11,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 from ..errors import UserError
 from ..paths import BUILD
 from ..sync.signals import temporary_folder
-from . import measure
+from . import measure, native
 from .rows import spread
 
 GUEST = BUILD / "first.elf"     # says "1" first of all
@@ -68,12 +69,15 @@ def command(case: Case, image: Path, cmdline: str = "x", *more: str) -> list[str
 
 
 class Guest:
-    """A guest that starts; `first_ns` and `end_ns` since the start of its process."""
+    """A guest that starts; `first_ns` and `end_ns` since the start of its process.  One that is `tied` is killed with
+    this thread, should that not come to close it."""
 
-    def __init__(self, words: list[str]):
+    def __init__(self, words: list[str], tied: bool = False):
         self.words = words
+        tie = partial(native.binding()[1].end_with_parent, os.getpid()) if tied else None
         self._began = time.monotonic_ns()
-        self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        preexec_fn=tie)     # noqa: PLW1509 - one system call, of C
 
     @property
     def began_ns(self) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 
-from . import tail
+from . import host_lines, tail
 from .rows import DECLINED, declined_share, label
 from .vcpus import crowded
 
@@ -77,6 +77,8 @@ def requests(what: str, machine: dict, rows: list[dict]) -> Grid:
                     [_linux_line(row, best.get(label(row), [])) for row in rows])
     if what == "shadow":
         return Grid(title, ("read", "mode", *_SHADOW_FIGURES), [_shadow_line(row) for row in rows])
+    if what == "host":
+        return Grid(title, host_lines.HEAD, host_lines.lines(rows), words=len(host_lines.WORDS))
     if what == "start":
         return Grid(title.replace("µs", "ms"), ("to", "mode", *_START_FIGURES), [_start_line(row) for row in rows])
     if rows and "spared" in rows[0]:
@@ -160,10 +162,11 @@ def beneath(machine: dict, rows: list[dict]) -> list[str]:
     left_out = machine.get("left_out", []) if any(row["bench"] == "exits" for row in rows) else []
     parts = [_start_parts(row) for row in rows if row.get("parts_ns")]
     imports = [f"{name} {took / 1e3:.1f}" for name, took in machine.get("imports_us", ()) if parts]
-    tails = [tail.NOTE] if any(row["bench"] in ("blk", "net") and row.get("p50_ns") for row in rows) else []
+    notes = list(host_lines.NOTES) if any(row["bench"] == "host" for row in rows) else []
+    tails = [tail.NOTE] if any(row["bench"] in ("blk", "net", "host") and row.get("p50_ns") for row in rows) else []
     reasons = [f"{label(row)}, {row['mode']}: {why(row)}" for row in rows if row["bench"] == "blk" and why(row)]
     turns = list(dict.fromkeys(said for row in rows if (said := crowded(row))))
-    return tails + turns + reasons + left_out + parts + (["imports: " + ", ".join(imports)] if imports else [])
+    return notes + tails + turns + reasons + left_out + parts + (["imports: " + ", ".join(imports)] if imports else [])
 
 
 def why(row: dict) -> str:

@@ -12,8 +12,11 @@ from . import standard
 WHAT = {"exits": "the exit path itself, and the longest visits of a handler to a queue",
         "blk": "block requests", "net": "packets", "linux": "a Linux guest's disk, network and boot",
         "shadow": "consistent reads of a disk's shared state while a guest runs",
-        "start": "a VM's start, from that of the process to the guest's first instruction"}
-PEERS = {"exits": (), "blk": ("qemu",), "net": ("qemu",), "linux": ("qemu", "vhost"), "shadow": (), "start": ("qemu",)}
+        "start": "a VM's start, from that of the process to the guest's first instruction",
+        "host": "what the VMs of a host cost each other: beside idle ones, and beside a hostile one"}
+PEERS = {"exits": (), "blk": ("qemu",), "net": ("qemu",), "linux": ("qemu", "vhost"), "shadow": (), "start": ("qemu",),
+         "host": ()}
+VMS, QUICK_VMS = "1,8,64", "1,2"
 
 
 def add(commands) -> None:
@@ -32,8 +35,13 @@ def add(commands) -> None:
 
 
 def _add_measuring(measured: ArgumentParser, what: str) -> None:
-    measured.add_argument("--modes", metavar="LIST", default=",".join(parse.MODES),
-                          help="which modes to compare (default: off,host,on)")
+    if what == "host":
+        measured.set_defaults(modes="on")
+        measured.add_argument("--vms", metavar="LIST", help="how many VMs with offload on there are, the measured one "
+                              f"included (default: {VMS}; with --quick {QUICK_VMS})")
+    else:
+        measured.add_argument("--modes", metavar="LIST", default=",".join(parse.MODES),
+                              help="which modes to compare (default: off,host,on)")
     measured.add_argument("--peer", metavar="LIST", default="", help="run the same guest there as well: "
                           + {"linux": "qemu, vhost (QEMU with the kernel's network device)"}.get(what, "qemu")
                           if PEERS[what] else SUPPRESS)
@@ -71,7 +79,7 @@ def measure(options) -> int:
     _writable(options.html, "--html", options.json)
     wanted = Wanted(options.what, modes, peers, parse.whole(options.repeat, "--repeat", 1, 100), options.quick,
                     options.one_cpu, options.directory, _executors(options), _vcpus(options),
-                    _storages(options), options.json, options.html)
+                    _vms(options), _storages(options), options.json, options.html)
     if options.in_nested:
         from ..bench import nested
         return nested.bench(wanted)
@@ -95,6 +103,18 @@ def _vcpus(options) -> tuple[int, ...]:
     given = getattr(options, "vcpus", None)
     return () if given is None else tuple(parse.whole(word, "--vcpus", 1, MOST_VCPUS)
                                           for word in parse.words(given, "--vcpus"))
+
+
+def _vms(options) -> tuple[int, ...]:
+    """Raises UserError."""
+    from ..bench.rows import MOST_VMS
+    if options.what != "host":
+        return ()
+    given = (QUICK_VMS if options.quick else VMS) if options.vms is None else options.vms
+    found = tuple(parse.whole(word, "--vms", 1, MOST_VMS) for word in parse.words(given, "--vms"))
+    if len(set(found)) < len(found):
+        raise UserError(f"--vms {given}: a number twice; wanted each once")
+    return found
 
 
 def _storages(options) -> tuple[str, ...]:
