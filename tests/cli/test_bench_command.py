@@ -26,7 +26,10 @@ def wanted(monkeypatch):
     (["net", "--modes", "on,off", "--one-cpu", "--repeat", "3"], Wanted("net", ["on", "off"], [], 3, one_cpu=True)),
     (["linux", "--peer", "qemu,vhost"], Wanted("linux", ["off", "host", "on"], ["qemu", "vhost"])),
     (["shadow", "--modes", "host"], Wanted("shadow", ["host"], [])),
-    (["start", "--peer", "qemu"], Wanted("start", ["off", "host", "on"], ["qemu"]))])
+    (["start", "--peer", "qemu"], Wanted("start", ["off", "host", "on"], ["qemu"])),
+    (["host"], Wanted("host", ["on"], [], vms=(1, 8, 64))),
+    (["host", "--vms", "3"], Wanted("host", ["on"], [], vms=(3,))),
+    (["host", "--quick"], Wanted("host", ["on"], [], quick=True, vms=(1, 2)))])
 def test_what_is_measured(wanted, words, says):
     assert cli.main(["bench", *words]) == 0 and wanted == [says]
 
@@ -45,6 +48,8 @@ def test_files_to_write(wanted, tmp_path):
     (["exits", "--html", "/nowhere/page"], "--html /nowhere/page: no folder /nowhere"),
     (["exits", "--json", "/"], "--json /: a folder; wanted a file to write"),
     (["exits", "--json", "same", "--html", "./same"], "--html same: the same file as same; wanted another one"),
+    (["host", "--vms", "0"], "--vms '0'; wanted a whole number from 1 to 512"),
+    (["host", "--vms", "8,8"], "8 given twice"),
     (["draw", "same", "./same"], "FILE same: the same file as same"),
     (["draw", "/none", "page"], "/none: No such file"),
     (["compare", "/none/a", "/none/b"], "/none/a: No such file"),
@@ -65,7 +70,7 @@ def test_usage_is_that_of_what_was_asked(words, usage, capsys):
     assert end.value.code == os.EX_USAGE and capsys.readouterr().err.startswith(usage)
 
 
-@pytest.mark.parametrize("what", ["exits", "blk", "net", "linux", "shadow", "start", "compare", "draw"])
+@pytest.mark.parametrize("what", ["exits", "blk", "net", "linux", "shadow", "start", "host", "compare", "draw"])
 def test_help(what, capsys):
     with pytest.raises(SystemExit) as end:
         cli.main(["bench", what, "--help"])

@@ -1,5 +1,6 @@
-"""What VMs of a host cost each other, as all of them share one exit path: doorbells, messages and reads of one VM beside
-idle ones, its memory and its start; exits of a VM that is not ours; and an honest VM's reads beside a hostile one's."""
+"""What VMs of a host cost each other, as all of them share one exit path: doorbells, messages and reads of one VM
+beside idle ones, its memory and its start; exits of a VM that is not ours; and an honest VM's reads beside a hostile
+one."""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ Place = tuple[str, int]     # an operation, and how many VMs of ours there are
 
 @dataclass
 class Taken:
-    """What the repetitions of one operation took, beside so many VMs; memory in bytes, as Neighbours.memory() has it."""
+    """What the repetitions of one operation took; memory in bytes, as Neighbours.memory() has it."""
 
     ns: list[float] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
@@ -125,7 +126,7 @@ def _shown(progress: Progress, wanted: Wanted):
 def _row(op: str, vms: int, taken: Taken, count: int, floor: float) -> dict:
     if op == START:
         own, kernel = (None if None in each else round(median(each)) for each in zip(*taken.memory))
-        return {**_common(op, taken, 1, bytes=IDLE_BYTES, vms=vms), "own_bytes": own, "kernel_bytes": kernel}
+        return _common(op, taken, 1, bytes=IDLE_BYTES, vms=vms, own_bytes=own, kernel_bytes=kernel)
     if op == READ:
         return _read_row(taken, vms=vms)
     return _common(op, taken, count, "off" if op == FOREIGN else "on", vms=vms, floor_ns=round(floor, 1))
@@ -137,8 +138,8 @@ def _attacked_row(beside: Beside, taken: Taken) -> dict:
 
 def _read_row(taken: Taken, **more) -> dict:
     requests = round(taken.times.total() / len(taken.ns))
-    return {**_common(READ, taken, requests, pattern="random", bytes=hostile.READ_BYTES, ring=hostile.READ_RING, **more),
-            **tail.percentiles(taken.times)}
+    return _common(READ, taken, requests, pattern="random", bytes=hostile.READ_BYTES, ring=hostile.READ_RING, **more,
+                   **tail.percentiles(taken.times))
 
 
 def _common(op: str, taken: Taken, requests: int, mode: str = "on", **more) -> dict:

@@ -1,7 +1,7 @@
-"""An honest VM that reads from its disk, alone or beside one that does the worst it can to whom it shares the host with.
+"""An honest VM that reads from its disk, alone or beside one that does the worst it can to others of its host.
 
-What is the host's own affair is told apart from ours by where they run: on CPUs of their own, a VM that holds up another
-one does so by what they share in the kernel; on one CPU, also by the slices that the scheduler gives it."""
+Where they run tells what is ours from what is the host's: on CPUs of their own, one VM holds up another by what they
+share in the kernel alone; on one CPU, also by the slices that the scheduler gives it."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def read_beside(beside: Beside | None, image: Path, quick: bool) -> tuple[Sample
     with _on(other), _attack(beside.who, image) as guest, _on(honest):
         found = _read(image, quick)
         if guest and guest.process.poll() is not None:
-            raise UserError(f"the guest that {beside.who} ended with status {guest.process.returncode}; wanted it to go "
-                            "on as long as the other one")
+            raise UserError(f"the hostile guest ({beside.who}) ended with status {guest.process.returncode}; wanted it "
+                            "to go on as long as the honest one")
     return found
 
 
 def _read(image: Path, quick: bool) -> tuple[Sample, str]:
-    words = f"bytes={READ_BYTES} pattern=random ring={READ_RING} stamps={MOST_STAMPED} " \
-            f"passes={QUICK_PASSES if quick else PASSES}"
+    passes = QUICK_PASSES if quick else PASSES
+    words = f"bytes={READ_BYTES} pattern=random ring={READ_RING} stamps={MOST_STAMPED} passes={passes}"
     return run_machine(MachineConfig(BUILD / "measure.elf", MEMORY, cmdline=words,
                                      disks=[DiskConfig(image, read_only=True, offload="on")]))
 

@@ -1,4 +1,4 @@
-"""Idle VMs beside what is measured, as users run them: each a process of its own, killed with this one however it ends."""
+"""Idle VMs beside what is measured, as users run them: each a process of its own, which ends when this one does."""
 
 from __future__ import annotations
 
