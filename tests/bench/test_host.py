@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from vmm.bench.compare import compare
 from vmm.bench.host import DOORBELLS, FOREIGN, READ, START
 from vmm.bench.hostile import ATTACKS, NOBODY, ONE_CPU, OWN_CPUS, Beside
 from vmm.bench.neighbours import IDLE_BYTES, Neighbours
+from vmm.bench.rows import EXIT_CASES
 from vmm.bench.saved import read
 from vmm.cli import main as cli
 from vmm.errors import UserError
@@ -50,7 +52,8 @@ def test_rows(tmp_path, kvm, bpf, capsys):
             assert (one["handled"], one["declined"], one["exits_to_user"]) == (handled, declined, declined)
         if one["op"] == START:
             assert 0 < one["own_bytes"] < 1 << 30 and one["kernel_bytes"] is None and one["bytes"] == IDLE_BYTES
-    assert all(0 < one["p50_ns"] <= one["p99_ns"] <= one["p999_ns"] for one in found if one["op"] == READ)
+    reads = [one for one in found if one["op"] == READ]
+    assert all(0 < one["p50_ns"] <= one["p99_ns"] <= one["p999_ns"] and one["waited_ns"] >= 0 for one in reads)
     out = capsys.readouterr().out
     assert "doorbell handled" in out and "kernel's MiB" in out and "chains" in out
     assert "start of the last VM" in " ".join(words(parse(page)).split())
@@ -159,6 +162,16 @@ def test_percentiles_are_of_all_passes(image, kvm):
     config = MachineConfig(BUILD / "measure.elf", measure.MEMORY, cmdline="stamps=32 passes=3 bytes=512",
                            disks=[DiskConfig(image, offload="off")])
     assert tail.stamped(measure.run_machine(config)[1], measure.tsc_khz()).total() == 96
+
+
+def test_of_several_loops_the_median_counts(kvm):
+    assert measure.counted("".join(f"exits: count=5 ticks={ticks}\n" for ticks in (7, 900, 11, 9, 10)))["ticks"] == 10
+    assert measure.run_exits(next(case for case in EXIT_CASES if case.op == "user-python"), 5, 3).exits == 15
+
+
+def test_the_middle_of_times():
+    times = Counter({10.0: 6, 70.0: 4})
+    assert (tail.mean(times), tail.median(times)) == (34, 10)
 
 
 def grid(*rows):

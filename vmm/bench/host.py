@@ -19,15 +19,15 @@ from .neighbours import IDLE_BYTES, Neighbours
 from .rows import EXIT_CASES, Wanted, spread
 
 IMAGE_BYTES = 16 << 20
-COUNT, QUICK_COUNT = 10_000, 1000       # doorbells of one loop
+COUNT, LOOPS, QUICK_LOOPS = 1000, 20, 2     # doorbells of a loop, which is shorter than a slice; loops of a run
 CLAIMED, HANDLED, DECLINED = (next(case for case in EXIT_CASES if case.op == op)
                               for op in ("claimed", "handled", "declined"))
 FOREIGN, START, READ = "foreign", "start", "read"
-# operation -> one loop of so many, of a VM of ours whose disk would have the image
-DOORBELLS: dict[str, Callable[[int, Path], Sample]] = {
-    "claimed": lambda count, _: measure.run_exits(replace(CLAIMED, mode="on"), count),
-    "handled": lambda count, _: measure.run_exits(HANDLED, count),
-    "declined": lambda count, _: measure.run_exits(DECLINED, count),
+# operation -> one run of a VM of ours, of COUNT doorbells in each of so many loops; its disk, if any, has the image
+DOORBELLS: dict[str, Callable[[int, int, Path], Sample]] = {
+    "claimed": lambda count, loops, _: measure.run_exits(replace(CLAIMED, mode="on"), count, loops),
+    "handled": lambda count, loops, _: measure.run_exits(HANDLED, count, loops),
+    "declined": lambda count, loops, _: measure.run_exits(DECLINED, count, loops),
     "message": measure.run_message}
 Progress = Callable[[], AbstractContextManager]
 Place = tuple[str, int]     # an operation, and how many VMs of ours there are
@@ -35,10 +35,12 @@ Place = tuple[str, int]     # an operation, and how many VMs of ours there are
 
 @dataclass
 class Taken:
-    """What the repetitions of one operation took; memory in bytes, as Neighbours.memory() has it."""
+    """What the repetitions of one operation took; `waited_ns` is all reads' together, memory in bytes and as
+    Neighbours.memory() has it."""
 
     ns: list[float] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
+    waited_ns: int = 0
     times: Counter[float] = field(default_factory=Counter)
     memory: list[tuple[int, int | None]] = field(default_factory=list)
 
@@ -48,7 +50,7 @@ class Bench:
 
     def __init__(self, wanted: Wanted, tsc_khz: int, image: Path, step: Callable[[str], None]):
         self.wanted, self._khz, self._image, self._step = wanted, tsc_khz, image, step
-        self.count = QUICK_COUNT if wanted.quick else COUNT
+        self.loops = QUICK_LOOPS if wanted.quick else LOOPS
         self.taken: dict[Place, Taken] = {}
         self.attacked: dict[Beside, Taken] = {}
 
@@ -74,24 +76,27 @@ class Bench:
     def _ours(self, vms: int) -> None:
         for op, loop in DOORBELLS.items():
             self._step(f"{op}, {vms} VMs")
-            self._keep(self._of(op, vms), loop(self.count, self._image))
+            self._keep(self._of(op, vms), loop(COUNT, self.loops, self._image))
         self._step(f"{READ}, {vms} VMs")
         self._read(self._of(READ, vms))
 
     def _foreign(self, vms: int) -> None:
         """A doorbell of a VM without offload; `vms` of ours are there."""
         self._step(f"{FOREIGN}, {vms} VMs")
-        self._keep(self._of(FOREIGN, vms), measure.run_exits(CLAIMED, self.count))
+        self._keep(self._of(FOREIGN, vms), measure.run_exits(CLAIMED, COUNT, self.loops))
 
     def _keep(self, taken: Taken, sample: Sample) -> None:
-        taken.ns.append(sample.ticks / self.count * 1e6 / self._khz)
+        taken.ns.append(sample.ticks / COUNT * 1e6 / self._khz)
         taken.samples.append(sample)
 
     def _read(self, taken: Taken, beside: Beside | None = None) -> None:
-        sample, text = hostile.read_beside(beside, self._image, self.wanted.quick)
-        times = tail.stamped(text, self._khz)
-        taken.ns.append(sum(ns * count for ns, count in times.items()) / times.total())
-        taken.samples.append(sample)
+        """Beside a hostile VM a read's time is the mean, which has all that it takes away; beside idle ones the
+        median."""
+        reads = hostile.read_beside(beside, self._image, self.wanted.quick)
+        times = tail.stamped(reads.text, self._khz)
+        taken.ns.append(tail.mean(times) if beside else tail.median(times))
+        taken.samples.append(reads.sample)
+        taken.waited_ns += reads.waited_ns
         taken.times += times
 
 
@@ -106,7 +111,7 @@ def rows(wanted: Wanted, machine: dict, progress: Progress) -> list[dict]:
     floor = median(bench.taken[FOREIGN, 0].ns)
     order = [*DOORBELLS, READ, FOREIGN, START]
     places = sorted(bench.taken.items(), key=lambda item: (order.index(item[0][0]), item[0][1]))
-    return [*(_row(*place, taken, bench.count, floor) for place, taken in places),
+    return [*(_row(*place, taken, bench.loops * COUNT, floor) for place, taken in places),
             *(_attacked_row(beside, taken) for beside, taken in bench.attacked.items())]
 
 
@@ -137,8 +142,9 @@ def _attacked_row(beside: Beside, taken: Taken) -> dict:
 
 
 def _read_row(taken: Taken, **more) -> dict:
-    requests = round(taken.times.total() / len(taken.ns))
-    return _common(READ, taken, requests, pattern="random", bytes=hostile.READ_BYTES, ring=hostile.READ_RING, **more,
+    requests = taken.times.total()
+    return _common(READ, taken, requests // len(taken.ns), pattern="random", bytes=hostile.READ_BYTES,
+                   ring=hostile.READ_RING, waited_ns=round(taken.waited_ns / requests, 1), **more,
                    **tail.percentiles(taken.times))
 
 

@@ -9,8 +9,10 @@ from .hostile import NOBODY
 from .rows import host_op
 
 WORDS = ("request", "mode", "beside")
-HEAD = (*WORDS, "µs", "min", "max", "times", "ns more", *tail.HEADS, "CPU", "own MiB", "kernel's MiB")
+HEAD = (*WORDS, "µs", "min", "max", "times", "ns more", *tail.HEADS, "CPU", "waited", "own MiB", "kernel's MiB")
 NOTES = ("times, ns more: than beside the fewest VMs, or nobody; medians over the repetitions",
+         "read beside idle VMs: medians of single reads; beside a hostile one, means",
+         "waited: for a CPU, by the vCPU's thread, a read: what the scheduler gave to others",
          "own MiB, kernel's MiB: memory of one VM beside its RAM: its process's, and what the kernel has for it")
 
 
@@ -25,6 +27,7 @@ def _line(row: dict, base: dict) -> tuple[str, ...]:
             f"{median(ns / of for ns, of in pairs):.2f}" if pairs else "-",
             f"{median(ns - of for ns, of in pairs):,.0f}" if pairs else "-",
             *(_us(row.get(key)) for key in tail.PER_MILLE), _us(row["cpu_ns_per_request"]),
+            "-" if row.get("waited_ns") is None else f"{row['waited_ns'] / 1e3:,.2f}",
             *(_mib(row.get(key)) for key in ("own_bytes", "kernel_bytes")))
 
 

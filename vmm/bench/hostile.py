@@ -6,20 +6,22 @@ share in the kernel alone; on one CPU, also by the slices that the scheduler giv
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
 from ..machine.config import DiskConfig, MachineConfig
 from ..paths import BUILD
-from .measure import MEMORY, Sample, run_machine
+from .measure import MEMORY, TIMEOUT_S, Sample, run_machine
 from .start import Guest, splitvmm
 from .tail import MOST_STAMPED
 
 READ_BYTES, READ_RING = 4096, 3
 PASSES, QUICK_PASSES = 24, 2        # of MOST_STAMPED reads
+LOOK_S = 0.01       # between two looks at a thread
 NOBODY = "nobody"
 # what guests/heavy.c is told: doorbells that are declined, interrupts, and the largest chains that there are
 ATTACKS = {"declines": "pieces=2 requests=1 buffers=1 ring=3", "interrupts": "interrupts=1 requests=1 buffers=1 ring=0",
@@ -43,8 +45,17 @@ def besides() -> list[Beside]:
             for who in (NOBODY, *ATTACKS)]
 
 
-def read_beside(beside: Beside | None, image: Path, quick: bool) -> tuple[Sample, str]:
-    """What the honest VM took, and what its guest printed; without `beside` it runs wherever it likes to."""
+@dataclass(frozen=True)
+class Reads:
+    """What the honest VM took, what its guest printed, and how long its vCPU's thread waited for a CPU meanwhile."""
+
+    sample: Sample
+    text: str
+    waited_ns: int
+
+
+def read_beside(beside: Beside | None, image: Path, quick: bool) -> Reads:
+    """Without `beside` it runs wherever it likes to."""
     if not beside:
         return _read(image, quick)
     honest, other = _cpus(beside.cpus)
@@ -56,11 +67,23 @@ def read_beside(beside: Beside | None, image: Path, quick: bool) -> tuple[Sample
     return found
 
 
-def _read(image: Path, quick: bool) -> tuple[Sample, str]:
+def _read(image: Path, quick: bool) -> Reads:
     passes = QUICK_PASSES if quick else PASSES
     words = f"bytes={READ_BYTES} pattern=random ring={READ_RING} stamps={MOST_STAMPED} passes={passes}"
-    return run_machine(MachineConfig(BUILD / "measure.elf", MEMORY, cmdline=words,
-                                     disks=[DiskConfig(image, read_only=True, offload="on")]))
+    config = MachineConfig(BUILD / "measure.elf", MEMORY, cmdline=words,
+                           disks=[DiskConfig(image, read_only=True, offload="on")])
+    waited = [0]
+    sample, text = run_machine(config, during=lambda machine: waited.extend(_waits(machine.threads[0].native_id)))
+    return Reads(sample, text, waited[-1])
+
+
+def _waits(thread: int) -> Iterator[int]:
+    """How long it has waited for a CPU so far, in ns, now and again until it ends (Documentation/scheduler/
+    sched-stats.rst: the second of /proc/PID/schedstat)."""
+    with suppress(OSError):     # it has ended
+        for _ in range(round(TIMEOUT_S / LOOK_S)):
+            yield int(Path(f"/proc/self/task/{thread}/schedstat").read_text().split()[1])
+            time.sleep(LOOK_S)
 
 
 def _cpus(how: str) -> tuple[Cpus, Cpus]:

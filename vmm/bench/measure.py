@@ -29,12 +29,13 @@ from .rows import EXIT_CASES
 
 MEMORY = 64 << 20
 TIMEOUT_S = 120
-_LINE = re.compile(r"(measure|exits): \w+=(\d+) ticks=(\d+)(?: floor=(\d+) rung=(\d+) interrupts=(\d+))?")
+_LINE = re.compile(r"(?:measure|exits): \w+=\d+ ticks=(?P<ticks>\d+)"
+                   r"(?: floor=(?P<floor>\d+) rung=(?P<rung>\d+) interrupts=(?P<interrupts>\d+))?")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What one run took: `ticks` of the loop alone, the rest of the whole run."""
+    """What one run took: `ticks` of the loop alone (of several, the median one), the rest of the whole run."""
 
     ticks: int
     floor_ticks: int = 0    # of the same loop around a doorbell that is claimed and ignored, if it was run
@@ -117,12 +118,13 @@ def _doorbells(device) -> int | None:
 
 
 def counted(text: str) -> dict[str, int]:
-    """What the guest itself says of its loop, as fields of a Sample."""
-    found = _LINE.search(text)
+    """What the guest itself says of its loop, as fields of a Sample; of several, of the median one."""
+    found = sorted(_LINE.finditer(text), key=lambda line: int(line["ticks"]))
     if not found:
         raise UserError(f"the measuring guest said {text.strip()[-200:]!r}; wanted its figures")
-    names = ("ticks", "floor_ticks", "doorbells", "interrupts")
-    return {name: int(value) for name, value in zip(names, found.groups()[2:]) if value is not None}
+    names = {"ticks": "ticks", "floor_ticks": "floor", "doorbells": "rung", "interrupts": "interrupts"}
+    line = found[len(found) // 2]
+    return {name: int(line[said]) for name, said in names.items() if line[said] is not None}
 
 
 def claim(machine, address: int) -> int:
@@ -132,9 +134,9 @@ def claim(machine, address: int) -> int:
     return fd
 
 
-def run_exits(case, count: int) -> Sample:
-    """The guest that goes through a list of accesses.  Its exits are those of the list: not those with which
-    it prints, by a port."""
+def run_exits(case, count: int, loops: int = 1) -> Sample:
+    """The guest that goes through a list of accesses, so often in each loop.  Its exits are those of the list: not
+    those with which it prints, by a port."""
     device = ProbeReadDevice("probe") if case.read == "counter" else ProbeDevice("probe")
     base, registers, fds, shown = 0xd0000000, device.layout.registers, [], {}
     words = [f"write{i}={base + registers[name].offset:#x}" for i, name in enumerate(case.writes)]
@@ -156,7 +158,7 @@ def run_exits(case, count: int) -> Sample:
 
     def look(_machine):
         shown.update({name: getattr(device.page, name) for name in case.writes if registers[name].access is Access.RW})
-    config = MachineConfig(BUILD / "exits.elf", MEMORY, cmdline=" ".join([f"count={count}", *words]))
+    config = MachineConfig(BUILD / "exits.elf", MEMORY, cmdline=" ".join([f"count={count} loops={loops}", *words]))
     try:
         with tempfile.NamedTemporaryFile() as record:
             config.record = RecordConfig(Path(record.name)) if case.recorded else None
@@ -181,14 +183,14 @@ def why_not_coalesced() -> str:
         return why_not(machine.vm)
 
 
-def run_message(count: int, image: Path) -> Sample:
+def run_message(count: int, loops: int, image: Path) -> Sample:
     """A claimed doorbell that has KVM inject the message by which a queue of an idle disk is collected."""
     fds, address = [], 0xd0001000 + Probe.claimed.offset
 
     def prepare(machine):
         fds.append(machine.interrupts.collector(0, 0))
         machine.vm.ioeventfd(Bus.MMIO, address, 4, fds[0], True)
-    config = MachineConfig(BUILD / "exits.elf", MEMORY, cmdline=f"count={count} write0={address:#x}",
+    config = MachineConfig(BUILD / "exits.elf", MEMORY, cmdline=f"count={count} loops={loops} write0={address:#x}",
                            disks=[DiskConfig(image, read_only=True, offload="on")])
     try:
         sample = run(config, ((ProbeDevice("probe"), "on"),), prepare)

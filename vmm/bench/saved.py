@@ -85,6 +85,7 @@ _OURS_MAY = {"why": _TEXT, "ns_each": _TIMES, "cache": _or_null(_TEXT), "storage
              "vcpus": _or_null(_COUNT), "host_cpus": _COUNT, "each_per_s": _RATES, "retries": _COUNT,
              "spared": _COUNT, "notify": _NOTIFY, "doorbells": _or_null(_COUNT), "interrupts": _or_null(_COUNT),
              "vms": _COUNT, "beside": _TEXT, "placed": _TEXT, "own_bytes": _COUNT, "kernel_bytes": _or_null(_WHOLE),
+             "waited_ns": _NUMBER,
              **dict.fromkeys(PER_MILLE, _or_null(_TIME))}
 _LINUX = {"handled": _or_null(_WHOLE), "declined": _or_null(_WHOLE), "ns_each": _TIMES, "cache": _or_null(_TEXT),
           "p99_ns": _or_null(_NUMBER), "exits": _COUNT}

@@ -44,6 +44,16 @@ def percentiles(times: Counter[float]) -> dict[str, float | None]:
             for key, share in PER_MILLE.items()}
 
 
+def mean(times: Counter[float]) -> float:
+    """In ns."""
+    return sum(ns * count for ns, count in times.items()) / times.total()
+
+
+def median(times: Counter[float]) -> float:
+    """In ns: the least time that half of all requests do not exceed."""
+    return _at(times, -(-times.total() // 2))
+
+
 def _at(times: Counter[float], rank: int) -> float:
     for ns in sorted(times):
         rank -= times[ns]
