@@ -4,14 +4,14 @@ one."""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import mean, median
 
-from ..sync.signals import temporary_folder
 from . import hostile, measure, tail
 from .hostile import Beside
 from .measure import Sample
@@ -102,9 +102,7 @@ class Bench:
 
 def rows(wanted: Wanted, machine: dict, progress: Progress) -> list[dict]:
     """Of each operation a row for each number of VMs, then those beside hostile ones."""
-    with temporary_folder("splitvmm-bench-") as folder, _shown(progress, wanted) as step:
-        image = Path(folder) / "disk"
-        image.write_bytes(bytes(IMAGE_BYTES))
+    with _image() as image, _shown(progress, wanted) as step:
         bench = Bench(wanted, machine["tsc_khz"], image, step)
         for _ in range(wanted.repeat):
             bench.repetition()
@@ -116,7 +114,18 @@ def rows(wanted: Wanted, machine: dict, progress: Progress) -> list[dict]:
 
 
 @contextmanager
-def _shown(progress: Progress, wanted: Wanted):
+def _image() -> Iterator[Path]:
+    """A disk's, of all VMs: memory without a name, which is gone when this process is, however it ends."""
+    fd = os.memfd_create("splitvmm-bench")
+    try:
+        os.write(fd, bytes(IMAGE_BYTES))
+        yield Path(f"/proc/{os.getpid()}/fd/{fd}")
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _shown(progress: Progress, wanted: Wanted) -> Iterator[Callable[[str], None]]:
     """What tells of each step as it begins."""
     steps = 1 + len(wanted.vms) * (len(DOORBELLS) + 3) + len(hostile.besides())
     with progress() as shown:

@@ -90,11 +90,11 @@ class Neighbours:
 def process_bytes(pid: int, image: Path) -> int:
     """Proportional set size of a process (proc_pid_smaps(5)), in bytes, without BPF maps, which are the kernel's memory
     and guest RAM, and without the disk's image, which is the page cache's."""
-    total, kept = 0, True
+    total, kept, mapped = 0, True, os.path.realpath(image)
     for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
         name, *words = line.split()
         if "-" in name and not name.endswith(":"):
-            kept = not line.endswith(("anon_inode:bpf-map", str(image)))
+            kept = not line.endswith(("anon_inode:bpf-map", mapped))
         elif name == "Pss:" and kept:
             total += int(words[0]) << 10
     return total
