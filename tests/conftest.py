@@ -25,7 +25,8 @@ FIRST = ("tests/package/test_wheel.py", "tests/guest/test_stream_guest.py", "tes
          "tests/explore/test_explore.py", "tests/villain/test_villain.py", "tests/fuzz/test_fuzz.py",
          "tests/models/test_models.py", "tests/guest/test_kill.py", "tests/verify/test_verify.py",
          "tests/package/test_make.py", "tests/cli/test_ending.py", "tests/executors/test_kvm_state.py",
-         "tests/guest/test_many.py", "tests/executors/test_beside.py", "tests/guest/test_adversary.py")
+         "tests/guest/test_many.py", "tests/executors/test_beside.py", "tests/guest/test_adversary.py",
+         "tests/bench/test_host.py")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -61,3 +61,10 @@ def test_what_disks_are_asked_for_is_passed_on(machine):
 def test_nothing_is_shared_without_json(machine):
     assert main(["bench", "exits", "--in-nested"]) == 0
     assert "--rw" not in machine[0]
+
+
+def test_as_many_vms_are_asked_for_there_and_no_modes(machine):
+    """Which `bench host` has none of."""
+    assert main(["bench", "host", "--in-nested", "--vms", "1,4"]) == 0
+    inside = shlex.split(machine[0][-1])
+    assert inside[inside.index("--vms") + 1] == "1,4" and "--modes" not in inside

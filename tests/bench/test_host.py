@@ -31,6 +31,7 @@ from vmm.top import listing, process
 wait_for = partial(waiting.wait_for, timeout_s=60)
 SPLITVMM = Path(sys.executable).parent / "splitvmm"
 FLOOD_S = 0.3
+AFFINITY = os.sched_getaffinity(0)
 
 
 def host_row(op="handled", vms=1, ns=2000.0, **changes):
@@ -138,9 +139,6 @@ def test_a_hostile_guest_that_ends_is_told(kvm, bpf, image, monkeypatch):
     with pytest.raises(UserError, match=r"the hostile guest \(chains\) ended with status -9; wanted it to go on"):
         hostile.read_beside(Beside("chains"), image, True)
     assert os.sched_getaffinity(0) == AFFINITY
-
-
-AFFINITY = os.sched_getaffinity(0)
 
 
 @pytest.mark.parametrize("there, wanted", [({3}, [ONE_CPU]), ({0, 1}, [OWN_CPUS, ONE_CPU])])

@@ -45,8 +45,9 @@ def bench(wanted: Wanted) -> int:
 
 def _words(wanted: Wanted) -> list:
     """The command there, but for its files."""
-    words = [sys.executable, "-m", "vmm", "bench", wanted.what, "--modes", ",".join(wanted.modes),
-             "--repeat", wanted.repeat, "--directory", wanted.directory or "/run/bench"]
+    words = [sys.executable, "-m", "vmm", "bench", wanted.what]
+    words += ["--modes", ",".join(wanted.modes)] if wanted.what != "host" else []
+    words += ["--repeat", wanted.repeat, "--directory", wanted.directory or "/run/bench"]
     words += ["--peer", ",".join(wanted.peers)] if wanted.peers else []
     words += ["--on", ",".join(wanted.storages)] if wanted.storages else []
     words += ["--vms", ",".join(map(str, wanted.vms))] if wanted.vms else []
