@@ -42,7 +42,7 @@ class Taken:
     samples: list[Sample] = field(default_factory=list)
     waited_ns: int = 0
     times: Counter[float] = field(default_factory=Counter)
-    memory: list[tuple[int, int | None]] = field(default_factory=list)
+    memory: list[tuple[int, int]] = field(default_factory=list)
 
 
 class Bench:
@@ -139,7 +139,7 @@ def _shown(progress: Progress, wanted: Wanted) -> Iterator[Callable[[str], None]
 
 def _row(op: str, vms: int, taken: Taken, count: int, floor: float) -> dict:
     if op == START:
-        own, kernel = (None if None in each else round(median(each)) for each in zip(*taken.memory))
+        own, kernel = (round(median(each)) for each in zip(*taken.memory))
         return _common(op, taken, 1, bytes=IDLE_BYTES, vms=vms, own_bytes=own, kernel_bytes=kernel)
     if op == READ:
         return _read_row(taken, vms=vms)

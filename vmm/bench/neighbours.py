@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean
 
@@ -14,9 +12,9 @@ from .start import Case, Guest, command
 
 IDLE_BYTES = 16 << 20       # of RAM
 DEVICES = ("--console", "null,offload=on", "--rng", "offload=on")      # beside a disk
-SETTLE_S = 0.5      # memory of VMs that have ended is given back a little later, that of BPF maps by RCU
-SAMPLED = 8         # VMs whose processes' memory is looked at
-LEAST = 16          # VMs, of which it can be told from other changes what the kernel has
+SETTLE_S = 0.2      # for what a VM does once its guest has begun
+SAMPLED = 8         # VMs whose memory is looked at
+STACK_BYTES = 16 << 10      # of a thread in the kernel (arch/x86/include/asm/page_64_types.h: THREAD_SIZE)
 
 
 class Neighbours:
@@ -27,7 +25,6 @@ class Neighbours:
         self._words = command(Case("on", IDLE_BYTES), image, "wait", *DEVICES)
         self._image = image
         self._guests: list[Guest] = []
-        self._taken = 0         # of the host's memory, by all of them as they started, in bytes
 
     def __enter__(self) -> Neighbours:
         return self
@@ -38,45 +35,28 @@ class Neighbours:
     def __len__(self) -> int:
         return len(self._guests)
 
-    @property
-    def pids(self) -> list[int]:
-        return [guest.process.pid for guest in self._guests]
-
     def grow_to(self, number: int) -> None:
         """As many at a time as there are CPUs.  Raises UserError where one does not start."""
         at_once = len(os.sched_getaffinity(0))
-        if len(self) >= number:
-            return
-        with self._growing():
-            while len(self) < number:
-                for guest in [self._begin() for _ in range(min(at_once, number - len(self)))]:
-                    guest.wait_first()
+        while len(self) < number:
+            for guest in [self._begin() for _ in range(min(at_once, number - len(self)))]:
+                guest.wait_first()
 
     def add(self) -> int:
         """One more, alone: how long it took to its guest's first instruction, in ns."""
-        with self._growing():
-            return self._begin().wait_first()
-
-    @contextmanager
-    def _growing(self) -> Iterator[None]:
-        """For the block nothing but VMs that start takes memory of the host's, as far as it is up to us."""
-        time.sleep(SETTLE_S)
-        before = available_bytes()
-        yield
-        time.sleep(SETTLE_S)
-        self._taken += before - available_bytes()
+        return self._begin().wait_first()
 
     def _begin(self) -> Guest:
         with uninterrupted():
             self._guests.append(guest := Guest(self._words, tied=True))
         return guest
 
-    def memory(self) -> tuple[int, int | None]:
-        """Of one VM beside its RAM, in bytes: its process's, and what the kernel has for it.  The latter is what all of
-        them together took of the host's memory, less RAM and processes; None of too few."""
-        own = mean(process_bytes(pid, self._image) for pid in self.pids[-SAMPLED:])
-        kernel = round(self._taken / len(self) - own - IDLE_BYTES) if len(self) >= LEAST else None
-        return round(own), kernel
+    def memory(self) -> tuple[int, int]:
+        """Of one VM beside its RAM, in bytes: its process's, and the kernel's for it, as far as that is told."""
+        time.sleep(SETTLE_S)
+        pids = [guest.process.pid for guest in self._guests[-SAMPLED:]]
+        return (round(mean(process_bytes(pid, self._image) for pid in pids)),
+                round(mean(map(kernel_bytes, pids))) - IDLE_BYTES)
 
     def close(self) -> None:
         with uninterrupted():
@@ -100,7 +80,15 @@ def process_bytes(pid: int, image: Path) -> int:
     return total
 
 
-def available_bytes() -> int:
-    """Of the host's memory (proc_meminfo(5): MemAvailable, in KiB)."""
-    found = Path("/proc/meminfo").read_text().partition("MemAvailable:")[2]
-    return int(found.split()[0]) << 10
+def kernel_bytes(pid: int) -> int:
+    """What the kernel tells that it has for a process: BPF maps and programs (bpf(2) has them as descriptors, and
+    /proc/PID/fdinfo their `memlock`, in bytes), page tables (proc_pid_status(5): VmPTE, in KiB) and stacks of threads.
+    KVM's own is not told, nor what a ring or a file takes; maps that all VMs share count for each, 0.1 MiB."""
+    bpf: dict[str, int] = {}        # several descriptors may be of one
+    for entry in Path(f"/proc/{pid}/fdinfo").iterdir():
+        fields = dict(line.split(":", 1) for line in entry.read_text().splitlines() if ":" in line)
+        for kind in ("map_id", "prog_id"):
+            if kind in fields:
+                bpf[kind + fields[kind]] = int(fields.get("memlock", 0))
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return sum(bpf.values()) + (int(status["VmPTE"].split()[0]) << 10) + int(status["Threads"]) * STACK_BYTES

@@ -84,7 +84,7 @@ _OURS = {"handled": _WHOLE, "declined": _WHOLE}     # what rows of all but `linu
 _OURS_MAY = {"why": _TEXT, "ns_each": _TIMES, "cache": _or_null(_TEXT), "storage": _or_null(_TEXT),
              "vcpus": _or_null(_COUNT), "host_cpus": _COUNT, "each_per_s": _RATES, "retries": _COUNT,
              "spared": _COUNT, "notify": _NOTIFY, "doorbells": _or_null(_COUNT), "interrupts": _or_null(_COUNT),
-             "vms": _COUNT, "beside": _TEXT, "placed": _TEXT, "own_bytes": _COUNT, "kernel_bytes": _or_null(_WHOLE),
+             "vms": _COUNT, "beside": _TEXT, "placed": _TEXT, "own_bytes": _COUNT, "kernel_bytes": _COUNT,
              "waited_ns": _NUMBER,
              **dict.fromkeys(PER_MILLE, _or_null(_TIME))}
 _LINUX = {"handled": _or_null(_WHOLE), "declined": _or_null(_WHOLE), "ns_each": _TIMES, "cache": _or_null(_TEXT),
