@@ -30,6 +30,7 @@ PAGES = {
     "benchmarks.md": "vmm/bench/README.md",
     "nested.md": "tools/nested/README.md",
     "contributing.md": "CONTRIBUTING.md",
+    "security.md": "SECURITY.md",
     "changelog.md": "CHANGELOG.md",
 }
 MEASURED = {"measured/exits.md": "Exits", "measured/blk.md": "Disk", "measured/event.md": "Disk, ring 3",
