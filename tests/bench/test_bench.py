@@ -204,7 +204,9 @@ def test_doorbells_and_interrupts_of_a_guest(image, kvm, mode, wait):
                            cmdline=cmdline)
     sample, text = measure.run_machine(config, after=lambda machine: device.append(device_totals(machine.devices[0])))
     counted = measure.counted(text)
-    assert (counted["doorbells"], counted["interrupts"]) == (64, 64 * (wait == "interrupt"))
+    assert counted["doorbells"] == 64
+    most = 2 if mode == "on" else 1     # the doorbell's own may come beside the completion's
+    assert 64 * (wait == "interrupt") <= counted["interrupts"] <= 64 * most * (wait == "interrupt")
     assert sample.doorbells == device[0]["user_doorbells" if mode == "off" else "doorbells"] > 64
 
 
