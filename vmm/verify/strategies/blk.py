@@ -33,6 +33,8 @@ HEADERS, DATA = 0x180000, 0x190000      # guest-physical: 32 headers and states,
 TYPES = {"IN": RequestType.IN, "OUT": RequestType.OUT, "FLUSH": RequestType.FLUSH, "GET_ID": RequestType.GET_ID,
          "DISCARD": RequestType.DISCARD, "WRITE_ZEROES": RequestType.WRITE_ZEROES, "unknown": 99}
 RANGE = struct.Struct("<QII")
+HEADERS_END = HEADERS + 32 * 0x100
+CUT = 0x60000       # from other requests' buffers to those that may hold the rest of a header
 RANGES = 48         # slots from there on are of ranges alone, where requests are in flight
 
 
@@ -178,10 +180,20 @@ class BlkStrategy(InFlightStrategy):
                         flags=source.one((0, 0, 0, 1, 2)))
         sector = source.one((SECTORS - 1, SECTORS, 1 << 55, (1 << 64) - 1)) if source.chance(8) else \
             source.whole(0, SECTORS - 26)
-        return step("request", queue=queue, slot=slot, type=type_, sector=sector, data=self.data(source, type_, slot),
-                    indirect=source.chance(30), nested=source.chance(3), **self.table(source),
-                    header=source.one((8, 15, 17, 0)) if source.chance(4) else 16,
-                    status=source.one((0, 2, 513)) if source.chance(4) else 1)
+        asked = step("request", queue=queue, slot=slot, type=type_, sector=sector, data=self.data(source, type_, slot),
+                     indirect=source.chance(30), nested=source.chance(3), **self.table(source),
+                     header=source.one((8, 15, 17, 0)) if source.chance(4) else 16,
+                     status=source.one((0, 2, 513)) if source.chance(4) else 1)
+        asked.given["data"] = [self._apart_from_headers(asked.given["header"], *part) for part in asked.given["data"]]
+        return asked
+
+    @staticmethod
+    def _apart_from_headers(header: int, at: int, size: int, flags: int) -> list[int]:
+        """What a device writes is no other request's header: which of a doorbell's it reads first is its own to choose,
+        and those beside each other on the disk are read before any is done."""
+        if header != 16 and at >> 16 == DATA >> 16 or flags & WRITE and at < HEADERS_END and at + size > HEADERS:
+            at = at & 0xffff | DATA + CUT
+        return [at, size, flags]
 
     @staticmethod
     def trouble(source: Source) -> Step:
