@@ -191,7 +191,8 @@ class BlkStrategy(InFlightStrategy):
     def _apart_from_headers(header: int, at: int, size: int, flags: int) -> list[int]:
         """What a device writes is no other request's header: which of a doorbell's it reads first is its own to choose,
         and those beside each other on the disk are read before any is done."""
-        if header != 16 and at >> 16 == DATA >> 16 or flags & WRITE and at < HEADERS_END and at + size > HEADERS:
+        holds_header = header != 16 and at >> 16 == DATA >> 16
+        if holds_header or (flags & WRITE and at < HEADERS_END and at + size > HEADERS):
             at = at & 0xffff | DATA + CUT
         return [at, size, flags]
 
