@@ -5,7 +5,7 @@ import itertools
 import os
 import subprocess
 import sys
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 
 import pytest
@@ -200,6 +200,22 @@ def test_programs_of_a_place(generation, monkeypatch, tmp_path, kvm, how):
             assert guest.stdout.readline() == "made\n" and entries(keeps) == {3, 4, 5}
             guest.communicate("\n")
         assert entries(keeps) == set()
+
+
+def test_a_process_that_is_forked_from_a_vm(generation, monkeypatch):
+    """It closes what it has of the VM, whose place stays as it is."""
+    monkeypatch.setattr(host_path, "_generation", lambda: bytes.fromhex(generation))
+    with closing(HostPath()) as path:
+        value = path._object.program("host_leave").to_bytes(4, "little")
+        assert not path._object.lib.bpf_map_update_elem(path._object.map("host_entries"), bytes(4), value, 0)
+        child = os.fork()
+        if not child:
+            with suppress(Exception):
+                path.close()
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert entries(path) == {0}
+        path.listen(False)      # it has a place
 
 
 def test_another_program_in_the_process(generation):

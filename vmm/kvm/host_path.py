@@ -80,12 +80,13 @@ class HostPath:
             raise BpfUnavailable("host path: this VM has no place any more")
 
     def _leave(self) -> None:
-        """The place is given back empty: a program that stays keeps the VM's maps."""
-        if self._place >= 0:
+        """The place is given back empty: a program that stays keeps the VM's maps.  A process that was forked from the
+        VM's has no place to give."""
+        if self._place >= 0 and not self._object.run("host_listen", 0):
             for key in self._entries():
                 self._object.lib.bpf_map_delete_elem(self._object.map("host_entries"), key)
             self._object.run("host_leave")
-            self._place = -1
+        self._place = -1
 
     def close(self) -> None:
         self._kept.close()
