@@ -2,7 +2,8 @@
  * and tail-calls that one's own dispatcher (exit_path.bpf.c); an exit of a VM that is not ours pays one look-up.
  *
  * The maps are shared by all VMs, the links held by each (vmm/kvm/host_path.py): all of it is there as long as any
- * VM is.  A VM has a place, which it takes as it comes; its end, whatever it is, gives it back. */
+ * VM is.  A VM has a place, which it takes as it comes; its end, whatever it is, gives it back: the last thread's, or
+ * another program in its place. */
 #include <linux/stddef.h>
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -100,7 +101,6 @@ SEC("raw_tp/sched_process_exit")
 int host_exit(struct bpf_raw_tracepoint_args *context)
 {
 	struct task_struct *task = (void *)context->args[0];
-
 	struct signal_struct *signal = NULL;
 	int live = 1;
 
@@ -108,6 +108,14 @@ int host_exit(struct bpf_raw_tracepoint_args *context)
 	bpf_core_read(&live, sizeof(live), &signal->live.counter);
 	if (!live)
 		give_back();
+	return 0;
+}
+
+/* Another program's process from here on, under the same number; its descriptors of the VM are closed. */
+SEC("raw_tp/sched_process_exec")
+int host_exec(struct bpf_raw_tracepoint_args *context)
+{
+	give_back();
 	return 0;
 }
 

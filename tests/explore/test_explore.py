@@ -25,6 +25,7 @@ FOUND = [
     ("the collector ignores kicks", "received, given"),
     ("left to the ring, whoever has come", "ring, left to it"),
     ("polling: nobody is woken", "assisted, polled"),
+    ("no barrier between asking for a doorbell", "polled, rung, flags"),
     ("assist: the ring's thread", "assisted, beside the ring"),
 ]
 

@@ -5,12 +5,13 @@ import itertools
 import os
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 
 import pytest
 
 from tests import waiting
+from vmm.devmodel.exit_path import VMS
 from vmm.kvm import host_path
 from vmm.kvm.bpf import BpfUnavailable, binding
 from vmm.kvm.host_path import ATTACHED, HostPath
@@ -23,10 +24,16 @@ import sys
 from vmm.kvm import host_path
 host_path._generation = lambda: bytes.fromhex(sys.argv[1])
 path = host_path.HostPath()
-path._joined = bool(place := path._object.run("host_join"))
-print(place - 1, flush=True)
+print(path._place, flush=True)
 sys.stdin.read()
 path.close()
+"""
+EXECUTES = """
+import os, sys
+from vmm.kvm import host_path
+host_path._generation = lambda: bytes.fromhex(sys.argv[1])
+print(host_path.HostPath()._place, flush=True)
+os.execv(sys.executable, [sys.executable, "-c", sys.argv[2], sys.argv[1]])
 """
 GUEST = """
 import sys
@@ -65,6 +72,13 @@ def links(generation):
             count += not binding()[1].bpf_map_lookup_elem(constants, bytes(4), said) and \
                 bytes(binding()[0].buffer(said)).hex() == generation
     return count
+
+
+def entries(path):
+    """Keys of all programs that its VMs have there."""
+    array, value = path._object.map("host_entries"), binding()[0].new("uint32_t *")
+    return {key for key in range(3 * VMS)
+            if not binding()[1].bpf_map_lookup_elem(array, key.to_bytes(4, "little"), value)}
 
 
 @contextmanager
@@ -135,11 +149,14 @@ def test_one_place_in_a_process(generation, monkeypatch):
     monkeypatch.setattr(host_path, "_generation", lambda: bytes.fromhex(generation))
     first, second = HostPath(), HostPath()
     try:
-        assert first._object.run("host_join") == 1 and links(generation) == 1
+        assert (first._place, second._place) == (0, -1) and links(generation) == 1
         with pytest.raises(BpfUnavailable, match="no place; wanted less than 1024 VMs"):
             second.join(first._object)
+        first.close()
+        with pytest.raises(BpfUnavailable, match="no program on_mmio"):      # there is a place now
+            second.join(second._object)
+        assert second._place == 0
     finally:
-        assert first._object.run("host_leave") == 0
         first.close()
         second.close()
 
@@ -152,9 +169,61 @@ def test_no_place_is_left_after_a_failure(generation, monkeypatch):
         path.join(path._object)
     path.close()
     again = HostPath()
-    assert again._object.run("host_join") == 1
-    assert again._object.run("host_leave") == 0
+    assert again._place == 0
     again.close()
+
+
+def test_one_that_nobody_is_in(generation, monkeypatch):
+    """It may be ending: the kernel may have yet to empty its array of programs."""
+    monkeypatch.setattr(host_path, "_generation", lambda: bytes.fromhex(generation))
+    left = HostPath()
+    left._leave()
+    with closing(HostPath()) as other:
+        assert other._place == 0 and links(generation) == 2
+    left.close()
+
+
+@pytest.mark.parametrize("how", ["killed", "closed"])
+def test_programs_of_a_place(generation, monkeypatch, tmp_path, kvm, how):
+    """Those of a VM that has closed are gone, and with them its maps; those of one that was killed until the next one
+    has the place."""
+    monkeypatch.setattr(host_path, "_generation", lambda: bytes.fromhex(generation))
+    with closing(HostPath()) as keeps:
+        with process(GUEST, generation, tmp_path / "image") as guest:
+            assert guest.stdout.readline() == "made\n" and entries(keeps) == {3, 4, 5}
+            if how == "killed":
+                ended(guest)
+            else:
+                guest.communicate("\n")
+        assert entries(keeps) == (set() if how == "closed" else {3, 4, 5})
+        with process(GUEST, generation, tmp_path / "image") as guest:
+            assert guest.stdout.readline() == "made\n" and entries(keeps) == {3, 4, 5}
+            guest.communicate("\n")
+        assert entries(keeps) == set()
+
+
+def test_a_process_that_is_forked_from_a_vm(generation, monkeypatch):
+    """It closes what it has of the VM, whose place stays as it is."""
+    monkeypatch.setattr(host_path, "_generation", lambda: bytes.fromhex(generation))
+    with closing(HostPath()) as path:
+        value = path._object.program("host_leave").to_bytes(4, "little")
+        assert not path._object.lib.bpf_map_update_elem(path._object.map("host_entries"), bytes(4), value, 0)
+        child = os.fork()
+        if not child:
+            with suppress(Exception):
+                path.close()
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert entries(path) == {0}
+        path.listen(False)      # it has a place
+
+
+def test_another_program_in_the_process(generation):
+    """It has no place, and may take one."""
+    with process(MEMBER, generation) as keeps:
+        assert keeps.stdout.readline() == "0\n"
+        with process(EXECUTES, generation, MEMBER) as again:
+            assert again.stdout.readline() == "1\n" and again.stdout.readline() == "1\n"
 
 
 def test_a_tracepoint_that_is_not_there(generation, monkeypatch):

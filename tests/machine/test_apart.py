@@ -116,3 +116,25 @@ def test_a_thread_that_is_gone(monkeypatch):
     monkeypatch.setattr(apart, "_polling_threads", list)
     keeping.look([0])
     assert not keeping._given
+
+
+def test_a_thread_that_ends_when_it_is_found(monkeypatch):
+    """Rings are closed while others look."""
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    monkeypatch.setattr(apart, "_polling_threads", lambda: [ended.pid])
+    keeping = Apart()
+    keeping.look([])
+    assert not keeping._given
+
+
+def test_rings_that_are_made_again(polling, monkeypatch):
+    """Their thread is another one, though the one before was asleep when it ended."""
+    keeping = Apart()
+    with subprocess.Popen(["sleep", "100"]) as before:
+        with monkeypatch.context() as patched:
+            patched.setattr(apart, "_polling_threads", lambda: [before.pid])
+            keeping.look([])
+        before.kill()
+    keeping.look([])
+    assert keeping._given.keys() == {polling}

@@ -48,6 +48,23 @@ class Word:
         return self._explored.ffi.cast("uint32_t *", self._at)[0]
 
 
+class Looks:
+    """Whether a queue is looked at, in place of that block."""
+
+    __slots__ = ("_word",)
+
+    def __init__(self, explored: Explored, block: View):
+        self._word = Word(explored, word_of(block, "polling"))
+
+    @property
+    def polling(self) -> int:
+        return self._word[0]
+
+    @polling.setter
+    def polling(self, value: int) -> None:
+        self._word[0] = value
+
+
 class Words:
     """Guest memory as 16-bit words, in place of GuestMemory.words."""
 

@@ -23,7 +23,7 @@ from vmm.testing.driver import NEXT, WRITE, Driver
 from vmm.virtio.virtio_device import EVENT_IDX
 
 from .scenario import Scenario
-from .words import Over, Word, Words, patched, word_of
+from .words import Looks, Over, Word, Words, patched, word_of
 
 CDEF = """
 struct scenario {
@@ -196,8 +196,8 @@ class Explored:
         yield "avail_event", ram + self.ring.used + 4 + 8 * SIZE, 2
         for name, at in self.ring_words.items():
             yield name, at, 4
-        wiring = self.queue.uring.wiring
-        yield "kicks", word_of(wiring, "kicks"), 4
+        yield "kicks", word_of(self.queue.uring.wiring, "kicks"), 4
+        yield "polling", word_of(self.queue.uring.state.looks, "polling"), 4
 
     def _regions(self, state: int) -> Iterator[tuple[int, int, int]]:
         """(address, bytes to be put back, bytes that are part of the state)."""
@@ -249,6 +249,7 @@ class Explored:
         queue, device = self.queue, self.device
         queue.latch()
         queue.ring.words = Words(self)
+        queue.uring.looks = Looks(self, queue.uring.state.looks)
         device.assigned = Side.KERNEL
         queue.ownership.assigned = self._first_holder
         queue.ownership._depth = device.control._depth = 0
@@ -345,8 +346,9 @@ class Explored:
         handled, total = entry.handled + self.queue.state.user.handled, sum(self.scenario.requests)
         if handled != total:
             return f"{handled} requests are counted; wanted {total}"
-        if self.scenario.polled and (uring.looks.polling or not self._asks()):
-            return f"polling is {uring.looks.polling}, doorbells asked for: {self._asks()}; wanted none, and that"
+        polling = uring.state.looks.polling
+        if self.scenario.polled and (polling or not self._asks()):
+            return f"polling is {polling}, doorbells asked for: {self._asks()}; wanted none, and that"
         holder = Side(self.queue.ownership._holder.plain())
         if holder != self.queue.ownership.assigned:
             return f"{holder!r} holds the queue; wanted {self.queue.ownership.assigned!r}"

@@ -4,6 +4,11 @@ It is held by the links' descriptors, of which each VM has its own, and is pinne
 is.  Two that start at the same time may each make one, and so do two versions of this software; each VM is on one of
 them, and an exit pays for those that there are.  Without CAP_SYS_ADMIN, which it takes to find what others have
 attached, a VM makes its own.
+
+One that no VM has a place in is not joined: its last one may be ending, and the kernel empties an array of programs
+some time after its last descriptor has gone (prog_array_map_clear(), kernel/bpf/arraymap.c), whoever has opened it
+since.  A place is taken before the links are made and given back before any descriptor is closed, so that a place which
+is taken says that this has not begun.
 """
 
 from __future__ import annotations
@@ -19,7 +24,7 @@ from .bpf import BpfUnavailable, Maps, Object, binding
 
 FILE = BUILD / "host_path.bpf.o"
 ATTACHED = {"host_mmio": "kvm_mmio", "host_pio": "kvm_pio", "host_message": "kvm_msi_set_irq",
-            "host_exit": "sched_process_exit"}      # program -> tracepoint
+            "host_exit": "sched_process_exit", "host_exec": "sched_process_exec"}       # program -> tracepoint
 MAPS = {"host_members", "host_places", "host_entries"}
 CONSTANTS = ".rodata"       # how the name of the map ends that `host_generation` is in
 ENTRIES = ("on_mmio", "on_pio", "on_message")       # a VM's own programs, in the order of enum entry
@@ -27,16 +32,18 @@ GENERATION_BYTES = 8
 
 
 class HostPath:
-    """This VM's part in it: a place, once joined."""
+    """This VM's part in it: a place."""
 
     def __init__(self) -> None:
-        """Raises BpfUnavailable."""
-        self._joined = False
+        """Takes a place, unless another VM of this process has one.  Raises BpfUnavailable."""
+        self._place = -1
         with ExitStack() as made:
             found = _find()
             maps, self._links = (made.enter_context(each) for each in found or (_Descriptors(), _Descriptors()))
             own = {name: fd for name, fd in maps.items() if name in MAPS}
             self._object = made.enter_context(Object(FILE, Maps(), own, {"host_generation": _generation()}))
+            made.callback(self._leave)
+            self._take_place()
             if not found:
                 self._attach()
             self._kept = made.pop_all()
@@ -49,27 +56,39 @@ class HostPath:
                                      "with KVM's tracepoints, and CAP_PERFMON")
             self._links[name] = fd
 
+    def _take_place(self) -> None:
+        if self._place < 0:
+            self._place = self._object.run("host_join") - 1
+
+    def _entries(self) -> list[bytes]:
+        """Keys of `host_entries`, of this VM's programs, in the order of ENTRIES."""
+        return [(len(ENTRIES) * self._place + i).to_bytes(4, "little") for i in range(len(ENTRIES))]
+
     def join(self, dispatcher: Object) -> None:
-        """Take a place, whose programs are the dispatcher's.  Raises BpfUnavailable if there is none."""
-        place = self._object.run("host_join") - 1
-        if place < 0:
+        """Have the place's programs be the dispatcher's.  Raises BpfUnavailable if there is no place."""
+        self._take_place()
+        if self._place < 0:
             raise BpfUnavailable(f"host path: no place; wanted less than {VMS} VMs with offload on, one in a process")
-        self._joined = True
         lib, entries = self._object.lib, self._object.map("host_entries")
-        for i, name in enumerate(ENTRIES):
-            key = (len(ENTRIES) * place + i).to_bytes(4, "little")
+        for name, key in zip(ENTRIES, self._entries()):
             if lib.bpf_map_update_elem(entries, key, dispatcher.program(name).to_bytes(4, "little"), lib.BPF_ANY):
-                raise BpfUnavailable(f"host path: {name} at place {place}: {os.strerror(self._object.ffi.errno)}")
+                raise BpfUnavailable(f"host path: {name} at place {self._place}: {os.strerror(self._object.ffi.errno)}")
 
     def listen(self, on: bool) -> None:
         """Whether this VM's exits come to its dispatcher, from now on."""
         if self._object.run("host_listen", int(on)):
             raise BpfUnavailable("host path: this VM has no place any more")
 
-    def close(self) -> None:
-        if self._joined:
+    def _leave(self) -> None:
+        """The place is given back empty: a program that stays keeps the VM's maps.  A process that was forked from the
+        VM's has no place to give."""
+        if self._place >= 0 and not self._object.run("host_listen", 0):
+            for key in self._entries():
+                self._object.lib.bpf_map_delete_elem(self._object.map("host_entries"), key)
             self._object.run("host_leave")
-            self._joined = False
+        self._place = -1
+
+    def close(self) -> None:
         self._kept.close()
 
 
@@ -100,7 +119,7 @@ def _find() -> tuple[_Descriptors, _Descriptors] | None:
             members = _open_maps(program, maps)
             if members and _is_ours(maps):
                 _open_links(members, maps, links)
-                if maps.keys() >= MAPS and links.keys() == ATTACHED.keys():
+                if maps.keys() >= MAPS and links.keys() == ATTACHED.keys() and _has_members(maps):
                     opened.pop_all()
                     return maps, links
     return None
@@ -139,6 +158,12 @@ def _is_ours(maps: _Descriptors) -> bool:
     fd = next((fd for name, fd in maps.items() if name.endswith(CONSTANTS)), -1)
     value = ffi.new("char[]", GENERATION_BYTES)
     return not lib.bpf_map_lookup_elem(fd, bytes(4), value) and bytes(ffi.buffer(value)) == _generation()
+
+
+def _has_members(maps: _Descriptors) -> bool:
+    """Whether a VM has a place; asked when all that is needed is open."""
+    ffi, lib = binding()
+    return not lib.bpf_map_get_next_key(maps["host_members"], ffi.NULL, ffi.new("uint32_t *"))
 
 
 def _open_links(members: int, maps: _Descriptors, links: _Descriptors) -> None:

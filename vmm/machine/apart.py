@@ -29,13 +29,20 @@ class Apart:
         allowed = os.sched_getaffinity(0)
         if len(allowed) < 2:
             return
+        for thread in [thread for thread in self._given if not (TASKS / str(thread)).exists()]:
+            del self._given[thread]     # with the last ring; those that are made later have another one
         if not self._given:
-            self._given = {thread: os.sched_getaffinity(thread) for thread in _polling_threads()}
+            self._find()
         awake = [thread for thread in self._given if _runs_on(thread) is not None]
         if awake:
             wanted = allowed - {cpu for thread in vcpus if (cpu := _runs_on(thread)) is not None} or allowed
             for thread in awake:
                 self._give(thread, wanted)
+
+    def _find(self) -> None:
+        for thread in _polling_threads():
+            with suppress(OSError):     # it has ended
+                self._given[thread] = os.sched_getaffinity(thread)
 
     def _give(self, thread: int, wanted: set[int]) -> None:
         """Unless it has ended, or somebody else has given it CPUs: those are left to it."""

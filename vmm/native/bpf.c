@@ -132,8 +132,12 @@ static int map_open(uint32_t id, char name[16], uint32_t *value_bytes)
 	uint32_t bytes = sizeof(info);
 	int fd = bpf_map_get_fd_by_id(id);
 
-	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &bytes))
+	if (fd < 0)
 		return -1;
+	if (bpf_obj_get_info_by_fd(fd, &info, &bytes)) {
+		close(fd);
+		return -1;
+	}
 	memcpy(name, info.name, 16);
 	*value_bytes = info.value_size;
 	return fd;

@@ -256,6 +256,7 @@ void *bpf_map__initial_value(struct bpf_map *map, size_t *size);
 int bpf_map_lookup_elem(int fd, const void *key, void *value);
 int bpf_map_update_elem(int fd, const void *key, const void *value, uint64_t flags);
 int bpf_map_delete_elem(int fd, const void *key);
+int bpf_map_get_next_key(int fd, const void *key, void *next_key);
 int map_new(int kind, const char *name, int key, int value, int entries, int flags);
 struct attached { uint32_t link; uint32_t map_count, map[16]; };
 int attached_next(uint32_t link, const char *name, struct attached *found);
