@@ -15,6 +15,7 @@ from vmm.errors import UserError
 from vmm.kit.build import build
 from vmm.kit.load import named
 from vmm.kvm.bpf import BpfUnavailable
+from vmm.kvm.host_path import HostPath
 from vmm.kvm.vm import KvmError, Vm
 from vmm.machine.config import MachineConfig
 from vmm.machine.machine import Machine
@@ -63,12 +64,12 @@ def fail_once(monkeypatch, kind, name, nth):
     monkeypatch.setattr(kind, name, call)
 
 
-@pytest.mark.parametrize("what, nth", [("attach", 1), ("ioeventfd", 1), ("ioeventfd", 2)])
-def test_on_that_fails_half_way_is_not_on(kvm, bpf, adder, monkeypatch, what, nth):
+@pytest.mark.parametrize("kind, what, nth", [(HostPath, "listen", 1), (Vm, "ioeventfd", 1), (Vm, "ioeventfd", 2)])
+def test_on_that_fails_half_way_is_not_on(kvm, bpf, adder, monkeypatch, kind, what, nth):
     """And what it had begun is undone: the guest's writes reach whoever serves them then, and it may be tried again."""
     with machine(adder, "on") as made:
         made.set_offload(made.devices[0], "off")
-        fail_once(monkeypatch, Vm, what, nth)
+        fail_once(monkeypatch, kind, what, nth)
         with pytest.raises(KvmError, match="injected"):
             made.set_offload(made.devices[0], "on")
         assert made.devices[0].mode == "off" and not made.bpf.attached
@@ -114,7 +115,7 @@ def test_a_vcpu_that_cannot_be_made_leaves_nothing(kvm, monkeypatch, what):
 def test_a_disk_that_cannot_be_made_is_not_held(kvm, image):
     from vmm.machine.config import DiskConfig
     with pytest.raises(UnicodeEncodeError):
-        Machine(MachineConfig(memory=1 << 20, serial="null", disks=[DiskConfig(image, serial="\udc80")]))
+        Machine(MachineConfig(memory=1 << 20, serial="null", disks=[DiskConfig(image, serial="\ud800")]))
     Machine(MachineConfig(memory=1 << 20, serial="null", disks=[DiskConfig(image)])).close()
 
 
