@@ -33,7 +33,7 @@ PAGES = {
     "security.md": "SECURITY.md",
     "changelog.md": "CHANGELOG.md",
 }
-MEASURED = {"measured/exits.md": "Exits", "measured/blk.md": "Disk", "measured/event.md": "Disk, ring 3",
+MEASURED = {"measured/exits.md": "Exits", "measured/blk.md": "Disk", "measured/storage.md": "Disk, on ext4 and XFS",
             "measured/net.md": "Network"}
 LINK = re.compile(r"(?<=\]\()(?!\w+:)([^)#\s]+)(?=[)#])")
 FENCE = re.compile(r"^(```.*?^```)$", re.MULTILINE | re.DOTALL)
