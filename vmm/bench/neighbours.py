@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean
 
 from ..sync.signals import uninterrupted
-from .start import Case, Guest, command
+from .start import Case, Guest, command, proportional_bytes
 
 IDLE_BYTES = 16 << 20       # of RAM
 DEVICES = ("--console", "null,offload=on", "--rng", "offload=on")      # beside a disk
@@ -68,16 +68,10 @@ class Neighbours:
 
 
 def process_bytes(pid: int, image: Path) -> int:
-    """Proportional set size of a process (proc_pid_smaps(5)), in bytes, without BPF maps, which are the kernel's memory
-    and guest RAM, and without the disk's image, which is the page cache's."""
-    total, kept, mapped = 0, True, os.path.realpath(image)
-    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
-        name, *words = line.split()
-        if "-" in name and not name.endswith(":"):
-            kept = not line.endswith(("anon_inode:bpf-map", mapped))
-        elif name == "Pss:" and kept:
-            total += int(words[0]) << 10
-    return total
+    """Proportional set size of a process, in bytes, without BPF maps, which are the kernel's memory and guest RAM, and
+    without the disk's image, which is the page cache's."""
+    left_out = "anon_inode:bpf-map", os.path.realpath(image)
+    return proportional_bytes(pid, lambda _size, of: not of.endswith(left_out))
 
 
 def kernel_bytes(pid: int) -> int:

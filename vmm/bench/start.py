@@ -176,15 +176,21 @@ def _take_parts(case: Case, image: Path, taken: Taken) -> None:
 
 
 def beside_ram(pid: int, memory: int, image: Path) -> int:
-    """Proportional set size of a VM's process less that of its guest's RAM, in bytes (proc_pid_smaps(5)): mappings that
-    are large enough to be of it are left out, and so is the disk's image, which is the page cache's."""
-    total, kept = 0, True
+    """Proportional set size of a VM's process less that of its guest's RAM, in bytes: mappings that are large enough to
+    be of it are left out, and so is the disk's image, which is the page cache's."""
+    return proportional_bytes(pid, lambda size, of: size < min(memory, RAM_PIECE) and not of.endswith(str(image)))
+
+
+def proportional_bytes(pid: int, counts: Callable[[int, str], bool]) -> int:
+    """Proportional set size of a process's mappings that count (proc_pid_smaps(5)): by their size in bytes, and the
+    line that tells of them, which ends in what they are of."""
+    total, counted = 0, True
     for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
         name, *words = line.split()
         if "-" in name and not name.endswith(":"):
             low, high = (int(end, 16) for end in name.split("-"))
-            kept = high - low < min(memory, RAM_PIECE) and not line.endswith(str(image))
-        elif name == "Pss:" and kept:
+            counted = counts(high - low, line)
+        elif name == "Pss:" and counted:
             total += int(words[0]) << 10
     return total
 
