@@ -80,19 +80,25 @@ int host_message(struct bpf_raw_tracepoint_args *context)
 	return 0;
 }
 
+/* A place is nobody's, if it is still that process's. */
+static __always_inline void free_place(__u32 place, __u32 process)
+{
+	__u32 *owner = bpf_map_lookup_elem(&host_places, &place);
+
+	if (owner)
+		compare_exchange(owner, process, 0);
+}
+
 static __always_inline int give_back(void)
 {
 	__u32 process = this_process(), place;
 	struct member *member = bpf_map_lookup_elem(&host_members, &process);
-	__u32 *owner;
 
 	if (!member)
 		return 1;
 	place = member->place;
 	bpf_map_delete_elem(&host_members, &process);
-	owner = bpf_map_lookup_elem(&host_places, &place);
-	if (owner)
-		compare_exchange(owner, process, 0);
+	free_place(place, process);
 	return 0;
 }
 
@@ -144,7 +150,6 @@ int host_join(struct bpf_raw_tracepoint_args *context)
 {
 	struct search search = { .process = this_process() };
 	struct member member = {};
-	__u32 *owner;
 
 	if (bpf_map_lookup_elem(&host_members, &search.process))
 		return 0;
@@ -154,9 +159,7 @@ int host_join(struct bpf_raw_tracepoint_args *context)
 	member.place = search.place;
 	if (!bpf_map_update_elem(&host_members, &search.process, &member, BPF_NOEXIST))
 		return search.place + 1;
-	owner = bpf_map_lookup_elem(&host_places, &search.place);
-	if (owner)
-		compare_exchange(owner, search.process, 0);
+	free_place(search.place, search.process);
 	return 0;
 }
 

@@ -128,8 +128,8 @@ static __always_inline int interrupts(enum verdict verdict)
 /* What either build defines below, in its own way. */
 
 /* Guest memory: `length` bytes at the guest-physical address `gpa`, CHUNK (256 KiB) of them at most.  NULL, and a
- * reason to decline, where they are not all RAM (DECLINE_OUTSIDE_RAM) or lie in two elements of RAM, of 32 to 512 MiB each
- * (DECLINE_STRADDLES).  The guest may be writing there at any time: read once, check, and use what was read. */
+ * reason to decline, where they are not all RAM (DECLINE_OUTSIDE_RAM) or lie in two elements of RAM, of 32 to 512 MiB
+ * each (DECLINE_STRADDLES).  The guest may be writing there at any time: read once, check, and use what was read. */
 static void *ram_at(struct device *device, __u64 gpa, __u32 length, __u32 *reason);
 
 /* `length` bytes from memory to memory; CHUNK (256 KiB) at most, or BPF copies none. */

@@ -36,12 +36,12 @@ class HostPath:
 
     def __init__(self) -> None:
         """Takes a place, unless another VM of this process has one.  Raises BpfUnavailable."""
-        self._place = -1
+        self._place, generation = -1, _generation()
         with ExitStack() as made:
-            found = _find()
+            found = _find(generation)
             maps, self._links = (made.enter_context(each) for each in found or (_Descriptors(), _Descriptors()))
             own = {name: fd for name, fd in maps.items() if name in MAPS}
-            self._object = made.enter_context(Object(FILE, Maps(), own, {"host_generation": _generation()}))
+            self._object = made.enter_context(Object(FILE, Maps(), own, {"host_generation": generation}))
             made.callback(self._leave)
             self._take_place()
             if not found:
@@ -111,13 +111,13 @@ def _generation() -> bytes:
     return sha256(FILE.read_bytes()).digest()[:GENERATION_BYTES]
 
 
-def _find() -> tuple[_Descriptors, _Descriptors] | None:
-    """Descriptors of the maps and links of one of our generation, if there is one."""
+def _find(generation: bytes) -> tuple[_Descriptors, _Descriptors] | None:
+    """Descriptors of the maps and links of one of that generation, if there is one."""
     for program in _attached("host_mmio"):
         with ExitStack() as opened:
             maps, links = (opened.enter_context(_Descriptors()) for _ in range(2))
             members = _open_maps(program, maps)
-            if members and _is_ours(maps):
+            if members and _generation_of(maps) == generation:
                 _open_links(members, maps, links)
                 if maps.keys() >= MAPS and links.keys() == ATTACHED.keys() and _has_members(maps):
                     opened.pop_all()
@@ -153,11 +153,12 @@ def _open_maps(program, maps: _Descriptors) -> int:
     return members
 
 
-def _is_ours(maps: _Descriptors) -> bool:
+def _generation_of(maps: _Descriptors) -> bytes:
+    """Empty if nothing tells it."""
     ffi, lib = binding()
     fd = next((fd for name, fd in maps.items() if name.endswith(CONSTANTS)), -1)
     value = ffi.new("char[]", GENERATION_BYTES)
-    return not lib.bpf_map_lookup_elem(fd, bytes(4), value) and bytes(ffi.buffer(value)) == _generation()
+    return b"" if lib.bpf_map_lookup_elem(fd, bytes(4), value) else bytes(ffi.buffer(value))
 
 
 def _has_members(maps: _Descriptors) -> bool:

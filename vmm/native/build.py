@@ -239,7 +239,7 @@ static uint64_t exit_detail(const struct kvm_run *run)
 BPF = "".join(f"#define {name} ...\n" for name in "BPF_F_MMAPABLE BPF_ANY".split()) + """
 enum bpf_map_type { BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PROG_ARRAY, BPF_MAP_TYPE_RINGBUF,
                     BPF_MAP_TYPE_PERCPU_ARRAY, ... };
-struct bpf_object; struct bpf_map; struct bpf_link;
+struct bpf_object; struct bpf_map;
 void messages_clear(void);
 const char *messages_text(size_t *bytes);
 struct bpf_object *object_open(const char *path);

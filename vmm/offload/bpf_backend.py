@@ -61,7 +61,7 @@ class BpfBackend:
         handlers that it refuses.  With `recording`, `maps` has the ring of events already."""
         self._log, self._tracing, self._recording = log, tracing, recording
         self.maps, self.vm, self.interrupts = maps, vm, interrupts
-        self.attached = self._joined = False
+        self.attached = False
         self._objects: dict[int, Object] = {}
         self._loading: dict[int, Background] = {}       # by slot, as _objects
         self._claims: dict[int, list[tuple[Routed, int]]] = {}
@@ -204,9 +204,7 @@ class BpfBackend:
 
     def _listen(self) -> None:
         host_path = self._host_path.result()
-        if not self._joined:
-            host_path.join(self.dispatcher)
-            self._joined = True
+        host_path.join(self.dispatcher)
         host_path.listen(True)
         self.attached = True
 
