@@ -61,22 +61,34 @@ class Violation:
         return rings in self.rings and transport in self.transports
 
 
-_table: list[Violation] = []
+class Table:
+    """Violations, by the functions that commit them: those of all modules in a folder, once they are asked for."""
+
+    def __init__(self, package: str, folder: Path):
+        """`package` is the folder's name as modules have it."""
+        self._package, self._folder = package, folder
+        self._entered: list[Violation] = []
+
+    def enter(self, section: str, must: str, *allowed: Outcome, on: tuple[str, ...] = ("blk",),
+              rings: tuple[str, ...] = RINGS, transports: tuple[str, ...] = TRANSPORTS, features: int = 0,
+              without: int = 0) -> Callable[[Callable], Callable]:
+        """Put a function into the table, once for each kind of device that it is done to."""
+        def entered(do: Callable[[Scene], Outcome | None]) -> Callable:
+            self._entered.extend(Violation(section, must, frozenset(allowed), do, victim, rings, transports, features,
+                                           without) for victim in on)
+            return do
+        return entered
+
+    def all(self) -> list[Violation]:
+        for module in pkgutil.iter_modules([str(self._folder)]):
+            importlib.import_module(f"{self._package}.{module.name}")
+        return list(self._entered)
 
 
-def breaks(section: str, must: str, *allowed: Outcome, on: tuple[str, ...] = ("blk",),
-           rings: tuple[str, ...] = RINGS, transports: tuple[str, ...] = TRANSPORTS, features: int = 0,
-           without: int = 0) -> Callable[[Callable], Callable]:
-    """Put a function into the table, once for each kind of device that it is done to."""
-    def enter(do: Callable[[Scene], Outcome | None]) -> Callable:
-        _table.extend(Violation(section, must, frozenset(allowed), do, victim, rings, transports, features, without)
-                      for victim in on)
-        return do
-    return enter
+_table = Table("tests.villain.violations", Path(__file__).parent / "violations")
+breaks = _table.enter
 
 
 def violations() -> list[Violation]:
     """All that there are, by section."""
-    for module in pkgutil.iter_modules([str(Path(__file__).parent / "violations")]):
-        importlib.import_module(f"tests.villain.violations.{module.name}")
-    return sorted(_table, key=lambda each: [int(part) for part in each.section.split(".")])
+    return sorted(_table.all(), key=lambda each: [int(part) for part in each.section.split(".")])

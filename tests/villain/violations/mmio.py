@@ -91,6 +91,7 @@ def narrow_doorbell(scene: Scene) -> None:
         scene.registers.write_at(_offset(scene, "queue_notify"), width, scene.victim.QUEUE)
 
 
+@breaks("4.1.3.1", "device configuration is accessed by its fields' widths", SERVED, transports=("pci",))
 @breaks("4.2.2.2", "device configuration is accessed by its fields' widths", SERVED)
 def configuration_by_other_widths(scene: Scene) -> None:
     """Writes of every width at every byte of it."""

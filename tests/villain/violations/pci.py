@@ -32,14 +32,6 @@ def _capability(scene: Scene, kind: VirtioCapabilityKind) -> int:
                 if number == CapabilityId.VENDOR and data[3] == kind)
 
 
-@breaks("4.1.3.1", "device configuration is accessed by its fields' widths", SERVED)
-def configuration_by_other_widths(scene: Scene) -> None:
-    """Writes of every width at every byte of it."""
-    for width in (1, 2, 4, 8):
-        scene.write_configuration(width, 0xa5)
-    scene.send()
-
-
 @breaks("4.1.4.1", "capabilities are not written", SERVED)
 def capabilities_written(scene: Scene) -> None:
     """Every byte of those of common configuration, doorbells, ISR and device configuration."""
